@@ -1,0 +1,175 @@
+"""Any image model of timm as a backbone: https://huggingface.co/docs/timm."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import timm
+import torch
+from timm.layers import PatchEmbed
+from timm.models import get_pretrained_cfg, split_model_name_tag
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from registry import backbones
+from registry.catalog import nearest
+from registry.contracts import Start
+
+_OURS = {
+    "pretrained": "weights come from the backbone's own keys",
+    "num_classes": "a backbone has no classifier",
+    "img_size": "the input size is the transform's crop",
+}
+_REFUSED = re.compile(r"(unexpected keyword|multiple values for|multiple values for keyword) argument '(\w+)'")
+
+
+@backbones.register("timm")
+class TimmBackbone(nn.Module):
+    """A timm model without its classifier: normalised images to pooled features.
+
+    Maps images float [B, 3, H, W], H = W = `start.crop`, already normalised, to features float [B, dim]: what the model's own
+    pooling gives (for a ViT the CLS token after the final norm). The model starts from `start.folder` as timm itself loads a
+    folder (config.json and weights, position embeddings resized, float16 files into float32 parameters), or at random.
+
+    Options:
+    * model: timm's name, with or without a tag: `vit_base_patch16_224`.
+    * kwargs: passed to timm beside and before the folder's own; the official ViTs need `act_layer = "gelu_tanh"`.
+    * batch_norm: `fixed` normalises with the stored statistics, also in training, while scale and shift still learn;
+      `training` is torch's usual behaviour.
+    * layout: memory format; `auto` is channels_last for models with convolutions beside a patch embedding.
+
+    Raises ValueError for an unknown model, for kwargs that the model does not take, and for a folder that holds another model
+    or weights that do not fit.
+    Source: UDON, NeurIPS 2024, uses ViTs of the augreg, ImageNet and CLIP families; tanh-GELU is the released code's.
+
+    >>> backbone = TimmBackbone(Start(folder=None, crop=32), model="test_vit", kwargs={"act_layer": "gelu_tanh"})
+    >>> backbone(torch.zeros(2, 3, 32, 32)).shape == (2, backbone.dim)
+    True
+    """
+
+    dim: int
+
+    def __init__(
+        self,
+        start: Start,
+        *,
+        model: str,
+        kwargs: dict[str, Any] | None = None,
+        batch_norm: Literal["fixed", "training"] = "fixed",
+        layout: Literal["auto", "channels_last", "contiguous"] = "auto",
+    ) -> None:
+        super().__init__()
+        self.model = _build(start, model, kwargs or {})
+        self.batch_norm = batch_norm
+        convolutional = layout == "channels_last" or (layout == "auto" and _is_convolutional(self.model))
+        self.memory_format = torch.channels_last if convolutional else torch.contiguous_format
+        self.model.to(memory_format=self.memory_format)
+        self.dim = self._probe(start.crop, model)
+        self.train()
+
+    def _probe(self, crop: int, model: str) -> int:
+        # timm's num_features is not the width of the output for every model and pooling: one blank image tells for all.
+        self.eval()
+        with torch.no_grad():
+            features_BF = self(torch.zeros(1, 3, crop, crop))
+        if features_BF.ndim != 2:
+            shape = tuple(features_BF.shape[1:])
+            raise ValueError(f"backbone {model}: gives features of shape {shape} per image, not a vector; give it a global_pool in kwargs")
+        return features_BF.shape[1]
+
+    def train(self, mode: bool = True) -> TimmBackbone:
+        """Sets training or evaluation mode; with `batch_norm = "fixed"` batch norms stay in evaluation mode."""
+        super().train(mode)
+        if self.batch_norm == "fixed":
+            for module in self.model.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
+
+    def forward(self, images_B3HW: Tensor) -> Tensor:
+        return self.model(images_B3HW.contiguous(memory_format=self.memory_format))
+
+
+def _build(start: Start, model: str, kwargs: dict[str, Any]) -> nn.Module:
+    architecture, _ = split_model_name_tag(model)
+    if not timm.is_model(architecture):
+        close = nearest(architecture, timm.list_models())
+        hint = f"; did you mean {' or '.join(close)}?" if close else ""
+        raise ValueError(f"backbone {model}: timm {timm.__version__} has no such model{hint}")
+    for key in kwargs.keys() & _OURS.keys():
+        raise ValueError(f"backbone {model}: kwargs may not set {key!r}: {_OURS[key]}")
+    name, registered = model, get_pretrained_cfg(model) or get_pretrained_cfg(architecture)
+    # timm marks the models that are built for one input size, and only those take img_size.
+    fixed_size = registered is not None and registered.fixed_input_size
+    if start.folder is not None:
+        name, config = f"local-dir:{start.folder}", _read_config(start.folder, model)
+        if (found := config["architecture"]) != architecture:
+            raise ValueError(f"backbone {model}: the folder {start.folder} holds {found}; name that model or another folder")
+        fixed_size = fixed_size or config.get("pretrained_cfg", config).get("fixed_input_size", False)
+    size = {"img_size": start.crop} if fixed_size else {}
+    with _no_missing_weights(model, start):
+        try:
+            return timm.create_model(name, pretrained=start.folder is not None, num_classes=0, **size, **kwargs)
+        except (TypeError, KeyError) as error:
+            raise _explained(error, model, kwargs) from error
+        except RuntimeError as error:
+            if "loading state_dict" not in str(error):
+                raise
+            details = " ".join(str(error).split("\n", 1)[-1].split())
+            raise ValueError(f"backbone {model}: the weights in {start.folder} do not fit the model: {details:.300}") from error
+
+
+def _read_config(folder: Path, model: str) -> dict[str, Any]:
+    file = folder / "config.json"
+    if not file.is_file():
+        raise ValueError(f"backbone {model}: {file} is absent; start weights are a folder with timm's config.json and model.safetensors")
+    config = json.loads(file.read_text(encoding="utf-8"))
+    if "architecture" not in config:
+        raise ValueError(f"backbone {model}: {file} names no architecture; start weights are a folder with timm's config.json")
+    return config
+
+
+def _explained(error: TypeError | KeyError, model: str, kwargs: dict[str, Any]) -> Exception:
+    if isinstance(error, KeyError):  # timm looks names such as act_layer up in a table
+        key = next((key for key, value in kwargs.items() if value == error.args[0]), None)
+        return error if key is None else ValueError(f"backbone {model}: kwargs has {key} = {kwargs[key]!r}, which timm does not know")
+    match = _REFUSED.search(str(error))
+    if match is None or match.group(2) not in kwargs:
+        return error
+    why = "takes no such argument" if match.group(1) == "unexpected keyword" else "sets it itself"
+    return ValueError(f"backbone {model}: kwargs has {match.group(2)!r}, but timm's {model} {why}")
+
+
+@contextmanager
+def _no_missing_weights(model: str, start: Start) -> Iterator[None]:
+    # timm loads a file that lacks weights and only logs it at level INFO: such a model would train from noise in silence.
+    lines: list[str] = []
+    logger = logging.getLogger("timm.models._builder")
+    level, shown = logger.level, logger.getEffectiveLevel()
+
+    def read(record: logging.LogRecord) -> bool:
+        lines.append(record.getMessage())
+        return record.levelno >= shown
+
+    logger.addFilter(read)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeFilter(read)
+        logger.setLevel(level)
+    for line in lines:
+        if line.startswith("Missing keys ("):
+            keys = line[len("Missing keys (") :].split(")")[0].split(", ")
+            raise ValueError(f"backbone {model}: the weights in {start.folder} lack {len(keys)} of the model's tensors, such as {keys[0]}")
+
+
+def _is_convolutional(model: nn.Module) -> bool:
+    stems = {id(module.proj) for module in model.modules() if isinstance(module, PatchEmbed)}
+    return any(isinstance(module, nn.Conv2d) and id(module) not in stems for module in model.modules())

@@ -1,0 +1,289 @@
+"""The vocabulary that components speak: value classes and protocols, without behaviour and without torch.
+
+Shape suffixes: B batch, C classes, D student dimension, E teacher dimension, F backbone features, H W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Protocol, runtime_checkable
+
+import attrs
+from pydantic import Field
+
+from registry.catalog import Cadence
+
+Steps = Annotated[int | str, Cadence]
+"""A number of steps (`400`) or a share of the stage's own budget (`"20%"`, `"2/7"`)."""
+
+Positive = Annotated[int, Field(gt=0)]
+Rate = Annotated[float, Field(ge=0)]
+
+# --------------------------------------------------------------------------------------------------------------- options
+
+
+@attrs.frozen(kw_only=True)
+class Transform:
+    """Image sizes and augmentation. Training: `resize_crop` resizes to `resize` x `resize` without keeping the aspect ratio and
+    takes a random `crop`; `random_resized_crop` cuts a box of `scale` (share of the area). Evaluation: smaller edge to `crop`,
+    centre crop. All bilinear, without antialiasing (method.md, 5)."""
+
+    mode: Literal["resize_crop", "random_resized_crop"] = "resize_crop"
+    resize: Positive = 256
+    crop: Positive = 224
+    flip: bool = True
+    scale: tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]] = (0.25, 1.0)
+
+
+@attrs.frozen(kw_only=True)
+class Optimiser:
+    """AdamW in two groups. `freeze`: how the backbone is held for the first `frozen` steps. `no_grad` runs no backbone backward
+    and starts its Adam count when it wakes; `zero_lr` computes gradients, so that the moments accumulate; `official` is `zero_lr`
+    for one step more, as the released code counts. `inactive_heads`: heads of the domains that are not in the batch either
+    `drift` (zero gradients, momentum moves them: the released code) or are left alone (`skip`)."""
+
+    lr_heads: Rate = 1e-3
+    lr_backbone: Rate = 1e-5
+    weight_decay: Rate = 1e-6
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    eps: Annotated[float, Field(gt=0)] = 1e-8
+    frozen: Steps = "20%"
+    freeze: Literal["no_grad", "zero_lr", "official"] = "no_grad"
+    inactive_heads: Literal["drift", "skip"] = "drift"
+
+
+@attrs.frozen(kw_only=True)
+class Schedule:
+    """Learning rate over time, a factor on both groups: `constant`, or `cosine` down to zero; both after a linear `warm_up`."""
+
+    use: Literal["constant", "cosine"] = "constant"
+    warm_up: Steps = 0
+
+
+@attrs.frozen(kw_only=True)
+class Budget:
+    """How long the student trains: `steps`, or `epochs` of floor(training images / batch) steps; times `scale`, which is all that a
+    row may say. A separate teacher gets the steps that round robin gives its domain (`teacher_budget`)."""
+
+    steps: Annotated[int, Field(gt=0)] | None = None
+    epochs: Annotated[float, Field(gt=0)] | None = None
+    batch: Positive = 128
+    scale: Annotated[float, Field(gt=0)] = 1.0
+
+
+@attrs.frozen(kw_only=True)
+class Validation:
+    """How often the model is validated to choose its best step; the last step is always validated."""
+
+    every: Steps = "25%"
+
+
+# ---------------------------------------------------------------------------------------------------------------- stages
+
+
+@attrs.frozen(kw_only=True)
+class ComponentSpec:
+    """A registered component with its options, all of them; `version` is the component's own."""
+
+    use: str
+    options: dict[str, Any] = attrs.field(factory=dict)
+    version: int = 1
+
+
+@attrs.frozen(kw_only=True)
+class BackboneSpec(ComponentSpec):
+    """A backbone and where it starts: `weights` is the sha256 of the start weights, or "random" (initialised from the seed)."""
+
+    weights: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+@attrs.frozen(kw_only=True)
+class HeadSpec(ComponentSpec):
+    """A head and the dimension of its embedding."""
+
+    dim: int
+
+
+@attrs.frozen(kw_only=True)
+class LossSpec(ComponentSpec):
+    """A weighted loss term. `on` is the branch of a loss on one branch, None for a loss between student and teacher."""
+
+    name: str
+    weight: float = 1.0
+    on: Literal["teacher", "student"] | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Training:
+    """What a stage that trains needs beside its model. Every cadence in it is resolved to steps of this very stage."""
+
+    steps: int
+    batch: int
+    losses: tuple[LossSpec, ...]
+    sampler: ComponentSpec
+    optimiser: Optimiser
+    schedule: Schedule
+    validate_every: int
+    normalise_total: bool = True
+    distill_to_backbone: bool = True
+
+
+@attrs.frozen(kw_only=True)
+class StageSpec:
+    """One training job, or none (`training` is None: features as they are, or a head fitted on them). Its canonical form, with the
+    facts of its data and start weights, is its identity. `teachers` are earlier stages; each domain is covered by exactly one."""
+
+    domains: tuple[str, ...]
+    backbone: BackboneSpec
+    transform: Transform
+    precision: Literal["fp32", "bf16"] = "fp32"
+    student_head: HeadSpec | None = None
+    teacher_head: HeadSpec | None = None
+    classifier: Literal["separate", "joint"] = "separate"
+    teachers: tuple[StageSpec, ...] = ()
+    training: Training | None = None
+    seed: int | None = None
+
+    def teacher_of(self, domain: str) -> StageSpec:
+        """The earlier stage that teaches `domain`."""
+        return next(teacher for teacher in self.teachers if domain in teacher.domains)
+
+
+BranchName = Literal["student", "teacher", "feature"]
+
+
+@attrs.frozen(kw_only=True)
+class EvaluationSpec:
+    """What is embedded with what: each domain's stage and branch. One embedder for all domains gives the merged and the own-domain
+    index; several give the own-domain index only."""
+
+    branch: BranchName
+    embedders: dict[str, StageSpec]
+
+    @property
+    def merged(self) -> bool:
+        """Whether one embedding serves all domains, so that a merged index makes sense."""
+        stages = list(self.embedders.values())
+        return self.branch != "teacher" and all(stage is stages[0] or stage == stages[0] for stage in stages)
+
+
+@attrs.frozen(kw_only=True)
+class DomainFacts:
+    """What planning needs to know of a domain: how many training images and classes it has."""
+
+    name: str
+    train_images: int
+    train_classes: int
+
+
+@attrs.frozen(kw_only=True)
+class Row:
+    """One row of a table, resolved, for one seed: what a scheme plans from. Slots that the scheme lacks are None or empty."""
+
+    name: str
+    scheme: ComponentSpec
+    backbone: BackboneSpec
+    transform: Transform
+    precision: Literal["fp32", "bf16"]
+    seed: int
+    evaluate: tuple[str, ...] = ("student",)
+    student_head: HeadSpec | None = None
+    teacher_head: HeadSpec | None = None
+    classifier: Literal["separate", "joint"] = "separate"
+    losses: tuple[LossSpec, ...] = ()
+    sampler: ComponentSpec | None = None
+    optimiser: Optimiser | None = None
+    schedule: Schedule | None = None
+    budget: Budget | None = None
+    validation: Validation | None = None
+    normalise_total: bool = True
+    distill_to_backbone: bool = True
+    teacher_budget: Literal["equal_exposure", "full"] = "equal_exposure"
+
+
+# ----------------------------------------------------------------------------------------------------------- in the step
+
+
+@attrs.define(kw_only=True, eq=False)
+class Batch:
+    """One batch, of one domain. images: float32 [B, 3, H, W], RGB, 0..255; labels: int64 [B], 0..C-1 within the domain; ids: paths."""
+
+    images: Any
+    labels: Any
+    domain: str
+    ids: tuple[str, ...] = ()
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Branch:
+    """What student or teacher makes of a batch, all float32. features_BF and embedding_BD have unit rows; cosine_BC holds the cosines
+    to the class columns; label i is column `class_range.start + i` (a joint classifier holds all domains' classes)."""
+
+    features_BF: Any
+    embedding_BD: Any
+    cosine_BC: Any
+    class_range: range
+
+
+@attrs.frozen(kw_only=True)
+class Start:
+    """What a backbone is built from: the folder of its start weights (None: random, or loaded afterwards) and its input size."""
+
+    folder: Path | None
+    crop: int
+
+
+# ------------------------------------------------------------------------------------------------------------- protocols
+
+
+class BranchLoss(Protocol):
+    """A loss on one branch."""
+
+    def __call__(self, branch: Branch, batch: Batch) -> Any: ...
+
+
+class PairLoss(Protocol):
+    """A loss between the student and its teacher; the teacher's side is never trained by it."""
+
+    def __call__(self, student: Branch, teacher: Branch, batch: Batch) -> Any: ...
+
+
+@runtime_checkable
+class Sampler(Protocol):
+    """Which domain the next batch comes from. `domain_at(step)` is valid for step < `known_until()`; there the engine calls
+    `update(step, sums)` with the window's (sum of the signal loss, samples) per domain. `clears_at(step)` says whether the window
+    starts anew before this step. State is plain data."""
+
+    def domain_at(self, step: int) -> str: ...
+
+    def known_until(self) -> int: ...
+
+    def clears_at(self, step: int) -> bool: ...
+
+    def update(self, step: int, sums: Mapping[str, tuple[float, int]]) -> None: ...
+
+    def shares(self) -> dict[str, float]: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+class Scheme(Protocol):
+    """Who teaches whom: a pure function from a row to the evaluations it wants and, through them, the stages they need.
+
+    `slots` are the keys that a row of this scheme may have beside the common ones; `default_row` is the base layer of its rows,
+    `fixed_row` what it decides over settings and defaults; `teacher` says whether there is one and when it is trained, so that a loss or sampler that needs it can be refused; `branches` are what `evaluate` may name.
+    """
+
+    slots: frozenset[str]
+    default_row: Mapping[str, Any]
+    fixed_row: Mapping[str, Any]
+    teacher: Literal["none", "together", "beforehand"]
+    branches: tuple[str, ...]
+
+    def plan(self, row: Row, facts: tuple[DomainFacts, ...]) -> tuple[EvaluationSpec, ...]: ...

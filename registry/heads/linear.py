@@ -1,0 +1,32 @@
+"""One linear projection to the embedding: what the released UDON code uses for the student and for every teacher."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from registry import heads
+from registry.heads.init import l2_normalise, lecun_normal_
+
+
+@heads.register("linear")
+class LinearHead(nn.Module):
+    """A linear projection with bias, then L2 normalisation without an epsilon.
+
+    Maps features float [B, in_dim] to an embedding float [B, dim] with unit rows. Weights start LeCun normal (truncated), the
+    bias at zero.
+    Source: UDON, NeurIPS 2024; teacher and student projections of the released model.
+
+    >>> import torch
+    >>> embedding_BD = LinearHead(8, 4)(torch.ones(2, 8))
+    >>> embedding_BD.shape, torch.allclose(embedding_BD.norm(dim=1), torch.ones(2))
+    (torch.Size([2, 4]), True)
+    """
+
+    def __init__(self, in_dim: int, dim: int) -> None:
+        super().__init__()
+        self.projection = nn.Linear(in_dim, dim)
+        lecun_normal_(self.projection.weight)
+        nn.init.zeros_(self.projection.bias)
+
+    def forward(self, features_BF: Tensor) -> Tensor:
+        return l2_normalise(self.projection(features_BF))

@@ -1,0 +1,41 @@
+"""A projection of several layers: what the released UDON code builds when a projection is given more than one width."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from registry import heads
+from registry.contracts import Positive
+from registry.heads.init import l2_normalise, lecun_normal_
+
+
+@heads.register("mlp")
+class MlpHead(nn.Module):
+    """Linear layers with LayerNorm and tanh-GELU after all but the last, then L2 normalisation without an epsilon.
+
+    Maps features float [B, in_dim] to an embedding float [B, dim] with unit rows. Weights start LeCun normal (truncated),
+    biases at zero; LayerNorm has epsilon 1e-6.
+
+    Options: hidden, the widths of the layers before the last.
+    Source: UDON, NeurIPS 2024; projections of the released model with more than one width.
+
+    >>> import torch
+    >>> MlpHead(8, 4, hidden=(16, 12))(torch.arange(8.0)[None]).shape
+    torch.Size([1, 4])
+    """
+
+    def __init__(self, in_dim: int, dim: int, *, hidden: tuple[Positive, ...] = (512,)) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        width = in_dim
+        for hidden_width in hidden:
+            layers += [nn.Linear(width, hidden_width), nn.LayerNorm(hidden_width, eps=1e-6), nn.GELU(approximate="tanh")]
+            width = hidden_width
+        self.projection = nn.Sequential(*layers, nn.Linear(width, dim))
+        for layer in self.projection:
+            if isinstance(layer, nn.Linear):
+                lecun_normal_(layer.weight)
+                nn.init.zeros_(layer.bias)
+
+    def forward(self, features_BF: Tensor) -> Tensor:
+        return l2_normalise(self.projection(features_BF))

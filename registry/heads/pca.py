@@ -1,0 +1,80 @@
+"""Principal components as a head: reduces features without training, for the off-the-shelf comparison."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from registry import heads
+from registry.heads.init import l2_normalise
+
+_ROWS_AT_ONCE = 65_536  # float64 copies of a few million features would not fit in memory
+
+
+@heads.register("pca")
+class PcaHead(nn.Module):
+    """Projection to the first principal components, then L2 normalisation; used by `off_the_shelf`, fitted and never trained.
+
+    Maps features float [B, in_dim] to an embedding float [B, dim] with unit rows: (features - mean) @ components. It has no
+    trainable parameters, only the buffers mean_F [in_dim] and components_FD [in_dim, dim].
+
+    Options: whiten, divide every component by its standard deviation on the fitted features.
+    Raises ValueError where dim > in_dim; RuntimeError when called before `fit` or before fitted values are loaded.
+
+    >>> head = PcaHead(2, 1).fit(torch.tensor([[0.0, 1.0], [2.0, 1.0], [4.0, 1.0]]))
+    >>> head.components_FD[:, 0], head(torch.tensor([[5.0, 0.0]]))
+    (tensor([1., 0.]), tensor([[1.]]))
+    """
+
+    mean_F: Tensor
+    components_FD: Tensor
+
+    def __init__(self, in_dim: int, dim: int, *, whiten: bool = False) -> None:
+        super().__init__()
+        if dim > in_dim:
+            raise ValueError(f"pca: {in_dim} features do not have {dim} principal components; ask for at most {in_dim}")
+        self.whiten = whiten
+        self.fitted = False
+        self.register_buffer("mean_F", torch.zeros(in_dim))
+        self.register_buffer("components_FD", torch.zeros(in_dim, dim))
+
+    @torch.no_grad()
+    def fit(self, features_NF: Tensor) -> PcaHead:
+        """Computes mean and components from float [N, in_dim] and returns the head.
+
+        Deterministic: float64 covariance on the CPU, eigenvectors by falling variance, and of each the entry of largest
+        magnitude made positive. Raises ValueError where N items cannot span the components.
+        """
+        (count, _), (in_dim, dim) = features_NF.shape, self.components_FD.shape
+        if count <= dim:
+            raise ValueError(f"pca: {count} items do not determine {dim} principal components; it takes at least {dim + 1}")
+        mean_F = torch.zeros(in_dim, dtype=torch.float64)
+        for chunk_NF in features_NF.split(_ROWS_AT_ONCE):
+            mean_F += chunk_NF.cpu().double().sum(0) / count
+        covariance_FF = torch.zeros(in_dim, in_dim, dtype=torch.float64)
+        for chunk_NF in features_NF.split(_ROWS_AT_ONCE):
+            centred_NF = chunk_NF.cpu().double() - mean_F
+            covariance_FF += centred_NF.T @ centred_NF / (count - 1)
+        variance_F, vectors_FF = torch.linalg.eigh(covariance_FF)
+        variance_D, components_FD = variance_F.flip(0)[:dim], vectors_FF.flip(1)[:, :dim]
+        signs_1D = components_FD.gather(0, components_FD.abs().argmax(0, keepdim=True)).sign()
+        components_FD = components_FD * signs_1D
+        if self.whiten:
+            if variance_D[-1] <= variance_D[0] * in_dim * torch.finfo(torch.float64).eps:
+                raise ValueError(f"pca: the features vary in fewer than {dim} directions, so they cannot be whitened to {dim}")
+            components_FD = components_FD / variance_D.sqrt()
+        self.mean_F.copy_(mean_F)
+        self.components_FD.copy_(components_FD)
+        self.fitted = True
+        return self
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self.fitted = True
+
+    def forward(self, features_BF: Tensor) -> Tensor:
+        if not self.fitted:
+            raise RuntimeError("pca: the head is not fitted; call fit(features) first")
+        return l2_normalise((features_BF - self.mean_F) @ self.components_FD)

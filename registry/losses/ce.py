@@ -1,0 +1,47 @@
+"""Classification: softmax cross-entropy over cosines, with or without a margin. On the student's or the teacher's branch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from torch import Tensor
+
+from registry import losses
+from registry.contracts import Batch, Branch
+from registry.losses import functional
+
+
+@losses.register("ce")
+class CrossEntropy:
+    """Softmax cross-entropy of scaled cosines, with an optional margin on the target.
+
+    Called (branch, batch); returns a float32 scalar. The target of label i is column `class_range.start + i`, and all columns
+    compete: a joint classifier classifies over the classes of all domains.
+
+    Options: margin, m (>= 0) and scale (> 0); see `registry.losses.functional.cross_entropy`.
+    Raises ValueError for m > 0 with `normface`, which has no margin.
+    Source: UDON, NeurIPS 2024; classification loss of the released train step (normface, scale 16, for student and teacher).
+
+    >>> import torch
+    >>> cosine_BC = torch.tensor([[0.0, 1.0, 0.0, 0.0]])
+    >>> branch = Branch(features_BF=None, embedding_BD=None, cosine_BC=cosine_BC, class_range=range(1, 3))
+    >>> batch = Batch(images=None, labels=torch.tensor([0]), domain="cars")
+    >>> bool(CrossEntropy()(branch, batch) < 1e-6)
+    True
+    """
+
+    def __init__(
+        self,
+        *,
+        margin: Literal["normface", "cosface", "arcface"] = "normface",
+        m: Annotated[float, Field(ge=0)] = 0.0,
+        scale: Annotated[float, Field(gt=0)] = 16.0,
+    ) -> None:
+        if margin == "normface" and m != 0:
+            raise ValueError(f"normface has no margin, but m = {m}; use margin 'cosface' or 'arcface', or m = 0")
+        self.margin, self.m, self.scale = margin, m, scale
+
+    def __call__(self, branch: Branch, batch: Batch) -> Tensor:
+        target_B = batch.labels + branch.class_range.start
+        return functional.cross_entropy(branch.cosine_BC, target_B, margin=self.margin, m=self.m, scale=self.scale)

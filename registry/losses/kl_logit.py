@@ -1,0 +1,47 @@
+"""Logit distillation: the student's class distribution is pulled to the teacher's."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor
+
+from registry import losses
+from registry.contracts import Batch, Branch
+from registry.losses import functional
+
+
+def _of_domain(branch: Branch) -> Tensor:
+    return branch.cosine_BC[:, branch.class_range.start : branch.class_range.stop]
+
+
+@losses.register("kl_logit")
+class LogitKL:
+    """KL divergence from the student's to the teacher's softmax over the classes of the batch's domain.
+
+    Called (student, teacher, batch); returns a float32 scalar. Both sides are cut to their own `class_range`, so that a joint
+    classifier can be distilled from a separate one. The teacher gets no gradient.
+
+    Options: student_temperature, teacher_temperature (> 0); see `registry.losses.functional.kl_logit`.
+    Source: UDON, NeurIPS 2024; logit distillation of the released train step (both temperatures 0.1).
+
+    >>> import torch
+    >>> joint = Branch(features_BF=None, embedding_BD=None, cosine_BC=torch.tensor([[0.9, 0.1, 0.2]]), class_range=range(1, 3))
+    >>> own = Branch(features_BF=None, embedding_BD=None, cosine_BC=torch.tensor([[0.1, 0.2]]), class_range=range(0, 2))
+    >>> bool(LogitKL()(joint, own, None).abs() < 1e-6)
+    True
+    """
+
+    def __init__(
+        self, *, student_temperature: Annotated[float, Field(gt=0)] = 0.1, teacher_temperature: Annotated[float, Field(gt=0)] = 0.1
+    ) -> None:
+        self.student_temperature, self.teacher_temperature = student_temperature, teacher_temperature
+
+    def __call__(self, student: Branch, teacher: Branch, batch: Batch) -> Tensor:
+        return functional.kl_logit(
+            _of_domain(student),
+            _of_domain(teacher),
+            student_temperature=self.student_temperature,
+            teacher_temperature=self.teacher_temperature,
+        )

@@ -1,0 +1,35 @@
+"""Relational distillation: the student's pairwise similarities in a batch are pulled to the teacher's."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor
+
+from registry import losses
+from registry.contracts import Batch, Branch
+from registry.losses import functional
+
+
+@losses.register("relational")
+class Relational:
+    """Squared difference between the student's and the teacher's similarities of all pairs in the batch.
+
+    Called (student, teacher, batch); returns a float32 scalar. Embeddings are compared, not classes, so the two dimensions may
+    differ and no classifier is trained by it. The teacher gets no gradient.
+
+    Options: reduction, `official` (B / 4 times the mean square) or `mean`; see `registry.losses.functional.relational`.
+    Source: UDON, NeurIPS 2024; relational distillation of the released train step, on one device.
+
+    >>> import torch
+    >>> student = Branch(features_BF=None, embedding_BD=torch.eye(2), cosine_BC=None, class_range=range(0))
+    >>> teacher = Branch(features_BF=None, embedding_BD=torch.ones(2, 1), cosine_BC=None, class_range=range(0))
+    >>> Relational(reduction="mean")(student, teacher, None)
+    tensor(0.5000)
+    """
+
+    def __init__(self, *, reduction: Literal["official", "mean"] = "official") -> None:
+        self.reduction = reduction
+
+    def __call__(self, student: Branch, teacher: Branch, batch: Batch) -> Tensor:
+        return functional.relational(student.embedding_BD, teacher.embedding_BD, reduction=self.reduction)

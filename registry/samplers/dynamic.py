@@ -1,0 +1,114 @@
+"""The dynamic sampler of UDON: domains whose teacher still has a high loss are trained more often."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from registry import samplers
+from registry.catalog import parse_share
+from registry.contracts import Steps
+from registry.samplers.schedule import shuffled_order, weights_from_losses
+
+
+@samplers.register("dynamic")
+class Dynamic:
+    """Shares that follow each domain's mean loss, updated every `interval` steps; round robin before the first update.
+
+    At each update a domain seen in the window weighs its mean loss / the sum of the seen domains' mean losses, an unseen one
+    keeps its weight, and all are divided by their sum. A schedule of the whole budget is rebuilt from the weights (floor, the
+    last domain takes the rest), permuted with a seed derived from (seed, step), and read on at the current position.
+
+    domains: names in training order. train_counts: training images per domain (not used). steps: the budget. seed: of the order.
+
+    Options:
+    * interval: steps, or a share of the budget, between updates; at least one step. Official: 1000.
+    * signal: which loss is averaged, by the name of its entry; the engine measures it.
+    * window: what the mean is over: `since_update`, all steps since the last update, or `since_log`, the quirk of the released
+      code: its metrics are cleared whenever it logs, after the first step and after each that is 1 modulo `log_interval`.
+    * log_interval: steps, or a share of the budget; only `since_log` reads it. Official: a tenth of an epoch.
+
+    Source: UDON, NeurIPS 2024, dynamic sampling; dataset sampling of the released implementation.
+
+    >>> sampler = Dynamic(["cars", "sop"], {"cars": 10, "sop": 90}, 400, 0, interval="25%")
+    >>> sampler.known_until(), sampler.domain_at(0), sampler.domain_at(1)
+    (100, 'cars', 'sop')
+    >>> sampler.update(100, {"cars": (30.0, 10), "sop": (10.0, 10)})
+    >>> sampler.known_until(), sampler.shares()
+    (200, {'cars': 0.75, 'sop': 0.25})
+    """
+
+    needs_signal = True
+
+    def __init__(
+        self,
+        domains: Sequence[str],
+        train_counts: Mapping[str, int],
+        steps: int,
+        seed: int,
+        *,
+        interval: Steps = 1000,
+        signal: str = "teacher_ce",
+        window: Literal["since_update", "since_log"] = "since_update",
+        log_interval: Steps = "1%",
+    ) -> None:
+        self.signal = signal
+        self._domains, self._steps, self._seed = tuple(domains), steps, seed
+        self._interval = max(1, parse_share(interval, steps))
+        self._log_interval = max(1, parse_share(log_interval, steps)) if window == "since_log" else None
+        self._weights = {name: 1 / len(self._domains) for name in self._domains}
+        self._updated = 0  # the step of the last update; 0 is none
+        self._order = self._build_order()
+
+    def _build_order(self) -> NDArray[np.int16]:
+        if self._updated == 0:
+            return (np.arange(self._steps) % len(self._domains)).astype(np.int16)
+        return shuffled_order(list(self._weights.values()), self._steps, (self._seed, self._updated))
+
+    def domain_at(self, step: int) -> str:
+        """The domain of the batch of 0-based `step`; raises ValueError outside the steps from the last update to `known_until()`."""
+        if not self._updated <= step < self.known_until():
+            raise ValueError(f"the sampler knows steps {self._updated} to {self.known_until() - 1}, not step {step}")
+        return self._domains[self._order[step]]
+
+    def known_until(self) -> int:
+        """The step of the next update, or the end of the budget."""
+        return min((self._updated // self._interval + 1) * self._interval, self._steps)
+
+    def clears_at(self, step: int) -> bool:
+        """Whether the window starts anew before 0-based `step` (with `since_update`, right after the update at that step)."""
+        if step < 1:
+            return False
+        if self._log_interval is None:
+            return step % self._interval == 0
+        return step == 1 or step % self._log_interval == 1 % self._log_interval
+
+    def update(self, step: int, sums: Mapping[str, tuple[float, int]]) -> None:
+        """Takes the window's (sum of losses, samples) per domain before `step` is trained; steps from there on follow it.
+
+        Raises ValueError where `step` is not the next update, and where a loss is negative or not finite.
+        """
+        if step != self.known_until():
+            raise ValueError(f"the next update is before step {self.known_until()}, not before step {step}")
+        self._weights = weights_from_losses(self._weights, sums)
+        self._updated = step
+        self._order = self._build_order()
+
+    def shares(self) -> dict[str, float]:
+        """The current weight per domain."""
+        return dict(self._weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights and the step of the last update; the order follows from them."""
+        return {"weights": dict(self._weights), "updated": self._updated}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continues where `state_dict` was taken; raises ValueError where the domains are not the same."""
+        if set(state["weights"]) != set(self._domains):
+            raise ValueError(f"the state is for {', '.join(state['weights'])}, the sampler for {', '.join(self._domains)}")
+        self._weights = {name: float(state["weights"][name]) for name in self._domains}
+        self._updated = int(state["updated"])
+        self._order = self._build_order()

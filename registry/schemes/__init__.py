@@ -1,0 +1,15 @@
+"""The registry of schemes: who teaches whom. A scheme plans stages and imports no torch."""
+
+from registry.catalog import Registry
+
+registry = Registry(
+    "schemes",
+    builtin={
+        "classification": "registry.schemes.classification",
+        "separate_teachers": "registry.schemes.separate_teachers",
+        "multi_head_teacher": "registry.schemes.multi_head_teacher",
+        "udon": "registry.schemes.udon",
+        "off_the_shelf": "registry.schemes.off_the_shelf",
+    },
+)
+register, get, names, describe = registry.register, registry.get, registry.names, registry.describe

@@ -1,0 +1,33 @@
+"""The start weights as they are: the reference that training has to beat."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from registry import schemes
+from registry.contracts import DomainFacts, EvaluationSpec, Row, StageSpec
+
+
+@schemes.register("off_the_shelf")
+class OffTheShelf:
+    """The backbone's own features, untrained: at full dimension, or by PCA (fitted on train) to `student_head.dim`."""
+
+    default_row = {}
+    teacher = "none"
+    branches = ("student",)
+
+    def __init__(self, *, reduce: Literal["none", "pca"] = "none") -> None:
+        self.reduce = reduce
+        self.slots = frozenset({"student_head"} if reduce == "pca" else ())
+        self.fixed_row = {"student_head": {"use": "pca"}} if reduce == "pca" else {}
+
+    def plan(self, row: Row, facts: tuple[DomainFacts, ...]) -> tuple[EvaluationSpec, ...]:
+        """One stage of no steps, without a seed: nothing in it is random."""
+        stage = StageSpec(
+            domains=tuple(domain.name for domain in facts),
+            backbone=row.backbone,
+            transform=row.transform,
+            precision=row.precision,
+            student_head=row.student_head,
+        )
+        return (EvaluationSpec(branch="student" if row.student_head else "feature", embedders={domain.name: stage for domain in facts}),)

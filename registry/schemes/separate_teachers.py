@@ -1,0 +1,37 @@
+"""Separate teachers: one specialised model per domain, trained first; the student learns from all of them."""
+
+from __future__ import annotations
+
+from registry import schemes
+from registry.contracts import DomainFacts, EvaluationSpec, Row
+from registry.schemes.stages import DISTILLATION_ROW, TEACHER_SLOTS, round_robin_steps, student_stage, student_steps, teacher_stage
+
+
+@schemes.register("separate_teachers")
+class SeparateTeachers:
+    """One teacher model per domain, trained beforehand and frozen, then one student that learns from them."""
+
+    slots = TEACHER_SLOTS | {"teacher_budget"}
+    default_row = DISTILLATION_ROW
+    fixed_row = {}
+    teacher = "beforehand"
+    branches = ("student", "teacher")
+
+    def plan(self, row: Row, facts: tuple[DomainFacts, ...]) -> tuple[EvaluationSpec, ...]:
+        """As many teacher stages as domains, and a student stage if the student is evaluated.
+
+        Under `equal_exposure` a domain's teacher takes the steps that round robin gives the domain within the student's budget.
+        """
+        steps = student_steps(row, facts)
+        shares = round_robin_steps(steps, len(facts)) if row.teacher_budget == "equal_exposure" else [steps] * len(facts)
+        teachers = {
+            domain.name: teacher_stage(row, (domain.name,), max(1, share)) for domain, share in zip(facts, shares, strict=True)
+        }
+        evaluations = []
+        for branch in row.evaluate:
+            if branch == "teacher":
+                evaluations.append(EvaluationSpec(branch="teacher", embedders=teachers))
+            else:
+                student = student_stage(row, facts, teachers=tuple(teachers.values()))
+                evaluations.append(EvaluationSpec(branch="student", embedders={domain.name: student for domain in facts}))
+        return tuple(evaluations)

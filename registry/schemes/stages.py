@@ -1,0 +1,95 @@
+"""The stages that schemes are made of: pure functions from a resolved row to StageSpecs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from registry import samplers
+from registry.catalog import parse_share
+from registry.contracts import ComponentSpec, DomainFacts, LossSpec, Row, StageSpec, Training
+
+TRAINING_SLOTS = frozenset(
+    {"student_head", "classifier", "losses", "sampler", "optimiser", "schedule", "budget", "validation", "normalise_total"}
+)
+TEACHER_SLOTS = TRAINING_SLOTS | {"teacher_head", "distill_to_backbone"}
+
+DISTILLATION_ROW: Mapping[str, Any] = {
+    "losses": {
+        "teacher_ce": {"use": "ce", "on": "teacher"},
+        "student_ce": {"use": "ce", "on": "student"},
+        "kl_logit": {"use": "kl_logit"},
+        "relational": {"use": "relational"},
+    }
+}
+"""The four terms of UDON, all weights 1 (method.md, 1)."""
+
+
+def student_steps(row: Row, facts: tuple[DomainFacts, ...]) -> int:
+    """Steps of the student's budget: `steps`, or `epochs` of floor(training images / batch) steps, times `scale`."""
+    budget = row.budget
+    if budget.steps is not None:
+        steps = budget.steps * budget.scale
+    else:
+        steps = budget.epochs * (sum(domain.train_images for domain in facts) // budget.batch) * budget.scale
+    return max(1, round(steps))
+
+
+def round_robin_steps(steps: int, domains: int) -> list[int]:
+    """How many of `steps` each domain gets when they take turns.
+
+    >>> round_robin_steps(10, 4)
+    [3, 3, 2, 2]
+    """
+    return [steps // domains + (position < steps % domains) for position in range(domains)]
+
+
+def _training(row: Row, steps: int, losses: tuple[LossSpec, ...], sampler: ComponentSpec, distill_to_backbone: bool) -> Training:
+    return Training(
+        steps=steps,
+        batch=row.budget.batch,
+        losses=losses,
+        sampler=sampler,
+        optimiser=attrs.evolve(row.optimiser, frozen=parse_share(row.optimiser.frozen, steps)),
+        schedule=attrs.evolve(row.schedule, warm_up=parse_share(row.schedule.warm_up, steps)),
+        validate_every=max(1, parse_share(row.validation.every, steps)),
+        normalise_total=row.normalise_total,
+        distill_to_backbone=distill_to_backbone,
+    )
+
+
+def student_stage(
+    row: Row, facts: tuple[DomainFacts, ...], *, teachers: tuple[StageSpec, ...] = (), own_teachers: bool = False
+) -> StageSpec:
+    """The stage that trains the student head: with earlier stages as frozen `teachers`, with teacher heads of its own, or alone."""
+    losses = tuple(loss for loss in row.losses if own_teachers or loss.on != "teacher")
+    distilled = own_teachers or bool(teachers)
+    return StageSpec(
+        domains=tuple(domain.name for domain in facts),
+        backbone=row.backbone,
+        transform=row.transform,
+        precision=row.precision,
+        student_head=row.student_head,
+        teacher_head=row.teacher_head if own_teachers else None,
+        classifier=row.classifier,
+        teachers=teachers,
+        training=_training(row, student_steps(row, facts), losses, row.sampler, row.distill_to_backbone if distilled else True),
+        seed=row.seed,
+    )
+
+
+def teacher_stage(row: Row, domains: tuple[str, ...], steps: int) -> StageSpec:
+    """A stage that trains the teacher heads of `domains` beforehand, by the losses on the teacher, round robin."""
+    losses = tuple(loss for loss in row.losses if loss.on == "teacher")
+    sampler = ComponentSpec(use="round_robin", version=samplers.describe("round_robin").version)
+    return StageSpec(
+        domains=domains,
+        backbone=row.backbone,
+        transform=row.transform,
+        precision=row.precision,
+        teacher_head=row.teacher_head,
+        training=_training(row, steps, losses, sampler, True),
+        seed=row.seed,
+    )

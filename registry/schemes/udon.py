@@ -1,0 +1,23 @@
+"""UDON: the teachers are heads on the student's own backbone, trained together with it (UDON, NeurIPS 2024; method.md, 1)."""
+
+from __future__ import annotations
+
+from registry import schemes
+from registry.contracts import DomainFacts, EvaluationSpec, Row
+from registry.schemes.stages import DISTILLATION_ROW, TEACHER_SLOTS, student_stage
+
+
+@schemes.register("udon")
+class Udon:
+    """One stage: a teacher head per domain and the student share a backbone; the student also learns from the teachers."""
+
+    slots = TEACHER_SLOTS
+    default_row = DISTILLATION_ROW
+    fixed_row = {}
+    teacher = "together"
+    branches = ("student", "teacher")
+
+    def plan(self, row: Row, facts: tuple[DomainFacts, ...]) -> tuple[EvaluationSpec, ...]:
+        """One stage; its student, its teachers, or both are evaluated."""
+        stage = student_stage(row, facts, own_teachers=True)
+        return tuple(EvaluationSpec(branch=branch, embedders={domain.name: stage for domain in facts}) for branch in row.evaluate)

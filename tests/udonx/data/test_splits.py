@@ -1,0 +1,169 @@
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from udonx.data import facts as facts_module
+from udonx.data.errors import DataError
+from udonx.data.facts import DomainFacts, facts, manifest_hash
+from udonx.data.splits import BenchmarkLayout, label_map, read_split
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    """Writes a split file below tmp_path/data and returns it; caches go to tmp_path/cache."""
+    monkeypatch.setenv("UDONX_CACHE", str(tmp_path / "cache"))
+
+    def write(domain, split, entries, root="data"):
+        file = tmp_path / root / "info_files" / domain / f"{split}.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        rows = entries if isinstance(entries, str) else json.dumps([{"path": path, "class_id": label} for path, label in entries])
+        file.write_text(rows, encoding="utf-8")
+        return file
+
+    return write
+
+
+def test_reads_paths_and_labels_in_order(write, tmp_path):
+    """Paths keep the file's order, several labels are kept whole, and a list of one label is that label."""
+    write("cars", "test", [("cars/中.jpg", 9), ("cars/b.jpg", [4, 7]), ("cars/c.jpg", [9])])
+    split = read_split(tmp_path / "data", "cars", "test")
+    assert (split.domain, split.name, len(split)) == ("cars", "test", 3)
+    assert split.paths == ["cars/中.jpg", "cars/b.jpg", "cars/c.jpg"]
+    assert split.class_ids.tolist() == [9, 4, 9] and split.class_ids.dtype == np.int64
+    assert split.several == {1: (4, 7)} and split.labels() == [[9], [4, 7], [9]]
+    assert label_map(split) == {4: 0, 7: 1, 9: 2}
+
+
+def test_single_labels_stay_an_array(write, tmp_path):
+    """Without an entry of several labels the labels are the int64 array itself."""
+    write("cars", "train", [("a", 3), ("b", 1)])
+    assert isinstance(read_split(tmp_path / "data", "cars", "train").labels(), np.ndarray)
+
+
+def test_domains_are_alphabetical_or_as_listed(write, tmp_path):
+    """Folders with a JSON file are domains, sorted; a given list keeps its order."""
+    for domain in ("sop", "cars", "inat"):
+        write(domain, "train", [("a", 0)])
+    (tmp_path / "data" / "info_files" / "notes").mkdir()
+    layout = BenchmarkLayout(tmp_path / "data")
+    assert layout.domains() == ["cars", "inat", "sop"] and layout.domains(["sop", "cars"]) == ["sop", "cars"]
+
+
+def test_query_and_index_splits(write, tmp_path):
+    """Test queries search `index` and validation queries `small_index` where they exist, else themselves; None without queries."""
+    for domain, splits in {"cars": ("train", "val", "test"), "met": ("val", "small_index", "test", "index"), "x": ("train",)}.items():
+        for split in splits:
+            write(domain, split, [("a", 0)])
+    layout = BenchmarkLayout(tmp_path / "data")
+    assert layout.split_names("met") == ["index", "small_index", "test", "val"]
+    assert [layout.query_index_splits("cars", stage) for stage in ("val", "test")] == [("val", "val"), ("test", "test")]
+    assert [layout.query_index_splits("met", stage) for stage in ("val", "test")] == [("val", "small_index"), ("test", "index")]
+    assert [layout.query_index_splits("x", stage) for stage in ("val", "test")] == [None, None]
+    with pytest.raises(ValueError, match='stage must be "val" or "test"'):
+        layout.query_index_splits("cars", "train")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[{"path": "a",\n "class_id": }]', "is not valid JSON: Expecting value in line 2"),
+        ('{"path": "a"}', "holds a JSON dict"),
+        ("[]", "holds an empty list"),
+        ('[{"path": "a", "class_id": 1}, {"path": "b"}]', "entry 1 has the keys 'path': every entry needs"),
+        ("[3]", "entry 0 has 3"),
+        ('[{"path": "a", "class_id": "1"}]', "entry 0 has class_id '1': it must be an integer"),
+        ('[{"path": "a", "class_id": true}]', "entry 0 has class_id True"),
+        ('[{"path": "a", "class_id": []}]', r"entry 0 has class_id \[\]"),
+        ('[{"path": "a", "class_id": [1, 2.5]}]', r"entry 0 has class_id \[1, 2.5\]"),
+        ('[{"path": 5, "class_id": 1}]', "entry 0 has path 5"),
+        ('[{"path": "../a", "class_id": 1}]', "entry 0 has path '../a'"),
+    ],
+)
+def test_malformed_files_are_one_sentence(write, tmp_path, text, message):
+    """A malformed split file raises DataError that names the file and the line or the entry."""
+    file = write("cars", "train", text)
+    with pytest.raises(DataError, match=message) as caught:
+        read_split(tmp_path / "data", "cars", "train")
+    assert str(file) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_missing_names_come_with_the_nearest(write, tmp_path):
+    """A missing root, domain or split is named together with what there is."""
+    write("cars", "train", [("a", 0)])
+    write("birds", "train", [("a", 0)])
+    with pytest.raises(DataError, match=r"no domain 'carz'; did you mean cars\? There are: birds, cars"):
+        BenchmarkLayout(tmp_path / "data").domains(["carz"])
+    with pytest.raises(DataError, match="names 'cars' twice"):
+        BenchmarkLayout(tmp_path / "data").domains(["cars", "cars"])
+    with pytest.raises(DataError, match="no domain 'carz'; did you mean cars"):
+        read_split(tmp_path / "data", "carz", "train")
+    with pytest.raises(DataError, match=r"no split 'trian'; did you mean train\?"):
+        read_split(tmp_path / "data", "cars", "trian")
+    with pytest.raises(DataError, match="info_files is not a folder"):
+        BenchmarkLayout(tmp_path / "nowhere").domains()
+
+
+def test_facts_count_what_is_there(write, tmp_path):
+    """Images, classes and queries are counted; splits that are absent count 0."""
+    write("met", "train", [("a", 5), ("b", 5), ("c", 8)])
+    write("met", "val", [("d", 1)])
+    write("met", "small_index", [("e", 1), ("f", 2)])
+    write("cars", "test", [("g", [1, 2])])
+    assert facts(tmp_path / "data", ["met", "cars"]) == {
+        "met": DomainFacts("met", 3, 2, 1, 2, 0, 0),
+        "cars": DomainFacts("cars", 0, 0, 0, 0, 1, 1),
+    }
+
+
+def test_unchanged_files_are_read_once(write, tmp_path, monkeypatch):
+    """Counts and hashes come from the cache until the file's size or time changes."""
+    file = write("cars", "train", [("a", 5), ("b", 6)])
+    before = manifest_hash(tmp_path / "data", "cars", ["train"], "")
+    reads = []
+    monkeypatch.setattr(facts_module, "read_split", lambda *names: reads.append(names) or read_split(*names))
+    assert facts(tmp_path / "data", ["cars"])["cars"].train_classes == 2
+    assert manifest_hash(tmp_path / "data", "cars", ["train"], "") == before and reads == []
+    write("cars", "train", [("a", 6), ("b", 6)])
+    os.utime(file, ns=(1, file.stat().st_mtime_ns + 10**9))
+    assert facts(tmp_path / "data", ["cars"])["cars"].train_classes == 1 and len(reads) == 1
+    assert manifest_hash(tmp_path / "data", "cars", ["train"], "") != before
+
+
+def test_works_without_a_cache(write, tmp_path, monkeypatch):
+    """Where the cache cannot be written everything is read again, with the same result."""
+    write("cars", "train", [("a", 5)])
+    before = manifest_hash(tmp_path / "data", "cars", ["train"], "")
+    monkeypatch.setattr(facts_module, "cache_dir", lambda: None)
+    assert manifest_hash(tmp_path / "data", "cars", ["train"], "") == before
+
+
+def test_manifest_hash_depends_on_content_alone(write, tmp_path):
+    """The hash ignores place and formatting; paths, labels, order, domain, splits and fingerprint change it."""
+    write("cars", "train", [("a", 1), ("b", [2, 3])])
+    write("cars", "train", '[{"class_id":1,\n"path":"a"}, {"path":"b","class_id":[2,3]}]', root="elsewhere")
+    base = manifest_hash(tmp_path / "data", "cars", ["train"], "v1")
+    assert len(base) == 64 and base == manifest_hash(tmp_path / "elsewhere", "cars", ["train"], "v1")
+    others = [manifest_hash(tmp_path / "data", "cars", ["train"], "v2"), manifest_hash(tmp_path / "data", "cars", [], "v1")]
+    changes = ([("b", [2, 3]), ("a", 1)], [("a", 1), ("b", 2)], [("a", 1), ("c", [2, 3])], [("a", 1)])
+    for number, entries in enumerate(changes):
+        write("cars", "train", entries, root=f"changed{number}")
+        others.append(manifest_hash(tmp_path / f"changed{number}", "cars", ["train"], "v1"))
+    assert len({base, *others}) == len(others) + 1
+
+
+def test_reads_uned_mini(shared_dir):
+    """uned_mini's counts are those of its README, and some flag queries have several labels."""
+    counted = facts(shared_dir / "uned_mini", ["omniglot", "flags"])
+    assert counted["omniglot"] == DomainFacts("omniglot", 4800, 320, 320, 320, 800, 800)
+    assert counted["flags"] == DomainFacts("flags", 1039, 150, 104, 104, 132, 187)
+    assert len(read_split(shared_dir / "uned_mini", "flags", "test").several) == 9
+
+
+def test_imports_neither_torch_nor_pillow():
+    """Planning reads splits and facts without importing torch or Pillow."""
+    code = "import sys, udonx.data.facts, udonx.data.paths; sys.exit('torch' in sys.modules or 'PIL' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

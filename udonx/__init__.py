@@ -1,0 +1,30 @@
+"""udonx: a declarative experiment registry for universal image embeddings.
+
+>>> import udonx
+>>> [row.name for row in udonx.load_experiment("experiments/table3_ablation.toml").rows][:2]
+['baseline', 'separate_teachers']
+
+The same objects as the command line: `load_experiment`, `run`, `load_model`. Importing udonx imports no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "load_experiment": ("udonx.config.experiment", "load_experiment"),
+    "ConfigError": ("udonx.config.problems", "ConfigError"),
+    "run": ("udonx.runner", "run"),
+    "load_model": ("udonx.engine.load", "LoadedModel"),
+}
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'udonx' has no attribute {name!r}")
+    module, attribute = _HOMES[name]
+    return getattr(importlib.import_module(module), attribute)

@@ -1,0 +1,109 @@
+"""Descriptions of registered components, cached so that checking an experiment needs neither torch nor timm.
+
+A built-in that imports torch is described once and the description is kept as JSON under the cache folder, keyed by the content
+of its source file, of the registry's own files and by the versions of Python and the libraries that its types come from. A stale
+entry is rebuilt; an unwritable cache folder means no cache. Plug-ins are always imported: they are described from the object.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import attrs
+import catalogue
+
+from registry import backbones, heads, losses, samplers, schemes
+from registry.catalog import Component, Option, Registry, RegistryError
+from udonx.files import cache_dir, write_atomic
+
+REGISTRIES: dict[str, Registry] = {
+    module.registry.kind: module.registry for module in (backbones, heads, losses, samplers, schemes)
+}
+_TORCH_FREE = ("samplers", "schemes")
+
+
+def registry_of(kind: str) -> Registry:
+    """The registry of a kind. Raises RegistryError that lists the kinds."""
+    if kind not in REGISTRIES:
+        raise RegistryError(f"{kind!r} is no kind of component; there are {', '.join(REGISTRIES)}")
+    return REGISTRIES[kind]
+
+
+def describe(kind: str, name: str) -> Component:
+    """Options, facts and source of a component, from the cache where possible. Raises RegistryError for an unknown name."""
+    registry = registry_of(kind)
+    imported = catalogue.check_exists("udonx", kind, name)
+    if imported or kind in _TORCH_FREE or name not in registry.builtin:
+        return registry.describe(name)
+    module = registry.builtin[name]
+    key = _key(module)
+    store = _load()
+    entry = store.get(f"{kind}.{name}")
+    if entry and entry["key"] == key:
+        plain = {**entry["component"], "file": str(_origin(module))}
+        return Component(**{**plain, "options": tuple(Option(**option) for option in plain["options"])})
+    component = registry.describe(name)
+    _save(f"{kind}.{name}", {"key": key, "component": attrs.asdict(component)})
+    return component
+
+
+def timm_models() -> dict[str, list[str]]:
+    """timm's model names, each with its tags of pre-trained weights (best first), without importing timm where they are cached."""
+    key = f"timm {importlib.metadata.version('timm')}"
+    entry = _load().get("timm")
+    if entry and entry["key"] == key:
+        return entry["models"]
+    import timm
+
+    models: dict[str, list[str]] = {name: [] for name in timm.list_models()}
+    for full in timm.list_models(pretrained=True):
+        name, _, tag = full.partition(".")
+        models.setdefault(name, []).append(tag)
+    _save("timm", {"key": key, "models": models})
+    return models
+
+
+@functools.cache
+def _origin(module: str) -> Path:
+    return Path(importlib.util.find_spec(module).origin)
+
+
+@functools.cache
+def _key(module: str) -> str:
+    digest = hashlib.sha256()
+    own = Path(__file__).resolve().parent.parent / "registry"
+    for path in (_origin(module), own / "catalog.py", own / "contracts.py", own / module.split(".")[1] / "__init__.py"):
+        digest.update(path.read_bytes())
+    versions = [sys.version, *(importlib.metadata.version(name) for name in ("pydantic", "attrs", "torch"))]
+    digest.update("\n".join(versions).encode())
+    return digest.hexdigest()
+
+
+def _file() -> Path | None:
+    folder = cache_dir()
+    return folder / "components.json" if folder else None
+
+
+_memory: dict[str, dict] = {}
+
+
+def _load() -> dict[str, dict]:
+    path = _file()
+    if not _memory and path and path.exists():
+        try:
+            _memory.update(json.loads(path.read_text()))
+        except ValueError:  # a cache that cannot be read is rebuilt
+            path.unlink(missing_ok=True)
+    return _memory
+
+
+def _save(name: str, entry: dict) -> None:
+    _memory[name] = entry
+    if path := _file():
+        write_atomic(path, json.dumps(_memory))

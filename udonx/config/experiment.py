@@ -1,0 +1,284 @@
+"""From experiment files to Experiments: the setting, the rows, the overrides; every problem found is reported together."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from udonx import components
+from udonx.config.files import RawSetting, nested, parse_override, read_setting, read_toml, shown
+from udonx.config.keys import COMMON, FILE_KEYS, KIND_TABLES, ROW_KEYS, SETTING_KEYS, DataOptions, FileOptions, ResultOptions, StartOptions
+from udonx.config.merge import Layer, Merged
+from udonx.config.plugins import load_plugins
+from udonx.config.problems import ConfigError, Problem, spell, unknown
+from udonx.config.rows import Layers, RowConfig, RowResolver, check_kind_tables
+from udonx.config.typed import table_options, validate
+
+
+@attrs.frozen(kw_only=True)
+class BackboneConfig:
+    """One role of a setting: the component with its options, and where its start weights come from."""
+
+    role: str
+    use: str
+    options: dict[str, Any]
+    version: int
+    local: str | None
+    hub: str | None
+    random: bool
+
+
+@attrs.frozen(kw_only=True)
+class Experiment:
+    """An experiment file, resolved. `overrides` are the `--set` texts, part of where its table is kept."""
+
+    path: Path
+    title: str
+    setting: str
+    data: DataOptions
+    backbones: dict[str, BackboneConfig]
+    rows: tuple[RowConfig, ...]
+    seeds: tuple[int, ...]
+    plugins: tuple[str, ...]
+    observers: tuple[str, ...]
+    overrides: tuple[str, ...] = ()
+    selected: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The file's name without its ending."""
+        return self.path.stem
+
+    @property
+    def variant(self) -> str:
+        """The setting's name, with a short hash where `--set` changes it: the folder of this table."""
+        if not self.overrides:
+            return self.setting
+        return f"{self.setting}+{hashlib.sha256(json.dumps(sorted(self.overrides)).encode()).hexdigest()[:8]}"
+
+    def wanted_rows(self) -> list[RowConfig]:
+        """The rows that this call asks for: those of `--row`, else all; references last."""
+        rows = [row for row in self.rows if not self.selected or row.name in self.selected]
+        return sorted(rows, key=lambda row: row.reference)
+
+
+def load_experiment(
+    path: str | Path,
+    *,
+    setting: str | None = None,
+    data: str | Path | None = None,
+    overrides: Iterable[str] = (),
+    rows: Iterable[str] = (),
+    seeds: Iterable[int] | None = None,
+    plugins: Iterable[str] = (),
+    allow_plugins: bool = True,
+    say: Callable[[str], None] = lambda line: None,
+) -> Experiment:
+    """Read and resolve one experiment file; see contracts.md, 4 for the merge order.
+
+    Args: `setting` replaces the file's; `data` is the folder of a `uned` setting; `overrides` are `key.path=value` texts; `rows`
+    select rows by name; `seeds` replace the file's; `plugins` are imported beside the file's own; `say` is told of each plug-in.
+
+    Raises ConfigError with every problem of the file: unknown keys, wrong types, unknown components, impossible pairs.
+
+    >>> load_experiment("experiments/table3_ablation.toml").setting
+    'demo'
+    """
+    path = Path(path)
+    document = read_toml(path)
+    where = shown(path)
+    problems: list[Problem] = []
+    for key in document.keys() - FILE_KEYS:
+        hint = " (a key of a row: put it under [defaults] or [rows.NAME])" if key in ROW_KEYS else ""
+        problems.append(Problem(where=where, key=key, message=f"got {spell(document[key])}, but this is an {unknown(key, FILE_KEYS)}{hint}"))
+    plain_names = {option.name for option in table_options(FileOptions)}
+    plain, found = validate("file", table_options(FileOptions), {key: document[key] for key in plain_names & document.keys()})
+    problems += [Problem(where=where, key=key, message=message) for key, message in found]
+    if found:
+        raise ConfigError(problems)
+    listed = load_plugins(plain["plugins"], path.parent, where=where, allow=allow_plugins, say=say)
+    listed += load_plugins(plugins, None, where="--plugin", allow=allow_plugins, say=say)
+    results, found = validate("results", table_options(ResultOptions), document.get("results", {}))
+    problems += [Problem(where=where, key=f"results.{key}", message=message) for key, message in found]
+
+    raw = read_setting(setting or document.get("setting", "demo"), path)
+    overrides = tuple(overrides)
+    resolver = _FileResolver(where, document, raw, problems)
+    resolver.override(overrides)
+    data_options = resolver.data(data)
+    backbones = resolver.backbones()
+    resolved = resolver.rows(backbones)
+    selected = tuple(rows)
+    for name in selected:
+        if name not in resolver.names:
+            problems.append(Problem(where=f"--row {name}", message=f"{where} has no such row; this is an {unknown(name, resolver.names, 'row')}"))
+    if problems:
+        raise ConfigError(problems)
+    return Experiment(
+        path=path,
+        title=plain["title"] or path.stem,
+        setting=raw.name,
+        data=data_options,
+        backbones=backbones,
+        rows=tuple(resolved),
+        seeds=tuple(dict.fromkeys(seeds if seeds is not None else plain["seeds"])),
+        plugins=tuple(listed),
+        observers=tuple(results.get("observers", ())),
+        overrides=overrides,
+        selected=selected,
+    )
+
+
+class _FileResolver:
+    """Turns one document and its setting into typed parts, collecting problems."""
+
+    def __init__(self, where: str, document: dict[str, Any], raw: RawSetting, problems: list[Problem]) -> None:
+        self.where = where
+        self.problems = problems
+        self.layers = raw.layers
+        for layer in raw.layers:
+            self._known_keys(layer, SETTING_KEYS, "key of a setting")
+        rows = document.get("rows", {})
+        defaults = document.get("defaults", {})
+        if not isinstance(rows, dict) or not rows or not all(isinstance(row, dict) for row in rows.values()):
+            problems.append(Problem(where=where, key="rows", message="there are no rows; add at least one table [rows.NAME]"))
+            rows = {}
+        if not isinstance(defaults, dict):
+            problems.append(Problem(where=where, key="defaults", message=f"got {spell(defaults)}, allowed is a table"))
+            defaults = {}
+        self.names = list(rows)
+        self.default_layer = Layer(where=where, prefix="defaults", data=defaults)
+        self.row_layers = {name: Layer(where=where, prefix=f"rows.{name}", data=row) for name, row in rows.items()}
+        self.set_all: list[Layer] = []
+        self.set_row: dict[str, list[Layer]] = {}
+
+    def _known_keys(self, layer: Layer, allowed: frozenset[str], what: str) -> None:
+        for key in layer.data.keys() - allowed:
+            shown_key = ".".join(filter(None, (layer.prefix, key)))
+            message = f"got {spell(layer.data[key])}, but this is an {unknown(key, allowed, what)}"
+            self.problems.append(Problem(where=layer.where, key=shown_key, message=message))
+
+    def override(self, texts: tuple[str, ...]) -> None:
+        """Sort `--set` into layers: of the setting, of one row, of all rows."""
+        for text in texts:
+            where = f"--set {text}"
+            path, value = parse_override(text)
+            if path[0] == "setting" and len(path) > 1:
+                layer = Layer(where=where, prefix="", data=nested(path[1:], value))
+                self._known_keys(layer, SETTING_KEYS, "key of a setting")
+                self.layers = [*self.layers, layer]
+            elif path[0] == "rows" and len(path) > 2:
+                if path[1] not in self.names:
+                    self.problems.append(Problem(where=where, message=f"there is no row '{path[1]}'; this is an {unknown(path[1], self.names, 'row')}"))
+                    continue
+                self.set_row.setdefault(path[1], []).append(Layer(where=where, prefix="", data=nested(path[2:], value)))
+            else:
+                self.set_all.append(Layer(where=where, prefix="", data=nested(path, value)))
+
+    def data(self, folder: str | Path | None) -> DataOptions:
+        """The data of the setting, with `--data` over it."""
+        values: dict[str, Any] = {}
+        where = self.where
+        for layer in self.layers:
+            if isinstance(layer.data.get("data"), dict):
+                values |= layer.data["data"]
+                where = layer.where
+        plain, found = validate("data", table_options(DataOptions), values)
+        self.problems += [Problem(where=where, key=f"data.{key}", message=message) for key, message in found]
+        if not plain:
+            return DataOptions()
+        if folder is not None and plain["source"] != "uned":
+            self.problems.append(
+                Problem(where="--data", message=f"got {folder}, but the data of this setting is '{plain['source']}', which is generated; use --setting uned_mini, or another whose data.source is 'uned'")
+            )
+        elif folder is not None:
+            plain["root"] = str(folder)
+        return DataOptions(**plain)
+
+    def backbones(self) -> dict[str, BackboneConfig]:
+        """The roles of the setting."""
+        merged = Merged()
+        for layer in self.layers:
+            if isinstance(layer.data.get("backbones"), dict):
+                merged.add(attrs.evolve(layer, data={"backbones": layer.data["backbones"]}))
+        own = table_options(StartOptions)
+        own_names = {option.name for option in own}
+        roles = {}
+        for role, value in merged.data.get("backbones", {}).items():
+            key = f"backbones.{role}"
+            layer = merged.source_of(key)
+            if not isinstance(value, dict):
+                self.problems.append(Problem(where=layer.where, key=key, message=f"got {spell(value)}, allowed is a table"))
+                continue
+            start, found = validate(role, own, {name: item for name, item in value.items() if name in own_names})
+            use = value.get("use", "timm")
+            if use not in components.registry_of("backbones").names():
+                message = f'got "{use}", which is an {unknown(use, components.registry_of("backbones").names(), "component of backbones")}'
+                self.problems.append(Problem(where=layer.where, key=f"{key}.use", message=message))
+                continue
+            component = components.describe("backbones", use)
+            options, more = validate(use, component.options, {name: item for name, item in value.items() if name not in own_names})
+            for name, message in [*found, *more]:
+                source = merged.source_of(f"{key}.{name}") or layer
+                self.problems.append(Problem(where=source.where, key=f"{key}.{name}", message=message))
+            if found or more:
+                continue
+            options = {name: item for name, item in options.items() if item is not None}
+            if use == "timm" and options["model"] not in (models := components.timm_models()):
+                message = f'got "{options["model"]}", which is an {_unknown_model(options["model"], models)}'
+                self.problems.append(Problem(where=layer.where, key=f"{key}.model", message=message))
+                continue
+            if use == "timm" and start["hub"] and start["hub"] not in models[options["model"]]:
+                tags = models[options["model"]]
+                message = f'got "{start["hub"]}"; timm has no such weights of {options["model"]}; this is an {unknown(start["hub"], tags, "tag")}'
+                self.problems.append(Problem(where=layer.where, key=f"{key}.hub", message=message))
+                continue
+            start.pop("use")
+            roles[role] = BackboneConfig(role=role, use=use, options=options, version=component.version, **start)
+        return roles
+
+    def rows(self, backbones: dict[str, BackboneConfig]) -> list[RowConfig]:
+        """All rows, resolved."""
+        layers = Layers(
+            setting=[
+                attrs.evolve(layer, data={key: value for key, value in layer.data.items() if key in ROW_KEYS and key not in KIND_TABLES})
+                for layer in self.layers
+            ],
+            defaults=self.default_layer,
+            overrides=self.set_all,
+            rows=self.row_layers,
+            row_overrides=self.set_row,
+            defaults_of_kind=check_kind_tables(self.layers, self.problems),
+        )
+        used: set[str] = set()
+        resolved = []
+        complete = True
+        for name in self.names:
+            resolver = RowResolver(name, layers, self.problems)
+            row = resolver.resolve()
+            used |= resolver.used
+            if row is None:
+                complete = False
+                continue
+            if row.backbone not in backbones:
+                row = attrs.evolve(row, skipped=f"not in this setting: it has no backbone '{row.backbone}'")
+            resolved.append(row)
+        for layer in (self.default_layer, *self.set_all):
+            for key, value in layer.data.items():
+                if key not in ROW_KEYS or (complete and key not in COMMON and f"{layer.where}:{layer.prefix}:{key}" not in used):
+                    what = unknown(key, ROW_KEYS) if key not in ROW_KEYS else "key that no row here has a slot for"
+                    prefix = f"{layer.prefix}." if layer.prefix else ""
+                    self.problems.append(Problem(where=layer.where, key=f"{prefix}{key}", message=f"got {spell(value)}, but this is an {what}"))
+        return resolved
+
+
+def _unknown_model(name: str, models: Iterable[str]) -> str:
+    from registry.catalog import nearest
+
+    close = nearest(name, models, 3)
+    return "unknown timm model; " + (f"did you mean {', '.join(close)}?" if close else "see timm.list_models()")

@@ -1,0 +1,108 @@
+"""The keys of an experiment file, a setting and a row, each declared once with its type."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import attrs
+from pydantic import Field
+
+from registry.contracts import Budget, Optimiser, Schedule, Transform, Validation
+
+
+@attrs.frozen(kw_only=True)
+class DataOptions:
+    """Where the images come from. `demo` and `demo_pretrain` are generated from `seed` and need no folder; `uned` is any folder in
+    UnED's layout, given as `root` or by `--data`. `domains` fixes their order (default: alphabetical)."""
+
+    source: Literal["demo", "demo_pretrain", "uned"] = "demo"
+    root: str | None = None
+    domains: list[str] | None = None
+    seed: Annotated[int, Field(ge=0)] = 0
+    size: Literal["full", "smoke"] = "full"
+
+
+@attrs.frozen(kw_only=True)
+class StartOptions:
+    """Where a backbone's start weights come from: `local`, a folder in timm's layout looked up under --weights, UDONX_WEIGHTS and the
+    package's own; else `hub`, a tag of timm's; else, only if `random` says so, initialisation from the seed."""
+
+    use: str = "timm"
+    local: str | None = None
+    hub: str | None = None
+    random: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class ResultOptions:
+    """Sacred observers beside the file storage in the results folder: `mongodb://...` or SQLAlchemy URLs."""
+
+    observers: list[str] = attrs.field(factory=list)
+
+
+@attrs.frozen(kw_only=True)
+class FileOptions:
+    """The plain keys of an experiment file."""
+
+    title: str = ""
+    plugins: list[str] = attrs.field(factory=list)
+    seeds: list[Annotated[int, Field(ge=0)]] = attrs.field(factory=lambda: [0])
+
+
+@attrs.frozen(kw_only=True)
+class PlainKeys:
+    """The plain keys of a row."""
+
+    label: str | None = None
+    reference: bool = False
+    backbone: str = "main"
+    evaluate: list[str] = attrs.field(factory=lambda: ["student"])
+    precision: Literal["fp32", "bf16"] = "fp32"
+    classifier: Literal["separate", "joint"] = "separate"
+    normalise_total: bool = True
+    distill_to_backbone: bool = True
+    teacher_budget: Literal["equal_exposure", "full"] = "equal_exposure"
+
+
+@attrs.frozen(kw_only=True)
+class HeadSlot:
+    """The own keys of a head slot."""
+
+    use: str = "linear"
+    dim: Annotated[int, Field(gt=0)]
+
+
+@attrs.frozen(kw_only=True)
+class LossSlot:
+    """The own keys of a loss entry. `on` says which branch a classification loss looks at."""
+
+    use: str
+    weight: Annotated[float, Field(ge=0)] = 1.0
+    on: Literal["teacher", "student"] | None = None
+
+
+@attrs.frozen(kw_only=True)
+class PlainSlot:
+    """The own key of a slot that has no other."""
+
+    use: str
+
+
+TABLES: dict[str, type] = {
+    "transform": Transform,
+    "optimiser": Optimiser,
+    "schedule": Schedule,
+    "budget": Budget,
+    "validation": Validation,
+}
+SLOT_KEYS: dict[str, tuple[str, type]] = {
+    "scheme": ("schemes", PlainSlot),
+    "student_head": ("heads", HeadSlot),
+    "teacher_head": ("heads", HeadSlot),
+    "sampler": ("samplers", PlainSlot),
+}
+COMMON = frozenset({"label", "reference", "reported", "scheme", "backbone", "evaluate", "transform", "precision"})
+ROW_KEYS = COMMON | set(TABLES) | set(SLOT_KEYS) | {"losses"} | {field.name for field in attrs.fields(PlainKeys)}
+FILE_KEYS = frozenset({"title", "setting", "defaults", "rows", "plugins", "results", "seeds"})
+KIND_TABLES = ("heads", "losses", "samplers", "schemes")
+SETTING_KEYS = frozenset({"inherit", "data", "backbones", *KIND_TABLES}) | (ROW_KEYS - {"label", "reference", "reported", "scheme"})

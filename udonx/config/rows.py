@@ -1,0 +1,308 @@
+"""One row: layers merged, every slot validated, impossible pairs found."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import attrs
+
+from registry import schemes
+from registry.catalog import RegistryError
+from registry.contracts import BackboneSpec, ComponentSpec, HeadSpec, LossSpec, Row
+from udonx import components
+from udonx.config.keys import COMMON, FILE_KEYS, KIND_TABLES, ROW_KEYS, SLOT_KEYS, TABLES, LossSlot, PlainKeys
+from udonx.config.merge import Layer, Merged
+from udonx.config.problems import Problem, spell, unknown
+from udonx.config.typed import table_options, validate
+
+
+@attrs.define(kw_only=True)
+class Layers:
+    """The layers of row keys that a file gives, by their place in the merge order; `defaults_of_kind[kind][name]` are new defaults
+    of a component, with the layer they come from."""
+
+    setting: list[Layer]
+    defaults: Layer
+    overrides: list[Layer]
+    rows: dict[str, Layer]
+    row_overrides: dict[str, list[Layer]]
+    defaults_of_kind: dict[str, dict[str, tuple[Layer, dict[str, Any]]]]
+
+
+@attrs.frozen(kw_only=True)
+class RowConfig:
+    """A row, resolved but for what only the data and the weights can tell: `data` is what `udonx show` prints, `parts` the typed slots."""
+
+    name: str
+    label: str
+    reference: bool
+    backbone: str
+    scheme: Any
+    data: dict[str, Any]
+    parts: dict[str, Any]
+    skipped: str | None = None
+
+    def at(self, backbone: BackboneSpec, seed: int) -> Row:
+        """The row for one seed and one backbone."""
+        return Row(name=self.name, backbone=backbone, seed=seed, **self.parts)
+
+
+class RowResolver:
+    """Resolves one row; collects problems instead of raising, so that all are reported together."""
+
+    def __init__(self, name: str, layers: Layers, problems: list[Problem]) -> None:
+        self.name = name
+        self.layers = layers
+        self.problems = problems
+        self.merged = Merged()
+        self.used: set[str] = set()
+
+    def problem(self, key: str, message: str, layer: Layer | None = None) -> None:
+        """Report a problem at `key`, at the layer that set it."""
+        layer = layer or self.merged.source_of(key) or self.layers.rows[self.name]
+        in_row = layer.prefix in ("", "defaults") or layer.prefix.startswith("rows.") or layer.where.startswith("--set")
+        self.problems.append(
+            Problem(where=layer.where, rows=(self.name,) if in_row else (), key=".".join(part for part in (layer.prefix if layer.prefix != f"rows.{self.name}" else "", key) if part), message=message)
+        )
+
+    def resolve(self) -> RowConfig | None:
+        """The row, or None where it has problems."""
+        before = len(self.problems)
+        scheme_spec, scheme = self._scheme()
+        if scheme is None:
+            return None
+        allowed = COMMON | scheme.slots
+        self._merge(scheme, allowed)
+        data = self.merged.data
+        plain_keys = [option for option in table_options(PlainKeys) if option.name in allowed or option.name in COMMON]
+        plain = self._table("", plain_keys, {key: value for key, value in data.items() if key in {option.name for option in plain_keys}})
+        tables = {key: self._typed_table(key) for key in TABLES if key in allowed}
+        parts: dict[str, Any] = {"scheme": scheme_spec, "transform": tables.pop("transform"), **tables}
+        shown: dict[str, Any] = {"scheme": {"use": scheme_spec.use, **scheme_spec.options}}
+        for key in ("student_head", "teacher_head", "sampler"):
+            if key in allowed:
+                parts[key] = self._slot(key, data.get(key), SLOT_KEYS[key][0], SLOT_KEYS[key][1])
+        if "losses" in allowed:
+            parts["losses"] = tuple(filter(None, (self._loss(name, entry) for name, entry in self._loss_entries(data))))
+        if len(self.problems) > before:
+            return None
+        for key in ("precision", "evaluate", "classifier", "normalise_total", "distill_to_backbone", "teacher_budget"):
+            if key in plain and key in allowed:
+                parts[key] = tuple(plain[key]) if key == "evaluate" else plain[key]
+        self._pairs(scheme, scheme_spec.use, parts)
+        if len(self.problems) > before:
+            return None
+        shown = {key: plain[key] for key in ("label", "reference") if plain.get(key)} | shown
+        shown |= {key: value for key, value in plain.items() if key in allowed and key not in shown and value is not None and key not in ("label", "reference")}
+        for key, value in parts.items():
+            if key in TABLES:
+                shown[key] = {name: list(item) if isinstance(item, tuple) else item for name, item in attrs.asdict(value).items() if item is not None}
+            elif isinstance(value, HeadSpec):
+                shown[key] = {"use": value.use, "dim": value.dim, **value.options}
+            elif key == "sampler":
+                shown[key] = {"use": value.use, **value.options}
+        if "losses" in parts:
+            shown["losses"] = {
+                loss.name: {"use": loss.use, "weight": loss.weight, **({"on": loss.on} if loss.on else {}), **loss.options}
+                for loss in parts["losses"]
+            }
+            removed = set(scheme.default_row.get("losses", {})) - set(shown["losses"])
+            shown["losses"] |= {name: False for name in sorted(removed)}
+        if "reported" in data:
+            shown["reported"] = data["reported"]
+        label = plain.get("label") or self.name.replace("_", " ")
+        return RowConfig(
+            name=self.name, label=label, reference=plain["reference"], backbone=plain["backbone"], scheme=scheme, data=shown, parts=parts
+        )
+
+    # ------------------------------------------------------------------------------------------------------------ layers
+
+    def _scheme(self) -> tuple[ComponentSpec | None, Any]:
+        layers = self.layers
+        for layer in (layers.defaults, layers.rows[self.name], *layers.overrides, *layers.row_overrides.get(self.name, [])):
+            if "scheme" in layer.data:
+                self.merged.add(attrs.evolve(layer, data={"scheme": layer.data["scheme"]}))
+        value = self.merged.data.get("scheme")
+        if value is None:
+            self.problem("scheme", f"is missing; it must be one of {', '.join(schemes.names())}")
+            return None, None
+        spec = self._slot("scheme", value, "schemes", SLOT_KEYS["scheme"][1])
+        if spec is None:
+            return None, None
+        return spec, schemes.get(spec.use)(**spec.options)
+
+    def _merge(self, scheme: Any, allowed: frozenset[str]) -> None:
+        name = self.merged.data["scheme"]["use"]
+        layers, merged = self.layers, self.merged
+        merged.add(Layer(where=f"scheme {name}", prefix="", data=dict(scheme.default_row)))
+        for layer in layers.setting:
+            merged.add(self._filtered(layer, allowed))
+        merged.add(self._filtered(layers.defaults, allowed))
+        merged.add(Layer(where=f"scheme {name}", prefix="", data=dict(scheme.fixed_row)))
+        merged.add(self._strict(layers.rows[self.name], allowed, name))
+        for layer in layers.overrides:
+            merged.add(self._filtered(layer, allowed))
+        for layer in layers.row_overrides.get(self.name, []):
+            merged.add(self._strict(layer, allowed, name))
+
+    def _filtered(self, layer: Layer, allowed: frozenset[str]) -> Layer:
+        data = {key: value for key, value in layer.data.items() if key in allowed and key != "scheme"}
+        self.used |= {f"{layer.where}:{layer.prefix}:{key}" for key in layer.data if key in allowed}
+        if isinstance(data.get("losses"), dict):
+            # a default for a loss that this scheme does not have is not for this row, unless it says which loss to use
+            own = set(self.merged.data.get("losses", {}))
+            entries = data["losses"].items()
+            data["losses"] = {key: entry for key, entry in entries if key in own or (isinstance(entry, dict) and "use" in entry) or isinstance(entry, str)}
+        return attrs.evolve(layer, data=data)
+
+    def _strict(self, layer: Layer, allowed: frozenset[str], scheme: str) -> Layer:
+        for key, value in layer.data.items():
+            if key in allowed:
+                continue
+            if key in ROW_KEYS:
+                self.problem(key, f"got {spell(value)}, but scheme '{scheme}' has no slot for it; its keys are {', '.join(sorted(allowed))}", layer)
+            else:
+                home = " (a key of the file, not of a row)" if key in FILE_KEYS else ""
+                self.problem(key, f"got {spell(value)}, but this is an {unknown(key, allowed)}{home}", layer)
+        return attrs.evolve(layer, data={key: value for key, value in layer.data.items() if key in allowed and key != "scheme"})
+
+    # ------------------------------------------------------------------------------------------------------------- parts
+
+    def _table(self, key: str, options: Any, values: dict[str, Any]) -> dict[str, Any]:
+        plain, found = validate(key or "row", tuple(options), values)
+        for name, message in found:
+            self.problem(f"{key}.{name}" if key else name, message)
+        return plain
+
+    def _typed_table(self, key: str) -> Any:
+        value = self.merged.data.get(key, {})
+        if not isinstance(value, dict):
+            self.problem(key, f"got {spell(value)}, allowed is a table")
+            return None
+        plain = self._table(key, table_options(TABLES[key]), value)
+        if not plain:
+            return None
+        plain = {name: tuple(item) if isinstance(item, list) else item for name, item in plain.items()}
+        return TABLES[key](**plain)
+
+    def _slot(self, key: str, value: Any, kind: str, slot: type) -> Any:
+        if value is None:
+            self.problem(key, f"is missing; it must name one of {', '.join(components.registry_of(kind).names())}")
+            return None
+        if isinstance(value, str):
+            value = {"use": value}
+        if not isinstance(value, dict):
+            self.problem(key, f"got {spell(value)}, allowed is a name or a table with 'use'")
+            return None
+        own_options = table_options(slot)
+        own_names = {option.name for option in own_options}
+        own = self._table(key, own_options, {name: item for name, item in value.items() if name in own_names})
+        use = value.get("use", own.get("use") if own else None)
+        if not isinstance(use, str):
+            return None
+        try:
+            component = components.describe(kind, use)
+        except RegistryError:
+            names = components.registry_of(kind).names()
+            self.problem(f"{key}.use", f'got "{use}", which is an {unknown(use, names, f"component of {kind}")}')
+            return None
+        layer, defaults = self.layers.defaults_of_kind.get(kind, {}).get(use, (None, {}))
+        given = {name: item for name, item in value.items() if name not in own_names}
+        plain, found = validate(use, component.options, {**defaults, **given})
+        for name, message in found:
+            if name in given or layer is None or name not in defaults:
+                self.problem(f"{key}.{name}", message)
+            else:
+                self.problem(name, message, attrs.evolve(layer, prefix=".".join(filter(None, (layer.prefix, kind, use)))))
+        if found or not own:
+            return None
+        spec = {"use": use, "options": {name: item for name, item in plain.items() if item is not None}, "version": component.version}
+        if kind == "heads":
+            return HeadSpec(dim=own["dim"], **spec)
+        if kind == "losses":
+            return LossSpec(name=key.removeprefix("losses."), weight=own["weight"], on=own["on"], **spec)
+        return ComponentSpec(**spec)
+
+    def _loss_entries(self, data: dict[str, Any]) -> list[tuple[str, Any]]:
+        losses = data.get("losses", {})
+        if not isinstance(losses, dict):
+            self.problem("losses", f"got {spell(losses)}, allowed are named tables, [rows.{self.name}.losses.NAME]")
+            return []
+        return list(losses.items())
+
+    def _loss(self, name: str, entry: Any) -> LossSpec | None:
+        loss = self._slot(f"losses.{name}", entry, "losses", LossSlot)
+        if loss is None or components.describe("losses", loss.use).facts["needs_teacher"]:
+            return loss
+        return attrs.evolve(loss, on=loss.on or "student")
+
+    # ------------------------------------------------------------------------------------------------- impossible pairs
+
+    def _pairs(self, scheme: Any, scheme_name: str, parts: dict[str, Any]) -> None:
+        for branch in parts["evaluate"]:
+            if branch not in scheme.branches:
+                self.problem("evaluate", f'got "{branch}", allowed with scheme \'{scheme_name}\': {", ".join(scheme.branches)}')
+        transform = parts["transform"]
+        if transform.mode == "resize_crop" and transform.resize < transform.crop:
+            self.problem("transform.resize", f"got {transform.resize}, which is smaller than crop = {transform.crop}; it must be at least that")
+        if transform.scale[0] > transform.scale[1]:
+            self.problem("transform.scale", f"got {spell(list(transform.scale))}, allowed is [smallest, largest]")
+        head = parts.get("student_head")
+        trains = "losses" in scheme.slots
+        for key in ("student_head", "teacher_head"):
+            head = parts.get(key)
+            if head and components.describe("heads", head.use).facts["fitted"] == trains:
+                wanted = "trained: linear, mlp" if trains else "fitted: pca"
+                self.problem(f"{key}.use", f'got "{head.use}", but scheme \'{scheme_name}\' needs a head that is {wanted}')
+        if not trains:
+            return
+        budget = parts["budget"]
+        if (budget.steps is None) == (budget.epochs is None):
+            got = "both steps and epochs" if budget.steps else "neither steps nor epochs"
+            self.problem("budget", f"got {got}, allowed is one of them")
+        self._loss_pairs(scheme, scheme_name, parts["losses"])
+        sampler = parts["sampler"]
+        if components.describe("samplers", sampler.use).facts["needs_signal"]:
+            signals = [loss.name for loss in parts["losses"] if loss.on and (loss.on == "student" or scheme.teacher == "together")]
+            if sampler.options.get("signal") not in signals:
+                self.problem(
+                    "sampler.signal",
+                    f"got {spell(sampler.options.get('signal'))}, an impossible pair with scheme '{scheme_name}': the stage that trains "
+                    f"the student has no such classification loss; it has {', '.join(signals) or 'none'}",
+                )
+
+    def _loss_pairs(self, scheme: Any, scheme_name: str, losses: tuple[LossSpec, ...]) -> None:
+        for loss in losses:
+            needs_teacher = components.describe("losses", loss.use).facts["needs_teacher"]
+            if needs_teacher and loss.on:
+                self.problem(f"losses.{loss.name}.on", f'got "{loss.on}", but \'{loss.use}\' is a loss between student and teacher; leave `on` out')
+            if scheme.teacher == "none" and (needs_teacher or loss.on == "teacher"):
+                with_teacher = [name for name in schemes.names() if getattr(schemes.get(name), "teacher", "none") != "none"]
+                self.problem(
+                    f"losses.{loss.name}",
+                    f"got '{loss.use}', which needs a teacher: an impossible pair with scheme '{scheme_name}'; schemes with a teacher are "
+                    f"{', '.join(with_teacher)}",
+                )
+        wanted: list[Literal["teacher", "student"]] = ["student"] if scheme.teacher == "none" else ["teacher", "student"]
+        for branch in wanted:
+            if not any(loss.on == branch and loss.weight > 0 for loss in losses):
+                self.problem("losses", f"no loss is on the {branch}, whose classifier would stay untrained; add one with on = \"{branch}\"")
+
+
+def check_kind_tables(layers: list[Layer], problems: list[Problem]) -> dict[str, dict[str, tuple[Layer, dict[str, Any]]]]:
+    """New defaults of components that settings give ([KIND.NAME]), merged, parents first; unknown names and options become problems."""
+    merged: dict[str, dict[str, tuple[Layer, dict[str, Any]]]] = {}
+    for layer in layers:
+        for kind in KIND_TABLES:
+            for name, options in layer.data.get(kind, {}).items():
+                key = ".".join(filter(None, (layer.prefix, kind, name)))
+                if name not in components.registry_of(kind).names():
+                    message = f"this is an {unknown(name, components.registry_of(kind).names(), f'component of {kind}')}"
+                    problems.append(Problem(where=layer.where, key=key, message=message))
+                    continue
+                allowed = tuple(attrs.evolve(option, required=False) for option in components.describe(kind, name).options)
+                for option, message in validate(name, allowed, options)[1]:
+                    problems.append(Problem(where=layer.where, key=f"{key}.{option}", message=message))
+                before = merged.setdefault(kind, {}).get(name, (layer, {}))[1]
+                merged[kind][name] = (layer, {**before, **options})
+    return merged

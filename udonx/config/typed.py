@@ -1,0 +1,90 @@
+"""From option descriptions to pydantic: one derivation for components and for the typed tables, and its errors in our words."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, Optional, Union
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, ValidationError, create_model
+
+from registry.catalog import Option, options_of, parse_share, spell_type
+from udonx.config.problems import spell, unknown
+
+_SCALARS: dict[str, Any] = {
+    "bool": Annotated[bool, Strict()],
+    "int": Annotated[int, Strict()],
+    "float": Annotated[float, Strict()],
+    "str": Annotated[str, Strict()],
+    "path": Path,
+    "none": None,
+}
+
+
+def _steps(value: int | str) -> int | str:
+    parse_share(value, 1000)
+    return value
+
+
+def annotation(spec: dict[str, Any]) -> Any:
+    """The Python annotation that a type description stands for (the inverse of `registry.catalog.type_of`)."""
+    kind = spec["type"]
+    if kind == "literal":
+        built = Literal[tuple(spec["values"])]
+    elif kind == "union":
+        built = Union[tuple(annotation(item) for item in spec["of"])]
+    elif kind == "list":
+        built = list[annotation(spec["of"])]
+    elif kind == "tuple":
+        built = tuple[tuple(annotation(item) for item in spec["of"])]
+    elif kind == "dict":
+        built = dict[str, Any if spec["of"] is None else annotation(spec["of"])]
+    elif kind == "steps":
+        built = Annotated[Annotated[int, Strict()] | Annotated[str, Strict()], AfterValidator(_steps)]
+    else:
+        built = _SCALARS[kind]
+    return Annotated[built, Field(**spec["bounds"])] if spec.get("bounds") else built
+
+
+def model_of(name: str, options: tuple[Option, ...]) -> type[BaseModel]:
+    """A pydantic model that accepts exactly these options."""
+    fields: dict[str, Any] = {}
+    for option in options:
+        hint = annotation(option.type)
+        if not option.required and option.default is None:
+            hint = Optional[hint]
+        fields[option.name] = (hint, ... if option.required else option.default)
+    return create_model(name, __config__=ConfigDict(extra="forbid", protected_namespaces=(), allow_inf_nan=False), **fields)
+
+
+@functools.cache
+def table_options(cls: type) -> tuple[Option, ...]:
+    """The options of a typed table: an attrs class with keyword-only fields."""
+    return options_of(cls)
+
+
+def validate(name: str, options: tuple[Option, ...], values: dict[str, Any]) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    """Values completed with defaults, and what is wrong as (dotted key, sentence); values are plain data, ready for TOML or JSON."""
+    try:
+        model = model_of(name, options).model_validate(values)
+    except ValidationError as error:
+        return {}, list(dict.fromkeys(_problems(error, options)))
+    plain = {}
+    for option in options:
+        value = getattr(model, option.name)
+        plain[option.name] = str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
+    return plain, []
+
+
+def _problems(error: ValidationError, options: tuple[Option, ...]) -> Iterator[tuple[str, str]]:
+    by_name = {option.name: option for option in options}
+    for item in error.errors(include_url=False, include_context=False):
+        name = str(item["loc"][0])
+        option = by_name.get(name)
+        if item["type"] == "extra_forbidden" and len(item["loc"]) == 1:
+            yield name, f"got {spell(item['input'])}, but this is an {unknown(name, by_name)}"
+        elif item["type"] == "missing":
+            yield name, f"is missing; it must be {spell_type(option.type)}"
+        else:
+            yield name, f"got {spell(item['input'])}, allowed is {spell_type(option.type)}"

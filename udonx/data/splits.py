@@ -1,0 +1,202 @@
+"""UnED's layout on disk: which domains and splits there are, and what a split file holds.
+
+    root/images/<path>
+    root/info_files/<domain>/<split>.json    [{"path": "cars/car_ims/000001.jpg", "class_id": 12}, ...]
+
+A `class_id` may be a list of integers: a query with several correct labels. Torch-free and Pillow-free, because planning reads it.
+Source: method.md and benchmark.md (UnED's published split files).
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import attrs
+import numpy as np
+
+from udonx.data.errors import DataError
+
+
+@attrs.frozen(eq=False)
+class Split:
+    """One split file in a compact form: UnED has splits of 1.4 million entries.
+
+    Attributes:
+        domain: name of the domain's folder.
+        name: name of the file without `.json`.
+        paths: N paths relative to `root/images`, in the file's order.
+        class_ids: int64 [N]; for an entry with several labels its first.
+        several: row -> all labels, for the entries that have several.
+    """
+
+    domain: str
+    name: str
+    paths: list[str] = attrs.field(repr=False)
+    class_ids: np.ndarray = attrs.field(repr=False)
+    several: dict[int, tuple[int, ...]] = attrs.field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def labels(self) -> np.ndarray | list[list[int]]:
+        """Labels as the retrieval metrics take them: int64 [N], or N lists where some entry has several."""
+        if not self.several:
+            return self.class_ids
+        return [list(self.several.get(row, (label,))) for row, label in enumerate(self.class_ids.tolist())]
+
+    def classes(self) -> list[int]:
+        """The distinct class ids, ascending."""
+        return sorted({*np.unique(self.class_ids).tolist(), *(label for labels in self.several.values() for label in labels)})
+
+
+def label_map(split: Split) -> dict[int, int]:
+    """Map the split's original class ids to 0..C-1, in ascending order of the ids.
+
+    Example:
+        >>> label_map(Split("cars", "train", ["a", "b", "c"], np.array([40, 7, 40]), {}))
+        {7: 0, 40: 1}
+    """
+    return {original: label for label, original in enumerate(split.classes())}
+
+
+def split_file(root: Path | str, domain: str, split: str) -> Path:
+    """Where a split lies.
+
+    Example:
+        >>> split_file("uned", "cars", "train").as_posix()
+        'uned/info_files/cars/train.json'
+    """
+    return Path(root) / "info_files" / domain / f"{split}.json"
+
+
+def nearest(name: str, names: Sequence[str]) -> str:
+    """The end of a sentence about an unknown name: the nearest valid ones, or all.
+
+    Example:
+        >>> nearest("carz", ["cars", "sop"])
+        'did you mean cars? There are: cars, sop'
+    """
+    close = difflib.get_close_matches(name, names, n=3)
+    return (f"did you mean {' or '.join(close)}? " if close else "") + f"There are: {', '.join(names) or 'none'}"
+
+
+@attrs.frozen
+class BenchmarkLayout:
+    """The names below one root; reads folders, never split files.
+
+    Args:
+        root: the folder that holds `images` and `info_files`.
+    """
+
+    root: Path = attrs.field(converter=Path)
+
+    def domains(self, wanted: Sequence[str] | None = None) -> list[str]:
+        """The domains (folders of `info_files` with at least one JSON file): alphabetical, or exactly `wanted` in its order.
+
+        Raises:
+            DataError: no such root, no domain, a wanted domain that is missing or named twice.
+        """
+        folder = self.root / "info_files"
+        if not folder.is_dir():
+            raise DataError(
+                f"{folder} is not a folder: the data root must hold info_files/<domain>/<split>.json and images/; set [data] root to it."
+            )
+        found = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and any(entry.glob("*.json")))
+        if not found:
+            raise DataError(f"{folder} holds no domain: expected folders with split files such as {folder}/cars/train.json.")
+        if wanted is None:
+            return found
+        for position, domain in enumerate(wanted):
+            if domain not in found:
+                raise DataError(f"{folder} holds no domain {domain!r}; {nearest(domain, found)}.")
+            if domain in wanted[:position]:
+                raise DataError(f"the list of domains names {domain!r} twice; name each domain once.")
+        return list(wanted)
+
+    def split_names(self, domain: str) -> list[str]:
+        """The domain's splits in alphabetical order.
+
+        Raises:
+            DataError: no such domain.
+        """
+        self.domains([domain])
+        return sorted(file.stem for file in (self.root / "info_files" / domain).glob("*.json"))
+
+    def query_index_splits(self, domain: str, stage: str) -> tuple[str, str] | None:
+        """The (query, index) splits of a domain at "val" or "test", or None where the domain has no such queries.
+
+        At test the index is `index` where that exists, else the queries themselves; at validation it is `small_index` (met), else
+        the validation queries.
+
+        Raises:
+            DataError: no such domain.
+            ValueError: `stage` is neither "val" nor "test".
+        """
+        if stage not in ("val", "test"):
+            raise ValueError(f'stage must be "val" or "test", got {stage!r}.')
+        names = self.split_names(domain)
+        if stage not in names:
+            return None
+        separate = {"test": "index", "val": "small_index"}[stage]
+        return stage, separate if separate in names else stage
+
+
+def read_split(root: Path | str, domain: str, split: str) -> Split:
+    """Read and check one split file.
+
+    Args:
+        root: the folder that holds `images` and `info_files`.
+        domain: a domain's name.
+        split: "train", "val", "test", "index", "small_index" or any other that has a file.
+
+    Raises:
+        DataError: the file is missing, is not JSON, is empty, or an entry lacks `path` or `class_id` or has one of a wrong type.
+    """
+    file = split_file(root, domain, split)
+    if not file.is_file():
+        names = BenchmarkLayout(root).split_names(domain)
+        raise DataError(f"{file} does not exist: domain {domain!r} has no split {split!r}; {nearest(split, names)}.")
+    try:
+        # The hook keeps a pair in place of every entry's dict as soon as it is parsed: less memory at 1.4 M entries.
+        entries = json.loads(file.read_text(encoding="utf-8"), object_hook=_as_pair)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file} is not UTF-8 text ({error}); write it anew as UTF-8.") from error
+    except json.JSONDecodeError as error:
+        raise DataError(f"{file} is not valid JSON: {error.msg} in line {error.lineno}, column {error.colno}; repair it.") from error
+    if not isinstance(entries, list) or not entries:
+        got = "an empty list" if entries == [] else f"a JSON {type(entries).__name__}"
+        raise DataError(
+            f'{file} holds {got}: it must be a list of {{"path": ..., "class_id": ...}}; remove the file if there is no such split.'
+        )
+    paths, class_ids, several = [], np.empty(len(entries), dtype=np.int64), {}
+    for number, entry in enumerate(entries):
+        path, labels = _checked(file, number, entry)
+        paths.append(path)
+        class_ids[number] = labels[0]
+        if len(labels) > 1:
+            several[number] = labels
+    return Split(domain, split, paths, class_ids, several)
+
+
+def _as_pair(entry: dict) -> tuple | dict:
+    """(path, class_id) of a well-formed entry, else the entry as it is, for the message."""
+    return (entry["path"], entry["class_id"]) if "path" in entry and "class_id" in entry else entry
+
+
+def _checked(file: Path, number: int, entry: object) -> tuple[str, tuple[int, ...]]:
+    """Path and labels of one entry, numbered from 0."""
+    where = f"{file}, entry {number}"
+    if not isinstance(entry, tuple):
+        got = f"the keys {', '.join(map(repr, entry)) or 'none'}" if isinstance(entry, dict) else repr(entry)
+        raise DataError(f'{where} has {got}: every entry needs "path" and "class_id".')
+    path, class_id = entry
+    if not isinstance(path, str) or not path or path.startswith("/") or ".." in path.split("/"):
+        raise DataError(f"{where} has path {path!r}: it must be text, relative to the folder images and inside it.")
+    labels = tuple(class_id) if isinstance(class_id, list) else (class_id,)
+    # bool is a subclass of int, but `true` in a split file is a mistake.
+    if not labels or any(type(label) is not int or abs(label) >= 2**63 for label in labels):
+        raise DataError(f"{where} has class_id {class_id!r}: it must be an integer or a non-empty list of integers.")
+    return path, labels

@@ -1,0 +1,31 @@
+"""Which device a run uses, and what makes its numbers repeatable there."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+
+def choose(name: str | None) -> torch.device:
+    """`cpu`, `cuda`, `cuda:N`, or None for the GPU where there is one. Raises ValueError where it is not there."""
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cpu":
+        return torch.device("cpu")
+    kind, _, number = name.partition(":")
+    if kind != "cuda" or (number and not number.isdigit()):
+        raise ValueError(f"--device: got {name}, allowed are cpu, cuda and cuda:N")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if int(number or 0) >= count:
+        there = f"torch sees {count} GPU{'s' * (count != 1)}" if count else "torch sees no GPU here"
+        raise ValueError(f"--device: got {name}, but {there}; use --device cpu, and see `udonx doctor`")
+    return torch.device(name)
+
+
+def make_repeatable(device: torch.device) -> None:
+    """Ask for algorithms that give the same numbers again. On the CPU torch's are, at a fixed number of threads."""
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.backends.cudnn.benchmark = False
+        torch.use_deterministic_algorithms(True, warn_only=True)

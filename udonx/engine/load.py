@@ -1,0 +1,94 @@
+"""A trained stage, loaded from its folder without data or results at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from registry.catalog import RegistryError
+from udonx.data.images import decode
+from udonx.data.transforms import test_batch
+from udonx.engine.build import build_model
+from udonx.engine.folder import StageFolder
+from udonx.engine.model import Model
+from udonx.stages import from_plain
+
+_BATCH = 128
+
+
+def load_stage(folder: StageFolder, device: torch.device) -> Model:
+    """The best model of a finished stage, in eval mode, without gradients.
+
+    Raises ValueError where the folder is no finished stage, or where a component that it needs is not registered: nothing is
+    imported for it, the message names the plug-in.
+    """
+    if not (folder.path / "model.json").is_file() or not (folder.path / "best.safetensors").is_file():
+        raise ValueError(f"{folder.path} is no trained stage: it needs model.json and best.safetensors (a folder of results/stages)")
+    kept = folder.read_model()
+    try:
+        model = build_model(from_plain(kept["spec"]), kept["classes"], None)
+    except RegistryError as error:
+        plugins = " ".join(f"--plugin {name}" for name in kept["plugins"])
+        hint = f"; it was trained with {plugins}: import that first" if plugins else ""
+        raise ValueError(f"{folder.path}: {error}{hint}") from None
+    model.load_state_dict(folder.load_best())
+    return model.requires_grad_(False).eval().to(device)
+
+
+class LoadedModel:
+    """An embedding ready for use. `dim` is the embedding's dimension, `crop` the model's input size, `domains` what it was trained on."""
+
+    def __init__(self, folder: str | Path, device: str | torch.device = "cpu") -> None:
+        self.device = torch.device(device)
+        self.folder = StageFolder(Path(folder))
+        self.model = load_stage(self.folder, self.device)
+        self.domains = tuple(self.model.position)
+        self.crop = self.model.crop
+        if self.model.student_head is not None:
+            self.branch = "student"
+        else:
+            self.branch = "teacher" if len(self.model.teacher_heads) else "feature"
+
+    def embed(
+        self, images: Sequence[str | Path | np.ndarray | Image.Image | Tensor], *, branch: str | None = None, domain: str | None = None
+    ) -> np.ndarray:
+        """Embeddings of images, float32 [N, D] with unit rows: inner products are cosine similarities.
+
+        Args:
+            images: paths, PIL images, or uint8 RGB arrays or tensors [H, W, 3].
+            branch: "student", "teacher" or "feature"; default: the student, else what the stage trained.
+            domain: whose teacher; needed by a teacher branch of several domains.
+
+        Raises:
+            ValueError: an image of another type or shape, a branch that the model lacks, an unknown domain.
+            DataError: a file that cannot be read.
+        """
+        branch = branch or self.branch
+        there = ["feature"] + ["student"] * (self.model.student_head is not None) + ["teacher"] * bool(len(self.model.teacher_heads))
+        if branch not in there:
+            raise ValueError(f"{self.folder.path} has no branch {branch!r}; it has {', '.join(there)}")
+        if branch == "teacher":
+            domain = domain or (self.domains[0] if len(self.domains) == 1 else None)
+            if domain not in self.domains:
+                raise ValueError(f"the teacher branch needs the domain of the images, one of {', '.join(self.domains)}; got {domain!r}")
+        parts = []
+        for start in range(0, len(images), _BATCH):
+            arrays = [_array(image) for image in images[start : start + _BATCH]]
+            parts.append(self.model.embed(test_batch(arrays, self.crop).to(self.device), branch, domain).cpu())
+        return torch.cat(parts).numpy() if parts else np.zeros((0, 0), dtype=np.float32)
+
+
+def _array(image: str | Path | np.ndarray | Image.Image | Tensor) -> np.ndarray:
+    if isinstance(image, str | Path):
+        return decode(image)
+    if isinstance(image, Image.Image):
+        return np.asarray(image.convert("RGB"))
+    array = image.numpy() if isinstance(image, Tensor) else np.asarray(image)
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
+        raise ValueError(f"an image array must be uint8 [H, W, 3] in RGB; got {array.dtype} {list(array.shape)}")
+    return array

@@ -1,0 +1,134 @@
+"""What a stage trains: one backbone pass, then the student head and the batch domain's teacher head.
+
+Shape suffixes as in `registry.contracts`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from registry.contracts import Batch, Branch
+from registry.heads.classifier import CosineClassifier
+from registry.heads.init import l2_normalise
+
+
+class Classifiers(nn.Module):
+    """The class columns of all domains behind one object: one classifier per domain, or one over all of their classes.
+
+    `forward(embedding_BD, domain)` gives the cosines and the domain's columns among them.
+    """
+
+    def __init__(self, modules: Sequence[CosineClassifier], domains: Sequence[str], joint: bool) -> None:
+        super().__init__()
+        counts = [module.kernel_CD.shape[0] for module in modules]
+        self.position = {domain: position for position, domain in enumerate(domains)}
+        if joint:
+            whole = CosineClassifier(modules[0].kernel_CD.shape[1], sum(counts))
+            with torch.no_grad():
+                whole.kernel_CD.copy_(torch.cat([module.kernel_CD for module in modules]))
+            self.parts = nn.ModuleList([whole])
+            starts = [sum(counts[:position]) for position in range(len(counts))]
+        else:
+            self.parts = nn.ModuleList(modules)
+            starts = [0] * len(counts)
+        self.joint = joint
+        self.ranges = [range(start, start + count) for start, count in zip(starts, counts, strict=True)]
+
+    def forward(self, embedding_BD: Tensor, domain: str) -> tuple[Tensor, range]:
+        position = self.position[domain]
+        return self.parts[0 if self.joint else position](embedding_BD), self.ranges[position]
+
+
+class Model(nn.Module):
+    """A backbone with a student head, teacher heads (one per domain), both, or neither (features as they are).
+
+    Images come as float [B, 3, H, W], 0..255; the model normalises them with its weights' own statistics and resizes them only where
+    they are not of its crop size, which happens to a frozen teacher of a stage with another crop. Autocast covers the backbone alone.
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: nn.Module,
+        mean: Sequence[float],
+        std: Sequence[float],
+        crop: int,
+        domains: Sequence[str],
+        autocast: torch.dtype | None = None,
+        student_head: nn.Module | None = None,
+        student_classifiers: Classifiers | None = None,
+        teacher_heads: Sequence[nn.Module] = (),
+        teacher_classifiers: Classifiers | None = None,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.crop = crop
+        self.autocast = autocast
+        self.position = {domain: position for position, domain in enumerate(domains)}
+        self.student_head = student_head
+        self.student_classifiers = student_classifiers
+        self.teacher_heads = nn.ModuleList(teacher_heads)
+        self.teacher_classifiers = teacher_classifiers
+        # (image / 255 - mean) / std as one multiply-add
+        std_3 = torch.tensor(std).reshape(1, 3, 1, 1)
+        self.register_buffer("scale", 1 / (255 * std_3), persistent=False)
+        self.register_buffer("shift", -torch.tensor(mean).reshape(1, 3, 1, 1) / std_3, persistent=False)
+
+    def backbone_parameters(self) -> list[nn.Parameter]:
+        """Parameters of the backbone group."""
+        return list(self.backbone.parameters())
+
+    def head_parameters(self) -> list[nn.Parameter]:
+        """Parameters of the heads group: projections and classifiers of student and teachers."""
+        return [parameter for name, parameter in self.named_parameters() if not name.startswith("backbone.")]
+
+    def features(self, images_B3HW: Tensor) -> Tensor:
+        """L2-normalised float32 features [B, F]."""
+        if images_B3HW.shape[-1] != self.crop or images_B3HW.shape[-2] != self.crop:
+            images_B3HW = nn.functional.interpolate(images_B3HW, size=(self.crop, self.crop), mode="bilinear", antialias=False)
+        images_B3HW = torch.addcmul(self.shift, images_B3HW, self.scale)
+        if self.autocast is not None:
+            with torch.autocast(images_B3HW.device.type, dtype=self.autocast):
+                features_BF = self.backbone(images_B3HW)
+        else:
+            features_BF = self.backbone(images_B3HW)
+        return l2_normalise(features_BF.float())
+
+    def student(self, features_BF: Tensor, domain: str) -> Branch:
+        """The student's branch."""
+        embedding_BD = self.student_head(features_BF)
+        cosine_BC, class_range = self.student_classifiers(embedding_BD, domain)
+        return Branch(features_BF=features_BF, embedding_BD=embedding_BD, cosine_BC=cosine_BC, class_range=class_range)
+
+    def teacher(self, features_BF: Tensor, domain: str) -> Branch:
+        """The branch of the domain's own teacher head."""
+        embedding_BE = self.teacher_heads[self.position[domain]](features_BF)
+        cosine_BC, class_range = self.teacher_classifiers(embedding_BE, domain)
+        return Branch(features_BF=features_BF, embedding_BD=embedding_BE, cosine_BC=cosine_BC, class_range=class_range)
+
+    def forward(self, batch: Batch, *, train_backbone: bool = True) -> tuple[Branch | None, Branch | None]:
+        """(student, teacher), None for what this model does not have; without `train_backbone` no graph is kept for the backbone."""
+        with torch.set_grad_enabled(train_backbone and torch.is_grad_enabled()):
+            features_BF = self.features(batch.images)
+        student = self.student(features_BF, batch.domain) if self.student_classifiers is not None else None
+        teacher = self.teacher(features_BF, batch.domain) if self.teacher_classifiers is not None else None
+        return student, teacher
+
+    def teaching_branch(self, batch: Batch) -> Branch:
+        """What this model teaches as the frozen teacher of a later stage: its teacher branch if it has one, else its student's."""
+        student, teacher = self(batch)
+        return teacher if teacher is not None else student
+
+    @torch.no_grad()
+    def embed(self, images_B3HW: Tensor, branch: str, domain: str | None = None) -> Tensor:
+        """Embeddings of one branch, float32 [B, D] with unit rows; the teacher's needs the images' domain."""
+        features_BF = self.features(images_B3HW)
+        if branch == "feature":
+            return features_BF
+        if branch == "student":
+            return self.student_head(features_BF)
+        return self.teacher_heads[self.position[domain]](features_BF)
+

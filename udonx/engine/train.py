@@ -1,0 +1,312 @@
+"""THE training loop: every scheme's stages run through it.
+
+    batch -> model -> losses -> weighted mean -> backward -> two-group AdamW -> sums on the device
+    every log interval: sums to the host, bar, log; at an update of the sampler: its window; at a validation: best weights, checkpoint
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+from torch import Tensor
+
+from registry.contracts import Batch, Branch, StageSpec
+from udonx.data.benchmark import Benchmark
+from udonx.data.images import ImageStore
+from udonx.data.loader import BatchLoader
+from udonx.data.seeds import stream_seed
+from udonx.engine.build import build_losses, build_model, build_sampler
+from udonx.engine.folder import StageFolder
+from udonx.engine.load import load_stage
+from udonx.engine.model import Model
+from udonx.engine.optim import TwoGroupAdamW
+from udonx.engine.report import Report
+from udonx.evaluation.protocol import Embedder, evaluate, image_count, test_images
+from udonx.stages import to_plain
+
+CHECKPOINT_SECONDS = 300.0
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; the message is one sentence, and the last good checkpoint is intact."""
+
+
+@attrs.frozen(kw_only=True)
+class Job:
+    """A stage to run: its spec and identity, where it is kept, its data, and where it runs. `weights` is the folder of the start
+    weights; `teachers` are the folders of the earlier stages in the order of `spec.teachers`; `summary` is told
+    (key, value, step) of the few figures that a run record keeps."""
+
+    spec: StageSpec
+    id: str
+    title: str
+    folder: StageFolder
+    benchmark: Benchmark
+    store: ImageStore
+    device: torch.device
+    workers: int
+    weights: Path | None = None
+    teachers: tuple[StageFolder, ...] = ()
+    plugins: tuple[str, ...] = ()
+    quiet: bool = False
+    summary: Callable[[str, float, int], None] = lambda key, value, step: None
+
+
+def run_stage(job: Job) -> dict[str, Any]:
+    """Train (or fit, or only build) a stage to the end, continuing from its checkpoint where there is one; returns done.json.
+
+    Raises TrainingError where the loss is no longer finite, DataError for an image that cannot be read.
+    """
+    if done := job.folder.done:
+        return done
+    counts = {domain: len(job.benchmark.labels(domain)) for domain in job.spec.domains} if job.spec.training else {}
+    model = build_model(job.spec, counts, job.weights).to(job.device)
+    class_ids = {domain: list(job.benchmark.labels(domain)) for domain in job.spec.domains} if job.spec.training else {}
+    job.folder.write_spec(
+        {"id": job.id, **to_plain(job.spec)},
+        {"id": job.id, "spec": to_plain(job.spec), "classes": counts, "class_ids": class_ids, "plugins": list(job.plugins)},
+    )
+    return _fit(job, model) if job.spec.training is None else _Training(job, model).run()
+
+
+def _fit(job: Job, model: Model) -> dict[str, Any]:
+    """A stage of no steps: fit the head on the training images where it has one, keep the weights."""
+    began = time.monotonic()
+    model.eval()
+    images = 0
+    if model.student_head is not None:
+        features = []
+        paths = {domain: job.benchmark.split(domain, "train").paths for domain in job.spec.domains}
+        images = sum(map(len, paths.values()))
+        with Report(f"{job.title}: features of train", images, "images", quiet=job.quiet) as report:
+            for domain_paths in paths.values():
+                for batch in test_images(job.store, domain_paths, model.crop, job.workers, report.tick):
+                    features.append(model.embed(batch.to(job.device), "feature").cpu())
+        model.student_head.fit(torch.cat(features))
+    job.folder.save_best(model.state_dict())
+    done = {"steps": 0, "images": images, "seconds": time.monotonic() - began, "best_step": 0, "best_r1": None}
+    job.folder.finish(done)
+    return done
+
+
+class Objective:
+    """The total loss of a batch: every term of the stage, weighted, divided by the sum of the weights.
+
+    `distill_to_backbone` false gives the losses between student and teacher a second pass of the student head on detached features.
+    """
+
+    def __init__(self, spec: StageSpec) -> None:
+        training = spec.training
+        self.terms = build_losses(spec)
+        self.specs = {loss.name: loss for loss in training.losses}
+        weights = sum(loss.weight for loss in training.losses)
+        self.divisor = weights if training.normalise_total else 1.0
+        self.distill_to_backbone = training.distill_to_backbone
+
+    def __call__(self, model: Model, student: Branch | None, teacher: Branch | None, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """(total, every term by name), float32 scalars; terms are detached and unweighted."""
+        learner = student
+        pair = [loss for loss in self.specs.values() if loss.on is None]
+        if pair and not self.distill_to_backbone:
+            learner = model.student(student.features_BF.detach(), batch.domain)
+        total, values = None, {}
+        for name, loss in self.specs.items():
+            if loss.on is None:
+                value = self.terms[name](learner, teacher, batch)
+            else:
+                value = self.terms[name](student if loss.on == "student" else teacher, batch)
+            values[name] = value.detach()
+            weighted = value * (loss.weight / self.divisor)
+            total = weighted if total is None else total + weighted
+        return total, values
+
+
+class _Training:
+    """One stage's training: what the loop holds, and what a checkpoint keeps."""
+
+    def __init__(self, job: Job, model: Model) -> None:
+        self.job, self.model = job, model
+        self.training = job.spec.training
+        spec, device = job.spec, job.device
+        self.objective = Objective(spec)
+        self.sampler = build_sampler(spec, {domain.name: domain.train_images for domain in job.benchmark.facts})
+        self.optimiser = TwoGroupAdamW(
+            model.backbone_parameters(), model.head_parameters(), self.training.optimiser, self.training.schedule, self.training.steps
+        )
+        self.teachers: dict[str, Model] = {}
+        for teacher, folder in zip(spec.teachers, job.teachers, strict=True):
+            frozen = load_stage(folder, device)
+            self.teachers |= {domain: frozen for domain in teacher.domains}
+        self.position = {domain: number for number, domain in enumerate(spec.domains)}
+        self.signal = spec.training.sampler.options.get("signal")
+        self.names = list(self.objective.specs)
+        # sums on the device: per domain (signal loss, samples) since the sampler's window began, and per loss since the last log line
+        self.window_D2 = torch.zeros(len(spec.domains), 2, dtype=torch.float64, device=device)
+        self.sums_L = torch.zeros(len(self.names) + 1, device=device)
+        self.summed = 0
+        self.step, self.seconds = 0, 0.0
+        self.taken: dict[str, int] = {}
+        self.best_r1, self.best_step = -1.0, 0
+        self.log_every = min(max(1, self.training.steps // 50), 100)
+
+    # -------------------------------------------------------------------------------------------------------- checkpoint
+
+    def _save(self) -> None:
+        self.job.folder.save_state(
+            {
+                "step": self.step,
+                "seconds": self.seconds + time.monotonic() - self.began,
+                "taken": self.taken,
+                "best_r1": self.best_r1,
+                "best_step": self.best_step,
+                "window": self.window_D2,
+                "sums": self.sums_L,
+                "summed": self.summed,
+                "sampler": self.sampler.state_dict(),
+                "model": self.model.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "log": self.job.folder.log_size(),
+            }
+        )
+        self.saved = time.monotonic()
+
+    def _restore(self) -> None:
+        state = self.job.folder.load_state(self.job.device)
+        self.step, self.seconds, self.taken, self.summed = state["step"], state["seconds"], state["taken"], state["summed"]
+        self.best_r1, self.best_step = state["best_r1"], state["best_step"]
+        self.window_D2.copy_(state["window"])
+        self.sums_L.copy_(state["sums"])
+        self.sampler.load_state_dict(state["sampler"])
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.job.folder.cut_log(state["log"])
+
+    # -------------------------------------------------------------------------------------------------------------- loop
+
+    def run(self) -> dict[str, Any]:
+        job, training = self.job, self.training
+        if job.folder.started:
+            self._restore()
+        else:
+            job.folder.cut_log(0)
+        self.began = self.saved = time.monotonic()
+        loader = BatchLoader(
+            job.benchmark, job.store, job.spec.domains, job.spec.transform, training.batch, job.spec.seed, job.workers, job.device.type == "cuda"
+        )
+        self.model.train()
+        with Report(job.title, training.steps, "steps", done=self.step, quiet=job.quiet) as self.report:
+            if self.step:
+                self.report.say(f"{job.title}: continues after step {self.step}")
+            self.log_began, self.log_step = time.monotonic(), self.step
+            for step, batch in loader.batches(self.sampler, self.step, training.steps, self.taken):
+                if self.sampler.clears_at(step):
+                    self.window_D2.zero_()
+                self._train_step(step, batch)
+                self._after_step(step + 1)
+                self.report.tick()
+        return self._finish()
+
+    def _train_step(self, step: int, batch: Batch) -> None:
+        torch.manual_seed(stream_seed(self.job.spec.seed, f"model/{step}"))
+        device = self.job.device
+        batch.images, batch.labels = batch.images.to(device, non_blocking=True), batch.labels.to(device, non_blocking=True)
+        needs_backbone = self.optimiser.prepare(step)
+        student, teacher = self.model(batch, train_backbone=needs_backbone)
+        if self.teachers:
+            with torch.no_grad():
+                teacher = self.teachers[batch.domain].teaching_branch(batch)
+        total, values = self.objective(self.model, student, teacher, batch)
+        total.backward()
+        self.optimiser.step()
+        self.sums_L += torch.stack([*values.values(), total.detach()])
+        self.summed += 1
+        if self.signal is not None:
+            row = self.window_D2[self.position[batch.domain]]
+            row[0] += values[self.signal].double() * len(batch.labels)
+            row[1] += len(batch.labels)
+        self.taken[batch.domain] = self.taken.get(batch.domain, 0) + 1
+
+    def _after_step(self, step: int) -> None:
+        self.step = step
+        last = step == self.training.steps
+        if step % self.log_every == 0 or last:
+            self._log()
+        if step == self.sampler.known_until() and not last:
+            sums = self.window_D2.cpu().tolist()
+            self.sampler.update(step, {domain: (sums[row][0], int(sums[row][1])) for domain, row in self.position.items() if sums[row][1]})
+            self.job.folder.log({"step": step, "shares": self.sampler.shares()})
+        if step % self.training.validate_every == 0 or last:
+            self._validate()
+            if not last:
+                self._save()
+        elif time.monotonic() - self.saved > CHECKPOINT_SECONDS:
+            self._save()
+
+    def _log(self) -> None:
+        means = (self.sums_L / self.summed).cpu().tolist()
+        if not all(map(_finite, means)):
+            bad = ", ".join(name for name, value in zip([*self.names, "total"], means, strict=True) if not _finite(value))
+            raise TrainingError(
+                f"{self.job.title}: {bad} is not finite between steps {self.log_step} and {self.step}; the last checkpoint is kept; "
+                "try lower learning rates (optimiser.lr_heads, optimiser.lr_backbone) or precision = \"fp32\""
+            )
+        self.job.summary("loss", means[-1], self.step)
+        losses = dict(zip(self.names, means, strict=False))
+        rate = (self.step - self.log_step) * self.training.batch / (time.monotonic() - self.log_began)
+        self.job.folder.log({"step": self.step, "total": means[-1], "losses": losses})
+        shares = self.sampler.shares()
+        top = sorted(shares, key=shares.get, reverse=True)[:3] if self.signal else []
+        parts = [f"loss {means[-1]:.3f}", *(f"{name} {value:.3f}" for name, value in losses.items())] if len(losses) > 1 else [f"loss {means[-1]:.3f}"]
+        self.report.note(", ".join([*parts, f"{rate:.0f} images/s", *(f"{name} {shares[name]:.0%}" for name in top)]))
+        self.sums_L.zero_()
+        self.summed = 0
+        self.log_began, self.log_step = time.monotonic(), self.step
+
+    # -------------------------------------------------------------------------------------------------------- validation
+
+    def _validate(self) -> None:
+        """Keep the weights where validation R@1 is strictly better than before; without a validation split, the last ones."""
+        job = self.job
+        branch = "student" if job.spec.student_head is not None else "teacher"
+        self.model.eval()
+        embedders = {domain: Embedder(self.model, branch) for domain in job.spec.domains}
+        result = None
+        if image_count(job.benchmark, job.spec.domains, "val"):
+            result = evaluate(
+                embedders, job.benchmark, job.store, "val", merged=branch == "student", device=job.device, workers=job.workers
+            )
+        self.model.train()
+        if result is None:
+            if self.step == self.training.steps:
+                self.best_step, self.best_r1 = self.step, -1.0
+                job.folder.save_best(self.model.state_dict())
+            return
+        metrics = result.main
+        per_domain = {name: metrics.per_domain[name].r1 for name in metrics.per_domain}
+        job.folder.log({"step": self.step, "validation": {"r1": metrics.r1, "mmp5": metrics.mmp5, "per_domain": per_domain}})
+        job.summary("validation.r1", metrics.r1, self.step)
+        if metrics.r1 > self.best_r1:
+            self.best_r1, self.best_step = metrics.r1, self.step
+            job.folder.save_best(self.model.state_dict())
+        self.log_began, self.log_step = time.monotonic(), self.step
+
+    def _finish(self) -> dict[str, Any]:
+        done = {
+            "steps": self.training.steps,
+            "images": self.training.steps * self.training.batch,
+            "seconds": self.seconds + time.monotonic() - self.began,
+            "best_step": self.best_step,
+            "best_r1": self.best_r1 if self.best_r1 >= 0 else None,
+            "batches": self.taken,
+        }
+        self.job.folder.finish(done)
+        return done
+
+
+def _finite(value: float) -> bool:
+    return value - value == 0

@@ -1,0 +1,158 @@
+"""Exact inner-product search whose order is the same on every machine.
+
+Shapes: Q queries, N index rows, U distinct index rows, D dimensions, K neighbours, C candidates.
+
+A matrix product may give two equal rows scores that differ in the last bit, because rows at the edge of a tile are summed in
+another order. So faiss only proposes candidates here; the order comes from float64 scores that are computed for every pair alike.
+"""
+
+from __future__ import annotations
+
+# torch and faiss each load their own OpenMP. Loaded after faiss, torch's aborts or hangs on some platforms; loaded before it,
+# both work. This is the one module of udonx that imports faiss, so the order is fixed here and nowhere else.
+import torch  # isort: skip
+import faiss  # isort: skip
+import numpy as np
+
+# Candidates beyond k. They make room for groups of equal scores that straddle rank k.
+_SPARE = 16
+# Above this many candidates per query, ties between *different* vectors at rank k keep faiss's order: memory stays bounded.
+_MOST_CANDIDATES = 1024
+# (query, candidate) pairs that are ranked at once.
+_PAIRS = 2**18
+
+
+def as_matrix(name: str, values: torch.Tensor | np.ndarray) -> np.ndarray:
+    """Return embeddings as a contiguous float32 [N, D] array on the host.
+
+    Args:
+        name: what the caller calls these values, for the error message.
+        values: torch tensor (any device) or NumPy array, floating point, [N, D].
+
+    Raises:
+        ValueError: it is not a matrix of floats, or it holds NaN or infinity.
+
+    Example:
+        >>> as_matrix("queries", np.eye(2, dtype=np.float16)).dtype
+        dtype('float32')
+    """
+    if isinstance(values, torch.Tensor):
+        # bfloat16 has no NumPy counterpart, so the cast comes before the conversion.
+        values = values.detach().to(device="cpu", dtype=torch.float32).numpy() if values.is_floating_point() else values.cpu().numpy()
+    values = np.asarray(values)
+    if values.ndim != 2 or values.shape[1] == 0 or values.dtype.kind != "f":
+        raise ValueError(f"{name} must be a matrix of floats [N, D], got {values.dtype} of shape {tuple(values.shape)}.")
+    matrix_ND = np.ascontiguousarray(values, dtype=np.float32)
+    finite_N = np.isfinite(matrix_ND).all(axis=1)
+    if not finite_N.all():
+        raise ValueError(
+            f"{name} holds NaN or infinity in {int((~finite_N).sum())} of {len(finite_N)} rows, first in row {int(finite_N.argmin())}: "
+            "a model that produced it has diverged."
+        )
+    return matrix_ND
+
+
+def search(
+    queries_QD: torch.Tensor | np.ndarray, index_ND: torch.Tensor | np.ndarray, k: int, batch: int = 4096
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find the k index rows with the highest inner product for every query; among equals the lower row comes first.
+
+    Equal index rows are searched once and expanded afterwards, so any number of exact duplicates (a collapsed model, an image in
+    two domains) is ordered correctly. Memory is O(Q k + N D + batch); the Q x N matrix is never built.
+
+    Args:
+        queries_QD: float [Q, D].
+        index_ND: float [N, D].
+        k: neighbours per query, at least 1.
+        batch: queries per faiss call.
+
+    Returns:
+        (scores_QK float32, rows_QK int64), best first. Where the index holds fewer than k rows, the rest is (-inf, -1).
+
+    Raises:
+        ValueError: not float matrices, different widths, NaN or infinity, or k or batch below 1.
+
+    Source: method.md, section 2 (top-k by inner product, the lower index row wins ties).
+
+    Example:
+        >>> scores, rows = search(np.array([[1.0, 0.0]]), np.array([[0.0, 1.0], [1.0, 0.0], [1.0, 0.0]]), k=2)
+        >>> rows.tolist(), scores.tolist()
+        ([[1, 2]], [[1.0, 1.0]])
+    """
+    queries_QD, index_ND = as_matrix("queries", queries_QD), as_matrix("index", index_ND)
+    if queries_QD.shape[1] != index_ND.shape[1]:
+        raise ValueError(f"queries and index must have the same width, got {queries_QD.shape[1]} and {index_ND.shape[1]}.")
+    if k < 1 or batch < 1:
+        raise ValueError(f"k and batch must be at least 1, got k={k} and batch={batch}.")
+    scores_QK = np.full((len(queries_QD), k), -np.inf, dtype=np.float32)
+    rows_QK = np.full((len(queries_QD), k), -1, dtype=np.int64)
+    if len(queries_QD) and len(index_ND):
+        distinct = _DistinctRows(index_ND)
+        for start in range(0, len(queries_QD), batch):
+            part = slice(start, start + batch)
+            scores_QK[part], rows_QK[part] = _search_batch(queries_QD[part], distinct, k)
+    return scores_QK, rows_QK
+
+
+class _DistinctRows:
+    """The distinct rows of an index in faiss, and for each of them the original rows that equal it, in ascending order."""
+
+    def __init__(self, index_ND: np.ndarray) -> None:
+        # -0.0 equals 0.0 but differs from it in bytes; adding 0.0 makes it 0.0.
+        keys_N = np.ascontiguousarray(index_ND + np.float32(0)).view(np.dtype((np.void, index_ND.itemsize * index_ND.shape[1]))).ravel()
+        _, first_U, group_N, self.sizes_U = np.unique(keys_N, return_index=True, return_inverse=True, return_counts=True)
+        # Groups are renumbered by their first row, so that faiss sees the index in its own order.
+        by_first_U = np.argsort(first_U, kind="stable")
+        rank_U = np.empty_like(by_first_U)
+        rank_U[by_first_U] = np.arange(len(by_first_U))
+        self.sizes_U = self.sizes_U[by_first_U]
+        self.vectors_UD = index_ND[first_U[by_first_U]]
+        self.members_N = np.argsort(rank_U[group_N], kind="stable")
+        self.starts_U = np.cumsum(self.sizes_U) - self.sizes_U
+        self.faiss = faiss.IndexFlatIP(index_ND.shape[1])
+        self.faiss.add(self.vectors_UD)
+        self.largest_norm = float(np.linalg.norm(self.vectors_UD, axis=1).max())
+
+
+def _search_batch(queries_QD: np.ndarray, distinct: _DistinctRows, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Search one batch; queries whose k-th place might still be tied with a row not yet seen are searched again, wider."""
+    scores_QK = np.full((len(queries_QD), k), -np.inf, dtype=np.float64)
+    rows_QK = np.full((len(queries_QD), k), -1, dtype=np.int64)
+    # Bound on the rounding error of a float32 inner product of D terms, on faiss's side of the comparison below.
+    norms_Q = np.linalg.norm(queries_QD.astype(np.float64), axis=1)
+    slack_Q = 2.0 * queries_QD.shape[1] * np.finfo(np.float32).eps * norms_Q * distinct.largest_norm
+    open_Q = np.arange(len(queries_QD))
+    wanted = k + _SPARE
+    while len(open_Q):
+        wanted = min(wanted, len(distinct.sizes_U))
+        proposed_QC, groups_QC = distinct.faiss.search(queries_QD[open_Q], wanted)
+        step = max(1, _PAIRS // wanted)
+        for start in range(0, len(open_Q), step):
+            part = open_Q[start : start + step]
+            scores_QK[part], rows_QK[part] = _rank(queries_QD[part], groups_QC[start : start + step], distinct, k)
+        if wanted == len(distinct.sizes_U) or wanted >= max(_MOST_CANDIDATES, k + _SPARE):
+            break
+        open_Q = open_Q[proposed_QC[:, -1] + slack_Q[open_Q] >= scores_QK[open_Q, -1]]
+        wanted = 8 * wanted
+    return scores_QK.astype(np.float32), rows_QK
+
+
+def _rank(queries_QD: np.ndarray, groups_QC: np.ndarray, distinct: _DistinctRows, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Expand candidate groups to rows and return the best k by (float64 score descending, row ascending)."""
+    queries_QD = queries_QD.astype(np.float64)
+    scores_QC = np.empty(groups_QC.shape, dtype=np.float64)
+    for column, groups_Q in enumerate(groups_QC.T):
+        # Product, then a sum over the last axis of a contiguous array: the same order of additions for every pair.
+        scores_QC[:, column] = (queries_QD * distinct.vectors_UD[groups_Q]).sum(axis=1)
+    # More than k members of one group can never be needed.
+    member_M = np.arange(min(k, int(distinct.sizes_U[groups_QC].max())))
+    exists_QCM = member_M < distinct.sizes_U[groups_QC][..., None]
+    places_QCM = np.where(exists_QCM, distinct.starts_U[groups_QC][..., None] + member_M, 0)
+    rows_QR = np.where(exists_QCM, distinct.members_N[places_QCM], -1).reshape(len(queries_QD), -1)
+    scores_QR = np.where(exists_QCM, scores_QC[..., None], -np.inf).reshape(len(queries_QD), -1)
+    order_QK = np.lexsort((rows_QR, -scores_QR), axis=-1)[:, :k]
+    scores_QK = np.full((len(queries_QD), k), -np.inf)
+    rows_QK = np.full((len(queries_QD), k), -1, dtype=np.int64)
+    scores_QK[:, : order_QK.shape[1]] = np.take_along_axis(scores_QR, order_QK, axis=1)
+    rows_QK[:, : order_QK.shape[1]] = np.take_along_axis(rows_QR, order_QK, axis=1)
+    return scores_QK, rows_QK

@@ -1,0 +1,144 @@
+"""From rows and seeds to stages: what has to be trained, in which order, and what is shared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+
+import attrs
+
+from registry.contracts import BackboneSpec, EvaluationSpec, StageSpec
+from udonx.config.experiment import Experiment
+from udonx.config.rows import RowConfig
+from udonx.data.benchmark import Benchmark
+from udonx.stages import digest, stage_id
+from udonx.start_weights import StartWeights
+
+EVALUATION_VERSION = 1
+"""Raised when the evaluation's numbers change."""
+
+
+@attrs.frozen(kw_only=True)
+class PlannedEvaluation:
+    """An evaluation with its identity; `stages` are the ids of its embedders by domain."""
+
+    id: str
+    spec: EvaluationSpec
+    stages: dict[str, str]
+
+
+@attrs.frozen(kw_only=True)
+class PlannedRow:
+    """A row for one seed: its evaluations and all stages that it needs, teachers first. `seed` is None where nothing is random."""
+
+    row: RowConfig
+    seed: int | None
+    evaluations: tuple[PlannedEvaluation, ...]
+    stages: tuple[str, ...]
+
+
+@attrs.define(kw_only=True, slots=False)
+class Plan:
+    """Everything that an experiment needs, seeds outermost. `stages` holds each equal stage once, teachers before students."""
+
+    experiment: Experiment
+    benchmark: Benchmark
+    weights: dict[str, StartWeights]
+    rows: list[PlannedRow]
+    stages: dict[str, StageSpec]
+    identities: Identities
+
+    def identity(self, spec: StageSpec) -> str:
+        """The id of a stage of this plan."""
+        return self.identities.stage(spec)
+
+    @cached_property
+    def users(self) -> dict[str, list[str]]:
+        """The rows that need each stage."""
+        found: dict[str, list[str]] = {stage: [] for stage in self.stages}
+        for row in self.rows:
+            for stage in row.stages:
+                if row.row.name not in found[stage]:
+                    found[stage].append(row.row.name)
+        return found
+
+    def weights_of(self, spec: StageSpec) -> StartWeights:
+        """The start weights of a stage."""
+        return next(weights for weights in self.weights.values() if weights.sha256 == spec.backbone.weights)
+
+
+class Identities:
+    """Computes and remembers the identities of stages over one benchmark."""
+
+    def __init__(self, benchmark: Benchmark) -> None:
+        self.benchmark = benchmark
+        self._manifests: dict[tuple[str, tuple[str, ...]], str] = {}
+
+    def manifest(self, domain: str, splits: tuple[str, ...]) -> str:
+        """Hash of some splits of a domain."""
+        if (domain, splits) not in self._manifests:
+            self._manifests[domain, splits] = self.benchmark.manifest(domain, splits)
+        return self._manifests[domain, splits]
+
+    def stage(self, spec: StageSpec) -> str:
+        """The identity of a stage: it reads train and validation files of its own domains."""
+        return stage_id(spec, lambda domain: self.manifest(domain, ("train", *self.benchmark.evaluated_splits(domain, "val"))))
+
+    def evaluation(self, spec: EvaluationSpec, stages: Mapping[str, str]) -> str:
+        """The identity of an evaluation: its embedders and the test files."""
+        embedders = {domain: [stage, spec.branch] for domain, stage in stages.items()}
+        files = {domain: self.manifest(domain, self.benchmark.evaluated_splits(domain, "test")) for domain in stages}
+        return digest({"embedders": embedders, "data": files, "version": EVALUATION_VERSION})
+
+
+def backbone_spec(experiment: Experiment, role: str, weights: StartWeights) -> BackboneSpec:
+    """The backbone of a role: its options over how its weights' architecture was configured."""
+    config = experiment.backbones[role]
+    options = dict(config.options)
+    if merged := {**weights.model_args, **options.get("kwargs", {})}:
+        options["kwargs"] = merged
+    return BackboneSpec(
+        use=config.use, options=options, version=config.version, weights=weights.sha256, mean=weights.mean, std=weights.std
+    )
+
+
+def make_plan(experiment: Experiment, benchmark: Benchmark, weights: dict[str, StartWeights], *, every_row: bool = False) -> Plan:
+    """Plan the wanted rows of an experiment (or all of them) for its seeds; pure but for reading split files."""
+    identities = Identities(benchmark)
+    planned: list[PlannedRow] = []
+    stages: dict[str, StageSpec] = {}
+    rows = experiment.rows if every_row else experiment.wanted_rows()
+    for position, seed in enumerate(experiment.seeds):
+        for row in rows:
+            if row.skipped:
+                continue
+            at_seed = row.at(backbone_spec(experiment, row.backbone, weights[row.backbone]), seed)
+            evaluations, needed = [], {}
+            for spec in row.scheme.plan(at_seed, benchmark.facts):
+                ids = {domain: identities.stage(stage) for domain, stage in spec.embedders.items()}
+                evaluations.append(PlannedEvaluation(id=identities.evaluation(spec, ids), spec=spec, stages=ids))
+                for stage in spec.embedders.values():
+                    for reached in _with_teachers(stage):
+                        needed.setdefault(identities.stage(reached), reached)
+            random = any(stage.seed is not None for stage in needed.values())
+            if not random and position > 0:
+                continue
+            for identity, stage in needed.items():
+                stages.setdefault(identity, stage)
+            planned.append(PlannedRow(row=row, seed=seed if random else None, evaluations=tuple(evaluations), stages=tuple(needed)))
+    return Plan(experiment=experiment, benchmark=benchmark, weights=weights, rows=planned, stages=stages, identities=identities)
+
+
+def _with_teachers(stage: StageSpec) -> Iterator[StageSpec]:
+    for teacher in stage.teachers:
+        yield from _with_teachers(teacher)
+    yield stage
+
+
+def stage_title(spec: StageSpec) -> str:
+    """What a stage is, in a few words."""
+    if spec.training is None:
+        return "features" if spec.student_head is None else "features, PCA"
+    if spec.student_head is None:
+        return f"teacher of {spec.domains[0]}" if len(spec.domains) == 1 else f"teacher with {len(spec.domains)} heads"
+    return "student" if not spec.teacher_head else "student and teachers"

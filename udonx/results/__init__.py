@@ -1,0 +1,1 @@
+"""What is kept: stages, evaluations, tables, and the record of every run."""

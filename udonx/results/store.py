@@ -1,0 +1,77 @@
+"""The results folder: where everything lies, and evaluations on disk (contracts.md, 5)."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+
+from udonx.engine.folder import StageFolder
+from udonx.evaluation.metrics import RetrievalMetrics
+from udonx.evaluation.protocol import ProtocolResult
+from udonx.files import atomic_path, write_atomic
+
+
+@attrs.frozen
+class Results:
+    """`root` holds stages/, evaluations/, tables/, runs.jsonl and sacred/."""
+
+    root: Path = attrs.field(converter=Path)
+
+    def stage(self, identity: str) -> StageFolder:
+        """The folder of a stage."""
+        return StageFolder(self.root / "stages" / identity)
+
+    def evaluation(self, identity: str) -> Path:
+        """The folder of an evaluation."""
+        return self.root / "evaluations" / identity
+
+    def table(self, name: str, variant: str) -> Path:
+        """The folder of a table."""
+        return self.root / "tables" / name / variant
+
+    def read_evaluation(self, identity: str) -> dict[str, Any] | None:
+        """metrics.json of an evaluation, None where it has not been made."""
+        file = self.evaluation(identity) / "metrics.json"
+        return json.loads(file.read_text()) if file.exists() else None
+
+    def write_evaluation(self, identity: str, result: ProtocolResult, about: dict[str, Any]) -> None:
+        """Write per_query.npz, then metrics.json, whose presence says that the evaluation is whole."""
+        folder = self.evaluation(identity)
+        own = result.own.per_query
+        arrays = {"id": np.array(own.ids), "domain": np.array(own.domain), "positives": own.positives}
+        for name, metrics in (("own", result.own), ("merged", result.merged)):
+            if metrics is not None:
+                arrays |= {f"{name}_hit": metrics.per_query.hit, f"{name}_mmp5": metrics.per_query.mmp5}
+        with atomic_path(folder / "per_query.npz") as temporary, open(temporary, "wb") as handle:
+            np.savez_compressed(handle, **arrays)
+        plain = {**about, "merged": result.merged and _plain(result.merged), "own": _plain(result.own)}
+        write_atomic(folder / "metrics.json", json.dumps(plain, indent=1))
+
+    def forget_evaluation(self, identity: str) -> None:
+        """Remove an evaluation, so that it is made again."""
+        (self.evaluation(identity) / "metrics.json").unlink(missing_ok=True)
+
+    def append_run(self, entry: dict[str, Any]) -> None:
+        """Add a line to runs.jsonl: a (row, seed) that starts."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with open(self.root / "runs.jsonl", "a") as handle:
+            handle.write(json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S"), **entry}) + "\n")
+
+    def runs(self) -> list[dict[str, Any]]:
+        """All lines of runs.jsonl; an unterminated last one is dropped."""
+        file = self.root / "runs.jsonl"
+        return [json.loads(line) for line in file.read_text().split("\n")[:-1]] if file.exists() else []
+
+
+def _plain(metrics: RetrievalMetrics) -> dict[str, Any]:
+    return {
+        "r1": metrics.r1,
+        "mmp5": metrics.mmp5,
+        "per_domain": {name: attrs.asdict(domain) for name, domain in metrics.per_domain.items()},
+        "without_positives": int((metrics.per_query.positives == 0).sum()),
+    }

@@ -1,0 +1,221 @@
+"""A table: a view over the stored evaluations of an experiment's rows and seeds. On screen, as Markdown, CSV and JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import statistics
+from typing import Any
+
+import attrs
+
+from udonx.files import write_atomic
+from udonx.plan import Plan, PlannedEvaluation, PlannedRow
+from udonx.results.store import Results
+
+_WIDTH = 100
+
+
+@attrs.frozen(kw_only=True)
+class Cell:
+    """A figure over seeds, as fractions: mean and sample standard deviation (None for one seed).
+
+    >>> Cell.of([0.5, 0.6]).spell(), Cell.of([0.5]).spell()
+    ('55.0 ± 7.1', '50.0')
+    """
+
+    mean: float
+    std: float | None
+
+    @classmethod
+    def of(cls, values: list[float]) -> Cell:
+        """The cell of one value per seed."""
+        return cls(mean=statistics.fmean(values), std=statistics.stdev(values) if len(values) > 1 else None)
+
+    def spell(self, gap: str = " ") -> str:
+        """Percent with one decimal."""
+        text = f"{100 * self.mean:.1f}"
+        return text if self.std is None else f"{text}{gap}±{gap}{100 * self.std:.1f}"
+
+
+@attrs.frozen(kw_only=True)
+class TableRow:
+    """One line of a table. `index` is "merged", or "own" where each domain is searched alone; figures are fractions."""
+
+    name: str
+    label: str
+    branch: str
+    index: str
+    reference: bool
+    seeds: tuple[int | None, ...]
+    r1: Cell
+    mmp5: Cell
+    difference: float | None
+    r1_per_domain: dict[str, Cell]
+    mmp5_per_domain: dict[str, Cell]
+    own_r1: Cell
+    own_mmp5: Cell
+    steps: int
+    images: int
+    minutes: float
+    evaluations: tuple[str, ...]
+    stages: tuple[str, ...]
+
+
+@attrs.frozen(kw_only=True)
+class Table:
+    """A table with its title, its footer and the rows that are not there, with the reason."""
+
+    title: str
+    setting: str
+    domains: tuple[str, ...]
+    rows: tuple[TableRow, ...]
+    missing: tuple[str, ...]
+    footer: tuple[str, ...]
+
+    def to_text(self) -> str:
+        """For the screen, at most 100 columns: one decimal, domain names cut to fit, no ± per domain."""
+        header = ["", "R@1", "mMP@5", "diff", *self.domains, "steps", "min"]
+        body = [
+            [
+                row.label,
+                row.r1.spell(""),
+                row.mmp5.spell(""),
+                "" if row.difference is None else f"{100 * row.difference:+.1f}",
+                *(f"{100 * row.r1_per_domain[name].mean:.1f}" if name in row.r1_per_domain else "-" for name in self.domains),
+                str(row.steps),
+                f"{row.minutes:.1f}",
+            ]
+            for row in self.rows
+        ]
+        widths = [max(len(line[column]) for line in [["", "R@1", "mMP@5", "diff", *[""] * len(self.domains), "steps", "min"], *body]) for column in range(len(header))]
+        free = _WIDTH - sum(widths) - (len(header) - 1)
+        for column in range(4, 4 + len(self.domains)):  # the domain names share what room is left, at least four letters each
+            widths[column] = max(4, widths[column])
+        free = _WIDTH - sum(widths) - (len(header) - 1)
+        if self.domains and free > 0:
+            for column in range(4, 4 + len(self.domains)):
+                widths[column] = min(len(header[column]), widths[column] + free // len(self.domains))
+                widths[column] = max(4, widths[column])
+        widths[0] += min(0, _WIDTH - sum(widths) - (len(header) - 1))
+        lines = [f"{self.title}  ({self.setting})"]
+        for position, line in enumerate([header, *body]):
+            cells = [line[0][: widths[0]].ljust(widths[0]), *(text[:width].rjust(width) for text, width in zip(line[1:], widths[1:], strict=True))]
+            if position == len(body) - sum(row.reference for row in self.rows) + 1 or position == 1:
+                lines.append("-" * min(_WIDTH, sum(widths) + len(widths) - 1))
+            lines.append(" ".join(cells).rstrip())
+        return "\n".join([*lines, *self.missing, *self.footer])
+
+    def to_markdown(self) -> str:
+        """Everything, ± per domain included."""
+        header = ["row", "index", "R@1", "mMP@5", "diff R@1", *(f"{name} R@1" for name in self.domains), *(f"{name} mMP@5" for name in self.domains), "steps", "images", "minutes"]
+        lines = [f"# {self.title} ({self.setting})", "", f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
+        for row in self.rows:
+            cells = [row.label, row.index, row.r1.spell(), row.mmp5.spell(), "" if row.difference is None else f"{100 * row.difference:+.1f}"]
+            for figures in (row.r1_per_domain, row.mmp5_per_domain):
+                cells += [figures[name].spell() if name in figures else "-" for name in self.domains]
+            lines.append(f"| {' | '.join([*cells, str(row.steps), str(row.images), f'{row.minutes:.1f}'])} |")
+        return "\n".join([*lines, "", *(f"- {line}" for line in (*self.missing, *self.footer)), ""])
+
+    def to_csv(self) -> str:
+        """One line per row, figures as unrounded fractions."""
+        header = ["row", "label", "branch", "index", "reference", "seeds", "r1", "r1_std", "mmp5", "mmp5_std", "difference"]
+        header += ["own_index_r1", "own_index_mmp5"]
+        header += [f"{name}_{figure}" for name in self.domains for figure in ("r1", "r1_std", "mmp5", "mmp5_std")] + ["steps", "images", "minutes"]
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow(header)
+        for row in self.rows:
+            line: list[Any] = [row.name, row.label, row.branch, row.index, row.reference, " ".join(str(seed) for seed in row.seeds if seed is not None)]
+            line += [row.r1.mean, row.r1.std, row.mmp5.mean, row.mmp5.std, row.difference, row.own_r1.mean, row.own_mmp5.mean]
+            for name in self.domains:
+                for figures in (row.r1_per_domain, row.mmp5_per_domain):
+                    cell = figures.get(name)
+                    line += [cell.mean, cell.std] if cell else [None, None]
+            writer.writerow([*line, row.steps, row.images, row.minutes])
+        return buffer.getvalue()
+
+    def to_json(self) -> str:
+        """Everything, with the ids of evaluations and stages behind each row."""
+        return json.dumps(attrs.asdict(self), indent=1)
+
+    def row(self, name: str) -> TableRow:
+        """The first line of a row, by the row's name. Raises KeyError."""
+        for row in self.rows:
+            if row.name == name:
+                return row
+        raise KeyError(name)
+
+
+def build_table(plan: Plan, results: Results) -> Table:
+    """The table from what is stored: every row of the plan, over those of its seeds that have been evaluated."""
+    experiment = plan.experiment
+    grouped: dict[tuple[str, int], list[tuple[PlannedRow, PlannedEvaluation, dict[str, Any]]]] = {}
+    missing: dict[str, str] = {row.name: f"{row.label}: {row.skipped}" for row in experiment.rows if row.skipped}
+    for planned in plan.rows:
+        for position, evaluation in enumerate(planned.evaluations):
+            stored = results.read_evaluation(evaluation.id)
+            if stored is not None:
+                grouped.setdefault((planned.row.name, position), []).append((planned, evaluation, stored))
+    found = {name for name, _ in grouped}
+    missing |= {planned.row.name: f"{planned.row.label}: not run yet" for planned in plan.rows if planned.row.name not in found}
+    order = {row.name: number for number, row in enumerate(experiment.rows)}
+    lines = [_table_row(group, results) for _, group in sorted(grouped.items(), key=lambda item: (order[item[0][0]], item[0][1]))]
+    lines.sort(key=lambda row: row.reference)
+    first = next((row for row in lines if not row.reference), None)
+    lines = [
+        attrs.evolve(row, difference=row.r1.mean - first.r1.mean) if first and not row.reference and row is not first and row.index == first.index else row
+        for row in lines
+    ]
+    seeds = sorted({seed for row in lines for seed in row.seeds if seed is not None})
+    footer = [f"{'seeds' if len(seeds) != 1 else 'seed'} {', '.join(map(str, seeds)) or 'none'}; start weights: " + "; ".join(
+        f"{role} {weights.source} ({weights.sha256[:12]})" for role, weights in plan.weights.items()
+    )]
+    if any(row.index == "own" for row in lines):
+        footer.append("rows of a teacher: each query is searched in its own domain only")
+    return Table(
+        title=experiment.title,
+        setting=experiment.variant,
+        domains=plan.benchmark.domains,
+        rows=tuple(lines),
+        missing=tuple(missing.values()),
+        footer=tuple(footer),
+    )
+
+
+def _table_row(group: list[tuple[PlannedRow, PlannedEvaluation, dict[str, Any]]], results: Results) -> TableRow:
+    planned, evaluation, first = group[0]
+    index = "merged" if first["merged"] else "own"
+    measured = [stored[index] for _, _, stored in group]
+    own = [stored["own"] for _, _, stored in group]
+    done = [[results.stage(stage).done or {} for stage in row.stages] for row, _, _ in group]
+    label = planned.row.label if len(planned.evaluations) == 1 or evaluation.spec.branch == "student" else f"{planned.row.label}: {evaluation.spec.branch}"
+    domains = list(first[index]["per_domain"])
+    return TableRow(
+        name=planned.row.name,
+        label=label,
+        branch=evaluation.spec.branch,
+        index=index,
+        reference=planned.row.reference,
+        seeds=tuple(row.seed for row, _, _ in group),
+        r1=Cell.of([figures["r1"] for figures in measured]),
+        mmp5=Cell.of([figures["mmp5"] for figures in measured]),
+        difference=None,
+        r1_per_domain={name: Cell.of([figures["per_domain"][name]["r1"] for figures in measured]) for name in domains},
+        mmp5_per_domain={name: Cell.of([figures["per_domain"][name]["mmp5"] for figures in measured]) for name in domains},
+        own_r1=Cell.of([figures["r1"] for figures in own]),
+        own_mmp5=Cell.of([figures["mmp5"] for figures in own]),
+        steps=sum(stage.get("steps", 0) for stage in done[0]),
+        images=sum(stage.get("images", 0) for stage in done[0]),
+        minutes=statistics.fmean(sum(stage.get("seconds", 0.0) for stage in stages) for stages in done) / 60,
+        evaluations=tuple(evaluation.id for _, evaluation, _ in group),
+        stages=tuple(dict.fromkeys(stage for row, _, _ in group for stage in row.stages)),
+    )
+
+
+def write_table(table: Table, plan: Plan, results: Results) -> None:
+    """Write table.md, table.csv and table.json."""
+    folder = results.table(plan.experiment.name, plan.experiment.variant)
+    for name, text in (("table.md", table.to_markdown()), ("table.csv", table.to_csv()), ("table.json", table.to_json())):
+        write_atomic(folder / name, text)

@@ -1,0 +1,315 @@
+"""From an experiment to its table: plan, preflight, train what is missing, evaluate what is missing, record, show."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+
+from udonx.config.experiment import Experiment, load_experiment
+from udonx.config.problems import ConfigError, Problem
+from udonx.data.images import ImageStore
+from udonx.engine.device import choose, make_repeatable
+from udonx.engine.load import load_stage
+from udonx.engine.report import Report, clock
+from udonx.engine.train import Job, run_stage
+from udonx.evaluation.protocol import Embedder, evaluate, image_count
+from udonx.files import sha256_file
+from udonx.plan import Plan, PlannedEvaluation, PlannedRow, make_plan, stage_title
+from udonx.preflight import check_sources, open_benchmark, preflight, resolve_weights
+from udonx.results.lock import StageLock
+from udonx.results.record import Recorder, check_observers
+from udonx.results.store import Results
+from udonx.results.table import Table, build_table, write_table
+
+_POLL_SECONDS = 2.0
+
+
+@attrs.frozen(kw_only=True)
+class Options:
+    """How to run, beside what to run: none of it changes a number."""
+
+    weights: Path | None = None
+    results: Path = Path("results")
+    device: str | None = None
+    fresh: bool = False
+    workers: int | None = None
+    quiet: bool = False
+
+
+def say_to_stderr(line: str) -> None:
+    """Progress goes to stderr, so that stdout holds the table alone."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def load_plan(experiment: Experiment, options: Options, say: Callable[[str], None], *, every_row: bool = False) -> Plan:
+    """Open the benchmark, find the weights, plan. Raises ConfigError or DataError before anything is trained."""
+    if problems := check_sources(experiment, options.weights):
+        raise ConfigError(problems)
+    benchmark = open_benchmark(experiment, options.quiet)
+    return make_plan(experiment, benchmark, resolve_weights(experiment, options.weights, say), every_row=every_row)
+
+
+def run(
+    files: str | Path | Sequence[str | Path],
+    *,
+    setting: str | None = None,
+    data: str | Path | None = None,
+    weights: str | Path | None = None,
+    overrides: Iterable[str] = (),
+    rows: Iterable[str] = (),
+    seeds: Iterable[int] | None = None,
+    results: str | Path = "results",
+    device: str | None = None,
+    plugins: Iterable[str] = (),
+    allow_plugins: bool = True,
+    fresh: bool = False,
+    workers: int | None = None,
+    quiet: bool = False,
+) -> Table | list[Table]:
+    """Run experiment files and return their tables: one for one file, a list for several.
+
+    Args:
+        files: experiment files.
+        setting: replaces the setting that a file names.
+        data: the folder of a setting whose data source is `uned`.
+        weights: where start weights are looked up first.
+        overrides: `key.path=value` texts, as `--set` takes them.
+        rows, seeds: which rows and seeds; default: all rows, the file's seeds.
+        results: where everything is kept; what is there already is not trained again.
+        device: `cpu`, `cuda` or `cuda:N`; default: the GPU where there is one.
+        plugins, allow_plugins: modules or files to import first; whether plug-ins may be imported at all.
+        fresh: train the stages of this call again.
+        workers: threads that load images; default: the CPU's cores, at most 8 (16 with a GPU).
+        quiet: no progress.
+
+    Raises:
+        ConfigError: everything that is wrong, found before anything is trained.
+        TrainingError, DataError: what went wrong later, in one sentence; what was earned is kept.
+
+    Example: `udonx.run("experiments/table3_ablation.toml", setting="smoke").row("udon").r1.mean`
+    """
+    single = isinstance(files, str | Path)
+    options = Options(
+        weights=Path(weights) if weights else None, results=Path(results), device=device, fresh=fresh, workers=workers, quiet=quiet
+    )
+    say = (lambda line: None) if quiet else say_to_stderr
+    common = {"setting": setting, "data": data, "rows": tuple(rows), "plugins": tuple(plugins), "allow_plugins": allow_plugins, "say": say}
+    experiments, problems = [], []
+    for path in [files] if single else files:
+        try:
+            experiments.append(load_experiment(path, overrides=tuple(overrides), seeds=seeds and tuple(seeds), **common))
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    tables = run_experiments(experiments, options, say)
+    return tables[0] if single else tables
+
+
+def run_experiments(experiments: Sequence[Experiment], options: Options, say: Callable[[str], None] = say_to_stderr) -> list[Table]:
+    """Run resolved experiments one after the other; stages are shared between them through the results folder."""
+    try:
+        device = choose(options.device)
+    except ValueError as error:
+        raise ConfigError([Problem(where="command", message=str(error))]) from None
+    make_repeatable(device)
+    plans, problems = [], []
+    for experiment in experiments:
+        problems += [Problem(where=str(experiment.path), message=message) for message in check_observers(experiment.observers)]
+        try:
+            plan = load_plan(experiment, options, say)
+            preflight(plan, options.results, say)
+            plans.append(plan)
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    trained_here: set[str] = set()
+    return [_Runner(plan, options, device, say, trained_here).run() for plan in plans]
+
+
+class _Runner:
+    """Runs one plan."""
+
+    def __init__(self, plan: Plan, options: Options, device: torch.device, say: Callable[[str], None], fresh_done: set[str]) -> None:
+        self.plan, self.options, self.device, self.say = plan, options, device, say
+        self.results = Results(options.results)
+        self.store = ImageStore(plan.benchmark.root)
+        self.workers = options.workers or min(os.cpu_count() or 1, 16 if device.type == "cuda" else 8)
+        self.recorder = Recorder(self.results.root / "sacred", plan.experiment.observers, say)
+        self.fresh_done = fresh_done
+
+    def run(self) -> Table:
+        began = time.monotonic()
+        if self.options.fresh:
+            self._forget()
+        for row in self.plan.experiment.wanted_rows():
+            if row.skipped:
+                self.say(f"{row.label}: {row.skipped}")
+        pending = deque(self.plan.rows)
+        refused = 0
+        while pending:
+            planned = pending.popleft()
+            if holder := self._held_elsewhere(planned):
+                pending.append(planned)
+                refused += 1
+                if refused == len(pending):
+                    self.say(f"{planned.row.label}: waiting for a stage that {holder} is training")
+                if refused >= len(pending):
+                    time.sleep(_POLL_SECONDS)
+                continue
+            refused = 0
+            self._row(planned)
+            self._table()
+        table = self._table()
+        folder = self.results.table(self.plan.experiment.name, self.plan.experiment.variant)
+        self.say(f"done in {clock(time.monotonic() - began)}; table, CSV and JSON in {folder}; stages, evaluations and runs in {self.results.root}")
+        return table
+
+    def _table(self) -> Table:
+        experiment = self.plan.experiment
+        whole = self.plan
+        if experiment.selected:
+            # the table is a view over all of the file's rows, whichever of them this call asked for
+            roles = {row.backbone for row in experiment.rows if not row.skipped}
+            if roles <= self.plan.weights.keys():
+                whole = make_plan(experiment, self.plan.benchmark, self.plan.weights, every_row=True)
+        table = build_table(stored_seeds(whole, self.results), self.results)
+        write_table(table, self.plan, self.results)
+        return table
+
+    def _forget(self) -> None:
+        for planned in self.plan.rows:
+            for evaluation in planned.evaluations:
+                self.results.forget_evaluation(evaluation.id)
+        for identity in self.plan.stages:
+            if identity in self.fresh_done:
+                continue
+            self.fresh_done.add(identity)
+            folder = self.results.stage(identity)
+            with StageLock(folder.path) as lock:
+                if not lock.acquire():
+                    raise ConfigError([Problem(where="--fresh", message=f"stage {identity} is being trained by {lock.holder()}; stop that first")])
+                for name in ("done.json", "state.pt", "best.safetensors", "log.jsonl"):
+                    (folder.path / name).unlink(missing_ok=True)
+
+    def _held_elsewhere(self, planned: PlannedRow) -> str | None:
+        for identity in planned.stages:
+            folder = self.results.stage(identity)
+            if folder.done is None and folder.path.exists():
+                with StageLock(folder.path) as lock:
+                    if not lock.acquire():
+                        return lock.holder()
+        return None
+
+    def _row(self, planned: PlannedRow) -> None:
+        todo = [identity for identity in planned.stages if self.results.stage(identity).done is None]
+        missing = [evaluation for evaluation in planned.evaluations if self.results.read_evaluation(evaluation.id) is None]
+        name = planned.row.label + (f", seed {planned.seed}" if planned.seed is not None else "")
+        if not todo and not missing:
+            self.say(f"{name}: already there")
+            return
+        reused = len(planned.stages) - len(todo)
+        self.say(f"{name}: {len(todo)} stage{'s' * (len(todo) != 1)} to train" + (f", {reused} already there" if reused else ""))
+        experiment = self.plan.experiment
+        entry = {"file": experiment.name, "setting": experiment.variant, "row": planned.row.name, "seed": planned.seed, "stages": list(planned.stages)}
+        before = [run for run in self.results.runs() if all(run.get(key) == value for key, value in entry.items())]
+        resumes = before[-1]["sacred_id"] if before and not self.options.fresh else None
+        config = {**entry, "resolved": planned.row.data, "resumes": resumes, "plugins": list(experiment.plugins), "start_weights": {
+            role: {"source": weights.source, "sha256": weights.sha256} for role, weights in self.plan.weights.items()
+        }}
+        self.recorder.run(
+            f"{experiment.name}.{planned.row.name}",
+            config,
+            lambda run: self._work(planned, missing, name, run),
+            lambda sacred_id: self.results.append_run({**entry, "sacred_id": sacred_id, "resumes": resumes}),
+        )
+
+    def _work(self, planned: PlannedRow, missing: list[PlannedEvaluation], name: str, record: Any) -> dict[str, Any]:
+        for identity in planned.stages:
+            self._stage(planned, identity, name, record)
+        for evaluation in missing:
+            self._evaluate(planned, evaluation, name)
+        row: dict[str, Any] = {}
+        for evaluation in planned.evaluations:
+            stored = self.results.read_evaluation(evaluation.id)
+            row[evaluation.spec.branch] = stored
+            metrics = stored["merged"] or stored["own"]
+            record.log_scalar(f"test.{evaluation.spec.branch}.r1", metrics["r1"])
+            record.log_scalar(f"test.{evaluation.spec.branch}.mmp5", metrics["mmp5"])
+            record.add_artifact(self.results.evaluation(evaluation.id) / "metrics.json", name=f"{evaluation.spec.branch}_metrics.json")
+        weights = {}
+        for identity in planned.stages:
+            folder = self.results.stage(identity).path
+            weights[identity] = {"path": str(folder / "best.safetensors"), "sha256": sha256_file(folder / "best.safetensors")}
+            record.add_artifact(folder / "stage.toml", name=f"{identity}.stage.toml")
+        record.info["weights"] = weights
+        return row
+
+    def _stage(self, planned: PlannedRow, identity: str, name: str, record: Any) -> None:
+        folder = self.results.stage(identity)
+        spec = self.plan.stages[identity]
+        title = f"{name}: {stage_title(spec)}"
+        while folder.done is None:
+            with StageLock(folder.path) as lock:
+                if not lock.acquire():
+                    self.say(f"{title}: waiting for {lock.holder()}")
+                    time.sleep(_POLL_SECONDS)
+                    continue
+                job = Job(
+                    spec=spec,
+                    id=identity,
+                    title=title,
+                    folder=folder,
+                    benchmark=self.plan.benchmark,
+                    store=self.store,
+                    device=self.device,
+                    workers=self.workers,
+                    weights=self.plan.weights_of(spec).folder,
+                    teachers=tuple(self.results.stage(self.plan.identity(teacher)) for teacher in spec.teachers),
+                    plugins=self.plan.experiment.plugins,
+                    quiet=self.options.quiet,
+                    summary=lambda key, value, step: record.log_scalar(f"{stage_title(spec).replace(' ', '_')}.{key}", value, step),
+                )
+                run_stage(job)
+
+    def _evaluate(self, planned: PlannedRow, evaluation: PlannedEvaluation, name: str) -> None:
+        models = {identity: load_stage(self.results.stage(identity), self.device) for identity in set(evaluation.stages.values())}
+        embedders = {domain: Embedder(models[identity], evaluation.spec.branch) for domain, identity in evaluation.stages.items()}
+        benchmark = self.plan.benchmark
+        total = image_count(benchmark, embedders, "test")
+        with Report(f"{name}: evaluation", total, "images", quiet=self.options.quiet) as report:
+            result = evaluate(
+                embedders, benchmark, self.store, "test", merged=evaluation.spec.merged, device=self.device, workers=self.workers, tick=report.tick
+            )
+            report.note(f"R@1 {100 * result.main.r1:.1f}, mMP@5 {100 * result.main.mmp5:.1f}")
+        about = {"stages": evaluation.stages, "branch": evaluation.spec.branch, "row": planned.row.name, "seed": planned.seed}
+        self.results.write_evaluation(evaluation.id, result, about)
+
+
+def stored_seeds(plan: Plan, results: Results) -> Plan:
+    """The plan over all seeds that any run of this table has asked for, beside those of this call."""
+    experiment = plan.experiment
+    known = {
+        run["seed"] for run in results.runs() if run["file"] == experiment.name and run["setting"] == experiment.variant and run["seed"] is not None
+    }
+    seeds = sorted(known | set(experiment.seeds))
+    if set(seeds) == set(experiment.seeds):
+        return plan
+    every = len(plan.rows) and {row.row.name for row in plan.rows} >= {row.name for row in experiment.rows if not row.skipped}
+    return make_plan(attrs.evolve(experiment, seeds=tuple(seeds)), plan.benchmark, plan.weights, every_row=bool(every))
+
+
+def stored_table(experiment: Experiment, options: Options, say: Callable[[str], None]) -> Table:
+    """The table from what is stored, running nothing."""
+    plan = load_plan(attrs.evolve(experiment, selected=()), options, say)
+    results = Results(options.results)
+    return build_table(stored_seeds(plan, results), results)

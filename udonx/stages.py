@@ -1,0 +1,50 @@
+"""StageSpecs as plain data and back, and their identity."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import cattrs
+
+from registry.contracts import StageSpec
+
+ENGINE_VERSION = 1
+"""Raised when the engine's numbers change for every stage; a seeded curve in the tests notices."""
+
+_converter = cattrs.Converter()
+_converter.register_structure_hook(int | str, lambda value, _: value)
+
+
+def to_plain(spec: StageSpec) -> dict[str, Any]:
+    """A spec as nested plain data; None is left out, so that a later option which defaults to None changes no identity."""
+    return _without_none(_converter.unstructure(spec))
+
+
+def from_plain(plain: dict[str, Any]) -> StageSpec:
+    """The spec that `to_plain` was given."""
+    return _converter.structure(plain, StageSpec)
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [_without_none(item) for item in value]
+    return value
+
+
+def digest(value: Any) -> str:
+    """sha256 of plain data in canonical JSON, cut to 16 hex digits: 64 bits, enough for any number of stages that one person trains."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
+
+
+def stage_id(spec: StageSpec, manifest: Callable[[str], str]) -> str:
+    """The identity of a stage: its canonical spec with teachers by id, the manifest of its own domains' train and validation files
+    (`manifest(domain)`), and the engine's version. Start weights and component versions are part of the spec."""
+    plain = to_plain(attrs.evolve(spec, teachers=()))
+    plain["teachers"] = [stage_id(teacher, manifest) for teacher in spec.teachers]
+    return digest({"spec": plain, "data": {domain: manifest(domain) for domain in spec.domains}, "engine": ENGINE_VERSION})

@@ -1,0 +1,156 @@
+"""Where a backbone's start weights come from: a local folder in timm's own layout, else timm's hub, else, if asked for, the seed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from udonx.config.experiment import BackboneConfig
+from udonx.config.files import shown
+from udonx.files import cache_dir, sha256_file, write_atomic
+
+SHIPPED = Path(__file__).resolve().parent / "weights"
+RANDOM = "random"
+_FILES = ("config.json", "model.safetensors")
+
+
+class WeightsError(ValueError):
+    """Start weights that are missing or do not fit; the message says where they were looked for and how to get them."""
+
+
+@attrs.frozen(kw_only=True)
+class StartWeights:
+    """Start weights, found: `sha256` is their identity ("random" without any), `folder` holds them, `model_args` is how their
+    architecture was configured, `mean` and `std` are the statistics that images are normalised with."""
+
+    sha256: str
+    source: str
+    folder: Path | None = None
+    model_args: dict[str, Any] = attrs.field(factory=dict)
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+
+
+def search_folders(given: str | Path | None) -> list[Path]:
+    """Where local weights are looked up: `--weights`, the folders of UDONX_WEIGHTS, the package's own."""
+    named = os.environ.get("UDONX_WEIGHTS", "")
+    return [*([Path(given)] if given else []), *(Path(part) for part in named.split(os.pathsep) if part), SHIPPED]
+
+
+def local_folder(backbone: BackboneConfig, given: str | Path | None) -> Path | None:
+    """The folder of a backbone's local weights, None where there is none. Raises WeightsError where it does not fit.
+
+    A folder is found by the name that `local` gives, else by `MODEL.TAG`, as on the hub.
+    """
+    names = [name for name in (backbone.local, f"{backbone.options['model']}.{backbone.hub}" if backbone.hub else None) if name]
+    for folder in search_folders(given):
+        for name in names:
+            if (folder / name).is_dir():
+                _check_folder(folder / name, backbone)
+                return folder / name
+    return None
+
+
+def _check_folder(folder: Path, backbone: BackboneConfig) -> None:
+    missing = [name for name in _FILES if not (folder / name).is_file()]
+    if missing:
+        raise WeightsError(f"{shown(folder)} lacks {' and '.join(missing)}; a weights folder in timm's layout holds {' and '.join(_FILES)}")
+    architecture = _config(folder).get("architecture")
+    if architecture != backbone.options["model"]:
+        raise WeightsError(
+            f"{shown(folder)} holds weights of '{architecture}', but backbone '{backbone.role}' is '{backbone.options['model']}'; "
+            "name the folder of the right weights, or change the model"
+        )
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    try:
+        return json.loads((folder / "config.json").read_text())
+    except ValueError as error:
+        raise WeightsError(f"{shown(folder / 'config.json')} is not valid JSON: {error}") from None
+
+
+def hub_name(backbone: BackboneConfig) -> str | None:
+    """The hub repository of a backbone's weights, as timm names it."""
+    return f"timm/{backbone.options['model']}.{backbone.hub}" if backbone.hub else None
+
+
+def problem_of(backbone: BackboneConfig, given: str | Path | None) -> str | None:
+    """What is wrong with a backbone's start weights, found without a network and without torch; None where they are there, random, or
+    still to be fetched from the hub."""
+    try:
+        if local_folder(backbone, given) is None and not backbone.random and not backbone.hub:
+            return _nowhere(backbone, given)
+    except WeightsError as error:
+        return str(error)
+    return None
+
+
+def _nowhere(backbone: BackboneConfig, given: str | Path | None, reason: str = "") -> str:
+    folders = ", ".join(shown(folder) for folder in search_folders(given))
+    name = backbone.local or f"{backbone.options['model']}.{backbone.hub}"
+    fetch = f"; or fetch {hub_name(backbone)} where there is a network: hf download {hub_name(backbone)} --local-dir DIR/{name}" if backbone.hub else ""
+    return (
+        f"backbone '{backbone.role}' needs the weights '{name}' ({', '.join(_FILES)}), which are in none of {folders}{reason}; "
+        f"give the folder that holds them with --weights DIR or UDONX_WEIGHTS{fetch}"
+    )
+
+
+def resolve(backbone: BackboneConfig, given: str | Path | None, say: Callable[[str], None] = lambda line: None) -> StartWeights:
+    """Find the start weights of a backbone, fetching them from the hub if they are only there.
+
+    Raises WeightsError with one sentence that says where was looked and how to get them.
+    """
+    folder = local_folder(backbone, given)
+    if folder is not None:
+        return _found(folder, f"{shown(folder)}")
+    if backbone.random:
+        return StartWeights(sha256=RANDOM, source="random weights")
+    if not backbone.hub:
+        raise WeightsError(_nowhere(backbone, given))
+    from huggingface_hub import hf_hub_download
+
+    name = hub_name(backbone)
+    try:
+        say(f"weights {name}: from the hub, or its cache")
+        paths = [Path(hf_hub_download(name, file)) for file in _FILES]
+    except Exception as error:  # the hub's client raises many kinds: no network, no such file, no space
+        raise WeightsError(_nowhere(backbone, given, f", and the hub gave {type(error).__name__}")) from None
+    _check_folder(paths[0].parent, backbone)
+    return _found(paths[0].parent, name)
+
+
+def _found(folder: Path, source: str) -> StartWeights:
+    config = _config(folder)
+    statistics = config.get("pretrained_cfg", config)
+    return StartWeights(
+        sha256=_cached_sha256(folder / "model.safetensors"),
+        source=source,
+        folder=folder,
+        model_args=dict(config.get("model_args") or {}),
+        mean=tuple(statistics.get("mean", (0.5, 0.5, 0.5))),
+        std=tuple(statistics.get("std", (0.5, 0.5, 0.5))),
+    )
+
+
+def _cached_sha256(path: Path) -> str:
+    stat = path.stat()
+    key = f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
+    folder = cache_dir()
+    store = folder / "weights.json" if folder else None
+    known: dict[str, str] = {}
+    if store and store.exists():
+        try:
+            known = json.loads(store.read_text())
+        except ValueError:  # a cache that cannot be read is rebuilt
+            known = {}
+    if key not in known:
+        known[key] = sha256_file(path)
+        if store:
+            write_atomic(store, json.dumps(known))
+    return known[key]
