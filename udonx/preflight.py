@@ -12,13 +12,12 @@ from registry.contracts import StageSpec
 from udonx.config.experiment import Experiment
 from udonx.config.files import shown
 from udonx.config.problems import ConfigError, Problem
-from udonx.data.benchmark import Benchmark, demo_domains, open_demo
+from udonx.data.benchmark import Benchmark, open_demo
 from udonx.data.errors import DataError
 from udonx.data.paths import resolve_image
-from udonx.data.splits import BenchmarkLayout
 from udonx.engine.report import Report
 from udonx.plan import Plan
-from udonx.start_weights import StartWeights, WeightsError, problem_of, resolve
+from udonx.start_weights import StartWeights, WeightsError, resolve
 
 _SHOWN = 5  # of many missing images, so many are named
 
@@ -26,28 +25,6 @@ _SHOWN = 5  # of many missing images, so many are named
 def used_roles(experiment: Experiment) -> list[str]:
     """The backbone roles that the wanted rows use and the setting has."""
     return list(dict.fromkeys(row.backbone for row in experiment.wanted_rows() if not row.skipped))
-
-
-def check_sources(experiment: Experiment, weights: Path | str | None) -> list[Problem]:
-    """What `udonx check` can say of data and weights without torch: whether folders, domains and weights are there."""
-    problems = []
-    data, where = experiment.data, f"setting '{experiment.setting}'"
-    try:
-        if data.source == "uned":
-            if data.root is None:
-                raise DataError("its data needs a folder in UnED's layout (images/ and info_files/): give it with --data DIR")
-            BenchmarkLayout(Path(data.root)).domains(data.domains)
-        else:
-            for name in data.domains or ():
-                if name not in demo_domains(data.source):
-                    raise DataError(f"data.domains: '{data.source}' has no domain '{name}'; it has {', '.join(demo_domains(data.source))}")
-    except DataError as error:
-        problems.append(Problem(where=where, key="data.root" if data.source == "uned" else "data.domains", message=str(error)))
-    for role in used_roles(experiment):
-        if message := problem_of(experiment.backbones[role], weights):
-            rows = tuple(row.name for row in experiment.wanted_rows() if row.backbone == role)
-            problems.append(Problem(where=where, rows=rows, key=f"backbones.{role}", message=message))
-    return problems
 
 
 def open_benchmark(experiment: Experiment, quiet: bool = False) -> Benchmark:

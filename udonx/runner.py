@@ -23,7 +23,7 @@ from udonx.engine.train import Job, run_stage
 from udonx.evaluation.protocol import Embedder, evaluate, image_count
 from udonx.files import sha256_file
 from udonx.plan import Plan, PlannedEvaluation, PlannedRow, make_plan, stage_title
-from udonx.preflight import check_sources, open_benchmark, preflight, resolve_weights
+from udonx.preflight import open_benchmark, preflight, resolve_weights
 from udonx.results.lock import StageLock
 from udonx.results.record import Recorder, check_observers
 from udonx.results.store import Results
@@ -51,8 +51,6 @@ def say_to_stderr(line: str) -> None:
 
 def load_plan(experiment: Experiment, options: Options, say: Callable[[str], None], *, every_row: bool = False) -> Plan:
     """Open the benchmark, find the weights, plan. Raises ConfigError or DataError before anything is trained."""
-    if problems := check_sources(experiment, options.weights):
-        raise ConfigError(problems)
     benchmark = open_benchmark(experiment, options.quiet)
     return make_plan(experiment, benchmark, resolve_weights(experiment, options.weights, say), every_row=every_row)
 
@@ -101,7 +99,7 @@ def run(
         weights=Path(weights) if weights else None, results=Path(results), device=device, fresh=fresh, workers=workers, quiet=quiet
     )
     say = (lambda line: None) if quiet else say_to_stderr
-    common = {"setting": setting, "data": data, "rows": tuple(rows), "plugins": tuple(plugins), "allow_plugins": allow_plugins, "say": say}
+    common = {"setting": setting, "data": data, "rows": tuple(rows), "plugins": tuple(plugins), "allow_plugins": allow_plugins, "say": say, "weights": weights, "check_sources": True}
     experiments, problems = [], []
     for path in [files] if single else files:
         try:

@@ -10,7 +10,6 @@ from typing import Any
 
 import attrs
 
-from udonx.config.experiment import BackboneConfig
 from udonx.config.files import shown
 from udonx.files import cache_dir, sha256_file, write_atomic
 
@@ -21,6 +20,19 @@ _FILES = ("config.json", "model.safetensors")
 
 class WeightsError(ValueError):
     """Start weights that are missing or do not fit; the message says where they were looked for and how to get them."""
+
+
+@attrs.frozen(kw_only=True)
+class BackboneConfig:
+    """One role of a setting: the component with its options, and where its start weights come from."""
+
+    role: str
+    use: str
+    options: dict[str, Any]
+    version: int
+    local: str | None
+    hub: str | None
+    random: bool
 
 
 @attrs.frozen(kw_only=True)

@@ -76,7 +76,9 @@ class Dynamic:
 
     def known_until(self) -> int:
         """The step of the next update, or the end of the budget."""
-        return min((self._updated // self._interval + 1) * self._interval, self._steps)
+        # The released code counts its steps from 1, so with its window the update before step 1000 is before the 0-based step 999.
+        shift = 0 if self._log_interval is None else 1
+        return min(((self._updated + shift) // self._interval + 1) * self._interval - shift, self._steps)
 
     def clears_at(self, step: int) -> bool:
         """Whether the window starts anew before 0-based `step` (with `since_update`, right after the update at that step)."""

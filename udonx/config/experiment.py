@@ -17,20 +17,9 @@ from udonx.config.merge import Layer, Merged
 from udonx.config.plugins import load_plugins
 from udonx.config.problems import ConfigError, Problem, spell, unknown
 from udonx.config.rows import Layers, RowConfig, RowResolver, check_kind_tables
+from udonx.config.sources import source_problems
 from udonx.config.typed import table_options, validate
-
-
-@attrs.frozen(kw_only=True)
-class BackboneConfig:
-    """One role of a setting: the component with its options, and where its start weights come from."""
-
-    role: str
-    use: str
-    options: dict[str, Any]
-    version: int
-    local: str | None
-    hub: str | None
-    random: bool
+from udonx.start_weights import BackboneConfig
 
 
 @attrs.frozen(kw_only=True)
@@ -72,17 +61,20 @@ def load_experiment(
     *,
     setting: str | None = None,
     data: str | Path | None = None,
+    weights: str | Path | None = None,
     overrides: Iterable[str] = (),
     rows: Iterable[str] = (),
     seeds: Iterable[int] | None = None,
     plugins: Iterable[str] = (),
     allow_plugins: bool = True,
+    check_sources: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> Experiment:
     """Read and resolve one experiment file; see contracts.md, 4 for the merge order.
 
     Args: `setting` replaces the file's; `data` is the folder of a `uned` setting; `overrides` are `key.path=value` texts; `rows`
     select rows by name; `seeds` replace the file's; `plugins` are imported beside the file's own; `say` is told of each plug-in.
+    `check_sources` looks whether data and start weights are there, weights first under `weights`.
 
     Raises ConfigError with every problem of the file: unknown keys, wrong types, unknown components, impossible pairs.
 
@@ -117,6 +109,12 @@ def load_experiment(
     for name in selected:
         if name not in resolver.names:
             problems.append(Problem(where=f"--row {name}", message=f"{where} has no such row; this is an {unknown(name, resolver.names, 'row')}"))
+    if check_sources:
+        roles: dict[str, list[str]] = {}
+        for row in resolved:
+            if not selected or row.name in selected:
+                roles.setdefault(row.backbone, []).append(row.name)
+        problems += source_problems(f"setting '{raw.name}'", data_options, backbones, roles, weights)
     if problems:
         raise ConfigError(problems)
     return Experiment(

@@ -35,6 +35,8 @@ CHECKPOINT_SECONDS = 300.0
 class TrainingError(RuntimeError):
     """Training cannot go on; the message is one sentence, and the last good checkpoint is intact."""
 
+    for_people = True
+
 
 @attrs.frozen(kw_only=True)
 class Job:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import attrs
@@ -49,7 +52,7 @@ class Recorder:
 
         `started` is told the run's id before the body begins.
         """
-        import sacred
+        sacred = import_sacred()
         from sacred.observers import FileStorageObserver
 
         sacred.SETTINGS.CAPTURE_MODE = "no"  # Sacred's capturing replaces stdout, and with it the progress bar
@@ -66,6 +69,13 @@ class Recorder:
 
         experiment.main(main)
         return experiment.run().result
+
+
+def import_sacred() -> ModuleType:
+    """Sacred, without the warning that its import of pkg_resources gives: setuptools is held below the version that drops it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
+        return importlib.import_module("sacred")
 
 
 def check_observers(urls: tuple[str, ...]) -> list[str]:

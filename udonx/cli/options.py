@@ -1,0 +1,64 @@
+"""What each command takes. Imported by `udonx --help`, so it imports nothing but argparse."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+
+def _seeds(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"got {text!r}, allowed are whole numbers such as 0,1,2") from None
+
+
+def _experiment(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", nargs="+", metavar="FILE", help="experiment files (TOML)")
+    parser.add_argument("--setting", metavar="NAME", help="data, backbone and budget: demo, smoke, uned_mini, uned-in21k-b16, or your own")
+    parser.add_argument("--data", metavar="DIR", help="a folder in UnED's layout, for settings that need one")
+    parser.add_argument("--weights", metavar="DIR", help="where start weights are looked up first (folders in timm's layout)")
+    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY.PATH=VALUE", help="change any key that `udonx show` prints")
+    parser.add_argument("--row", dest="rows", action="append", default=[], metavar="NAME", help="only this row (may be repeated)")
+    parser.add_argument("--seeds", type=_seeds, metavar="0,1,2", help="seeds, instead of the file's")
+    parser.add_argument("--results", default="results", metavar="DIR", help="where everything is kept (default: results)")
+    parser.add_argument("--device", metavar="cpu|cuda|cuda:N", help="default: the GPU where there is one")
+    parser.add_argument("--plugin", dest="plugins", action="append", default=[], metavar="P", help="a module or .py file to import first")
+    parser.add_argument("--no-plugins", action="store_true", help="refuse plug-ins, whoever lists them")
+    parser.add_argument("--fresh", action="store_true", help="train the stages of this call again")
+
+
+def _run(parser: argparse.ArgumentParser) -> None:
+    _experiment(parser)
+    parser.add_argument("--workers", type=int, metavar="N", help="threads that load images (default: the cores, at most 8)")
+
+
+def _components(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("kind", nargs="?", metavar="KIND", help="backbones, heads, losses, samplers or schemes")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="one component of that kind")
+    parser.add_argument("--plugin", dest="plugins", action="append", default=[], metavar="P", help="a module or .py file to import first")
+
+
+def _doctor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", metavar="DIR", help="a folder in UnED's layout to look at")
+    parser.add_argument("--weights", metavar="DIR", help="a folder of start weights to look at")
+    parser.add_argument("--results", default="results", metavar="DIR", help="the results folder to look at")
+
+
+def _export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("stage", metavar="STAGE_FOLDER", help="a folder of results/stages")
+    parser.add_argument("out", metavar="DIR", help="the folder to write: config.json and model.safetensors, in timm's layout")
+    parser.add_argument("--dtype", choices=["float32", "float16", "bfloat16"], default="float32", help="precision of the written weights")
+
+
+COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
+    "run": ("run experiments: train what is missing, evaluate, show the table", _run),
+    "check": ("find everything that is wrong with experiments, all at once; runs nothing", _experiment),
+    "show": ("print what experiments resolve to, itself a runnable file", _experiment),
+    "plan": ("show the stages: which are shared, which are already trained, steps and images", _experiment),
+    "table": ("show the table again from what is stored; runs nothing", _experiment),
+    "components": ("list what is registered, with options, types and defaults", _components),
+    "schema": ("print the JSON schema of an experiment file, for editors", lambda parser: None),
+    "doctor": ("look at this machine: versions, GPU, disk, data", _doctor),
+    "export": ("write a stage's backbone in timm's folder layout", _export),
+}

@@ -1,0 +1,35 @@
+"""Whether the data and the start weights that an experiment names are there: looked up without torch and without a network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from udonx.config.keys import DataOptions
+from udonx.config.problems import Problem
+from udonx.data.benchmark import demo_domains
+from udonx.data.errors import DataError
+from udonx.data.splits import BenchmarkLayout
+from udonx.start_weights import BackboneConfig, problem_of
+
+
+def source_problems(
+    where: str, data: DataOptions, backbones: Mapping[str, BackboneConfig], roles: Mapping[str, Iterable[str]], weights: Path | str | None
+) -> list[Problem]:
+    """What is missing or does not fit, for the roles that rows use (`roles` names the rows of each)."""
+    problems = []
+    try:
+        if data.source == "uned":
+            if data.root is None:
+                raise DataError("its data needs a folder in UnED's layout (images/ and info_files/): give it with --data DIR")
+            BenchmarkLayout(Path(data.root)).domains(data.domains)
+        else:
+            for name in data.domains or ():
+                if name not in demo_domains(data.source):
+                    raise DataError(f"'{data.source}' has no domain '{name}'; it has {', '.join(demo_domains(data.source))}")
+    except DataError as error:
+        problems.append(Problem(where=where, key="data.root" if data.source == "uned" else "data.domains", message=str(error)))
+    for role, rows in roles.items():
+        if role in backbones and (message := problem_of(backbones[role], weights)):
+            problems.append(Problem(where=where, rows=tuple(rows), key=f"backbones.{role}", message=message))
+    return problems
