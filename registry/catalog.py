@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import importlib.metadata
 import inspect
 import types
 import typing
@@ -19,6 +20,15 @@ import attrs
 import catalogue
 
 _BOUNDS = ("gt", "ge", "lt", "le", "multiple_of", "min_length", "max_length", "pattern")
+_SIGNS = {
+    "gt": ">",
+    "ge": ">=",
+    "lt": "<",
+    "le": "<=",
+    "multiple_of": "a multiple of",
+    "min_length": "of length >=",
+    "max_length": "of length <=",
+}
 _SCALARS: dict[Any, str] = {bool: "bool", int: "int", float: "float", str: "str", Path: "path", type(None): "none"}
 
 
@@ -153,8 +163,8 @@ def spell_type(spec: Mapping[str, Any]) -> str:
         words = "steps (400) or a share ('20%', '2/7')"
     else:
         words = {"bool": "true or false", "str": "text", "none": "nothing"}.get(kind, kind)
-    signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<=", "multiple_of": "a multiple of", "min_length": "length >=", "max_length": "length <="}
-    return " ".join([words, *(f"{signs.get(bound, bound)} {limit}" for bound, limit in spec.get("bounds", {}).items())])
+    bounds = " and ".join(f"{_SIGNS.get(bound, bound)} {limit}" for bound, limit in spec.get("bounds", {}).items())
+    return f"{words} {bounds}".rstrip()
 
 
 def options_of(target: Any) -> tuple[Option, ...]:
@@ -206,7 +216,7 @@ class Registry:
         self.positional = positional
         self.builtin = dict(builtin)
         self._facts = facts
-        self._entries = catalogue.create("udonx", kind, entry_points=True)
+        self._entries = catalogue.create("udonx", kind)
         self._versions: dict[str, int] = {}
 
     def register(self, name: str, *, version: int = 1) -> Callable[[Any], Any]:
@@ -249,27 +259,34 @@ class Registry:
         try:
             options_of(target)
             self._facts(target)
-        except TypeError as error:
+        except (TypeError, NameError) as error:  # NameError: an annotation that only a type checker can resolve
             raise RegistryError(f"{self.kind}: {name!r} at {place(target)}: {error}") from None
 
     def names(self) -> list[str]:
         """All names: built in, registered so far, and offered by installed packages; nothing is imported for it."""
-        offered = {point.name for point in importlib.metadata.entry_points(group=f"udonx_{self.kind}")}
         registered = {key[-1] for key in catalogue.REGISTRY if key[:2] == ("udonx", self.kind)}
-        return sorted({*self.builtin, *registered, *offered})
+        return sorted({*self.builtin, *registered, *self._offered()})
+
+    def _offered(self) -> dict[str, importlib.metadata.EntryPoint]:
+        return {point.name: point for point in importlib.metadata.entry_points(group=f"udonx_{self.kind}")}
+
+    def _import(self, name: str) -> None:
+        """Import what registers `name`, or register what an entry point names without the decorator."""
+        if name in self.builtin:
+            importlib.import_module(self.builtin[name])
+        elif point := self._offered().get(name):
+            target = point.load()
+            if not catalogue.check_exists("udonx", self.kind, name):
+                self.register(name)(target)
 
     def get(self, name: str) -> Any:
         """The class or function registered as `name`; imports it where it is built in. Raises RegistryError with the nearest names."""
-        if name in self.builtin and not catalogue.check_exists("udonx", self.kind, name):
-            importlib.import_module(self.builtin[name])
+        if not catalogue.check_exists("udonx", self.kind, name):
+            self._import(name)
         try:
-            target = self._entries.get(name)
+            return self._entries.get(name)
         except catalogue.RegistryError:
             raise RegistryError(self.unknown(name)) from None
-        if name not in self._versions:  # an entry point that names the class itself, without the decorator
-            self._check(name, target)
-            self._versions[name] = 1
-        return target
 
     def unknown(self, name: str) -> str:
         """The sentence for a name that is not registered."""

@@ -277,7 +277,8 @@ class Scheme(Protocol):
     """Who teaches whom: a pure function from a row to the evaluations it wants and, through them, the stages they need.
 
     `slots` are the keys that a row of this scheme may have beside the common ones; `default_row` is the base layer of its rows,
-    `fixed_row` what it decides over settings and defaults; `teacher` says whether there is one and when it is trained, so that a loss or sampler that needs it can be refused; `branches` are what `evaluate` may name.
+    `fixed_row` what it decides over settings and defaults; `teacher` says whether there is one and when it is trained, so that a
+    loss or sampler that needs it can be refused; `branches` are what `evaluate` may name.
     """
 
     slots: frozenset[str]

@@ -49,16 +49,16 @@ def examine(*, data: str | None, weights: str | None, results: str) -> Iterator[
         yield _data(Path(data))
     for folder in [weights] if weights else []:
         names = sorted(path.parent.name for path in Path(folder).glob("*/model.safetensors"))
-        yield Finding(bool(names), f"weights in {folder}: {', '.join(names) or 'none; it must hold folders with config.json and model.safetensors'}")
+        none = "none; it must hold folders with config.json and model.safetensors"
+        yield Finding(bool(names), f"weights in {folder}: {', '.join(names) or none}")
 
 
 def _pair() -> Finding:
     try:
         importlib.import_module("torchvision")
     except (ImportError, RuntimeError) as error:
-        return Finding(
-            False, f"torch and torchvision do not fit each other ({error}); install both together: pip install --force-reinstall torch torchvision"
-        )
+        cure = "install both together: pip install --force-reinstall torch torchvision"
+        return Finding(False, f"torch and torchvision do not fit each other ({error}); {cure}")
     return Finding(True, "torch and torchvision fit each other")
 
 

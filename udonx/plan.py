@@ -7,7 +7,7 @@ from functools import cached_property
 
 import attrs
 
-from registry.contracts import BackboneSpec, EvaluationSpec, StageSpec
+from registry.contracts import BackboneSpec, DomainFacts, EvaluationSpec, StageSpec
 from udonx.config.experiment import Experiment
 from udonx.config.rows import RowConfig
 from udonx.data.benchmark import Benchmark
@@ -112,13 +112,12 @@ def make_plan(experiment: Experiment, benchmark: Benchmark, weights: dict[str, S
         for row in rows:
             if row.skipped:
                 continue
-            at_seed = row.at(backbone_spec(experiment, row.backbone, weights[row.backbone]), seed)
             evaluations, needed = [], {}
-            for spec in row.scheme.plan(at_seed, benchmark.facts):
+            for spec in row_evaluations(experiment, row, seed, weights, benchmark.facts):
                 ids = {domain: identities.stage(stage) for domain, stage in spec.embedders.items()}
                 evaluations.append(PlannedEvaluation(id=identities.evaluation(spec, ids), spec=spec, stages=ids))
                 for stage in spec.embedders.values():
-                    for reached in _with_teachers(stage):
+                    for reached in with_teachers(stage):
                         needed.setdefault(identities.stage(reached), reached)
             random = any(stage.seed is not None for stage in needed.values())
             if not random and position > 0:
@@ -129,9 +128,17 @@ def make_plan(experiment: Experiment, benchmark: Benchmark, weights: dict[str, S
     return Plan(experiment=experiment, benchmark=benchmark, weights=weights, rows=planned, stages=stages, identities=identities)
 
 
-def _with_teachers(stage: StageSpec) -> Iterator[StageSpec]:
+def row_evaluations(
+    experiment: Experiment, row: RowConfig, seed: int, weights: Mapping[str, StartWeights], facts: tuple[DomainFacts, ...]
+) -> tuple[EvaluationSpec, ...]:
+    """What a row wants to see evaluated, as its scheme plans it for one seed."""
+    return row.scheme.plan(row.at(backbone_spec(experiment, row.backbone, weights[row.backbone]), seed), facts)
+
+
+def with_teachers(stage: StageSpec) -> Iterator[StageSpec]:
+    """A stage after all earlier stages that it learns from."""
     for teacher in stage.teachers:
-        yield from _with_teachers(teacher)
+        yield from with_teachers(teacher)
     yield stage
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+import attrs
 import numpy as np
 
-from registry.contracts import StageSpec
+from registry.contracts import DomainFacts, StageSpec
 from udonx.config.experiment import Experiment
 from udonx.config.files import shown
 from udonx.config.problems import ConfigError, Problem
@@ -16,7 +17,9 @@ from udonx.data.benchmark import Benchmark, open_demo
 from udonx.data.errors import DataError
 from udonx.data.paths import resolve_image
 from udonx.engine.report import Report
-from udonx.plan import Plan
+from udonx.plan import Plan, make_plan, row_evaluations, with_teachers
+from udonx.results.store import Results
+from udonx.stages import digest, to_plain
 from udonx.start_weights import StartWeights, WeightsError, resolve
 
 _SHOWN = 5  # of many missing images, so many are named
@@ -47,60 +50,125 @@ def open_benchmark(experiment: Experiment, quiet: bool = False) -> Benchmark:
 
 def resolve_weights(experiment: Experiment, weights: Path | str | None, say: Callable[[str], None]) -> dict[str, StartWeights]:
     """The start weights of every role that is used. Raises ConfigError with all that are missing."""
+    found, problems = _find_weights(experiment, weights, say)
+    if problems:
+        raise ConfigError(problems)
+    return found
+
+
+def _find_weights(
+    experiment: Experiment, weights: Path | str | None, say: Callable[[str], None]
+) -> tuple[dict[str, StartWeights], list[Problem]]:
     found, problems = {}, []
     for role in used_roles(experiment):
         try:
             found[role] = resolve(experiment.backbones[role], weights, say)
         except WeightsError as error:
             problems.append(Problem(where=f"setting '{experiment.setting}'", key=f"backbones.{role}", message=str(error)))
+    return found, problems
+
+
+def preflight(
+    experiment: Experiment, weights: Path | str | None, results: Path, say: Callable[[str], None], *, quiet: bool = False
+) -> Plan:
+    """Look at everything that an experiment will use, and plan it. Raises ConfigError with all problems, whatever their kind; says what
+    is unusual but allowed."""
+    where = f"setting '{experiment.setting}'"
+    found, problems = _find_weights(experiment, weights, say)
+    try:
+        benchmark = open_benchmark(experiment, quiet)
+    except DataError as error:
+        raise ConfigError([Problem(where=where, key="data", message=str(error)), *problems]) from None
+    broken: set[str] = set()
+    for domain, message in _data_problems(benchmark, _trains(experiment), say):
+        broken.add(domain)
+        problems.append(Problem(where=where, key="data", message=message))
+    stages, users, plan = {}, {}, None
+    if problems:
+        for row, spec in _rough_stages(experiment, found, benchmark, broken):
+            identity = digest(to_plain(spec))
+            stages[identity] = spec
+            users.setdefault(identity, []).append(row)
+    else:
+        plan = make_plan(experiment, benchmark, found)
+        stages, users = {key: spec for key, spec in plan.stages.items() if Results(results).stage(key).done is None}, plan.users
+    problems += _model_problems(stages, users, found, _facts(benchmark, broken), where, results)
     if problems:
         raise ConfigError(problems)
-    return found
+    return plan
 
 
-def preflight(plan: Plan, results: Path, say: Callable[[str], None]) -> None:
-    """Look at everything that the plan will use. Raises ConfigError with all problems; says what is unusual but allowed."""
-    where = f"setting '{plan.experiment.setting}'"
-    trained = {domain for spec in plan.stages.values() if spec.training or spec.student_head for domain in spec.domains}
-    problems = [Problem(where=where, key="data", message=message) for message in _data_problems(plan.benchmark, trained, say)]
-    if not problems:
-        problems = list(_model_problems(plan, where, results))
-    if problems:
-        raise ConfigError(problems)
+def _trains(experiment: Experiment) -> bool:
+    """Whether any row reads training images: to train, or to fit a head."""
+    parts = (row.parts for row in experiment.wanted_rows() if not row.skipped)
+    return any("losses" in row or row.get("student_head") for row in parts)
 
 
-def _data_problems(benchmark: Benchmark, trained: set[str], say: Callable[[str], None]) -> Iterator[str]:
-    queries = 0
-    for domain in benchmark.domains:
-        names = []
-        if domain in trained:
-            if not benchmark.has(domain, "train"):
-                yield f"domain '{domain}' has no train split: {shown(benchmark.root)}/info_files/{domain}/train.json is missing; add it, or leave the domain out with data.domains"
-                continue
-            names.append("train")
-        for stage in ("val", "test"):
-            names += benchmark.evaluated_splits(domain, stage)
-        missing = []
-        try:
-            for name in dict.fromkeys(names):
-                for path in benchmark.split(domain, name).paths:
-                    try:
-                        resolve_image(benchmark.root, path)
-                    except DataError:
-                        missing.append(path)
-            if domain in trained:
-                yield from _train_problems(benchmark, domain)
-            for stage in ("val", "test"):
-                yield from _query_problems(benchmark, domain, stage, say)
-        except DataError as error:
-            yield str(error)
+def _facts(benchmark: Benchmark, broken: set[str]) -> tuple[DomainFacts, ...]:
+    """The facts of the domains; for those that cannot be read a stand-in, so that models can be looked at all the same."""
+    if not broken:
+        return benchmark.facts
+    whole = attrs.evolve(benchmark, domains=tuple(name for name in benchmark.domains if name not in broken))
+    read = {domain.name: domain for domain in whole.facts}
+    return tuple(read.get(name) or DomainFacts(name=name, train_images=1, train_classes=2) for name in benchmark.domains)
+
+
+def _rough_stages(
+    experiment: Experiment, weights: dict[str, StartWeights], benchmark: Benchmark, broken: set[str]
+) -> Iterator[tuple[str, StageSpec]]:
+    facts = _facts(benchmark, broken)
+    for row in experiment.wanted_rows():
+        if row.skipped or row.backbone not in weights:
             continue
-        if missing:
-            listed = ", ".join(missing[:_SHOWN]) + (f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else "")
-            yield f"domain '{domain}': {len(missing)} images are not below {shown(benchmark.root)}/images: {listed}"
-        queries += benchmark.query_index(domain, "test") is not None
-    if not queries:
-        yield f"no domain of {shown(benchmark.root)} has a test split, so there is nothing to evaluate"
+        for evaluation in row_evaluations(experiment, row, experiment.seeds[0], weights, facts):
+            for stage in evaluation.embedders.values():
+                for reached in with_teachers(stage):
+                    yield row.name, reached
+
+
+def _data_problems(benchmark: Benchmark, trains: bool, say: Callable[[str], None]) -> Iterator[tuple[str, str]]:
+    """(domain, sentence) of everything that is wrong with the data."""
+    tested = 0
+    for domain in benchmark.domains:
+        if trains and not benchmark.has(domain, "train"):
+            file = f"{shown(benchmark.root)}/info_files/{domain}/train.json"
+            yield domain, f"domain '{domain}' has no train split: {file} is missing; add it, or leave the domain out with data.domains"
+        names = ["train"] if trains and benchmark.has(domain, "train") else []
+        names += [name for stage in ("val", "test") for name in benchmark.evaluated_splits(domain, stage)]
+        tested += benchmark.query_index(domain, "test") is not None
+        readable = True
+        for name in dict.fromkeys(names):
+            try:
+                benchmark.split(domain, name)
+            except DataError as error:
+                readable = False
+                yield domain, str(error)
+        if not readable:
+            continue
+        for message in (*_missing_images(benchmark, domain, names), *_split_problems(benchmark, domain, names, say)):
+            yield domain, message
+    if not tested:
+        yield "", f"no domain of {shown(benchmark.root)} has a test split, so there is nothing to evaluate"
+
+
+def _missing_images(benchmark: Benchmark, domain: str, names: list[str]) -> Iterator[str]:
+    missing = []
+    for path in dict.fromkeys(path for name in names for path in benchmark.split(domain, name).paths):
+        try:
+            resolve_image(benchmark.root, path)
+        except DataError:
+            missing.append(path)
+    if missing:
+        listed = ", ".join(missing[:_SHOWN]) + (f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else "")
+        are = "images are" if len(missing) > 1 else "image is"
+        yield f"domain '{domain}': {len(missing)} {are} not below {shown(benchmark.root)}/images: {listed}"
+
+
+def _split_problems(benchmark: Benchmark, domain: str, names: list[str], say: Callable[[str], None]) -> Iterator[str]:
+    if "train" in names:
+        yield from _train_problems(benchmark, domain)
+    for stage in ("val", "test"):
+        yield from _query_problems(benchmark, domain, stage, say)
 
 
 def _train_problems(benchmark: Benchmark, domain: str) -> Iterator[str]:
@@ -126,39 +194,52 @@ def _query_problems(benchmark: Benchmark, domain: str, stage: str, say: Callable
     rows = enumerate(query.class_ids.tolist())
     without = sum(not relevant.intersection(query.several.get(row, (label,))) for row, label in rows)
     if without == len(query):
-        yield f"domain '{domain}': not one of its {len(query)} {stage} queries has another image of its class in the index '{splits[1]}', so every score would be 0"
+        none = f"not one of its {len(query)} {stage} queries has another image of its class in the index '{splits[1]}'"
+        yield f"domain '{domain}': {none}, so every score would be 0"
     elif without:
         say(f"{domain}: {without} of {len(query)} {stage} queries have no positive in the index; they count as misses")
 
 
-def _model_problems(plan: Plan, where: str, results: Path) -> Iterator[Problem]:
+def _model_problems(
+    stages: Mapping[str, StageSpec],
+    users: Mapping[str, list[str]],
+    weights: Mapping[str, StartWeights],
+    facts: tuple[DomainFacts, ...],
+    where: str,
+    results: Path,
+) -> Iterator[Problem]:
     """Build every different model once, with its weights, and every sampler and loss: what fails here would fail after hours."""
     from udonx.engine.build import build_losses, build_model, build_sampler
 
-    facts = {domain.name: domain for domain in plan.benchmark.facts}
-    classes = {name: max(2, domain.train_classes) for name, domain in facts.items()}
+    folders = {start.sha256: start.folder for start in weights.values()}
+    classes = {domain.name: max(2, domain.train_classes) for domain in facts}
+    images = {domain.name: domain.train_images for domain in facts}
     largest, heads, seen = 0, {}, set()
-    for identity, spec in plan.stages.items():
-        rows = tuple(plan.users[identity])
+    for identity, spec in stages.items():
+        dims = sum(head.dim for head in (spec.student_head, spec.teacher_head) if head)
+        heads[identity] = dims * sum(classes[domain] for domain in spec.domains)
         try:
             if spec.training is not None:
                 build_losses(spec)
-                build_sampler(spec, {name: domain.train_images for name, domain in facts.items()})
+                build_sampler(spec, images)
             if (key := _model_key(spec)) not in seen:
                 seen.add(key)
-                few = {name: 2 for name in classes}
-                model = build_model(spec, few, plan.weights_of(spec).folder)
+                model = build_model(spec, dict.fromkeys(classes, 2), folders[spec.backbone.weights])
                 largest = max(largest, sum(parameter.numel() for parameter in model.parameters()))
-            dims = sum(head.dim for head in (spec.student_head, spec.teacher_head) if head)
-            heads[identity] = dims * sum(classes[domain] for domain in spec.domains)
         except (ValueError, TypeError, RuntimeError) as error:
-            yield Problem(where=where, rows=rows, message=f"the stage '{rows[0]}' cannot be built: {error}")
+            rows = tuple(dict.fromkeys(users[identity]))
+            yield Problem(where=where, rows=rows, message=f"its model, losses or sampler cannot be built: {error}")
     # a checkpoint holds weights and two moments, beside the best weights; stages one after the other, each keeps its best
     need = 4 * sum(largest + count for count in heads.values()) + 12 * (largest + max(heads.values(), default=0))
     anchor = next(folder for folder in (results.resolve(), *results.resolve().parents) if folder.exists())
     free = shutil.disk_usage(anchor).free
     if free < need:
-        yield Problem(where="--results", message=f"{shown(results)} has {free / 1e9:.1f} GB free, but up to {need / 1e9:.1f} GB are needed; free some, or give another folder")
+        sizes = f"{_gigabytes(free)} free, but up to {_gigabytes(need)} are needed"
+        yield Problem(where="--results", message=f"{shown(results)} has {sizes}; free some, or give another folder")
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:.3g} GB"
 
 
 def _model_key(spec: StageSpec) -> str:

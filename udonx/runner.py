@@ -99,11 +99,22 @@ def run(
         weights=Path(weights) if weights else None, results=Path(results), device=device, fresh=fresh, workers=workers, quiet=quiet
     )
     say = (lambda line: None) if quiet else say_to_stderr
-    common = {"setting": setting, "data": data, "rows": tuple(rows), "plugins": tuple(plugins), "allow_plugins": allow_plugins, "say": say, "weights": weights, "check_sources": True}
+    common = {
+        "setting": setting,
+        "data": data,
+        "weights": weights,
+        "overrides": tuple(overrides),
+        "rows": tuple(rows),
+        "seeds": None if seeds is None else tuple(seeds),
+        "plugins": tuple(plugins),
+        "allow_plugins": allow_plugins,
+        "check_sources": True,
+        "say": say,
+    }
     experiments, problems = [], []
     for path in [files] if single else files:
         try:
-            experiments.append(load_experiment(path, overrides=tuple(overrides), seeds=seeds and tuple(seeds), **common))
+            experiments.append(load_experiment(path, **common))
         except ConfigError as error:
             problems += error.problems
     if problems:
@@ -123,9 +134,7 @@ def run_experiments(experiments: Sequence[Experiment], options: Options, say: Ca
     for experiment in experiments:
         problems += [Problem(where=str(experiment.path), message=message) for message in check_observers(experiment.observers)]
         try:
-            plan = load_plan(experiment, options, say)
-            preflight(plan, options.results, say)
-            plans.append(plan)
+            plans.append(preflight(experiment, options.weights, options.results, say, quiet=options.quiet))
         except ConfigError as error:
             problems += error.problems
     if problems:
@@ -169,7 +178,8 @@ class _Runner:
             self._table()
         table = self._table()
         folder = self.results.table(self.plan.experiment.name, self.plan.experiment.variant)
-        self.say(f"done in {clock(time.monotonic() - began)}; table, CSV and JSON in {folder}; stages, evaluations and runs in {self.results.root}")
+        places = f"table, CSV and JSON in {folder}; stages, evaluations and runs in {self.results.root}"
+        self.say(f"done in {clock(time.monotonic() - began)}; {places}")
         return table
 
     def _table(self) -> Table:
@@ -195,7 +205,8 @@ class _Runner:
             folder = self.results.stage(identity)
             with StageLock(folder.path) as lock:
                 if not lock.acquire():
-                    raise ConfigError([Problem(where="--fresh", message=f"stage {identity} is being trained by {lock.holder()}; stop that first")])
+                    message = f"stage {identity} is being trained by {lock.holder()}; stop that first"
+                    raise ConfigError([Problem(where="--fresh", message=message)])
                 for name in ("done.json", "state.pt", "best.safetensors", "log.jsonl"):
                     (folder.path / name).unlink(missing_ok=True)
 
@@ -218,12 +229,23 @@ class _Runner:
         reused = len(planned.stages) - len(todo)
         self.say(f"{name}: {len(todo)} stage{'s' * (len(todo) != 1)} to train" + (f", {reused} already there" if reused else ""))
         experiment = self.plan.experiment
-        entry = {"file": experiment.name, "setting": experiment.variant, "row": planned.row.name, "seed": planned.seed, "stages": list(planned.stages)}
+        entry = {
+            "file": experiment.name,
+            "setting": experiment.variant,
+            "row": planned.row.name,
+            "seed": planned.seed,
+            "stages": list(planned.stages),
+        }
         before = [run for run in self.results.runs() if all(run.get(key) == value for key, value in entry.items())]
         resumes = before[-1]["sacred_id"] if before and not self.options.fresh else None
-        config = {**entry, "resolved": planned.row.data, "resumes": resumes, "plugins": list(experiment.plugins), "start_weights": {
-            role: {"source": weights.source, "sha256": weights.sha256} for role, weights in self.plan.weights.items()
-        }}
+        weights = {role: {"source": start.source, "sha256": start.sha256} for role, start in self.plan.weights.items()}
+        config = {
+            **entry,
+            "resolved": planned.row.data,
+            "resumes": resumes,
+            "plugins": list(experiment.plugins),
+            "start_weights": weights,
+        }
         self.recorder.run(
             f"{experiment.name}.{planned.row.name}",
             config,
@@ -286,7 +308,14 @@ class _Runner:
         total = image_count(benchmark, embedders, "test")
         with Report(f"{name}: evaluation", total, "images", quiet=self.options.quiet) as report:
             result = evaluate(
-                embedders, benchmark, self.store, "test", merged=evaluation.spec.merged, device=self.device, workers=self.workers, tick=report.tick
+                embedders,
+                benchmark,
+                self.store,
+                "test",
+                merged=evaluation.spec.merged,
+                device=self.device,
+                workers=self.workers,
+                tick=report.tick,
             )
             report.note(f"R@1 {100 * result.main.r1:.1f}, mMP@5 {100 * result.main.mmp5:.1f}")
         about = {"stages": evaluation.stages, "branch": evaluation.spec.branch, "row": planned.row.name, "seed": planned.seed}
@@ -296,10 +325,8 @@ class _Runner:
 def stored_seeds(plan: Plan, results: Results) -> Plan:
     """The plan over all seeds that any run of this table has asked for, beside those of this call."""
     experiment = plan.experiment
-    known = {
-        run["seed"] for run in results.runs() if run["file"] == experiment.name and run["setting"] == experiment.variant and run["seed"] is not None
-    }
-    seeds = sorted(known | set(experiment.seeds))
+    runs = [run for run in results.runs() if (run["file"], run["setting"]) == (experiment.name, experiment.variant)]
+    seeds = sorted({run["seed"] for run in runs if run["seed"] is not None} | set(experiment.seeds))
     if set(seeds) == set(experiment.seeds):
         return plan
     every = len(plan.rows) and {row.row.name for row in plan.rows} >= {row.name for row in experiment.rows if not row.skipped}

@@ -30,7 +30,9 @@ def describe_stages(plans: Sequence[Plan], results: Results) -> str:
             left, left_steps, left_images = left + 1, left_steps + steps, left_images + images
         seed = "-" if spec.seed is None else str(spec.seed)
         shared = " (shared)" if len(users[identity]) > 1 else ""
-        lines.append(f"{identity:16}  {stage_title(spec):26.26} {seed:>4} {state:11} {steps:7} {images:10}  {', '.join(users[identity])}{shared}")
+        figures = f"{seed:>4} {state:11} {steps:7} {images:10}"
+        lines.append(f"{identity:16}  {stage_title(spec):26.26} {figures}  {', '.join(users[identity])}{shared}")
     lines += skipped
-    lines.append(f"{len(specs)} stages, {len(specs) - left} already trained; left to train: {left} stages, {left_steps} steps, {left_images} images")
+    there = f"{len(specs)} stages, {len(specs) - left} already trained"
+    lines.append(f"{there}; left to train: {left} stages, {left_steps} steps, {left_images} images")
     return "\n".join(lines)

@@ -82,9 +82,12 @@ def _check_folder(folder: Path, backbone: BackboneConfig) -> None:
 
 def _config(folder: Path) -> dict[str, Any]:
     try:
-        return json.loads((folder / "config.json").read_text())
+        config = json.loads((folder / "config.json").read_text())
     except ValueError as error:
         raise WeightsError(f"{shown(folder / 'config.json')} is not valid JSON: {error}") from None
+    if not isinstance(config, dict):
+        raise WeightsError(f"{shown(folder / 'config.json')} holds no JSON object; timm's layout names the model there as 'architecture'")
+    return config
 
 
 def hub_name(backbone: BackboneConfig) -> str | None:
@@ -106,7 +109,8 @@ def problem_of(backbone: BackboneConfig, given: str | Path | None) -> str | None
 def _nowhere(backbone: BackboneConfig, given: str | Path | None, reason: str = "") -> str:
     folders = ", ".join(shown(folder) for folder in search_folders(given))
     name = backbone.local or f"{backbone.options['model']}.{backbone.hub}"
-    fetch = f"; or fetch {hub_name(backbone)} where there is a network: hf download {hub_name(backbone)} --local-dir DIR/{name}" if backbone.hub else ""
+    hub = hub_name(backbone)
+    fetch = f"; or fetch {hub} where there is a network: hf download {hub} --local-dir DIR/{name}" if hub else ""
     return (
         f"backbone '{backbone.role}' needs the weights '{name}' ({', '.join(_FILES)}), which are in none of {folders}{reason}; "
         f"give the folder that holds them with --weights DIR or UDONX_WEIGHTS{fetch}"

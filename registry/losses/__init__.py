@@ -10,6 +10,8 @@ from registry.catalog import Registry
 
 
 def _facts(target: Any) -> dict[str, bool]:
+    if not inspect.isclass(target):
+        raise TypeError("a loss is a class: its options are the keyword-only parameters of __init__, its call is the maths")
     if "__call__" not in vars(target) and not any("__call__" in vars(base) for base in target.__mro__[:-1]):
         raise TypeError("a loss needs __call__(self, branch, batch) or __call__(self, student, teacher, batch)")
     count = len(inspect.signature(target.__call__).parameters) - 1

@@ -56,6 +56,7 @@ def _guarded(parsed: argparse.Namespace) -> int:
             print(f"udonx {parsed.command}: {error}", file=sys.stderr)
             return 1
         if isinstance(error, OSError) and error.errno in (13, 28, 30):
-            print(f"udonx {parsed.command}: {error.strerror}: {error.filename}; what was written before is whole, the same command continues", file=sys.stderr)
+            kept = "what was written before is whole, the same command continues"
+            print(f"udonx {parsed.command}: {error.strerror}: {error.filename}; {kept}", file=sys.stderr)
             return 1
         raise

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from udonx.config.experiment import Experiment, load_experiment
-from udonx.config.problems import ConfigError
+from udonx.config.problems import ConfigError, Problem
 
 if TYPE_CHECKING:
     from udonx.runner import Options
@@ -47,8 +47,14 @@ def load_all(parsed: argparse.Namespace) -> list[Experiment]:
 
 
 def expand(files: list[str]) -> list[Path]:
-    """Files, with a folder standing for the experiment files in it."""
-    return [item for name in files for item in (sorted(Path(name).glob("*.toml")) if Path(name).is_dir() else [Path(name)])]
+    """Files, with a folder standing for the experiment files in it. Raises ConfigError for a folder without any."""
+    found = []
+    for name in files:
+        inside = sorted(Path(name).glob("*.toml")) if Path(name).is_dir() else [Path(name)]
+        if not inside:
+            raise ConfigError([Problem(where=name, message="this folder holds no experiment file (*.toml)")])
+        found += inside
+    return found
 
 
 def options(parsed: argparse.Namespace) -> Options:

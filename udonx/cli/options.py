@@ -18,7 +18,9 @@ def _experiment(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--setting", metavar="NAME", help="data, backbone and budget: demo, smoke, uned_mini, uned-in21k-b16, or your own")
     parser.add_argument("--data", metavar="DIR", help="a folder in UnED's layout, for settings that need one")
     parser.add_argument("--weights", metavar="DIR", help="where start weights are looked up first (folders in timm's layout)")
-    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY.PATH=VALUE", help="change any key that `udonx show` prints")
+    parser.add_argument(
+        "--set", dest="overrides", action="append", default=[], metavar="KEY.PATH=VALUE", help="change any key that `udonx show` prints"
+    )
     parser.add_argument("--row", dest="rows", action="append", default=[], metavar="NAME", help="only this row (may be repeated)")
     parser.add_argument("--seeds", type=_seeds, metavar="0,1,2", help="seeds, instead of the file's")
     parser.add_argument("--results", default="results", metavar="DIR", help="where everything is kept (default: results)")

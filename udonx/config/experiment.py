@@ -10,13 +10,24 @@ from typing import Any
 
 import attrs
 
+from registry.catalog import nearest
 from udonx import components
 from udonx.config.files import RawSetting, nested, parse_override, read_setting, read_toml, shown
-from udonx.config.keys import COMMON, FILE_KEYS, KIND_TABLES, ROW_KEYS, SETTING_KEYS, DataOptions, FileOptions, ResultOptions, StartOptions
+from udonx.config.keys import (
+    COMMON,
+    FILE_KEYS,
+    KIND_TABLES,
+    ROW_KEYS,
+    SETTING_KEYS,
+    DataOptions,
+    FileOptions,
+    ResultOptions,
+    StartOptions,
+)
 from udonx.config.merge import Layer, Merged
 from udonx.config.plugins import load_plugins
-from udonx.config.problems import ConfigError, Problem, spell, unknown
-from udonx.config.rows import Layers, RowConfig, RowResolver, check_kind_tables
+from udonx.config.problems import ConfigError, Problem, dotted, spell, unknown
+from udonx.config.rows import Layers, RowConfig, RowResolver, check_kind_tables, slot_key
 from udonx.config.sources import source_problems
 from udonx.config.typed import table_options, validate
 from udonx.start_weights import BackboneConfig
@@ -85,20 +96,23 @@ def load_experiment(
     document = read_toml(path)
     where = shown(path)
     problems: list[Problem] = []
-    for key in document.keys() - FILE_KEYS:
+    for key in [key for key in document if key not in FILE_KEYS]:
         hint = " (a key of a row: put it under [defaults] or [rows.NAME])" if key in ROW_KEYS else ""
-        problems.append(Problem(where=where, key=key, message=f"got {spell(document[key])}, but this is an {unknown(key, FILE_KEYS)}{hint}"))
-    plain_names = {option.name for option in table_options(FileOptions)}
-    plain, found = validate("file", table_options(FileOptions), {key: document[key] for key in plain_names & document.keys()})
-    problems += [Problem(where=where, key=key, message=message) for key, message in found]
-    if found:
-        raise ConfigError(problems)
-    listed = load_plugins(plain["plugins"], path.parent, where=where, allow=allow_plugins, say=say)
-    listed += load_plugins(plugins, None, where="--plugin", allow=allow_plugins, say=say)
+        message = f"got {spell(document[key])}, but this is an {unknown(key, FILE_KEYS)}{hint}"
+        problems.append(Problem(where=where, key=key, message=message))
+    plain = _plain_keys(document, where, problems)
+    if seeds is not None:
+        given, found = validate("file", table_options(FileOptions), {"seeds": list(seeds)})
+        problems += [Problem(where="--seeds", message=message) for _, message in found]
+        plain["seeds"] = given.get("seeds", plain["seeds"])
     results, found = validate("results", table_options(ResultOptions), document.get("results", {}))
-    problems += [Problem(where=where, key=f"results.{key}", message=message) for key, message in found]
-
-    raw = read_setting(setting or document.get("setting", "demo"), path)
+    problems += [Problem(where=where, key=dotted("results", key), message=message) for key, message in found]
+    try:
+        listed = load_plugins(plain["plugins"], path.parent, where=where, allow=allow_plugins, say=say)
+        listed += load_plugins(plugins, None, where="--plugin", allow=allow_plugins, say=say)
+        raw = read_setting(setting or document.get("setting", "demo"), path)
+    except ConfigError as error:  # without plug-ins and setting nothing further can be judged
+        raise ConfigError([*problems, *error.problems]) from None
     overrides = tuple(overrides)
     resolver = _FileResolver(where, document, raw, problems)
     resolver.override(overrides)
@@ -108,7 +122,8 @@ def load_experiment(
     selected = tuple(rows)
     for name in selected:
         if name not in resolver.names:
-            problems.append(Problem(where=f"--row {name}", message=f"{where} has no such row; this is an {unknown(name, resolver.names, 'row')}"))
+            message = f"{where} has no such row; this is an {unknown(name, resolver.names, 'row')}"
+            problems.append(Problem(where=f"--row {name}", message=message))
     if check_sources:
         roles: dict[str, list[str]] = {}
         for row in resolved:
@@ -124,12 +139,22 @@ def load_experiment(
         data=data_options,
         backbones=backbones,
         rows=tuple(resolved),
-        seeds=tuple(dict.fromkeys(seeds if seeds is not None else plain["seeds"])),
+        seeds=tuple(dict.fromkeys(plain["seeds"])),
         plugins=tuple(listed),
         observers=tuple(results.get("observers", ())),
         overrides=overrides,
         selected=selected,
     )
+
+
+def _plain_keys(document: dict[str, Any], where: str, problems: list[Problem]) -> dict[str, Any]:
+    """The plain keys of a file; one with a problem falls back to its default, so that what stands below it is judged too."""
+    options = table_options(FileOptions)
+    given = {option.name: document[option.name] for option in options if option.name in document}
+    found = validate("file", options, given)[1]
+    problems += [Problem(where=where, key=key, message=message) for key, message in found]
+    wrong = {key for key, _ in found}
+    return validate("file", options, {key: value for key, value in given.items() if key not in wrong})[0]
 
 
 class _FileResolver:
@@ -141,6 +166,7 @@ class _FileResolver:
         self.layers = raw.layers
         for layer in raw.layers:
             self._known_keys(layer, SETTING_KEYS, "key of a setting")
+            self._tables(layer)
         rows = document.get("rows", {})
         defaults = document.get("defaults", {})
         if not isinstance(rows, dict) or not rows or not all(isinstance(row, dict) for row in rows.values()):
@@ -156,10 +182,15 @@ class _FileResolver:
         self.set_row: dict[str, list[Layer]] = {}
 
     def _known_keys(self, layer: Layer, allowed: frozenset[str], what: str) -> None:
-        for key in layer.data.keys() - allowed:
-            shown_key = ".".join(filter(None, (layer.prefix, key)))
+        for key in [key for key in layer.data if key not in allowed]:
             message = f"got {spell(layer.data[key])}, but this is an {unknown(key, allowed, what)}"
-            self.problems.append(Problem(where=layer.where, key=shown_key, message=message))
+            self.problems.append(Problem(where=layer.where, key=dotted(layer.prefix, key), message=message))
+
+    def _tables(self, layer: Layer) -> None:
+        for key in ("data", "backbones", *KIND_TABLES):
+            if not isinstance(layer.data.get(key, {}), dict):
+                message = f"got {spell(layer.data[key])}, allowed is a table"
+                self.problems.append(Problem(where=layer.where, key=dotted(layer.prefix, key), message=message))
 
     def override(self, texts: tuple[str, ...]) -> None:
         """Sort `--set` into layers: of the setting, of one row, of all rows."""
@@ -169,10 +200,12 @@ class _FileResolver:
             if path[0] == "setting" and len(path) > 1:
                 layer = Layer(where=where, prefix="", data=nested(path[1:], value))
                 self._known_keys(layer, SETTING_KEYS, "key of a setting")
+                self._tables(layer)
                 self.layers = [*self.layers, layer]
             elif path[0] == "rows" and len(path) > 2:
                 if path[1] not in self.names:
-                    self.problems.append(Problem(where=where, message=f"there is no row '{path[1]}'; this is an {unknown(path[1], self.names, 'row')}"))
+                    message = f"there is no row '{path[1]}'; this is an {unknown(path[1], self.names, 'row')}"
+                    self.problems.append(Problem(where=where, message=message))
                     continue
                 self.set_row.setdefault(path[1], []).append(Layer(where=where, prefix="", data=nested(path[2:], value)))
             else:
@@ -180,20 +213,22 @@ class _FileResolver:
 
     def data(self, folder: str | Path | None) -> DataOptions:
         """The data of the setting, with `--data` over it."""
-        values: dict[str, Any] = {}
-        where = self.where
+        merged = Merged()
         for layer in self.layers:
             if isinstance(layer.data.get("data"), dict):
-                values |= layer.data["data"]
-                where = layer.where
-        plain, found = validate("data", table_options(DataOptions), values)
-        self.problems += [Problem(where=where, key=f"data.{key}", message=message) for key, message in found]
+                merged.add(attrs.evolve(layer, data={"data": layer.data["data"]}))
+        plain, found = validate("data", table_options(DataOptions), merged.data.get("data", {}))
+        for name, message in found:
+            source = merged.source_of(f"data.{name}")
+            self.problems.append(Problem(where=source.where, key=dotted(source.prefix, "data", name), message=message))
         if not plain:
             return DataOptions()
         if folder is not None and plain["source"] != "uned":
-            self.problems.append(
-                Problem(where="--data", message=f"got {folder}, but the data of this setting is '{plain['source']}', which is generated; use --setting uned_mini, or another whose data.source is 'uned'")
+            message = (
+                f"got {folder}, but the data of this setting is '{plain['source']}', which is generated; use --setting uned_mini, "
+                "or another whose data.source is 'uned'"
             )
+            self.problems.append(Problem(where="--data", message=message))
         elif folder is not None:
             plain["root"] = str(folder)
         return DataOptions(**plain)
@@ -215,8 +250,9 @@ class _FileResolver:
                 continue
             start, found = validate(role, own, {name: item for name, item in value.items() if name in own_names})
             use = value.get("use", "timm")
-            if use not in components.registry_of("backbones").names():
-                message = f'got "{use}", which is an {unknown(use, components.registry_of("backbones").names(), "component of backbones")}'
+            names = components.registry_of("backbones").names()
+            if use not in names:
+                message = f"got {spell(use)}, which is an {unknown(use, names, 'component of backbones')}"
                 self.problems.append(Problem(where=layer.where, key=f"{key}.use", message=message))
                 continue
             component = components.describe("backbones", use)
@@ -233,7 +269,8 @@ class _FileResolver:
                 continue
             if use == "timm" and start["hub"] and start["hub"] not in models[options["model"]]:
                 tags = models[options["model"]]
-                message = f'got "{start["hub"]}"; timm has no such weights of {options["model"]}; this is an {unknown(start["hub"], tags, "tag")}'
+                what = unknown(start["hub"], tags, f"tag of timm's weights of {options['model']}")
+                message = f"got {spell(start['hub'])}, which is an {what}"
                 self.problems.append(Problem(where=layer.where, key=f"{key}.hub", message=message))
                 continue
             start.pop("use")
@@ -268,15 +305,21 @@ class _FileResolver:
             resolved.append(row)
         for layer in (self.default_layer, *self.set_all):
             for key, value in layer.data.items():
-                if key not in ROW_KEYS or (complete and key not in COMMON and f"{layer.where}:{layer.prefix}:{key}" not in used):
-                    what = unknown(key, ROW_KEYS) if key not in ROW_KEYS else "key that no row here has a slot for"
-                    prefix = f"{layer.prefix}." if layer.prefix else ""
-                    self.problems.append(Problem(where=layer.where, key=f"{prefix}{key}", message=f"got {spell(value)}, but this is an {what}"))
+                if key not in ROW_KEYS:
+                    self._of_no_row(layer, key, value, f"but this is an {unknown(key, ROW_KEYS)}")
+                elif complete and key not in COMMON and slot_key(layer, key) not in used:
+                    self._of_no_row(layer, key, value, "but no row here has a slot for it")
+                elif complete and key == "losses" and isinstance(value, dict):
+                    for name in [name for name in value if slot_key(layer, f"losses.{name}") not in used]:
+                        there = {loss.name for row in resolved for loss in row.parts.get("losses", ())}
+                        but = f"but this is an {unknown(name, there, 'loss of these rows')}"
+                        self._of_no_row(layer, f"losses.{name}", value[name], but)
         return resolved
+
+    def _of_no_row(self, layer: Layer, key: str, value: Any, but: str) -> None:
+        self.problems.append(Problem(where=layer.where, key=dotted(layer.prefix, key), message=f"got {spell(value)}, {but}"))
 
 
 def _unknown_model(name: str, models: Iterable[str]) -> str:
-    from registry.catalog import nearest
-
     close = nearest(name, models, 3)
     return "unknown timm model; " + (f"did you mean {', '.join(close)}?" if close else "see timm.list_models()")

@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 
 from udonx.config.merge import Layer
-from udonx.config.problems import ConfigError, Problem, unknown
+from udonx.config.problems import ConfigError, Problem, spell, unknown
 
 SHIPPED = Path(__file__).resolve().parents[2] / "experiments"
 
@@ -53,14 +53,15 @@ def read_setting(setting: str | dict[str, Any], beside: Path) -> RawSetting:
     """
     if isinstance(setting, dict):
         parents, data = setting.get("inherit"), {key: value for key, value in setting.items() if key != "inherit"}
-        above = read_setting(parents, beside).layers if isinstance(parents, str) else []
+        above = read_setting(parents, beside).layers if parents is not None else []
         return RawSetting(name="own", layers=[*above, Layer(where=shown(beside), prefix="setting", data=data)])
     layers: list[Layer] = []
     seen: list[str] = []
     name = setting
     while True:
         if name in seen:
-            raise ConfigError([Problem(where=shown(beside), key="inherit", message=f"the settings {' -> '.join([*seen, name])} inherit in a circle")])
+            circle = " -> ".join([*seen, name])
+            raise ConfigError([Problem(where=shown(beside), key="inherit", message=f"the settings {circle} inherit in a circle")])
         seen.append(name)
         path = _find(name, beside)
         data = read_toml(path)
@@ -74,7 +75,8 @@ def read_setting(setting: str | dict[str, Any], beside: Path) -> RawSetting:
 def _find(name: str, beside: Path) -> Path:
     folders = [beside.parent / "settings", SHIPPED / "settings"]
     if not isinstance(name, str):
-        raise ConfigError([Problem(where=shown(beside), key="setting", message=f"got {name!r}, allowed is the name of a setting or a table")])
+        message = f"got {spell(name)}, allowed is the name of a setting or a table"
+        raise ConfigError([Problem(where=shown(beside), key="setting", message=message)])
     for folder in folders:
         if (folder / f"{name}.toml").is_file():
             return folder / f"{name}.toml"

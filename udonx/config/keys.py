@@ -46,7 +46,7 @@ class FileOptions:
 
     title: str = ""
     plugins: list[str] = attrs.field(factory=list)
-    seeds: list[Annotated[int, Field(ge=0)]] = attrs.field(factory=lambda: [0])
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = attrs.field(factory=lambda: [0])
 
 
 @attrs.frozen(kw_only=True)
@@ -56,7 +56,7 @@ class PlainKeys:
     label: str | None = None
     reference: bool = False
     backbone: str = "main"
-    evaluate: list[str] = attrs.field(factory=lambda: ["student"])
+    evaluate: Annotated[list[str], Field(min_length=1)] = attrs.field(factory=lambda: ["student"])
     precision: Literal["fp32", "bf16"] = "fp32"
     classifier: Literal["separate", "joint"] = "separate"
     normalise_total: bool = True

@@ -56,6 +56,8 @@ class Merged:
                 self._slot(self.data, key, key, value, SLOTS[key], layer)
             elif key in NAMED and isinstance(value, dict):
                 entries = self.data.setdefault(key, {})
+                if not isinstance(entries, dict):  # a wrong type below: keep it, validation names it
+                    continue
                 for name, entry in value.items():
                     self._slot(entries, name, f"{key}.{name}", entry, NAMED[key], layer)
             elif isinstance(value, dict) and isinstance(self.data.get(key, {}), dict) and key != "reported":

@@ -26,16 +26,17 @@ def load_plugins(
     """
     listed = list(listed)
     if listed and not allow:
-        names = ", ".join(listed)
-        raise ConfigError([Problem(where=where, key="plugins", message=f"{names}: plug-ins are refused by --no-plugins; nothing was imported")])
+        refused = f"{', '.join(listed)}: plug-ins are refused by --no-plugins; nothing was imported"
+        raise ConfigError([Problem(where=where, key="plugins", message=refused)])
     problems = []
     for name in listed:
         try:
             _load(name, beside, say)
         except FileNotFoundError as error:
             problems.append(Problem(where=where, key="plugins", message=str(error)))
-        except Exception as error:  # foreign code can fail in any way; the person needs to know which plug-in did
-            problems.append(Problem(where=where, key="plugins", message=f"{name} failed while it was imported: {type(error).__name__}: {error}"))
+        except (Exception, SystemExit) as error:  # foreign code can fail in any way; the person needs to know which plug-in did
+            failure = f"{name} failed while it was imported: {type(error).__name__}: {error}"
+            problems.append(Problem(where=where, key="plugins", message=failure))
     if problems:
         raise ConfigError(problems)
     return listed

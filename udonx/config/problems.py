@@ -34,6 +34,15 @@ class ConfigError(ValueError):
         super().__init__("\n".join([f"{count} problem{'s' if count > 1 else ''}; nothing was started", *lines]))
 
 
+def dotted(*parts: str) -> str:
+    """Parts of a key, empty ones left out, as one dotted key.
+
+    >>> dotted("", "rows.udon", "losses")
+    'rows.udon.losses'
+    """
+    return ".".join(part for part in parts if part)
+
+
 def merge_rows(problems: Iterable[Problem]) -> list[Problem]:
     """The same problem in several rows becomes one problem that names the rows."""
     merged: dict[tuple[str, str, str], Problem] = {}

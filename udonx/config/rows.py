@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import attrs
 
@@ -12,21 +12,21 @@ from registry.contracts import BackboneSpec, ComponentSpec, HeadSpec, LossSpec, 
 from udonx import components
 from udonx.config.keys import COMMON, FILE_KEYS, KIND_TABLES, ROW_KEYS, SLOT_KEYS, TABLES, LossSlot, PlainKeys
 from udonx.config.merge import Layer, Merged
-from udonx.config.problems import Problem, spell, unknown
+from udonx.config.problems import Problem, dotted, spell, unknown
 from udonx.config.typed import table_options, validate
 
 
 @attrs.define(kw_only=True)
 class Layers:
     """The layers of row keys that a file gives, by their place in the merge order; `defaults_of_kind[kind][name]` are new defaults
-    of a component, with the layer they come from."""
+    of a component."""
 
     setting: list[Layer]
     defaults: Layer
     overrides: list[Layer]
     rows: dict[str, Layer]
     row_overrides: dict[str, list[Layer]]
-    defaults_of_kind: dict[str, dict[str, tuple[Layer, dict[str, Any]]]]
+    defaults_of_kind: dict[str, dict[str, dict[str, Any]]]
 
 
 @attrs.frozen(kw_only=True)
@@ -60,10 +60,8 @@ class RowResolver:
     def problem(self, key: str, message: str, layer: Layer | None = None) -> None:
         """Report a problem at `key`, at the layer that set it."""
         layer = layer or self.merged.source_of(key) or self.layers.rows[self.name]
-        in_row = layer.prefix in ("", "defaults") or layer.prefix.startswith("rows.") or layer.where.startswith("--set")
-        self.problems.append(
-            Problem(where=layer.where, rows=(self.name,) if in_row else (), key=".".join(part for part in (layer.prefix if layer.prefix != f"rows.{self.name}" else "", key) if part), message=message)
-        )
+        prefix = "" if layer.prefix == f"rows.{self.name}" else layer.prefix  # the row is named beside the key
+        self.problems.append(Problem(where=layer.where, rows=(self.name,), key=dotted(prefix, key), message=message))
 
     def resolve(self) -> RowConfig | None:
         """The row, or None where it has problems."""
@@ -78,42 +76,47 @@ class RowResolver:
         plain = self._table("", plain_keys, {key: value for key, value in data.items() if key in {option.name for option in plain_keys}})
         tables = {key: self._typed_table(key) for key in TABLES if key in allowed}
         parts: dict[str, Any] = {"scheme": scheme_spec, "transform": tables.pop("transform"), **tables}
-        shown: dict[str, Any] = {"scheme": {"use": scheme_spec.use, **scheme_spec.options}}
         for key in ("student_head", "teacher_head", "sampler"):
             if key in allowed:
                 parts[key] = self._slot(key, data.get(key), SLOT_KEYS[key][0], SLOT_KEYS[key][1])
         if "losses" in allowed:
             parts["losses"] = tuple(filter(None, (self._loss(name, entry) for name, entry in self._loss_entries(data))))
-        if len(self.problems) > before:
-            return None
         for key in ("precision", "evaluate", "classifier", "normalise_total", "distill_to_backbone", "teacher_budget"):
             if key in plain and key in allowed:
                 parts[key] = tuple(plain[key]) if key == "evaluate" else plain[key]
-        self._pairs(scheme, scheme_spec.use, parts)
+        self._pairs(scheme, scheme_spec.use, parts, whole=len(self.problems) == before)
         if len(self.problems) > before:
             return None
-        shown = {key: plain[key] for key in ("label", "reference") if plain.get(key)} | shown
-        shown |= {key: value for key, value in plain.items() if key in allowed and key not in shown and value is not None and key not in ("label", "reference")}
+        return RowConfig(
+            name=self.name,
+            label=plain["label"] or self.name.replace("_", " "),
+            reference=plain["reference"],
+            backbone=plain["backbone"],
+            scheme=scheme,
+            data=self._shown(scheme, allowed, plain, parts),
+            parts=parts,
+        )
+
+    def _shown(self, scheme: Any, allowed: frozenset[str], plain: dict[str, Any], parts: dict[str, Any]) -> dict[str, Any]:
+        """The row in full, as plain data that resolves to itself."""
+        first = {key: plain[key] for key in ("label", "reference") if plain.get(key)}
+        others = {key: value for key, value in plain.items() if key in allowed and key not in ("label", "reference") and value is not None}
+        shown = {**first, "scheme": {"use": parts["scheme"].use, **parts["scheme"].options}, **others}
         for key, value in parts.items():
             if key in TABLES:
-                shown[key] = {name: list(item) if isinstance(item, tuple) else item for name, item in attrs.asdict(value).items() if item is not None}
+                table = {name: item for name, item in attrs.asdict(value).items() if item is not None}
+                shown[key] = {name: list(item) if isinstance(item, tuple) else item for name, item in table.items()}
             elif isinstance(value, HeadSpec):
                 shown[key] = {"use": value.use, "dim": value.dim, **value.options}
             elif key == "sampler":
                 shown[key] = {"use": value.use, **value.options}
         if "losses" in parts:
-            shown["losses"] = {
-                loss.name: {"use": loss.use, "weight": loss.weight, **({"on": loss.on} if loss.on else {}), **loss.options}
-                for loss in parts["losses"]
-            }
+            shown["losses"] = {loss.name: _shown_loss(loss) for loss in parts["losses"]}
             removed = set(scheme.default_row.get("losses", {})) - set(shown["losses"])
             shown["losses"] |= {name: False for name in sorted(removed)}
-        if "reported" in data:
-            shown["reported"] = data["reported"]
-        label = plain.get("label") or self.name.replace("_", " ")
-        return RowConfig(
-            name=self.name, label=label, reference=plain["reference"], backbone=plain["backbone"], scheme=scheme, data=shown, parts=parts
-        )
+        if "reported" in self.merged.data:
+            shown["reported"] = self.merged.data["reported"]
+        return shown
 
     # ------------------------------------------------------------------------------------------------------------ layers
 
@@ -128,6 +131,9 @@ class RowResolver:
             return None, None
         spec = self._slot("scheme", value, "schemes", SLOT_KEYS["scheme"][1])
         if spec is None:
+            for layer in (layers.rows[self.name], *layers.row_overrides.get(self.name, [])):  # which slots there are, nobody can tell
+                for key in [key for key in layer.data if key not in ROW_KEYS]:
+                    self.problem(key, f"got {spell(layer.data[key])}, but this is an {unknown(key, ROW_KEYS)}", layer)
             return None, None
         return spec, schemes.get(spec.use)(**spec.options)
 
@@ -147,12 +153,13 @@ class RowResolver:
 
     def _filtered(self, layer: Layer, allowed: frozenset[str]) -> Layer:
         data = {key: value for key, value in layer.data.items() if key in allowed and key != "scheme"}
-        self.used |= {f"{layer.where}:{layer.prefix}:{key}" for key in layer.data if key in allowed}
+        self.used |= {slot_key(layer, key) for key in data}
         if isinstance(data.get("losses"), dict):
             # a default for a loss that this scheme does not have is not for this row, unless it says which loss to use
             own = set(self.merged.data.get("losses", {}))
             entries = data["losses"].items()
-            data["losses"] = {key: entry for key, entry in entries if key in own or (isinstance(entry, dict) and "use" in entry) or isinstance(entry, str)}
+            data["losses"] = {name: entry for name, entry in entries if name in own or _names_loss(entry)}
+            self.used |= {slot_key(layer, f"losses.{name}") for name in data["losses"]}
         return attrs.evolve(layer, data=data)
 
     def _strict(self, layer: Layer, allowed: frozenset[str], scheme: str) -> Layer:
@@ -160,11 +167,20 @@ class RowResolver:
             if key in allowed:
                 continue
             if key in ROW_KEYS:
-                self.problem(key, f"got {spell(value)}, but scheme '{scheme}' has no slot for it; its keys are {', '.join(sorted(allowed))}", layer)
+                slots = f"scheme '{scheme}' has no slot for it; its keys are {', '.join(sorted(allowed))}"
+                self.problem(key, f"got {spell(value)}, but {slots}", layer)
             else:
                 home = " (a key of the file, not of a row)" if key in FILE_KEYS else ""
                 self.problem(key, f"got {spell(value)}, but this is an {unknown(key, allowed)}{home}", layer)
-        return attrs.evolve(layer, data={key: value for key, value in layer.data.items() if key in allowed and key != "scheme"})
+        data = {key: value for key, value in layer.data.items() if key in allowed and key != "scheme"}
+        if isinstance(data.get("losses"), dict):
+            own = set(self.merged.data.get("losses", {}))
+            stray = {name: entry for name, entry in data["losses"].items() if name not in own and _only_changes(entry)}
+            data["losses"] = {name: entry for name, entry in data["losses"].items() if name not in stray}
+            for name, entry in stray.items():
+                what = unknown(name, own, "loss of this row")
+                self.problem(f"losses.{name}", f"got {spell(entry)}, but this is an {what}; a new one says which to `use`", layer)
+        return attrs.evolve(layer, data=data)
 
     # ------------------------------------------------------------------------------------------------------------- parts
 
@@ -206,14 +222,11 @@ class RowResolver:
             names = components.registry_of(kind).names()
             self.problem(f"{key}.use", f'got "{use}", which is an {unknown(use, names, f"component of {kind}")}')
             return None
-        layer, defaults = self.layers.defaults_of_kind.get(kind, {}).get(use, (None, {}))
+        defaults = self.layers.defaults_of_kind.get(kind, {}).get(use, {})
         given = {name: item for name, item in value.items() if name not in own_names}
         plain, found = validate(use, component.options, {**defaults, **given})
         for name, message in found:
-            if name in given or layer is None or name not in defaults:
-                self.problem(f"{key}.{name}", message)
-            else:
-                self.problem(name, message, attrs.evolve(layer, prefix=".".join(filter(None, (layer.prefix, kind, use)))))
+            self.problem(f"{key}.{name}", message)
         if found or not own:
             return None
         spec = {"use": use, "options": {name: item for name, item in plain.items() if item is not None}, "version": component.version}
@@ -238,29 +251,34 @@ class RowResolver:
 
     # ------------------------------------------------------------------------------------------------- impossible pairs
 
-    def _pairs(self, scheme: Any, scheme_name: str, parts: dict[str, Any]) -> None:
-        for branch in parts["evaluate"]:
+    def _pairs(self, scheme: Any, scheme_name: str, parts: dict[str, Any], *, whole: bool) -> None:
+        """Look at what does not go together; `whole` is false where parts are missing because they have problems of their own."""
+        for branch in parts.get("evaluate", ()):
             if branch not in scheme.branches:
                 self.problem("evaluate", f'got "{branch}", allowed with scheme \'{scheme_name}\': {", ".join(scheme.branches)}')
-        transform = parts["transform"]
-        if transform.mode == "resize_crop" and transform.resize < transform.crop:
-            self.problem("transform.resize", f"got {transform.resize}, which is smaller than crop = {transform.crop}; it must be at least that")
-        if transform.scale[0] > transform.scale[1]:
-            self.problem("transform.scale", f"got {spell(list(transform.scale))}, allowed is [smallest, largest]")
-        head = parts.get("student_head")
+        if transform := parts["transform"]:
+            if transform.mode == "resize_crop" and transform.resize < transform.crop:
+                self.problem("transform.resize", f"got {transform.resize}, allowed is at least crop = {transform.crop}")
+            if transform.scale[0] > transform.scale[1]:
+                self.problem("transform.scale", f"got {spell(list(transform.scale))}, allowed is [smallest, largest]")
         trains = "losses" in scheme.slots
         for key in ("student_head", "teacher_head"):
             head = parts.get(key)
             if head and components.describe("heads", head.use).facts["fitted"] == trains:
-                wanted = "trained: linear, mlp" if trains else "fitted: pca"
+                names = components.registry_of("heads").names()
+                fit = [name for name in names if components.describe("heads", name).facts["fitted"] != trains]
+                wanted = f"{'trained' if trains else 'fitted'}: {', '.join(fit)}"
                 self.problem(f"{key}.use", f'got "{head.use}", but scheme \'{scheme_name}\' needs a head that is {wanted}')
         if not trains:
             return
         budget = parts["budget"]
-        if (budget.steps is None) == (budget.epochs is None):
+        if budget and (budget.steps is None) == (budget.epochs is None):
             got = "both steps and epochs" if budget.steps else "neither steps nor epochs"
             self.problem("budget", f"got {got}, allowed is one of them")
         self._loss_pairs(scheme, scheme_name, parts["losses"])
+        if not whole:  # what the losses and the sampler lack may be what has a problem of its own
+            return
+        self._needed_losses(scheme, parts["losses"])
         sampler = parts["sampler"]
         if components.describe("samplers", sampler.use).facts["needs_signal"]:
             signals = [loss.name for loss in parts["losses"] if loss.on and (loss.on == "student" or scheme.teacher == "together")]
@@ -275,7 +293,8 @@ class RowResolver:
         for loss in losses:
             needs_teacher = components.describe("losses", loss.use).facts["needs_teacher"]
             if needs_teacher and loss.on:
-                self.problem(f"losses.{loss.name}.on", f'got "{loss.on}", but \'{loss.use}\' is a loss between student and teacher; leave `on` out')
+                message = f"got \"{loss.on}\", but '{loss.use}' is a loss between student and teacher; leave `on` out"
+                self.problem(f"losses.{loss.name}.on", message)
             if scheme.teacher == "none" and (needs_teacher or loss.on == "teacher"):
                 with_teacher = [name for name in schemes.names() if getattr(schemes.get(name), "teacher", "none") != "none"]
                 self.problem(
@@ -283,26 +302,48 @@ class RowResolver:
                     f"got '{loss.use}', which needs a teacher: an impossible pair with scheme '{scheme_name}'; schemes with a teacher are "
                     f"{', '.join(with_teacher)}",
                 )
-        wanted: list[Literal["teacher", "student"]] = ["student"] if scheme.teacher == "none" else ["teacher", "student"]
-        for branch in wanted:
+
+    def _needed_losses(self, scheme: Any, losses: tuple[LossSpec, ...]) -> None:
+        for branch in ("student",) if scheme.teacher == "none" else ("teacher", "student"):
             if not any(loss.on == branch and loss.weight > 0 for loss in losses):
-                self.problem("losses", f"no loss is on the {branch}, whose classifier would stay untrained; add one with on = \"{branch}\"")
+                self.problem("losses", f'no loss is on the {branch}, whose classifier would stay untrained; add one with on = "{branch}"')
 
 
-def check_kind_tables(layers: list[Layer], problems: list[Problem]) -> dict[str, dict[str, tuple[Layer, dict[str, Any]]]]:
+def slot_key(layer: Layer, key: str) -> str:
+    """A key of a layer, as `RowResolver.used` notes it."""
+    return f"{layer.where}:{layer.prefix}:{key}"
+
+
+def _names_loss(entry: Any) -> bool:
+    """Whether a loss entry says which loss it is, so that it can stand alone."""
+    return isinstance(entry, str) or (isinstance(entry, dict) and "use" in entry)
+
+
+def _only_changes(entry: Any) -> bool:
+    """Whether a loss entry only changes or removes what is inherited."""
+    return entry is False or (isinstance(entry, dict) and "use" not in entry)
+
+
+def _shown_loss(loss: LossSpec) -> dict[str, Any]:
+    return {"use": loss.use, "weight": loss.weight, **({"on": loss.on} if loss.on else {}), **loss.options}
+
+
+def check_kind_tables(layers: list[Layer], problems: list[Problem]) -> dict[str, dict[str, dict[str, Any]]]:
     """New defaults of components that settings give ([KIND.NAME]), merged, parents first; unknown names and options become problems."""
-    merged: dict[str, dict[str, tuple[Layer, dict[str, Any]]]] = {}
+    merged: dict[str, dict[str, dict[str, Any]]] = {}
     for layer in layers:
         for kind in KIND_TABLES:
-            for name, options in layer.data.get(kind, {}).items():
-                key = ".".join(filter(None, (layer.prefix, kind, name)))
+            tables = layer.data.get(kind, {})
+            for name, options in tables.items() if isinstance(tables, dict) else ():
+                key = dotted(layer.prefix, kind, name)
                 if name not in components.registry_of(kind).names():
                     message = f"this is an {unknown(name, components.registry_of(kind).names(), f'component of {kind}')}"
                     problems.append(Problem(where=layer.where, key=key, message=message))
                     continue
                 allowed = tuple(attrs.evolve(option, required=False) for option in components.describe(kind, name).options)
-                for option, message in validate(name, allowed, options)[1]:
-                    problems.append(Problem(where=layer.where, key=f"{key}.{option}", message=message))
-                before = merged.setdefault(kind, {}).get(name, (layer, {}))[1]
-                merged[kind][name] = (layer, {**before, **options})
+                found = validate(name, allowed, options)[1]
+                problems += [Problem(where=layer.where, key=dotted(key, option), message=message) for option, message in found]
+                if found:
+                    continue
+                merged.setdefault(kind, {}).setdefault(name, {}).update(options)
     return merged

@@ -7,8 +7,8 @@ from typing import Any
 from registry.catalog import Option
 from udonx import components
 from udonx.config.keys import (
-    COMMON,
     KIND_TABLES,
+    SETTING_KEYS,
     SLOT_KEYS,
     TABLES,
     DataOptions,
@@ -31,11 +31,11 @@ def experiment_schema() -> dict[str, Any]:
             "data": _object("data", table_options(DataOptions)),
             "backbones": {"type": "object", "additionalProperties": _slot("backbones", StartOptions)},
             **{kind: _defaults(kind) for kind in KIND_TABLES},
-            **{key: value for key, value in row["properties"].items() if key not in COMMON or key in ("transform", "precision", "evaluate")},
+            **{key: value for key, value in row["properties"].items() if key in SETTING_KEYS},
+            "losses": _defaults("losses"),
         },
         "additionalProperties": False,
     }
-    setting["properties"]["losses"] = _defaults("losses")
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "udonx experiment",
@@ -71,15 +71,16 @@ def _slot(kind: str, slot: type) -> dict[str, Any]:
     """A component by name, or a table: one alternative per component, and one without `use` that changes what is inherited."""
     own = _object("slot", table_options(slot))["properties"]
     alternatives: list[dict[str, Any]] = [{"type": "string", "enum": components.registry_of(kind).names()}] if kind != "backbones" else []
-    inherited: dict[str, Any] = {}
+    inherited: dict[str, list[Any]] = {}
     for name in components.registry_of(kind).names():
         component = components.describe(kind, name)
         options = _object(name, component.options)["properties"]
-        inherited |= options
+        for option, described in options.items():
+            inherited.setdefault(option, []).append(described)
         properties = {**own, **options, "use": {"const": name, "description": component.doc}}
         alternatives.append({"type": "object", "properties": properties, "required": ["use"], "additionalProperties": False})
-    without = {**own, **inherited}
-    without.pop("use")
+    without = {name: item for name, item in own.items() if name != "use"}
+    without |= {option: described[0] if len(described) == 1 else {"anyOf": described} for option, described in inherited.items()}
     return {"oneOf": [*alternatives, {"type": "object", "properties": without, "additionalProperties": False}]}
 
 

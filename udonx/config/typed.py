@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Optional, Union
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, ValidationError, create_model
 
@@ -33,13 +34,15 @@ def annotation(spec: dict[str, Any]) -> Any:
     if kind == "literal":
         built = Literal[tuple(spec["values"])]
     elif kind == "union":
-        built = Union[tuple(annotation(item) for item in spec["of"])]
+        built = functools.reduce(operator.or_, (annotation(item) for item in spec["of"]))
     elif kind == "list":
-        built = list[annotation(spec["of"])]
+        inner = annotation(spec["of"])
+        built = list[inner]
     elif kind == "tuple":
         built = tuple[tuple(annotation(item) for item in spec["of"])]
     elif kind == "dict":
-        built = dict[str, Any if spec["of"] is None else annotation(spec["of"])]
+        inner = Any if spec["of"] is None else annotation(spec["of"])
+        built = dict[str, inner]
     elif kind == "steps":
         built = Annotated[Annotated[int, Strict()] | Annotated[str, Strict()], AfterValidator(_steps)]
     else:
@@ -53,7 +56,7 @@ def model_of(name: str, options: tuple[Option, ...]) -> type[BaseModel]:
     for option in options:
         hint = annotation(option.type)
         if not option.required and option.default is None:
-            hint = Optional[hint]
+            hint = hint | None
         fields[option.name] = (hint, ... if option.required else option.default)
     return create_model(name, __config__=ConfigDict(extra="forbid", protected_namespaces=(), allow_inf_nan=False), **fields)
 
@@ -64,8 +67,13 @@ def table_options(cls: type) -> tuple[Option, ...]:
     return options_of(cls)
 
 
-def validate(name: str, options: tuple[Option, ...], values: dict[str, Any]) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-    """Values completed with defaults, and what is wrong as (dotted key, sentence); values are plain data, ready for TOML or JSON."""
+def validate(name: str, options: tuple[Option, ...], values: Any) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    """Values completed with defaults, and what is wrong as (key, sentence); values are plain data, ready for TOML or JSON.
+
+    The key is empty where `values` is no table.
+    """
+    if not isinstance(values, dict):
+        return {}, [("", f"got {spell(values)}, allowed is a table")]
     try:
         model = model_of(name, options).model_validate(values)
     except ValidationError as error:

@@ -34,14 +34,15 @@ def decode(path: Path | str) -> np.ndarray:
     try:
         with Image.open(path) as image:
             image.load()
-            return np.array(_to_rgb(image))
+            return np.array(to_rgb(image))
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist: unpack the domain's images there.") from error
     except _BROKEN as error:
         raise DataError(f"{path} cannot be decoded ({error}): replace the file or take it out of its split.") from error
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
+    """An image of any mode as RGB; see `decode`."""
     if image.mode.startswith("I;16"):
         # Pillow would clip 16-bit grey at 255 in place of scaling it.
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -28,16 +29,24 @@ class DomainOrder:
     def __init__(self, seed: int, domain: str, size: int) -> None:
         self.seed, self.domain, self.size = seed, domain, size
         self._epochs: dict[int, np.ndarray] = {}
+        self._lock = threading.Lock()
 
     def _epoch(self, number: int) -> np.ndarray:
-        if number not in self._epochs:
-            self._epochs = {key: value for key, value in self._epochs.items() if key >= number - 1}
-            self._epochs[number] = generator(self.seed, f"order/{self.domain}/{number}").permutation(self.size)
-        return self._epochs[number]
+        # Several threads load batches of one domain, and may stand in different epochs.
+        with self._lock:
+            if number not in self._epochs:
+                self._epochs = {key: value for key, value in self._epochs.items() if key >= number - 1}
+                self._epochs[number] = generator(self.seed, f"order/{self.domain}/{number}").permutation(self.size)
+            return self._epochs[number]
 
     def items(self, start: int, stop: int) -> list[int]:
         """Rows of the split at positions start..stop-1."""
-        return [int(self._epoch(position // self.size)[position % self.size]) for position in range(start, stop)]
+        rows: list[int] = []
+        while start < stop:
+            epoch, offset = divmod(start, self.size)
+            rows += self._epoch(epoch)[offset : offset + stop - start].tolist()
+            start += min(self.size - offset, stop - start)
+        return rows
 
 
 @attrs.frozen(eq=False)
@@ -54,7 +63,15 @@ class BatchLoader:
     """
 
     def __init__(
-        self, benchmark: Benchmark, store: ImageStore, domains: Sequence[str], transform: Transform, batch: int, seed: int, workers: int, pin: bool
+        self,
+        benchmark: Benchmark,
+        store: ImageStore,
+        domains: Sequence[str],
+        transform: Transform,
+        batch: int,
+        seed: int,
+        workers: int,
+        pin: bool,
     ) -> None:
         self.store, self.transform, self.batch, self.seed, self.workers, self.pin = store, transform, batch, seed, workers, pin
         self._domains: dict[str, _Domain] = {}

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from registry.catalog import RegistryError
-from udonx.data.images import decode
+from udonx.data.images import decode, to_rgb
 from udonx.data.transforms import test_batch
 from udonx.engine.build import build_model
 from udonx.engine.folder import StageFolder
@@ -41,7 +41,7 @@ def load_stage(folder: StageFolder, device: torch.device) -> Model:
 
 
 class LoadedModel:
-    """An embedding ready for use. `dim` is the embedding's dimension, `crop` the model's input size, `domains` what it was trained on."""
+    """An embedding ready for use. `dim` is the dimension of its default branch, `crop` the model's input size, `domains` what it was trained on."""
 
     def __init__(self, folder: str | Path, device: str | torch.device = "cpu") -> None:
         self.device = torch.device(device)
@@ -49,10 +49,14 @@ class LoadedModel:
         self.model = load_stage(self.folder, self.device)
         self.domains = tuple(self.model.position)
         self.crop = self.model.crop
-        if self.model.student_head is not None:
-            self.branch = "student"
-        else:
-            self.branch = "teacher" if len(self.model.teacher_heads) else "feature"
+        spec = from_plain(self.folder.read_model()["spec"])
+        self._dims = {"feature": self.model.backbone.dim}
+        for branch, head in (("teacher", spec.teacher_head), ("student", spec.student_head)):
+            if head is not None:
+                self._dims[branch] = head.dim
+        # what the stage trained, the student before its teachers, else the features
+        self.branch = list(self._dims)[-1]
+        self.dim = self._dims[self.branch]
 
     def embed(
         self, images: Sequence[str | Path | np.ndarray | Image.Image | Tensor], *, branch: str | None = None, domain: str | None = None
@@ -69,9 +73,8 @@ class LoadedModel:
             DataError: a file that cannot be read.
         """
         branch = branch or self.branch
-        there = ["feature"] + ["student"] * (self.model.student_head is not None) + ["teacher"] * bool(len(self.model.teacher_heads))
-        if branch not in there:
-            raise ValueError(f"{self.folder.path} has no branch {branch!r}; it has {', '.join(there)}")
+        if branch not in self._dims:
+            raise ValueError(f"{self.folder.path} has no branch {branch!r}; it has {', '.join(self._dims)}")
         if branch == "teacher":
             domain = domain or (self.domains[0] if len(self.domains) == 1 else None)
             if domain not in self.domains:
@@ -80,15 +83,15 @@ class LoadedModel:
         for start in range(0, len(images), _BATCH):
             arrays = [_array(image) for image in images[start : start + _BATCH]]
             parts.append(self.model.embed(test_batch(arrays, self.crop).to(self.device), branch, domain).cpu())
-        return torch.cat(parts).numpy() if parts else np.zeros((0, 0), dtype=np.float32)
+        return torch.cat(parts).numpy() if parts else np.zeros((0, self._dims[branch]), dtype=np.float32)
 
 
 def _array(image: str | Path | np.ndarray | Image.Image | Tensor) -> np.ndarray:
     if isinstance(image, str | Path):
         return decode(image)
     if isinstance(image, Image.Image):
-        return np.asarray(image.convert("RGB"))
-    array = image.numpy() if isinstance(image, Tensor) else np.asarray(image)
+        return np.array(to_rgb(image))
+    array = image.cpu().numpy() if isinstance(image, Tensor) else np.asarray(image)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
         raise ValueError(f"an image array must be uint8 [H, W, 3] in RGB; got {array.dtype} {list(array.shape)}")
     return array

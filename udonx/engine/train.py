@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +68,9 @@ def run_stage(job: Job) -> dict[str, Any]:
     """
     if done := job.folder.done:
         return done
-    counts = {domain: len(job.benchmark.labels(domain)) for domain in job.spec.domains} if job.spec.training else {}
-    model = build_model(job.spec, counts, job.weights).to(job.device)
     class_ids = {domain: list(job.benchmark.labels(domain)) for domain in job.spec.domains} if job.spec.training else {}
+    counts = {domain: len(ids) for domain, ids in class_ids.items()}
+    model = build_model(job.spec, counts, job.weights).to(job.device)
     job.folder.write_spec(
         {"id": job.id, **to_plain(job.spec)},
         {"id": job.id, "spec": to_plain(job.spec), "classes": counts, "class_ids": class_ids, "plugins": list(job.plugins)},
@@ -191,6 +193,13 @@ class _Training:
     # -------------------------------------------------------------------------------------------------------------- loop
 
     def run(self) -> dict[str, Any]:
+        """Train to the end; returns done.json."""
+        for _ in self.steps():
+            pass
+        return self._finish()
+
+    def steps(self) -> Iterator[int]:
+        """Train, from the checkpoint on where there is one; yields the number of steps done after each."""
         job, training = self.job, self.training
         if job.folder.started:
             self._restore()
@@ -201,17 +210,19 @@ class _Training:
             job.benchmark, job.store, job.spec.domains, job.spec.transform, training.batch, job.spec.seed, job.workers, job.device.type == "cuda"
         )
         self.model.train()
-        with Report(job.title, training.steps, "steps", done=self.step, quiet=job.quiet) as self.report:
+        batches = loader.batches(self.sampler, self.step, training.steps, self.taken)
+        # closing: whatever stops the loop stops the loader's threads too
+        with Report(job.title, training.steps, "steps", done=self.step, quiet=job.quiet) as self.report, closing(batches):
             if self.step:
                 self.report.say(f"{job.title}: continues after step {self.step}")
             self.log_began, self.log_step = time.monotonic(), self.step
-            for step, batch in loader.batches(self.sampler, self.step, training.steps, self.taken):
+            for step, batch in batches:
                 if self.sampler.clears_at(step):
                     self.window_D2.zero_()
                 self._train_step(step, batch)
                 self._after_step(step + 1)
                 self.report.tick()
-        return self._finish()
+                yield self.step
 
     def _train_step(self, step: int, batch: Batch) -> None:
         torch.manual_seed(stream_seed(self.job.spec.seed, f"model/{step}"))
@@ -238,33 +249,46 @@ class _Training:
         last = step == self.training.steps
         if step % self.log_every == 0 or last:
             self._log()
-        if step == self.sampler.known_until() and not last:
+        updates = step == self.sampler.known_until() and not last
+        validates = step % self.training.validate_every == 0 or last
+        saves = not last and (validates or time.monotonic() - self.saved > CHECKPOINT_SECONDS)
+        if updates or validates or saves:
+            self._check_finite()
+        if updates:
             sums = self.window_D2.cpu().tolist()
             self.sampler.update(step, {domain: (sums[row][0], int(sums[row][1])) for domain, row in self.position.items() if sums[row][1]})
             self.job.folder.log({"step": step, "shares": self.sampler.shares()})
-        if step % self.training.validate_every == 0 or last:
+        if validates:
             self._validate()
-            if not last:
-                self._save()
-        elif time.monotonic() - self.saved > CHECKPOINT_SECONDS:
+        if saves:
             self._save()
+
+    def _check_finite(self) -> None:
+        """Nothing may follow a loss, or be kept with weights, that are not finite; called where the host waits for the device anyway."""
+        names = [*self.names, "total", "a weight of the model"]
+        weights = torch.stack(torch._foreach_norm([parameter.detach() for parameter in self.model.parameters()])).sum()
+        values = torch.cat([self.sums_L, weights.reshape(1)]).cpu().tolist()
+        self._refuse([name for name, value in zip(names, values, strict=True) if not math.isfinite(value)])
+
+    def _refuse(self, bad: list[str]) -> None:
+        if bad:
+            raise TrainingError(
+                f"{self.job.title}: {', '.join(bad)} is not finite between steps {self.log_step} and {self.step}; the last checkpoint is "
+                "kept; "
+                "try lower learning rates (optimiser.lr_heads, optimiser.lr_backbone) or precision = \"fp32\""
+            )
 
     def _log(self) -> None:
         means = (self.sums_L / self.summed).cpu().tolist()
-        if not all(map(_finite, means)):
-            bad = ", ".join(name for name, value in zip([*self.names, "total"], means, strict=True) if not _finite(value))
-            raise TrainingError(
-                f"{self.job.title}: {bad} is not finite between steps {self.log_step} and {self.step}; the last checkpoint is kept; "
-                "try lower learning rates (optimiser.lr_heads, optimiser.lr_backbone) or precision = \"fp32\""
-            )
+        self._refuse([name for name, value in zip([*self.names, "total"], means, strict=True) if not math.isfinite(value)])
         self.job.summary("loss", means[-1], self.step)
         losses = dict(zip(self.names, means, strict=False))
         rate = (self.step - self.log_step) * self.training.batch / (time.monotonic() - self.log_began)
         self.job.folder.log({"step": self.step, "total": means[-1], "losses": losses})
         shares = self.sampler.shares()
         top = sorted(shares, key=shares.get, reverse=True)[:3] if self.signal else []
-        parts = [f"loss {means[-1]:.3f}", *(f"{name} {value:.3f}" for name, value in losses.items())] if len(losses) > 1 else [f"loss {means[-1]:.3f}"]
-        self.report.note(", ".join([*parts, f"{rate:.0f} images/s", *(f"{name} {shares[name]:.0%}" for name in top)]))
+        parts = [f"{name} {value:.3f}" for name, value in losses.items()] if len(losses) > 1 else []
+        self.report.note(", ".join([f"loss {means[-1]:.3f}", *parts, f"{rate:.0f} images/s", *(f"{name} {shares[name]:.0%}" for name in top)]))
         self.sums_L.zero_()
         self.summed = 0
         self.log_began, self.log_step = time.monotonic(), self.step
@@ -308,7 +332,3 @@ class _Training:
         }
         self.job.folder.finish(done)
         return done
-
-
-def _finite(value: float) -> bool:
-    return value - value == 0

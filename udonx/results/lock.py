@@ -19,7 +19,7 @@ class StageLock:
     def acquire(self) -> bool:
         """Take the lock and write down who holds it; False where another process has it."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        handle = open(self.path, "a+")
+        handle = open(self.path, "a+")  # noqa: SIM115  the lock lasts as long as the file is open
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -47,7 +47,9 @@ class Recorder:
     urls: tuple[str, ...]
     say: Callable[[str], None]
 
-    def run(self, name: str, config: dict[str, Any], body: Callable[[Any], dict[str, Any]], started: Callable[[Any], None]) -> dict[str, Any]:
+    def run(
+        self, name: str, config: dict[str, Any], body: Callable[[Any], dict[str, Any]], started: Callable[[Any], None]
+    ) -> dict[str, Any]:
         """Run `body(run)` as a Sacred run and return what it returns; an exception marks the run failed or interrupted and goes on up.
 
         `started` is told the run's id before the body begins.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import attrs
 import numpy as np
@@ -59,8 +60,18 @@ class Results:
     def append_run(self, entry: dict[str, Any]) -> None:
         """Add a line to runs.jsonl: a (row, seed) that starts."""
         self.root.mkdir(parents=True, exist_ok=True)
-        with open(self.root / "runs.jsonl", "a") as handle:
-            handle.write(json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S"), **entry}) + "\n")
+        line = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S"), **entry}) + "\n"
+        with open(self.root / "runs.jsonl", "ab+") as handle:
+            whole = handle.seek(0, os.SEEK_END)
+            if whole and not self._ends_whole(handle):
+                handle.seek(0)
+                handle.truncate(handle.read().rfind(b"\n") + 1)  # half a line, of a process that was killed while it wrote
+            handle.write(line.encode())
+
+    @staticmethod
+    def _ends_whole(handle: IO[bytes]) -> bool:
+        handle.seek(-1, os.SEEK_END)
+        return handle.read(1) == b"\n"
 
     def runs(self) -> list[dict[str, Any]]:
         """All lines of runs.jsonl; an unterminated last one is dropped."""

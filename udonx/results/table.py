@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import statistics
+import textwrap
 from typing import Any
 
 import attrs
@@ -15,6 +16,8 @@ from udonx.plan import Plan, PlannedEvaluation, PlannedRow
 from udonx.results.store import Results
 
 _WIDTH = 100
+_NARROWEST = 4  # letters of a domain's name
+_SHORTEST_LABEL = 10
 
 
 @attrs.frozen(kw_only=True)
@@ -75,44 +78,40 @@ class Table:
     footer: tuple[str, ...]
 
     def to_text(self) -> str:
-        """For the screen, at most 100 columns: one decimal, domain names cut to fit, no ± per domain."""
-        header = ["", "R@1", "mMP@5", "diff", *self.domains, "steps", "min"]
-        body = [
-            [
-                row.label,
-                row.r1.spell(""),
-                row.mmp5.spell(""),
-                "" if row.difference is None else f"{100 * row.difference:+.1f}",
-                *(f"{100 * row.r1_per_domain[name].mean:.1f}" if name in row.r1_per_domain else "-" for name in self.domains),
-                str(row.steps),
-                f"{row.minutes:.1f}",
-            ]
-            for row in self.rows
-        ]
-        widths = [max(len(line[column]) for line in [["", "R@1", "mMP@5", "diff", *[""] * len(self.domains), "steps", "min"], *body]) for column in range(len(header))]
-        free = _WIDTH - sum(widths) - (len(header) - 1)
-        for column in range(4, 4 + len(self.domains)):  # the domain names share what room is left, at least four letters each
-            widths[column] = max(4, widths[column])
-        free = _WIDTH - sum(widths) - (len(header) - 1)
-        if self.domains and free > 0:
-            for column in range(4, 4 + len(self.domains)):
-                widths[column] = min(len(header[column]), widths[column] + free // len(self.domains))
-                widths[column] = max(4, widths[column])
-        widths[0] += min(0, _WIDTH - sum(widths) - (len(header) - 1))
+        """For the screen, at most 100 columns: one decimal, names cut to fit, no ± per domain; domains that find no room are left out."""
+        left = [["", "R@1", "mMP@5", "diff"]]
+        left += [[row.label, row.r1.spell(""), row.mmp5.spell(""), _points(row.difference)] for row in self.rows]
+        middle = [[_mean(row.r1_per_domain.get(name)) for name in self.domains] for row in self.rows]
+        right = [["steps", "min"], *([str(row.steps), f"{row.minutes:.1f}"] for row in self.rows)]
+        (label, *figures), ends = _widths(left), _widths(right)
+        room = _WIDTH - sum(figures) - sum(ends) - len(figures) - len(ends)  # for the label, and for each domain a blank and its column
+        narrow = [max(_NARROWEST, width) for width in _widths(middle)] if middle else [_NARROWEST] * len(self.domains)
+        while narrow and min(label, _SHORTEST_LABEL) + sum(narrow) + len(narrow) > room:
+            narrow.pop()
+        label = min(label, room - sum(narrow) - len(narrow))
+        spare = (room - label - sum(narrow) - len(narrow)) // max(1, len(narrow))
+        wide = [max(width, min(len(name), width + spare)) for name, width in zip(self.domains, narrow, strict=False)]
+        widths = [label, *figures, *wide, *ends]
+        rule = "-" * (sum(widths) + len(widths) - 1)
+        ranked = len(self.rows) - sum(row.reference for row in self.rows)
         lines = [f"{self.title}  ({self.setting})"]
-        for position, line in enumerate([header, *body]):
-            cells = [line[0][: widths[0]].ljust(widths[0]), *(text[:width].rjust(width) for text, width in zip(line[1:], widths[1:], strict=True))]
-            if position == len(body) - sum(row.reference for row in self.rows) + 1 or position == 1:
-                lines.append("-" * min(_WIDTH, sum(widths) + len(widths) - 1))
-            lines.append(" ".join(cells).rstrip())
-        return "\n".join([*lines, *self.missing, *self.footer])
+        for position, (first, domains, last) in enumerate(zip(left, [list(self.domains), *middle], right, strict=True)):
+            if position in (1, ranked + 1):
+                lines.append(rule)
+            name, *cells = [*first, *domains[: len(wide)], *last]
+            texts = [text[:width].rjust(width) for text, width in zip(cells, widths[1:], strict=True)]
+            lines.append(" ".join([name[:label].ljust(label), *texts]).rstrip())
+        left_out = self.domains[len(wide) :]
+        notes = [*self.missing, *self.footer, *([f"without room here: {', '.join(left_out)}"] if left_out else [])]
+        return "\n".join([*lines, *(textwrap.fill(note, _WIDTH, subsequent_indent="  ") for note in notes)])
 
     def to_markdown(self) -> str:
         """Everything, ± per domain included."""
-        header = ["row", "index", "R@1", "mMP@5", "diff R@1", *(f"{name} R@1" for name in self.domains), *(f"{name} mMP@5" for name in self.domains), "steps", "images", "minutes"]
+        header = ["row", "index", "R@1", "mMP@5", "diff R@1"]
+        header += [f"{name} {figure}" for figure in ("R@1", "mMP@5") for name in self.domains] + ["steps", "images", "minutes"]
         lines = [f"# {self.title} ({self.setting})", "", f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
         for row in self.rows:
-            cells = [row.label, row.index, row.r1.spell(), row.mmp5.spell(), "" if row.difference is None else f"{100 * row.difference:+.1f}"]
+            cells = [row.label, row.index, row.r1.spell(), row.mmp5.spell(), _points(row.difference)]
             for figures in (row.r1_per_domain, row.mmp5_per_domain):
                 cells += [figures[name].spell() if name in figures else "-" for name in self.domains]
             lines.append(f"| {' | '.join([*cells, str(row.steps), str(row.images), f'{row.minutes:.1f}'])} |")
@@ -122,12 +121,14 @@ class Table:
         """One line per row, figures as unrounded fractions."""
         header = ["row", "label", "branch", "index", "reference", "seeds", "r1", "r1_std", "mmp5", "mmp5_std", "difference"]
         header += ["own_index_r1", "own_index_mmp5"]
-        header += [f"{name}_{figure}" for name in self.domains for figure in ("r1", "r1_std", "mmp5", "mmp5_std")] + ["steps", "images", "minutes"]
+        header += [f"{name}_{figure}" for name in self.domains for figure in ("r1", "r1_std", "mmp5", "mmp5_std")]
+        header += ["steps", "images", "minutes"]
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
         writer.writerow(header)
         for row in self.rows:
-            line: list[Any] = [row.name, row.label, row.branch, row.index, row.reference, " ".join(str(seed) for seed in row.seeds if seed is not None)]
+            seeds = " ".join(str(seed) for seed in row.seeds if seed is not None)
+            line: list[Any] = [row.name, row.label, row.branch, row.index, row.reference, seeds]
             line += [row.r1.mean, row.r1.std, row.mmp5.mean, row.mmp5.std, row.difference, row.own_r1.mean, row.own_mmp5.mean]
             for name in self.domains:
                 for figures in (row.r1_per_domain, row.mmp5_per_domain):
@@ -164,14 +165,10 @@ def build_table(plan: Plan, results: Results) -> Table:
     lines = [_table_row(group, results) for _, group in sorted(grouped.items(), key=lambda item: (order[item[0][0]], item[0][1]))]
     lines.sort(key=lambda row: row.reference)
     first = next((row for row in lines if not row.reference), None)
-    lines = [
-        attrs.evolve(row, difference=row.r1.mean - first.r1.mean) if first and not row.reference and row is not first and row.index == first.index else row
-        for row in lines
-    ]
+    lines = [attrs.evolve(row, difference=row.r1.mean - first.r1.mean) if _compares(row, first) else row for row in lines]
     seeds = sorted({seed for row in lines for seed in row.seeds if seed is not None})
-    footer = [f"{'seeds' if len(seeds) != 1 else 'seed'} {', '.join(map(str, seeds)) or 'none'}; start weights: " + "; ".join(
-        f"{role} {weights.source} ({weights.sha256[:12]})" for role, weights in plan.weights.items()
-    )]
+    start = "; ".join(f"{role} {weights.source} ({weights.sha256[:12]})" for role, weights in plan.weights.items())
+    footer = [f"{'seeds' if len(seeds) != 1 else 'seed'} {', '.join(map(str, seeds)) or 'none'}; start weights: {start}"]
     if any(row.index == "own" for row in lines):
         footer.append("rows of a teacher: each query is searched in its own domain only")
     return Table(
@@ -184,13 +181,31 @@ def build_table(plan: Plan, results: Results) -> Table:
     )
 
 
+def _compares(row: TableRow, first: TableRow | None) -> bool:
+    """Whether the difference to the first row says something: same index, no reference."""
+    return first is not None and row is not first and not row.reference and row.index == first.index
+
+
+def _widths(lines: list[list[str]]) -> list[int]:
+    return [max(len(text) for text in column) for column in zip(*lines, strict=True)]
+
+
+def _points(difference: float | None) -> str:
+    return "" if difference is None else f"{100 * difference:+.1f}"
+
+
+def _mean(cell: Cell | None) -> str:
+    return "-" if cell is None else f"{100 * cell.mean:.1f}"
+
+
 def _table_row(group: list[tuple[PlannedRow, PlannedEvaluation, dict[str, Any]]], results: Results) -> TableRow:
     planned, evaluation, first = group[0]
     index = "merged" if first["merged"] else "own"
     measured = [stored[index] for _, _, stored in group]
     own = [stored["own"] for _, _, stored in group]
     done = [[results.stage(stage).done or {} for stage in row.stages] for row, _, _ in group]
-    label = planned.row.label if len(planned.evaluations) == 1 or evaluation.spec.branch == "student" else f"{planned.row.label}: {evaluation.spec.branch}"
+    alone = len(planned.evaluations) == 1 or evaluation.spec.branch == "student"
+    label = planned.row.label if alone else f"{planned.row.label}: {evaluation.spec.branch}"
     domains = list(first[index]["per_domain"])
     return TableRow(
         name=planned.row.name,

@@ -1,0 +1,191 @@
+"""The two-group AdamW against the official updates, and its policies: frozen phase, inactive heads, schedules."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from registry.contracts import Optimiser, Schedule, Start
+from registry.heads.classifier import CosineClassifier
+from registry.heads.linear import LinearHead
+from tests.parity import below, read_arrays, read_json, tensor, tiny_vit_kwargs
+from udonx.engine.model import Classifiers, Model
+from udonx.engine.optim import TwoGroupAdamW, schedule_factor
+
+CONSTANT = Schedule()
+
+
+def parameter(*shape: int) -> nn.Parameter:
+    return nn.Parameter(torch.ones(*shape))
+
+
+def optimiser(backbone: list[nn.Parameter], heads: list[nn.Parameter], *, schedule: Schedule = CONSTANT, steps: int = 100, **options) -> TwoGroupAdamW:
+    return TwoGroupAdamW(backbone, heads, Optimiser(**{"frozen": 0, "weight_decay": 0.0, **options}), schedule, steps)
+
+
+@pytest.mark.parametrize("decay", ["1e-06", "0.1"])
+def test_official_updates(shared_dir: Path, decay: str) -> None:
+    """Twelve official updates are followed parameter by parameter: frozen phase with its extra step, momentum drift, a domain that is never active."""
+    arrays, facts = read_arrays(shared_dir, "optimizer"), read_json(shared_dir, "optimizer")
+    steps = below(arrays, f"optimizer/wd{decay}/")
+    names = list(below(steps, "step0/"))
+    parameters = {name: nn.Parameter(tensor(steps[f"step0/{name}"])) for name in names}
+    is_head = {name: "projection" in name for name in names}
+    ours = optimiser(
+        [parameters[name] for name in names if not is_head[name]],
+        [parameters[name] for name in names if is_head[name]],
+        frozen=facts["optimizer_frozen_steps"],
+        freeze="official",
+        weight_decay=float(decay),
+    )
+    count = len(facts["optimizer_domain_sequence"])
+    for step in range(count):
+        assert ours.prepare(step), "the official frozen phase computes gradients"
+        for name in names:
+            gradient = tensor(steps[f"grad{step + 1}/{name}"])
+            if parameters[name].grad is None:
+                parameters[name].grad = gradient
+            else:
+                parameters[name].grad += gradient  # what backward does with a head's zeros
+        ours.step()
+        for name in names:
+            expected = steps[f"step{step + 1}/{name}"]
+            np.testing.assert_allclose(parameters[name].detach(), expected, rtol=1e-6, atol=1e-7, err_msg=f"{name} after step {step + 1}")
+    never = [name for name in names if "_domain_2/" in name or name.endswith("_2/kernel")]
+    assert never
+    if decay == "1e-06":
+        assert all(np.array_equal(parameters[name].detach(), steps[f"step0/{name}"]) for name in never)
+
+
+def test_groups_by_name(shared_dir: Path) -> None:
+    """Projections and classifiers of student and teachers are heads, everything else is backbone, as the official code groups them."""
+    from registry import backbones
+
+    domains, classes = ("a", "b", "c"), (7, 11, 5)
+    backbone = backbones.get("timm")(Start(folder=None, crop=32), model="vit_tiny_patch16_224", kwargs=tiny_vit_kwargs())
+    model = Model(
+        backbone=backbone,
+        mean=(0, 0, 0),
+        std=(1, 1, 1),
+        crop=32,
+        domains=domains,
+        student_head=LinearHead(64, 8),
+        student_classifiers=Classifiers([CosineClassifier(8, count) for count in classes], domains, False),
+        teacher_heads=[LinearHead(64, 16) for _ in domains],
+        teacher_classifiers=Classifiers([CosineClassifier(16, count) for count in classes], domains, False),
+    )
+    groups = read_json(shared_dir, "optimizer")["groups_udon"]
+    assert {"projection" in name for name in groups["head_group"]} == {True}
+    assert len(model.head_parameters()) == len(groups["head_group"])
+    # timm holds query, key and value as one: 2 x (3 - 1) arrays fewer in each of the two blocks
+    assert len(model.backbone_parameters()) == len(groups["backbone_group"]) - 2 * 4
+    assert {id(one) for one in model.parameters()} == {id(one) for one in [*model.backbone_parameters(), *model.head_parameters()]}
+
+
+def test_momentum_drift(shared_dir: Path) -> None:
+    """A head that is active in one step of eight moves 0.496 lr on that step and 2.332 lr on the seven others (bias correction settled)."""
+    facts = read_json(shared_dir, "optimizer")["momentum_drift_one_in_eight"]
+    head, lr, cycles = parameter(1), 1e-3, 1500
+    ours = optimiser([], [head], lr_heads=lr)
+    moved = []
+    for step in range(8 * cycles):
+        ours.prepare(step)
+        if step % 8 == 0:
+            head.grad += 1.0
+        before = head.item()
+        ours.step()
+        moved.append((before - head.item()) / lr)
+    cycle = moved[-8:]
+    np.testing.assert_allclose(cycle, facts["update_in_units_of_lr_over_one_cycle_first_is_the_active_step"], rtol=2e-3)
+    assert cycle[0] == pytest.approx(0.496, abs=2e-3)
+    assert sum(cycle[1:]) == pytest.approx(2.332, abs=5e-3)
+    assert sum(cycle) == pytest.approx(facts["sum"], rel=2e-3)
+
+
+def test_skip_leaves_inactive_heads_untouched() -> None:
+    """Under `skip` a head without a gradient keeps its bits and its own step count, and moves as if it were trained alone."""
+    often, rarely, alone = parameter(3), parameter(3), parameter(3)
+    ours, single = optimiser([], [often, rarely], inactive_heads="skip"), optimiser([], [alone], inactive_heads="skip")
+    generator = torch.Generator().manual_seed(0)
+    for step in range(12):
+        gradient = torch.randn(3, generator=generator)
+        ours.prepare(step)
+        often.grad = gradient.clone()
+        before = rarely.detach().clone()
+        if step % 4 == 1:
+            rarely.grad = gradient.clone()
+            single.prepare(step)
+            alone.grad = gradient.clone()
+            single.step()
+        ours.step()
+        assert torch.equal(before, rarely) != (step % 4 == 1)
+    assert torch.equal(rarely, alone)
+    assert [int(ours.adamw.state[one]["step"]) for one in (often, rarely)] == [12, 3]
+
+
+@pytest.mark.parametrize(("freeze", "held", "backward", "count"), [("no_grad", 3, 3, 2), ("zero_lr", 3, 0, 5), ("official", 4, 0, 5)])
+def test_freeze(freeze: str, held: int, backward: int, count: int) -> None:
+    """`no_grad` and `zero_lr` hold the backbone for exactly `frozen` steps, `official` for one more; only `no_grad` needs no backward and starts its Adam count when it wakes."""
+    backbone, head = parameter(2), parameter(2)
+    ours = optimiser([backbone], [head], frozen=3, freeze=freeze)
+    moved, needed = [], []
+    for step in range(5):
+        needed.append(ours.prepare(step))
+        if needed[-1]:
+            backbone.grad = torch.ones(2)
+        head.grad += 1.0
+        before, head_before = backbone.detach().clone(), head.detach().clone()
+        ours.step()
+        moved.append(not torch.equal(before, backbone))
+        assert not torch.equal(head_before, head)
+    assert moved == [False] * held + [True] * (5 - held)
+    assert needed == [False] * backward + [True] * (5 - backward)
+    assert int(ours.adamw.state[backbone]["step"]) == count
+
+
+def test_schedules() -> None:
+    """The factor warms up linearly, then stays or falls along a cosine, and scales both groups' learning rates."""
+    steps = 10
+    got = [schedule_factor(Schedule(use="cosine", warm_up=4), step, steps) for step in range(steps)]
+    expected = [0.25, 0.5, 0.75, 1.0] + [0.5 * (1 + np.cos(np.pi * k / 6)) for k in range(6)]
+    np.testing.assert_allclose(got, expected, rtol=1e-12)
+    assert [schedule_factor(Schedule(warm_up=2), step, steps) for step in range(4)] == [0.5, 1.0, 1.0, 1.0]
+    ours = optimiser([parameter(1)], [parameter(1)], schedule=Schedule(use="cosine", warm_up=4), steps=steps, lr_heads=0.2, lr_backbone=0.1, frozen=2)
+    rates = []
+    for step in range(steps):
+        ours.prepare(step)
+        rates.append([group["lr"] for group in ours.adamw.param_groups])
+    np.testing.assert_allclose(rates, [[0.2 * factor, 0.1 * factor * (step >= 2)] for step, factor in enumerate(expected)], rtol=1e-12)
+
+
+@pytest.mark.parametrize("policy", ["drift", "skip"])
+def test_state_continues(policy: str) -> None:
+    """State that went through a file continues bit for bit, also for parameters that no step has touched yet."""
+    def train(ours: TwoGroupAdamW, parameters: list[nn.Parameter], steps: range) -> None:
+        for step in steps:
+            backbone = ours.prepare(step)
+            active = parameters[1 + step % 2]
+            gradient = torch.full((2, 2), 0.1 * (step + 1))
+            active.grad = gradient if active.grad is None else active.grad + gradient
+            if backbone:
+                parameters[0].grad = gradient
+            ours.step()
+
+    whole, first, second = ([parameter(2, 2) for _ in range(4)] for _ in range(3))
+    options = {"frozen": 3, "inactive_heads": policy}
+    train(optimiser(whole[:1], whole[1:], **options), whole, range(8))
+    stopped = optimiser(first[:1], first[1:], **options)
+    train(stopped, first, range(2))
+    with torch.no_grad():
+        for ours, theirs in zip(second, first, strict=True):
+            ours.copy_(theirs)
+    resumed = optimiser(second[:1], second[1:], **options)
+    resumed.load_state_dict(stopped.state_dict())
+    train(resumed, second, range(2, 8))
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(second, whole, strict=True))
+    assert json.dumps(resumed.state_dict()["param_groups"])  # plain data

@@ -1,0 +1,195 @@
+"""Whole official train steps of a tiny ViT, replayed through Model, Objective and TwoGroupAdamW.
+
+Replayed are all `trajectory_*` in `trajectory*.npz` of the parity folder (or the one that UDONX_PARITY names).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from registry import backbones
+from registry.contracts import BackboneSpec, Batch, ComponentSpec, LossSpec, Optimiser, Schedule, StageSpec, Start, Training, Transform
+from registry.heads.classifier import CosineClassifier
+from registry.heads.linear import LinearHead
+from tests.parity import Arrays, below, heads_state, images_b3hw, tensor, tiny_vit_kwargs, vit_state
+from udonx.engine.model import Classifiers, Model
+from udonx.engine.optim import TwoGroupAdamW
+from udonx.engine.train import Objective
+
+LOSSES = {
+    "teacher_ce": LossSpec(name="teacher_ce", use="ce", on="teacher"),
+    "student_ce": LossSpec(name="student_ce", use="ce", on="student"),
+    "kl_logit": LossSpec(name="kl_logit", use="kl_logit"),
+    "relational": LossSpec(name="relational", use="relational"),
+}
+# where the true gradient is zero or at rounding level, Adam turns noise into steps of the learning rate
+KEY_BIAS_ATOL = 5e-5
+
+
+class Trajectory:
+    """One trajectory's arrays and facts, and the model that replays it, with parameters by role."""
+
+    def __init__(self, folder: Path, file: str, name: str) -> None:
+        with np.load(folder / file) as arrays:
+            self.arrays = {key.removeprefix(f"{name}/"): arrays[key] for key in arrays.files if key.startswith(f"{name}/")}
+        self.facts = next(
+            found[name] for path in sorted(folder.glob("*.json")) if name in (found := json.loads(path.read_text(encoding="utf-8")))
+        )
+        self.domains = tuple(str(number) for number in range(len(self.facts["classes"])))
+        start = self.params(0)
+        self.teachers = "teacher_head/0" in start
+        self.model = self._model(start)
+        self.losses = tuple(LOSSES.values()) if self.teachers else (LOSSES["student_ce"],)
+
+    def params(self, step: int) -> dict[str, Any]:
+        """States by role after `step` official steps: backbone, heads and classifiers."""
+        return self.states(below(self.arrays, f"params_step{step}/"))
+
+    def states(self, arrays: Arrays) -> dict[str, dict[str, torch.Tensor]]:
+        return {"backbone": vit_state(arrays), **heads_state(arrays, len(self.domains))}
+
+    @property
+    def stored_steps(self) -> list[int]:
+        return sorted({int(key.split("/")[0].removeprefix("params_step")) for key in self.arrays if key.startswith("params_step")})
+
+    def _model(self, start: dict[str, Any]) -> Model:
+        student, teacher = start["student_head"]["projection.weight"], start.get("teacher_head/0", {}).get("projection.weight")
+        classes = self.facts["classes"]
+
+        def classifiers(dim: int) -> Classifiers:
+            return Classifiers([CosineClassifier(dim, count) for count in classes], self.domains, False)
+
+        parts: dict[str, Any] = {"student_head": LinearHead(student.shape[1], student.shape[0]), "student_classifiers": classifiers(student.shape[0])}
+        if teacher is not None:
+            parts["teacher_heads"] = [LinearHead(teacher.shape[1], teacher.shape[0]) for _ in self.domains]
+            parts["teacher_classifiers"] = classifiers(teacher.shape[0])
+        size = self.arrays["batch1/inputs"].shape[1]
+        model = Model(
+            backbone=backbones.get("timm")(Start(folder=None, crop=size), model="vit_tiny_patch16_224", kwargs=tiny_vit_kwargs()),
+            # the stored inputs are normalised: these statistics make the model's own normalisation the identity
+            mean=(0.0, 0.0, 0.0),
+            std=(1 / 255, 1 / 255, 1 / 255),
+            crop=size,
+            domains=self.domains,
+            **parts,
+        )
+        assert torch.equal(model.scale, torch.ones(1, 3, 1, 1))
+        for role, module in self.modules(model).items():
+            module.load_state_dict(start[role])
+        return model
+
+    def modules(self, model: Model) -> dict[str, nn.Module]:
+        found: dict[str, nn.Module] = {"backbone": model.backbone.model, "student_head": model.student_head}
+        for number in range(len(self.domains)):
+            found[f"student_classifier/{number}"] = model.student_classifiers.parts[number]
+            if len(model.teacher_heads):
+                found[f"teacher_head/{number}"] = model.teacher_heads[number]
+                found[f"teacher_classifier/{number}"] = model.teacher_classifiers.parts[number]
+        return found
+
+    def spec(self) -> StageSpec:
+        return StageSpec(
+            domains=self.domains,
+            backbone=BackboneSpec(use="timm", weights="random", mean=(0, 0, 0), std=(1, 1, 1)),
+            transform=Transform(),
+            training=Training(
+                steps=len(self.facts["domain_sequence"]),
+                batch=16,
+                losses=self.losses,
+                sampler=ComponentSpec(use="round_robin"),
+                optimiser=Optimiser(lr_heads=1e-3, lr_backbone=1e-5, weight_decay=1e-6, frozen=self.facts["frozen_steps"], freeze="official"),
+                schedule=Schedule(),
+                validate_every=1,
+            ),
+        )
+
+    def optimiser(self, training: Training) -> TwoGroupAdamW:
+        """As the stage groups parameters; the published baseline holds its projection in the backbone group."""
+        backbone, heads = self.model.backbone_parameters(), self.model.head_parameters()
+        if not self.teachers:
+            projection = list(self.model.student_head.parameters())
+            backbone, heads = backbone + projection, [one for one in heads if all(one is not other for other in projection)]
+        return TwoGroupAdamW(backbone, heads, training.optimiser, training.schedule, training.steps)
+
+
+def folder_of(shared_dir: Path) -> Path:
+    return Path(os.environ.get("UDONX_PARITY") or shared_dir / "parity")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One test per trajectory found; where there is no folder, one that asks for `shared_dir` and so is skipped."""
+    found = []
+    named = os.environ.get("UDONX_PARITY")
+    folder = Path(named) if named else Path(__file__).resolve().parents[4] / "shared" / "parity"
+    for file in sorted(folder.glob("trajectory*.npz")):
+        with np.load(file) as arrays:
+            names = sorted({key.split("/")[0] for key in arrays.files})
+        found += [pytest.param(file.name, name, id=f"{file.stem}:{name}") for name in names]
+    metafunc.parametrize(("file", "name"), found or [pytest.param("trajectory.npz", "trajectory_baseline", id="none found")])
+
+
+def compare(trajectory: Trajectory, states: dict[str, Any], step: int, quiet: set[str]) -> None:
+    for role, module in trajectory.modules(trajectory.model).items():
+        for name, expected in states[role].items():
+            got, atol = module.state_dict()[name].clone(), 1e-6
+            expected = expected.clone()
+            if name.endswith("attn.qkv.bias"):
+                third = len(expected) // 3
+                torch.testing.assert_close(got[third : 2 * third], expected[third : 2 * third], rtol=0, atol=KEY_BIAS_ATOL)
+                got[third : 2 * third] = expected[third : 2 * third] = 0
+            elif role in quiet:
+                atol = KEY_BIAS_ATOL
+            torch.testing.assert_close(got, expected, rtol=1e-6, atol=atol, msg=lambda text, at=f"{role} {name} after step {step}": f"{at}: {text}")
+
+
+def test_replay(shared_dir: Path, file: str, name: str) -> None:
+    """Every step's losses, the first step's gradients and the parameters at all stored steps are the official ones."""
+    trajectory = Trajectory(folder_of(shared_dir), file, name)
+    spec = trajectory.spec()
+    training, model = spec.training, trajectory.model
+    objective, optimiser = Objective(spec), trajectory.optimiser(training)
+    sequence, log = trajectory.facts["domain_sequence"], trajectory.facts["log"]
+    rounding_level: set[str] = set()
+    held = {key: value.clone() for key, value in model.backbone.state_dict().items()}
+    model.train()
+    for step, domain in enumerate(sequence):
+        images = images_b3hw(trajectory.arrays[f"batch{step + 1}/inputs"])
+        batch = Batch(images=images, labels=tensor(trajectory.arrays[f"batch{step + 1}/labels"]), domain=str(domain))
+        needs_backbone = optimiser.prepare(step)
+        student, teacher = model(batch, train_backbone=needs_backbone)
+        total, values = objective(model, student, teacher, batch)
+        total.backward()
+        assert total.item() == pytest.approx(log[step]["total_loss_before_update"], abs=3e-6), f"total before step {step + 1}"
+        for value, official in official_terms(values, log[step]):
+            assert value == pytest.approx(official, abs=2e-6), f"a term before step {step + 1}"
+        if step == 0:
+            expected = trajectory.states(below(trajectory.arrays, "grads_step1/"))
+            for role, module in trajectory.modules(model).items():
+                for key, parameter in module.named_parameters():
+                    torch.testing.assert_close(parameter.grad, expected[role][key], rtol=1e-4, atol=1e-6, msg=lambda text, at=f"{role} {key}": f"{at}: {text}")
+        for role, module in trajectory.modules(model).items():
+            if role.startswith("teacher_head") and 0 < max(one.grad.abs().max() for one in module.parameters()) < 1e-6:
+                rounding_level.add(role)
+        optimiser.step()
+        if optimiser.frozen_at(step):
+            assert all(torch.equal(value, held[key]) for key, value in model.backbone.state_dict().items())
+        assert optimiser.adamw.param_groups[1]["lr"] == pytest.approx(log[step]["logs"]["backbone_lr"], rel=1e-6)
+        assert optimiser.adamw.param_groups[0]["lr"] == pytest.approx(log[step]["logs"]["classifier_lr"], rel=1e-6)
+        if step + 1 in trajectory.stored_steps:
+            compare(trajectory, trajectory.params(step + 1), step + 1, rounding_level)
+    assert len(sequence) in trajectory.stored_steps
+
+
+def official_terms(values: dict[str, torch.Tensor], entry: dict[str, Any]) -> list[tuple[float, float]]:
+    """(ours, official) for the terms that the log names clearly: sums over samples with their normaliser."""
+    metrics = {key: total / count for key, (total, count) in entry["metrics_sum_and_normaliser"].items() if count}
+    names = {"classifier_loss": "student_ce"} if len(values) == 1 else {}
+    return [(values[ours].item(), metrics[theirs]) for theirs, ours in names.items() if theirs in metrics]
