@@ -1,8 +1,25 @@
 """What several test files share."""
 
+from __future__ import annotations
+
+import os
+import tempfile
 from pathlib import Path
 
+import attrs
 import pytest
+
+# Stable, so that the generated benchmarks and the descriptions of components are made once, not once per session.
+os.environ.setdefault("UDONX_CACHE", str(Path(tempfile.gettempdir()) / f"udonx-tests-{os.getuid()}"))
+
+
+@attrs.frozen
+class SmokeRun:
+    """A finished run of table 3 on the setting `smoke`: its table and its results folder. Tests read it and never change it."""
+
+    file: Path
+    table: object
+    results: Path
 
 
 @pytest.fixture(scope="session")
@@ -12,3 +29,13 @@ def shared_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"{folder} is absent: parity numbers and uned_mini lie there")
     return folder
+
+
+@pytest.fixture(scope="session")
+def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> SmokeRun:
+    """Table 3, all rows, seed 0, run once for the whole session."""
+    import udonx
+
+    file = Path(__file__).resolve().parents[1] / "experiments" / "table3_ablation.toml"
+    results = tmp_path_factory.mktemp("smoke") / "results"
+    return SmokeRun(file, udonx.run(file, setting="smoke", results=results, device="cpu", quiet=True), results)

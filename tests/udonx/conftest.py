@@ -9,7 +9,7 @@ from udonx.data.demo import DEMO_DOMAINS, write_benchmark
 
 
 @pytest.fixture(scope="session")
-def smoke(tmp_path_factory: pytest.TempPathFactory) -> Benchmark:
+def small_benchmark(tmp_path_factory: pytest.TempPathFactory) -> Benchmark:
     """Eight domains of a few classes, 32 px."""
     root: Path = tmp_path_factory.mktemp("smoke") / "demo"
     write_benchmark(root, size="smoke")

@@ -99,7 +99,6 @@ def open_demo(
                 try:
                     demo.write_benchmark(root, seed=seed, size=size, pretrain=source == "demo_pretrain", progress=progress)
                 except OSError as error:
-                    raise DataError(
-                        f"the demo benchmark could not be written to {root}: {error.strerror or error}; set UDONX_CACHE to a folder with space"
-                    ) from error
+                    why = error.strerror or error
+                    raise DataError(f"the demo benchmark could not be written to {root}: {why}; set UDONX_CACHE to one with space") from error
     return Benchmark.open(root, list(domains or demo_domains(source)), fingerprint)

@@ -76,7 +76,9 @@ def build_losses(spec: StageSpec) -> dict[str, Any]:
     for loss in spec.training.losses:
         built[loss.name] = losses.get(loss.use)(**loss.options)
         if isinstance(built[loss.name], nn.Module) and any(True for _ in built[loss.name].parameters()):
-            raise ValueError(f"loss '{loss.name}' ('{loss.use}') has parameters of its own, which no optimiser group holds; keep state out of a loss")
+            raise ValueError(
+                f"loss '{loss.name}' ('{loss.use}') has parameters of its own, which no optimiser group holds; keep state out of a loss"
+            )
     return built
 
 

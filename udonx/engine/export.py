@@ -36,6 +36,8 @@ def export_backbone(stage: str | Path, out: str | Path, dtype: str = "float32") 
         "model_args": spec["backbone"]["options"].get("kwargs", {}),
         "pretrained_cfg": {
             "input_size": [3, crop, crop],
+            # where it is set, timm builds the model for this input size, so that position embeddings are taken as they are
+            "fixed_input_size": network.pretrained_cfg.get("fixed_input_size", False),
             "interpolation": "bilinear",
             "mean": spec["backbone"]["mean"],
             "std": spec["backbone"]["std"],

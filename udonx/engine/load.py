@@ -41,7 +41,10 @@ def load_stage(folder: StageFolder, device: torch.device) -> Model:
 
 
 class LoadedModel:
-    """An embedding ready for use. `dim` is the dimension of its default branch, `crop` the model's input size, `domains` what it was trained on."""
+    """An embedding ready for use.
+
+    `dim` is the dimension of its default branch, `crop` the model's input size, `domains` what it was trained on.
+    """
 
     def __init__(self, folder: str | Path, device: str | torch.device = "cpu") -> None:
         self.device = torch.device(device)

@@ -206,9 +206,8 @@ class _Training:
         else:
             job.folder.cut_log(0)
         self.began = self.saved = time.monotonic()
-        loader = BatchLoader(
-            job.benchmark, job.store, job.spec.domains, job.spec.transform, training.batch, job.spec.seed, job.workers, job.device.type == "cuda"
-        )
+        spec, pin = job.spec, job.device.type == "cuda"
+        loader = BatchLoader(job.benchmark, job.store, spec.domains, spec.transform, training.batch, spec.seed, job.workers, pin)
         self.model.train()
         batches = loader.batches(self.sampler, self.step, training.steps, self.taken)
         # closing: whatever stops the loop stops the loader's threads too
@@ -273,9 +272,8 @@ class _Training:
     def _refuse(self, bad: list[str]) -> None:
         if bad:
             raise TrainingError(
-                f"{self.job.title}: {', '.join(bad)} is not finite between steps {self.log_step} and {self.step}; the last checkpoint is "
-                "kept; "
-                "try lower learning rates (optimiser.lr_heads, optimiser.lr_backbone) or precision = \"fp32\""
+                f"{self.job.title}: {', '.join(bad)} is not finite between steps {self.log_step} and {self.step}; "
+                "the last checkpoint is kept; try lower learning rates (optimiser.lr_heads, optimiser.lr_backbone) or precision = \"fp32\""
             )
 
     def _log(self) -> None:
@@ -287,8 +285,9 @@ class _Training:
         self.job.folder.log({"step": self.step, "total": means[-1], "losses": losses})
         shares = self.sampler.shares()
         top = sorted(shares, key=shares.get, reverse=True)[:3] if self.signal else []
-        parts = [f"{name} {value:.3f}" for name, value in losses.items()] if len(losses) > 1 else []
-        self.report.note(", ".join([f"loss {means[-1]:.3f}", *parts, f"{rate:.0f} images/s", *(f"{name} {shares[name]:.0%}" for name in top)]))
+        terms = [f"{name} {value:.3f}" for name, value in losses.items()] if len(losses) > 1 else []
+        followed = [f"{name} {shares[name]:.0%}" for name in top]
+        self.report.note(", ".join([f"loss {means[-1]:.3f}", *terms, f"{rate:.0f} images/s", *followed]))
         self.sums_L.zero_()
         self.summed = 0
         self.log_began, self.log_step = time.monotonic(), self.step

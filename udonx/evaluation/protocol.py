@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import Literal, Protocol
 
 import attrs
@@ -53,7 +54,9 @@ class ProtocolResult:
         return self.merged if self.merged is not None else self.own
 
 
-def test_images(store: ImageStore, paths: list[str], crop: int, workers: int, tick: Callable[[int], None] = lambda count: None) -> Iterator[Tensor]:
+def test_images(
+    store: ImageStore, paths: list[str], crop: int, workers: int, tick: Callable[[int], None] = lambda count: None
+) -> Iterator[Tensor]:
     """Images as the evaluation sees them, float32 [up to 256, 3, crop, crop], in order, decoded ahead in threads."""
 
     def load(start: int) -> Tensor:
@@ -61,7 +64,7 @@ def test_images(store: ImageStore, paths: list[str], crop: int, workers: int, ti
 
     with ThreadPoolExecutor(workers, thread_name_prefix="udonx-embed") as pool:
         starts = iter(range(0, len(paths), _BATCH))
-        ahead = deque(pool.submit(load, start) for start, _ in zip(starts, range(workers + 1), strict=False))
+        ahead = deque(pool.submit(load, start) for start in islice(starts, workers + 1))
         while ahead:
             images = ahead.popleft().result()
             if (start := next(starts, None)) is not None:
@@ -120,7 +123,8 @@ def evaluate(
             split = benchmark.split(domain, name)
             labels = split.labels()
             side["embeddings"].append(embedded[name])
-            side["labels"].extend([label] if isinstance(label, int) else label for label in (labels if isinstance(labels, list) else labels.tolist()))
+            rows = labels if isinstance(labels, list) else labels.tolist()
+            side["labels"].extend([label] if isinstance(label, int) else label for label in rows)
             side["domains"].extend([domain] * len(split))
             side["ids"].extend(f"{domain}/{path}" for path in split.paths)
     if not queries["ids"]:

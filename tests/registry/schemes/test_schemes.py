@@ -1,0 +1,154 @@
+"""The schemes: which stages and evaluations a row becomes."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+
+from registry import schemes
+from registry.contracts import (
+    BackboneSpec,
+    Budget,
+    ComponentSpec,
+    DomainFacts,
+    HeadSpec,
+    LossSpec,
+    Optimiser,
+    Row,
+    Schedule,
+    Transform,
+    Validation,
+)
+
+FACTS = tuple(DomainFacts(name=name, train_images=count, train_classes=5) for name, count in (("cars", 30), ("food", 20), ("sop", 25)))
+CLASSIFICATION = (LossSpec(name="teacher_ce", use="ce", on="teacher"), LossSpec(name="student_ce", use="ce", on="student"))
+DISTILLATION = (LossSpec(name="kl_logit", use="kl_logit"), LossSpec(name="relational", use="relational"))
+
+
+def row(**changes) -> Row:
+    """A row of 10 steps with UDON's four losses, on three domains."""
+    parts = {
+        "name": "row",
+        "scheme": ComponentSpec(use="any"),
+        "backbone": BackboneSpec(use="timm", options={"model": "resnet10t"}, weights="random", mean=(0.5,) * 3, std=(0.5,) * 3),
+        "transform": Transform(resize=36, crop=32),
+        "precision": "fp32",
+        "seed": 7,
+        "student_head": HeadSpec(use="linear", dim=4),
+        "teacher_head": HeadSpec(use="linear", dim=8),
+        "losses": (*CLASSIFICATION, *DISTILLATION),
+        "sampler": ComponentSpec(use="dynamic", options={"interval": "20%"}),
+        "optimiser": Optimiser(frozen="20%"),
+        "schedule": Schedule(),
+        "budget": Budget(steps=10, batch=8),
+        "validation": Validation(every="50%"),
+    }
+    return Row(**(parts | changes))
+
+
+def plan(name: str, planned: Row, **options):
+    """What a scheme makes of a row."""
+    return schemes.get(name)(**options).plan(planned, FACTS)
+
+
+def names(stage) -> list[str]:
+    """The losses of a stage."""
+    return [loss.name for loss in stage.training.losses]
+
+
+def test_classification_is_one_student_stage():
+    """The baseline trains one student on all domains with the losses on the student, and evaluates it on a merged index."""
+    (evaluation,) = plan("classification", row(losses=CLASSIFICATION[1:]))
+    stage = evaluation.embedders["cars"]
+    assert all(other is stage for other in evaluation.embedders.values())
+    assert list(evaluation.embedders) == ["cars", "food", "sop"] and evaluation.merged and evaluation.branch == "student"
+    assert (stage.teachers, stage.teacher_head, stage.training.steps, names(stage)) == ((), None, 10, ["student_ce"])
+    assert (stage.training.optimiser.frozen, stage.training.validate_every) == (2, 5)
+
+
+def test_udon_is_one_stage_that_holds_teachers_and_student():
+    """UDON trains all four losses in one stage, with teacher heads of its own and the row's sampler."""
+    (evaluation,) = plan("udon", row())
+    stage = evaluation.embedders["cars"]
+    assert all(other is stage for other in evaluation.embedders.values())
+    assert names(stage) == ["teacher_ce", "student_ce", "kl_logit", "relational"]
+    assert stage.teacher_head.dim == 8 and stage.teachers == () and stage.training.sampler.use == "dynamic"
+
+
+def test_udon_evaluates_students_and_teachers_of_the_same_stage():
+    """`evaluate` gives one evaluation per branch, in its order, over the same stage; the teacher's index is not merged."""
+    teacher, student = plan("udon", row(evaluate=("teacher", "student")))
+    assert (teacher.branch, student.branch) == ("teacher", "student")
+    assert teacher.embedders == student.embedders
+    assert student.merged and not teacher.merged
+
+
+@pytest.mark.parametrize(("budget", "steps"), [("equal_exposure", [4, 3, 3]), ("full", [10, 10, 10])])
+def test_separate_teachers_are_one_stage_per_domain_and_a_student(budget, steps):
+    """Each domain's teacher takes what round robin gives the domain in the student's budget, or all of it under `full`."""
+    (evaluation,) = plan("separate_teachers", row(teacher_budget=budget))
+    student = evaluation.embedders["food"]
+    assert [teacher.domains for teacher in student.teachers] == [("cars",), ("food",), ("sop",)]
+    assert [teacher.training.steps for teacher in student.teachers] == steps
+    assert all(names(teacher) == ["teacher_ce"] and teacher.student_head is None for teacher in student.teachers)
+    assert all(teacher.training.sampler == ComponentSpec(use="round_robin") for teacher in student.teachers)
+    assert (student.training.steps, names(student), student.teacher_head) == (10, ["student_ce", "kl_logit", "relational"], None)
+    assert student.teacher_of("sop") is student.teachers[2]
+
+
+def test_evaluated_teachers_need_no_student():
+    """`evaluate = ["teacher"]` of separate teachers reaches the teachers' stages alone."""
+    (evaluation,) = plan("separate_teachers", row(evaluate=("teacher",)))
+    assert {name: stage.domains for name, stage in evaluation.embedders.items()} == {name: (name,) for name in ("cars", "food", "sop")}
+    assert all(stage.student_head is None and stage.teachers == () for stage in evaluation.embedders.values())
+    assert not evaluation.merged
+
+
+def test_a_teacher_with_all_heads_takes_the_students_budget():
+    """The multi-head teacher is one stage over all domains with the student's steps; the student learns from it alone."""
+    (evaluation,) = plan("multi_head_teacher", row())
+    student = evaluation.embedders["cars"]
+    (teacher,) = student.teachers
+    assert (teacher.domains, teacher.training.steps, names(teacher)) == (("cars", "food", "sop"), 10, ["teacher_ce"])
+    assert names(student) == ["student_ce", "kl_logit", "relational"]
+
+
+def test_off_the_shelf_is_a_stage_of_no_steps_and_no_seed():
+    """Features as they are need no training; reduced by PCA they are the student's embedding."""
+    (raw,) = plan("off_the_shelf", row(student_head=None))
+    assert raw.branch == "feature" and raw.merged
+    assert (raw.embedders["cars"].training, raw.embedders["cars"].seed) == (None, None)
+    (reduced,) = plan("off_the_shelf", row(student_head=HeadSpec(use="pca", dim=4)), reduce="pca")
+    assert reduced.branch == "student" and reduced.embedders["cars"].student_head.use == "pca"
+
+
+def test_equal_stages_are_equal_whatever_row_they_come_from():
+    """The row's name and what a stage does not use change nothing: two rows share their teachers, and their student where it is equal."""
+    (first,) = plan("separate_teachers", row())
+    (second,) = plan("separate_teachers", row(name="other", sampler=ComponentSpec(use="uniform")))
+    assert first.embedders["cars"].teachers == second.embedders["cars"].teachers
+    assert first.embedders["cars"] != second.embedders["cars"]
+    assert plan("separate_teachers", row(name="other")) == (first,)
+
+
+def test_epochs_and_scale_give_the_budget():
+    """An epoch is floor(training images / batch) steps; a row's scale multiplies it."""
+    (evaluation,) = plan("classification", row(losses=CLASSIFICATION[1:], budget=Budget(epochs=3, batch=8, scale=0.5)))
+    assert evaluation.embedders["cars"].training.steps == 14  # floor(75 / 8) = 9 steps, 3 epochs, half of them: 13.5
+
+
+def test_a_warm_up_is_a_share_of_each_stages_own_budget():
+    """Cadences are resolved against the stage's own steps, not the student's."""
+    (evaluation,) = plan("separate_teachers", row(schedule=Schedule(warm_up="50%")))
+    student = evaluation.embedders["cars"]
+    assert student.training.schedule == Schedule(warm_up=5)
+    assert [teacher.training.schedule.warm_up for teacher in student.teachers] == [2, 2, 2]
+
+
+def test_a_stage_without_a_teacher_ignores_how_distillation_reaches_the_backbone():
+    """`distill_to_backbone` is no part of the baseline's stage nor of a teacher's."""
+    (with_it,) = plan("classification", row(losses=CLASSIFICATION[1:]))
+    (without,) = plan("classification", row(losses=CLASSIFICATION[1:], distill_to_backbone=False))
+    assert with_it == without
+    (udon,) = plan("udon", row(distill_to_backbone=False))
+    assert attrs.asdict(udon.embedders["cars"].training)["distill_to_backbone"] is False

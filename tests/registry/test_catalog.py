@@ -1,0 +1,268 @@
+"""The registries: what may be registered, what is derived from a signature, and what they may import."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import pytest
+from pydantic import Field
+
+from registry.catalog import Registry, RegistryError, options_of, spell_type
+from registry.contracts import Steps
+from tests.tiny import ROOT, python
+from udonx.components import REGISTRIES
+
+if TYPE_CHECKING:
+    from decimal import Decimal as OnlyForTypeCheckers
+
+_number = itertools.count()
+
+
+@pytest.fixture
+def parts() -> Registry:
+    """An empty registry of a kind of its own, whose builder supplies (size)."""
+    return Registry(f"parts_of_test_{next(_number)}", positional=("size",), builtin={})
+
+
+class Good:
+    """Doc line.
+
+    More.
+    """
+
+    def __init__(self, size: int, *, depth: int = 2) -> None:
+        self.size, self.depth = size, depth
+
+
+def test_a_taken_name_is_refused_and_both_places_are_named(parts):
+    """Registering a second component under a name says where both stand and leaves the first in place."""
+    parts.register("good")(Good)
+
+    class Other:
+        def __init__(self, size: int) -> None: ...
+
+    with pytest.raises(RegistryError) as caught:
+        parts.register("good")(Other)
+    assert str(caught.value).count(f"{Path(__file__)}:") == 2
+    assert parts.get("good") is Good
+
+
+def test_a_built_in_that_is_not_imported_yet_cannot_be_taken():
+    """The name of a built-in is refused before anything has imported it, and its home is named."""
+    code = (
+        "from registry import losses\n"
+        "import sys\n"
+        "class Mine:\n"
+        "    def __call__(self, branch, batch): return 0\n"
+        "try:\n"
+        "    losses.register('kl_logit')(Mine)\n"
+        "except ValueError as error:\n"
+        "    print(error)\n"
+        "print('registry.losses.kl_logit' in sys.modules)"
+    )
+    message, imported = python(code).split("\n")
+    assert "'kl_logit' at <__main__>:0" in message and "registry.losses.kl_logit" in message
+    assert imported == "False"
+
+
+def test_an_unknown_name_lists_the_nearest_and_all(parts):
+    """A misspelt name gives the nearest registered one, then all of them."""
+    parts.register("good")(Good)
+    with pytest.raises(RegistryError, match=r"'god' is not registered; did you mean 'good'\? registered are good"):
+        parts.get("god")
+
+
+@pytest.mark.parametrize(
+    ("signature", "got"),
+    [
+        ("self, *, depth: int = 1", "none"),
+        ("self, width: int", "width"),
+        ("self, size: int, extra: int = 1", "size, extra"),
+        ("self, size: int, *rest: int", r"size, \*rest"),
+        ("self, size: int, **rest: int", r"size, \*rest"),
+    ],
+)
+def test_a_signature_that_the_builder_cannot_fill_is_refused(parts, signature, got):
+    """Any positional list but the kind's own, and *args and **kwargs, are refused with what was got and what is supplied."""
+    space: dict[str, Any] = {}
+    exec(f"class Part:\n    def __init__({signature}): ...", space)
+    with pytest.raises(RegistryError, match=rf"takes the positional parameters \({got}\), but the builder supplies \(size\)"):
+        parts.register("part")(space["Part"])
+    assert parts.names() == []
+
+
+def test_options_need_an_annotation_of_an_allowed_type(parts):
+    """An option without annotation, of a type outside the closed set, or of a name that only type checkers know is refused, by name."""
+
+    class Unannotated:
+        def __init__(self, size, *, depth=1): ...
+
+    class Disallowed:
+        def __init__(self, size: int, *, depth: set[int] = frozenset()): ...
+
+    class Unresolved:
+        def __init__(self, size: int, *, depth: OnlyForTypeCheckers = 1): ...
+
+    with pytest.raises(RegistryError, match="option 'depth' has no type annotation"):
+        parts.register("a")(Unannotated)
+    with pytest.raises(RegistryError, match=r"option 'depth': set\[int\] is not allowed; use bool, int"):
+        parts.register("b")(Disallowed)
+    with pytest.raises(RegistryError, match="OnlyForTypeCheckers"):
+        parts.register("c")(Unresolved)
+
+
+def test_options_are_derived_from_the_signature():
+    """Bounds, literals, unions, sequences, tables, paths and cadences become plain data, with defaults; positional ones are no options."""
+
+    def part(
+        size: int,
+        *,
+        needed: Path,
+        rate: Annotated[float, Field(gt=0, le=1)] = 0.5,
+        mode: Literal["a", "b"] = "a",
+        limit: int | None = None,
+        every: Steps = "20%",
+        pair: tuple[int, float] = (1, 2.0),
+        shares: dict[str, float] | None = None,
+        names: list[str] = (),
+        on: bool = True,
+    ) -> None: ...
+
+    options = {option.name: option for option in options_of(part)}
+    assert list(options) == ["needed", "rate", "mode", "limit", "every", "pair", "shares", "names", "on"]
+    assert {name: option.type for name, option in options.items()} == {
+        "needed": {"type": "path"},
+        "rate": {"type": "float", "bounds": {"gt": 0, "le": 1}},
+        "mode": {"type": "literal", "values": ["a", "b"]},
+        "limit": {"type": "union", "of": [{"type": "int"}, {"type": "none"}]},
+        "every": {"type": "steps"},
+        "pair": {"type": "tuple", "of": [{"type": "int"}, {"type": "float"}]},
+        "shares": {"type": "union", "of": [{"type": "dict", "of": {"type": "float"}}, {"type": "none"}]},
+        "names": {"type": "list", "of": {"type": "str"}},
+        "on": {"type": "bool"},
+    }
+    assert [name for name, option in options.items() if option.required] == ["needed"]
+    assert (options["pair"].default, options["names"].default, options["every"].default) == ([1, 2.0], [], "20%")
+    assert options["rate"].spell() == "float > 0 and <= 1"
+    assert spell_type(options["mode"].type) == "one of 'a', 'b'"
+
+
+def test_a_function_is_a_component_too(parts):
+    """A function that builds the part is registered and described like a class."""
+
+    @parts.register("made", version=3)
+    def made(size: int, *, depth: int = 2) -> Good:
+        """Makes a part."""
+        return Good(size, depth=depth)
+
+    described = parts.describe("made")
+    assert (described.doc, described.version, described.defaults(), parts.get("made")(4).size) == ("Makes a part.", 3, {"depth": 2}, 4)
+
+
+def test_a_loss_is_a_class_that_is_called_with_one_or_two_branches():
+    """A function, a class without call, and a call of another arity are no losses, and the message says what one is."""
+    from registry import losses
+
+    class NoCall:
+        pass
+
+    class Four:
+        def __call__(self, a, b, c, d): ...
+
+    with pytest.raises(RegistryError, match="a loss is a class"):
+        losses.register("no_class")(lambda: None)
+    with pytest.raises(RegistryError, match=r"needs __call__\(self, branch, batch\)"):
+        losses.register("no_call")(NoCall)
+    with pytest.raises(RegistryError, match="__call__ takes 4 arguments"):
+        losses.register("four")(Four)
+
+
+def test_a_version_is_one_unless_it_is_given(parts):
+    """The version of a component is 1 until its author raises it; its doc is the first line."""
+    parts.register("good")(Good)
+    described = parts.describe("good")
+    assert (described.version, described.doc) == (1, "Doc line.")
+    assert described.file == str(Path(__file__)) and described.line > 1
+
+
+def test_an_installed_package_offers_components_by_entry_points(tmp_path):
+    """An entry point of the group udonx_losses is listed without being imported, and imported when it is asked for."""
+    (tmp_path / "offered.py").write_text("class Offered:\n    def __call__(self, student, teacher, batch): return 0\n")
+    (tmp_path / "offered-1.0.dist-info").mkdir()
+    (tmp_path / "offered-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: offered\nVersion: 1.0\n")
+    (tmp_path / "offered-1.0.dist-info" / "entry_points.txt").write_text("[udonx_losses]\noffered = offered:Offered\n")
+    code = (
+        "import sys\nfrom registry import losses\n"
+        "print('offered' in losses.names(), 'offered' in sys.modules, losses.describe('offered').facts['needs_teacher'])"
+    )
+    assert python(code, PYTHONPATH=str(tmp_path)) == "True False True"
+
+
+@pytest.mark.parametrize("before", ["", "import registry.losses.relational, registry.losses.functional"])
+def test_the_registry_is_the_same_whatever_was_imported_before(before):
+    """`from registry import losses` gives the registry with all built-ins, before and after its component files are imported."""
+    code = f"{before}\nfrom registry import losses\nprint(losses.names(), losses.get('relational').__name__, losses.registry.kind)"
+    assert python(code) == "['ce', 'kl_logit', 'relational'] Relational losses"
+
+
+def contents() -> dict[str, Any]:
+    """What ships: options with types and defaults, version and facts of every built-in."""
+    found: dict[str, Any] = {}
+    for kind, registry in REGISTRIES.items():
+        for name in sorted(registry.builtin):
+            component = registry.describe(name)
+            options = {
+                option.name: option.spell() + (" (required)" if option.required else f" = {json.dumps(option.default)}")
+                for option in component.options
+            }
+            found.setdefault(kind, {})[name] = {"options": options, "version": component.version, "facts": component.facts}
+    return found
+
+
+def test_registry_contents_are_those_of_the_snapshot():
+    """Adding, removing or changing a built-in is a visible change of registry_contents.json."""
+    assert contents() == json.loads((Path(__file__).parent / "registry_contents.json").read_text())
+
+
+def test_planning_needs_no_torch():
+    """Contracts, schemes, samplers, configuration and planning are imported and described without torch."""
+    code = (
+        "import sys\nimport registry.contracts, udonx, udonx.config.experiment, udonx.config.schema, udonx.plan, udonx.stages\n"
+        "from registry import samplers, schemes\n"
+        "for kind in (samplers, schemes):\n    [kind.describe(name) for name in kind.names()]\n"
+        "print([name for name in ('torch', 'timm', 'sacred', 'faiss') if name in sys.modules])"
+    )
+    assert python(code) == "[]"
+
+
+def _imports(folder: str) -> set[tuple[str, str]]:
+    """(file, imported module) of every import below a folder, wherever in the file it stands."""
+    found = set()
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {(str(path.relative_to(ROOT)), alias.name) for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{path}: imports are absolute here"
+                found |= {(str(path.relative_to(ROOT)), f"{node.module}.{alias.name}") for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize(
+    ("folder", "forbidden"),
+    [
+        ("registry", ["udonx"]),
+        ("udonx/data", [f"udonx.{name}" for name in ("config", "plan", "results", "runner", "cli", "engine", "evaluation")]),
+        ("udonx/evaluation", [f"udonx.{name}" for name in ("config", "plan", "results", "runner", "cli")]),
+        ("udonx/engine", [f"udonx.{name}" for name in ("config", "plan", "results", "runner", "cli")]),
+        ("udonx/config", [f"udonx.{name}" for name in ("plan", "results", "runner", "cli", "engine", "evaluation")]),
+    ],
+)
+def test_a_floor_imports_only_floors_below(folder, forbidden):
+    """The layers of the house hold: nothing imports what stands above it, not even inside a function."""
+    upward = {(path, name) for path, name in _imports(folder) if any(name == top or name.startswith(f"{top}.") for top in forbidden)}
+    assert upward == set()

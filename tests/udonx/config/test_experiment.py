@@ -1,0 +1,283 @@
+"""Experiment files: merge order, settings, roles, overrides; what is wrong is found all at once."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.tiny import ROOT, SETTING, python, write_experiment
+from udonx.config.experiment import load_experiment
+from udonx.config.problems import ConfigError
+
+TABLE3 = ROOT / "experiments" / "table3_ablation.toml"
+TWO_ROWS = '[rows.a]\nscheme = "udon"\nsampler = "uniform"\n[rows.b]\nscheme = "classification"\nsampler = "uniform"\n'
+
+
+def load(tmp_path: Path, text: str, **options):
+    """The experiment that a text stands for, on the setting `smoke` unless it holds one."""
+    return load_experiment(write_experiment(tmp_path, text), **({} if "[setting" in text else {"setting": "smoke"}) | options)
+
+
+def rows(experiment) -> dict:
+    """The parts of each row."""
+    return {row.name: row.parts for row in experiment.rows}
+
+
+def problems(tmp_path: Path, text: str, **options) -> str:
+    """The report of a broken experiment."""
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, text, **options)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("layers", range(7))
+def test_every_layer_beats_the_one_below(tmp_path, layers):
+    """Component or table default < parent setting < setting < defaults < row < --set for all rows < --set for one row."""
+    states = [f"[optimiser]\nlr_heads = {layer}.0\n" if layers >= layer else "" for layer in range(7)]
+    base = (ROOT / "experiments" / "settings" / "smoke.toml").read_text().replace("lr_heads = 2e-3\n", "")
+    settings = tmp_path / "settings"
+    write_experiment(settings, base.replace("[optimiser]\n", states[1] or "[optimiser]\n"), "parent.toml")
+    write_experiment(settings, f'inherit = "parent"\n{states[2]}', "child.toml")
+    text = 'setting = "child"\n' + states[3].replace("[optimiser]", "[defaults.optimiser]")
+    text += '[rows.a]\nscheme = "classification"\nsampler = "uniform"\n' + states[4].replace("[optimiser]", "[rows.a.optimiser]")
+    overrides = ["rows.a.optimiser.lr_heads=6.0", "optimiser.lr_heads=5.0"][6 - layers if layers >= 5 else 2 :]
+    experiment = load_experiment(write_experiment(tmp_path, text), overrides=overrides)
+    assert rows(experiment)["a"]["optimiser"].lr_heads == (layers or 1e-3)
+
+
+def test_component_defaults_of_a_setting_lie_below_everything(tmp_path):
+    """[KIND.NAME] of a setting replaces a component's own default, for every use of it; a row still beats it."""
+    text = SETTING + "[setting.losses.ce]\nscale = 8.0\n" + TWO_ROWS + "[rows.b.losses.student_ce]\nscale = 4.0\n"
+    parts = rows(load(tmp_path, text))
+    assert [(loss.name, loss.options["scale"]) for loss in parts["a"]["losses"][:2]] == [("teacher_ce", 8.0), ("student_ce", 8.0)]
+    assert parts["b"]["losses"][0].options == {"margin": "normface", "m": 0.0, "scale": 4.0}
+
+
+def test_a_schemes_default_row_lies_below_the_defaults(tmp_path):
+    """The losses that a scheme brings are changed, removed and joined by the file."""
+    text = TWO_ROWS + '[defaults.losses.student_ce]\nweight = 2.0\n[rows.a.losses]\nrelational = false\nagain = { use = "ce", weight = 0.5 }\n'
+    parts = rows(load(tmp_path, text))
+    assert [(loss.name, loss.weight, loss.on) for loss in parts["a"]["losses"]] == [
+        ("teacher_ce", 1.0, "teacher"),
+        ("student_ce", 2.0, "student"),
+        ("kl_logit", 1.0, None),
+        ("again", 0.5, "student"),
+    ]
+    assert [(loss.name, loss.weight) for loss in parts["b"]["losses"]] == [("student_ce", 2.0)]
+
+
+def test_a_default_without_a_slot_is_dropped_for_that_row(tmp_path):
+    """A default for teachers is not for a row without them."""
+    parts = rows(load(tmp_path, "[defaults]\nteacher_head = { dim = 5 }\n" + TWO_ROWS))
+    assert parts["a"]["teacher_head"].dim == 5 and "teacher_head" not in parts["b"]
+
+
+def test_a_default_that_no_row_has_a_slot_for_is_an_error(tmp_path):
+    """Nothing that is written is dropped in silence: neither a key nor a loss of [defaults] or --set that no row has."""
+    text = problems(tmp_path, '[defaults]\nteacher_budget = "full"\n[defaults.losses.student_cee]\nweight = 2.0\n' + TWO_ROWS)
+    assert 'defaults.teacher_budget: got "full", but no row here has a slot for it' in text
+    assert "defaults.losses.student_cee: got { weight = 2.0 }, but this is an unknown loss of these rows; did you mean 'student_ce'" in text
+    assert "--set losses.kl.weight=2: losses.kl" in problems(tmp_path, TWO_ROWS, overrides=["losses.kl.weight=2"])
+
+
+def test_a_key_that_a_rows_scheme_lacks_is_an_error_in_the_row(tmp_path):
+    """A row that says what its scheme has no slot for is told the keys that it has."""
+    text = problems(tmp_path, TWO_ROWS + "teacher_head = { dim = 5 }\n")
+    assert "row b: teacher_head: got { dim = 5 }, but scheme 'classification' has no slot for it; its keys are backbone, budget" in text
+
+
+def test_settings_inherit_and_do_not_run_in_circles(tmp_path):
+    """A parent's keys lie below the child's; a circle and an unknown parent are said."""
+    write_experiment(tmp_path / "settings", 'inherit = "smoke"\n[budget]\nsteps = 3\n', "short.toml")
+    experiment = load_experiment(write_experiment(tmp_path, 'setting = "short"\n' + TWO_ROWS))
+    budget = rows(experiment)["a"]["budget"]
+    assert (experiment.setting, budget.steps, budget.batch, experiment.data.size) == ("short", 3, 8, "smoke")
+    write_experiment(tmp_path / "settings", 'inherit = "one"\n', "two.toml")
+    write_experiment(tmp_path / "settings", 'inherit = "two"\n', "one.toml")
+    assert "one -> two -> one inherit in a circle" in problems(tmp_path, TWO_ROWS, setting="one")
+    assert "got \"smok\", which is an unknown setting; did you mean 'smoke'?" in problems(tmp_path, TWO_ROWS, setting="smok")
+
+
+def test_set_reaches_all_rows_one_row_and_the_setting(tmp_path):
+    """--set takes the paths that show prints; its values are TOML, a bare word is text; the table's folder tells that it was used."""
+    given = ["budget.scale=0.5", "rows.a.sampler=dynamic", "setting.transform.flip=false", "setting.data.seed=3"]
+    experiment = load(tmp_path, TWO_ROWS, overrides=given)
+    parts = rows(experiment)
+    assert [parts[name]["budget"].scale for name in "ab"] == [0.5, 0.5]
+    assert [parts[name]["sampler"].use for name in "ab"] == ["dynamic", "uniform"]
+    assert [parts[name]["transform"].flip for name in "ab"] == [False, False]
+    assert experiment.data.seed == 3
+    assert experiment.variant.startswith("smoke+") and experiment.variant != load(tmp_path, TWO_ROWS, overrides=given[:1]).variant
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("budget.stepz=3", "--set budget.stepz=3, rows a, b: budget.stepz: got 3, but this is an unknown key; did you mean 'steps'"),
+        ("budgt.steps=3", "--set budgt.steps=3: budgt: got { steps = 3 }, but this is an unknown key; did you mean 'budget'"),
+        ("rows.c.seed=3", "--set rows.c.seed=3: there is no row 'c'; this is an unknown row"),
+        ("rows.a.sampler=dynamc", "row a: sampler.use: got \"dynamc\", which is an unknown component of samplers; did you mean 'dynamic'"),
+        ("setting.dataa.seed=1", "dataa: got { seed = 1 }, but this is an unknown key of a setting; did you mean 'data'"),
+        ("budget", "--set budget: must be key.path=value"),
+        ("budget.scale=a b", "--set budget.scale=a b: budget.scale: a b is not a TOML value; text with spaces needs quotes"),
+    ],
+)
+def test_an_unknown_path_or_value_of_set_is_an_error(tmp_path, override, message):
+    """A mistake in --set is reported with the whole text of the option and the nearest valid name."""
+    assert message in problems(tmp_path, TWO_ROWS, overrides=[override])
+
+
+def test_a_backbone_role_that_the_setting_lacks_skips_the_row(tmp_path):
+    """A row with another role is said to be not in this setting; it is neither replaced nor an error."""
+    experiment = load(tmp_path, TWO_ROWS + 'backbone = "large"\n')
+    assert [row.skipped for row in experiment.rows] == [None, "not in this setting: it has no backbone 'large'"]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("optimiser.lr_heads = -1.0", "row b: optimiser.lr_heads: got -1.0, allowed is float >= 0"),
+        ("optimiser.beta1 = 1.0", "optimiser.beta1: got 1.0, allowed is float >= 0 and < 1"),
+        ('optimiser.frozen = "120%"', "optimiser.frozen: got \"120%\", allowed is steps (400) or a share ('20%', '2/7')"),
+        ('transform.flip = "yes"', 'transform.flip: got "yes", allowed is true or false'),
+        ("budget.batch = 2.5", "budget.batch: got 2.5, allowed is int > 0"),
+        ('precision = "fp16"', "precision: got \"fp16\", allowed is one of 'fp32', 'bf16'"),
+        ("student_head.dim = 0", "student_head.dim: got 0, allowed is int > 0"),
+        ('losses.student_ce.scale = "big"', 'losses.student_ce.scale: got "big", allowed is float > 0'),
+        ("losses.student_ce.weight = -1", "losses.student_ce.weight: got -1, allowed is float >= 0"),
+        ("losses = 3", "losses: got 3, allowed are named tables, [rows.b.losses.NAME]"),
+        ("losses.student_ce = 3", "losses.student_ce: got 3, allowed is a name or a table with 'use'"),
+        ("losses.student_cee = false", "losses.student_cee: got false, but this is an unknown loss of this row; did you mean 'student_ce'"),
+        ('evaluate = ["teacher"]', "evaluate: got \"teacher\", allowed with scheme 'classification': student"),
+        ("evaluate = []", "evaluate: got [], allowed is list of text of length >= 1"),
+        ("transform.resize = 20", "transform.resize: got 20, allowed is at least crop = 32"),
+        ("budget.epochs = 2\nbudget.steps = 2", "budget: got both steps and epochs, allowed is one of them"),
+        ('student_head = "pca"', "student_head.use: got \"pca\", but scheme 'classification' needs a head that is trained: linear, mlp"),
+        ("sampler.use = 3", "sampler.use: got 3, allowed is text"),
+        ('sampler = { use = "dynamic" }', "sampler.signal: got \"teacher_ce\", an impossible pair with scheme 'classification'"),
+        ("budget = 3", "budget: got 3, allowed is a table"),
+    ],
+)
+def test_a_wrong_value_names_what_was_got_and_what_is_allowed(tmp_path, line, message):
+    """Types, bounds and impossible pairs are reported with the row and the dotted key."""
+    assert message in problems(tmp_path, TWO_ROWS.replace('sampler = "uniform"\n', "", 2) + f'{line}\n[defaults]\nsampler = "uniform"\n')
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "rows: there are no rows; add at least one table [rows.NAME]"),
+        ("rows = 3", "rows: there are no rows"),
+        (TWO_ROWS + "[defaults.optimiser]\nlr_head = 1.0", "rows a, b: defaults.optimiser.lr_head: got 1.0, but this is an unknown key"),
+        ('title = 3\nseeds = []\nresults = "x"\n' + TWO_ROWS, "results: got \"x\", allowed is a table"),
+        ("optimiser = { frozen = 1 }\n" + TWO_ROWS, "(a key of a row: put it under [defaults] or [rows.NAME])"),
+        ("[setting]\ndata = 3\nbackbones = 3\nlosses = 3\n" + TWO_ROWS, "setting.losses: got 3, allowed is a table"),
+        ("[setting.losses]\nce = 3\n[setting.data]\nsede = 1\n" + TWO_ROWS, "setting.losses.ce: got 3, allowed is a table"),
+        ("[setting]\ninherit = 3\n" + TWO_ROWS, "setting: got 3, allowed is the name of a setting or a table"),
+        (SETTING.replace('"resnet10t"', '"resnet10x"') + TWO_ROWS, 'model: got "resnet10x", which is an unknown timm model; did you mean resnet10t'),
+        ("rows = [", "is not valid TOML"),
+    ],
+)
+def test_a_malformed_file_is_told_and_never_a_traceback(tmp_path, text, message):
+    """Wrong shapes at the top of a file, in its setting and in its defaults end in a sentence."""
+    assert message in problems(tmp_path, text)
+
+
+def test_a_wrong_plain_key_hides_nothing(tmp_path):
+    """A problem in a plain key of the file does not keep the rows from being looked at."""
+    text = problems(tmp_path, 'title = 3\nseeds = [-1]\nresult = 1\n[rows.a]\nscheme = "udn"\nwidth = 3\n')
+    for expected in ("title: got 3", "seeds: got -1", "result: got 1", "unknown component of schemes; did you mean 'udon'", "width: got 3"):
+        assert expected in text
+    assert "5 problems" in text
+
+
+BROKEN = """
+[defaults]
+sampler = "uniform"
+[rows.misspelt]
+scheme = "udon"
+optimiser = { lr_head = 1e-3 }
+[rows.typed]
+scheme = "classification"
+budget = { batch = "many" }
+[rows.unknown]
+scheme = "udon"
+sampler = "dynamik"
+losses = { kl_logit = { use = "kl_logits" } }
+[rows.impossible]
+scheme = "classification"
+losses = { kl = "kl_logit" }
+classifer = "joint"
+"""
+
+
+def test_everything_wrong_is_shown_at_once(tmp_path, monkeypatch):
+    """A misspelt key, a wrong type, unknown components, an impossible pair and a missing data folder are one numbered report."""
+    monkeypatch.chdir(tmp_path)
+    text = problems(tmp_path, SETTING + BROKEN, data=tmp_path / "nowhere", check_sources=True)
+    lines = text.split("\n")
+    assert lines[0] == "7 problems; nothing was started"
+    assert [line.split(". ", 1)[0].strip() for line in lines[1:]] == list("1234567")
+    for expected in (
+        "table.toml, row misspelt: optimiser.lr_head: got 0.001, but this is an unknown key; did you mean 'lr_heads'",
+        'table.toml, row typed: budget.batch: got "many", allowed is int > 0',
+        "table.toml, row unknown: sampler.use: got \"dynamik\", which is an unknown component of samplers; did you mean 'dynamic'",
+        "table.toml, row unknown: losses.kl_logit.use: got \"kl_logits\", which is an unknown component of losses; did you mean 'kl_logit'",
+        "table.toml, row impossible: classifer: got \"joint\", but this is an unknown key; did you mean 'classifier'",
+        "table.toml, row impossible: losses.kl: got 'kl_logit', which needs a teacher: an impossible pair with scheme 'classification'; "
+        "schemes with a teacher are multi_head_teacher, separate_teachers, udon",
+        "nowhere/info_files is not a folder",
+    ):
+        assert expected in text, text
+
+
+def test_missing_start_weights_and_unknown_domains_are_problems_of_the_setting(tmp_path):
+    """Weights that are nowhere and domains that the data lacks are found without torch and told with the rows they touch."""
+    setting = SETTING.replace("random = true", 'local = "not_there"').replace('source = "uned"', 'source = "demo"\ndomains = ["glyphs", "food"]')
+    text = problems(tmp_path, setting + TWO_ROWS, check_sources=True)
+    assert "data.domains: 'demo' has no domain 'food'" in text
+    assert "rows a, b: backbones.main: backbone 'main' needs the weights 'not_there'" in text and "--weights DIR" in text
+
+
+def test_data_is_refused_where_it_would_be_ignored(tmp_path):
+    """--data with a generated benchmark is an error that says what to do."""
+    assert "--data: got /x, but the data of this setting is 'demo', which is generated" in problems(tmp_path, TWO_ROWS, data="/x")
+
+
+def test_rows_and_seeds_are_selected(tmp_path):
+    """--row keeps the rows named, --seeds replaces the file's, each seed once; unknown rows and negative seeds are errors."""
+    experiment = load(tmp_path, TWO_ROWS, rows=["b"], seeds=[2, 0, 2])
+    assert ([row.name for row in experiment.wanted_rows()], experiment.seeds) == (["b"], (2, 0))
+    text = problems(tmp_path, TWO_ROWS, rows=["c"], seeds=[-1])
+    assert "--row c: " in text and "--seeds: got -1, allowed is" in text
+
+
+def test_reading_a_file_runs_no_code_and_no_torch(tmp_path):
+    """A file beside an experiment is not imported unless it is listed; resolving a shipped experiment needs no torch."""
+    (tmp_path / "losses.py").write_text("raise SystemExit('this was run')")
+    path = write_experiment(tmp_path, TWO_ROWS)
+    load_experiment(path, setting="smoke")
+    code = (
+        "import sys\nfrom udonx.config.experiment import load_experiment\n"
+        f"load_experiment({str(path)!r}, setting='smoke', check_sources=True)\nprint('torch' in sys.modules)"
+    )
+    assert python(code) == "False"
+    assert "losses" not in sys.modules
+
+
+def test_the_shipped_experiments_resolve():
+    """Table 3 has its five rows and two references on every setting that needs no data."""
+    for setting in ("demo", "smoke"):
+        experiment = load_experiment(TABLE3, setting=setting)
+        assert [row.name for row in experiment.wanted_rows()] == [
+            "baseline",
+            "separate_teachers",
+            "multi_head_teacher",
+            "udon",
+            "udon_dynamic",
+            "off_the_shelf",
+            "off_the_shelf_pca",
+        ]
+        assert [row.reference for row in experiment.wanted_rows()] == [False] * 5 + [True] * 2

@@ -1,0 +1,67 @@
+"""The JSON schema that editors use."""
+
+from __future__ import annotations
+
+import tomllib
+
+import jsonschema
+import pytest
+
+from tests.tiny import ROOT
+from udonx.config.schema import experiment_schema
+
+EXPERIMENTS = sorted((ROOT / "experiments").glob("*.toml"))
+SETTINGS = sorted((ROOT / "experiments" / "settings").glob("*.toml"))
+
+
+@pytest.fixture(scope="module")
+def validator() -> jsonschema.Draft202012Validator:
+    """The schema, itself checked."""
+    schema = experiment_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_it_accepts_the_shipped_experiments(validator, path):
+    """Every experiment file of the project is valid."""
+    validator.validate(tomllib.loads(path.read_text()))
+
+
+@pytest.mark.parametrize("path", SETTINGS, ids=lambda path: path.stem)
+def test_it_accepts_the_shipped_settings(validator, path):
+    """What a shipped setting says may stand under [setting] of a file."""
+    validator.validate({"setting": tomllib.loads(path.read_text()), "rows": {"a": {"scheme": "udon"}}})
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {},
+        {"rows": {}},
+        {"rows": {"a": {"scheme": "udon"}}, "titel": "x"},
+        {"rows": {"a": {"scheme": "udn"}}},
+        {"rows": {"a": {"scheme": "udon", "optimiser": {"lr_head": 1.0}}}},
+        {"rows": {"a": {"scheme": "udon", "budget": {"batch": 0}}}},
+        {"rows": {"a": {"scheme": "udon", "losses": {"x": {"use": "ce", "scael": 1.0}}}}},
+        {"rows": {"a": {"scheme": {"use": "off_the_shelf", "reduce": "lda"}}}},
+        {"rows": {"a": {"scheme": "udon"}}, "setting": {"data": {"sorce": "demo"}}},
+        {"rows": {"a": {"scheme": "udon"}}, "setting": {"scheme": "udon"}},
+    ],
+)
+def test_it_rejects_misspelt_keys_and_wrong_values(validator, document):
+    """Unknown keys at every depth, unknown components, wrong options and bounds are marked in the editor already."""
+    assert not validator.is_valid(document)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"scheme": "udon", "sampler": {"interval": "5%"}},
+        {"scheme": "udon", "losses": {"kl_logit": {"weight": 2.0}, "relational": False, "more": "ce"}},
+        {"scheme": {"use": "off_the_shelf", "reduce": "pca"}, "student_head": {"dim": 8}},
+    ],
+)
+def test_it_accepts_what_only_changes_what_is_inherited(validator, row):
+    """A table without `use`, a removal and a bare name are valid."""
+    validator.validate({"rows": {"a": row}})

@@ -1,0 +1,46 @@
+"""What `udonx show` prints is itself a file that plans the same stages."""
+
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+
+from tests.tiny import ROOT, SETTING, write_domain, write_experiment
+from udonx.config.experiment import Experiment, load_experiment
+from udonx.config.show import to_toml
+from udonx.plan import make_plan
+from udonx.preflight import open_benchmark, resolve_weights
+
+
+def stages(experiment: Experiment) -> dict[str, tuple[str, ...]]:
+    """The stage ids of each row."""
+    plan = make_plan(experiment, open_benchmark(experiment, quiet=True), resolve_weights(experiment, None, print))
+    return {row.row.name: row.stages for row in plan.rows}
+
+
+@pytest.mark.parametrize("setting", ["smoke", "demo_like"])
+def test_it_plans_the_same_stages(tmp_path, setting):
+    """Read again, the printed file gives each row the identities that it had, with inheritance, --set and defaults resolved."""
+    write_experiment(tmp_path / "settings", 'inherit = "smoke"\n[losses.ce]\nscale = 8.0\n[samplers.dynamic]\ninterval = 3\n', "demo_like.toml")
+    source = write_experiment(tmp_path, (ROOT / "experiments" / "table3_ablation.toml").read_text())
+    overrides = ["losses.student_ce.weight=2.0", "rows.udon.losses.relational=false", "rows.baseline.transform.flip=false"]
+    first = load_experiment(source, setting=setting, overrides=overrides)
+    again = load_experiment(write_experiment(tmp_path, to_toml(first), "shown.toml"))
+    assert stages(again) == stages(first)
+    assert [row.data for row in again.rows] == [row.data for row in first.rows]
+    assert [row.label for row in again.rows] == [row.label for row in first.rows]
+
+
+def test_it_plans_the_same_stages_with_a_plug_in_and_given_data(tmp_path, monkeypatch):
+    """The plug-in is named so that the printed file finds it from anywhere; --data is written down."""
+    write_domain(tmp_path / "data", "cars")
+    (tmp_path / "shown_losses.py").write_text(
+        "from registry import losses\n@losses.register('shown')\nclass Shown:\n"
+        "    def __init__(self, *, power: float = 2.0): ...\n    def __call__(self, branch, batch): return 0\n"
+    )
+    text = 'plugins = ["shown_losses.py"]\nseeds = [1, 2]\n' + SETTING + '[rows.a]\nscheme = "udon"\nsampler = "round_robin"\n'
+    first = load_experiment(write_experiment(tmp_path, text + '[rows.a.losses.more]\nuse = "shown"\npower = 3.0\n'), data=tmp_path / "data")
+    again = load_experiment(write_experiment(tmp_path / "elsewhere", to_toml(first)))
+    assert stages(again) == stages(first) and len(stages(first)) == 1
+    assert tomllib.loads(to_toml(first))["rows"]["a"]["losses"]["more"] == {"use": "shown", "weight": 1.0, "on": "student", "power": 3.0}

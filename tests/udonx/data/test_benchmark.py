@@ -1,0 +1,98 @@
+"""A benchmark as the engine sees it, given or generated."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from udonx.data import benchmark as module
+from udonx.data.benchmark import Benchmark, demo_domains, open_demo
+from udonx.data.errors import DataError
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Two domains: `cars` with class ids 7 and 40 and queries of their own, `birds` with train alone."""
+    entries = {
+        "cars": {"train": [("a", 40), ("b", 7), ("c", 40)], "val": [("d", 1), ("e", 1)], "test": [("f", [1, 2])], "index": [("g", 1)]},
+        "birds": {"train": [("h", 0), ("i", 1)]},
+    }
+    for domain, splits in entries.items():
+        for name, items in splits.items():
+            file = tmp_path / "info_files" / domain / f"{name}.json"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps([{"path": f"{domain}/{path}.png", "class_id": label} for path, label in items]))
+            for path, _ in items:
+                image = tmp_path / "images" / domain / f"{path}.png"
+                image.parent.mkdir(parents=True, exist_ok=True)
+                Image.new("RGB", (4, 4)).save(image)
+    return tmp_path
+
+
+def test_facts_and_splits(root: Path) -> None:
+    """Domains come in alphabetical or in the given order, with their counts, labels 0..C-1 and the splits of each stage."""
+    found = Benchmark.open(root)
+    assert found.domains == ("birds", "cars") and Benchmark.open(root, ["cars"]).domains == ("cars",)
+    assert [(one.name, one.train_images, one.train_classes) for one in found.facts] == [("birds", 2, 2), ("cars", 3, 2)]
+    assert found.labels("cars") == {7: 0, 40: 1}
+    assert (found.query_index("cars", "test"), found.query_index("cars", "val")) == (("test", "index"), ("val", "val"))
+    assert found.query_index("birds", "test") is None and found.evaluated_splits("birds", "test") == ()
+    assert (found.evaluated_splits("cars", "test"), found.evaluated_splits("cars", "val")) == (("test", "index"), ("val",))
+    with pytest.raises(DataError, match="no domain 'bird'; did you mean birds"):
+        Benchmark.open(root, ["bird"])
+
+
+def test_split_is_read_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A split file is read once, however often it is asked for."""
+    found, reads, read = Benchmark.open(root), [], module.read_split
+    monkeypatch.setattr(module, "read_split", lambda *args: reads.append(args) or read(*args))
+    assert found.split("cars", "train") is found.split("cars", "train")
+    found.labels("cars")
+    assert len(reads) == 1
+
+
+def test_manifest(root: Path) -> None:
+    """The manifest hash follows the content of those splits that are there, and the fingerprint, and nothing else."""
+    first = Benchmark.open(root).manifest("cars", ("train", "val"))
+    assert first == Benchmark.open(root, ["cars"]).manifest("cars", ("train", "val", "small_index"))
+    assert first != Benchmark.open(root).manifest("cars", ("train",))
+    assert first != Benchmark.open(root, fingerprint="demo-v2").manifest("cars", ("train", "val"))
+    file = root / "info_files/cars/val.json"
+    file.write_text(file.read_text().replace('"class_id": 1', '"class_id": 2', 1))
+    assert first != Benchmark.open(root).manifest("cars", ("train", "val"))
+
+
+def test_demo_is_generated_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The demo is written to the cache folder once, also when two ask at the same time, and found there afterwards."""
+    monkeypatch.setenv("UDONX_CACHE", str(tmp_path))
+    writes, write = [], module.demo.write_benchmark
+    monkeypatch.setattr(module.demo, "write_benchmark", lambda *args, **kwargs: writes.append(args) or write(*args, **kwargs))
+    found: list[Benchmark] = []
+    threads = [threading.Thread(target=lambda: found.append(open_demo("demo", seed=3, size="smoke"))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found.append(open_demo("demo", seed=3, size="smoke", domains=["logos", "glyphs"]))
+    assert len(writes) == 1 and len({one.root for one in found}) == 1
+    assert found[0].domains == demo_domains("demo") and found[2].domains == ("logos", "glyphs")
+    assert "seed3" in found[0].fingerprint and "smoke" in found[0].fingerprint
+
+
+def test_demo_without_a_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a folder to write to, or without space in it, the error says which variable to set."""
+    monkeypatch.setattr(module, "cache_dir", lambda: None)
+    with pytest.raises(DataError, match="UDONX_CACHE"):
+        open_demo("demo", seed=0, size="smoke")
+    monkeypatch.setattr(module, "cache_dir", lambda: tmp_path)
+
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module.demo, "write_benchmark", full)
+    with pytest.raises(DataError, match="No space left on device; set UDONX_CACHE"):
+        open_demo("demo", seed=0, size="smoke")

@@ -1,0 +1,118 @@
+"""A trained stage as an embedding ready for use."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.udonx.engine.small import DOMAINS, small_job, small_spec
+from udonx.data.benchmark import Benchmark
+from udonx.data.errors import DataError
+from udonx.data.images import ImageStore
+from udonx.engine.folder import StageFolder
+from udonx.engine.load import LoadedModel, load_stage
+from udonx.engine.train import run_stage
+from udonx.evaluation.protocol import Embedder, embed_paths
+
+
+@pytest.fixture(scope="module")
+def stage(small_benchmark: Benchmark, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("stage")
+    run_stage(small_job(folder, small_spec(steps=4, validate_every=4), small_benchmark))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def images(small_benchmark: Benchmark) -> list[Path]:
+    return [small_benchmark.root / "images" / path for path in small_benchmark.split("logos", "val").paths]
+
+
+@pytest.mark.parametrize("branch", ["student", "teacher", "feature"])
+def test_equals_the_protocol(stage: Path, small_benchmark: Benchmark, images: list[Path], branch: str) -> None:
+    """Embeddings of files are those that the evaluation searches, with unit rows, in every branch."""
+    loaded = LoadedModel(stage)
+    got = loaded.embed(images, branch=branch, domain="logos")
+    embedder = Embedder(load_stage(StageFolder(stage), torch.device("cpu")), branch)
+    paths = small_benchmark.split("logos", "val").paths
+    expected = embed_paths(embedder, ImageStore(small_benchmark.root), paths, "logos", torch.device("cpu"), 2)
+    np.testing.assert_allclose(got, expected, atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(got, axis=1), 1, atol=1e-6)
+    assert got.dtype == np.float32 and got.shape == (len(images), {"student": 16, "teacher": 32, "feature": 32}[branch])
+
+
+def test_kinds_of_images(stage: Path, images: list[Path]) -> None:
+    """Paths as text, PIL images, arrays and tensors of the same pixels give the same embedding; no image gives no row."""
+    loaded = LoadedModel(stage)
+    expected = loaded.embed(images[:3])
+    opened = [Image.open(path) for path in images[:3]]
+    arrays = [np.asarray(image.convert("RGB")) for image in opened]
+    for kind in ([str(path) for path in images[:3]], opened, arrays, [torch.tensor(array) for array in arrays]):
+        np.testing.assert_array_equal(loaded.embed(kind), expected)
+    assert loaded.embed([]).shape == (0, 16)
+    assert (loaded.dim, loaded.crop, loaded.domains, loaded.branch) == (16, 32, DOMAINS, "student")
+
+
+def test_transparency_lies_over_white(stage: Path, tmp_path: Path) -> None:
+    """A PIL image with transparency is treated as its file is."""
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (32, 32, 4), dtype=np.uint8), "RGBA")
+    image.save(tmp_path / "a.png")
+    loaded = LoadedModel(stage)
+    np.testing.assert_array_equal(loaded.embed([image]), loaded.embed([tmp_path / "a.png"]))
+
+
+def test_refusals(stage: Path, images: list[Path], tmp_path: Path) -> None:
+    """What cannot be embedded is refused in one sentence: other arrays, missing files, a branch or domain that is not there."""
+    loaded = LoadedModel(stage)
+    with pytest.raises(ValueError, match=r"uint8 \[H, W, 3\].*float64 \[4, 4\]"):
+        loaded.embed([np.zeros((4, 4))])
+    with pytest.raises(DataError, match="does not exist"):
+        loaded.embed([tmp_path / "missing.png"])
+    with pytest.raises(ValueError, match="no branch 'studnt'; it has feature, teacher, student"):
+        loaded.embed(images, branch="studnt")
+    with pytest.raises(ValueError, match="needs the domain of the images, one of glyphs, silhouettes, logos; got None"):
+        loaded.embed(images, branch="teacher")
+    with pytest.raises(ValueError, match="got 'cars'"):
+        loaded.embed(images, branch="teacher", domain="cars")
+    with pytest.raises(ValueError, match="is no trained stage"):
+        LoadedModel(tmp_path)
+
+
+def test_teacher_of_one_domain(small_benchmark: Benchmark, images: list[Path], tmp_path: Path) -> None:
+    """A teacher stage of one domain embeds with that teacher, unasked."""
+    spec = small_spec(domains=("logos",), student_head=None, losses=small_spec().training.losses[:1], steps=1, validate_every=1)
+    run_stage(small_job(tmp_path, spec, small_benchmark))
+    loaded = LoadedModel(tmp_path)
+    assert (loaded.branch, loaded.dim) == ("teacher", 32)
+    np.testing.assert_array_equal(loaded.embed(images[:2]), loaded.embed(images[:2], branch="teacher", domain="logos"))
+
+
+def test_needs_neither_data_nor_results(small_benchmark: Benchmark, images: list[Path], tmp_path: Path) -> None:
+    """The folder of a stage alone, moved elsewhere, is enough: data and results may be gone."""
+    root = tmp_path / "data"
+    shutil.copytree(small_benchmark.root, root)
+    run_stage(small_job(tmp_path / "results/stages/x", small_spec(steps=2, validate_every=2), Benchmark.open(root, list(DOMAINS))))
+    expected = LoadedModel(tmp_path / "results/stages/x").embed(images[:2])
+    moved = tmp_path / "moved"
+    shutil.move(tmp_path / "results/stages/x", moved)
+    shutil.rmtree(tmp_path / "results")
+    shutil.rmtree(root)
+    for name in ("log.jsonl", "done.json", "stage.toml"):
+        (moved / name).unlink()
+    np.testing.assert_array_equal(LoadedModel(moved).embed(images[:2]), expected)
+
+
+def test_missing_plugin(stage: Path, tmp_path: Path) -> None:
+    """A stage with a component that is not registered names it and the plug-in to import, and imports nothing itself."""
+    shutil.copytree(stage, tmp_path / "stage")
+    file = tmp_path / "stage" / "model.json"
+    kept = json.loads(file.read_text())
+    kept["spec"]["student_head"]["use"] = "my_head"
+    file.write_text(json.dumps(kept | {"plugins": ["my_heads.py"]}))
+    with pytest.raises(ValueError, match=r"my_head.*--plugin my_heads\.py"):
+        LoadedModel(tmp_path / "stage")

@@ -1,0 +1,93 @@
+"""A process that is really killed, and the command given again."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+
+from udonx.engine.folder import StageFolder
+
+ROOT = Path(__file__).resolve().parents[2]
+STEPS = 60
+COMMAND = [
+    *(sys.executable, "-c", "import sys; from udonx.cli import main; sys.exit(main())"),
+    *("run", str(ROOT / "experiments" / "table3_ablation.toml")),
+    *("--setting", "smoke", "--row", "udon_dynamic", "--device", "cpu"),
+    *("--set", f"budget.steps={STEPS}", "--set", 'validation.every="10%"'),
+]
+KILLS = 2
+
+
+def start(results: Path, cache: Path) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "UDONX_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
+    output = open(results.with_suffix(".txt"), "ab")  # noqa: SIM115: the process keeps it
+    return subprocess.Popen([*COMMAND, "--results", str(results)], env=environment, cwd=results.parent, stdout=output, stderr=output)
+
+
+def finish(process: subprocess.Popen[bytes], results: Path) -> None:
+    assert process.wait(timeout=120) == 0, results.with_suffix(".txt").read_text()
+
+
+def stage(results: Path) -> StageFolder | None:
+    found = list((results / "stages").glob("*")) if (results / "stages").is_dir() else []
+    return StageFolder(found[0]) if found else None
+
+
+def kill_at(process: subprocess.Popen[bytes], results: Path, step: int, delay: float) -> int:
+    """Kill the process when its log has reached `step`, after `delay` more; returns the last step in the log."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        steps = [entry["step"] for entry in folder.read_log()] if (folder := stage(results)) else []
+        if steps and steps[-1] >= step:
+            time.sleep(delay)
+            break
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, results.with_suffix(".txt").read_text()
+    return stage(results).read_log()[-1]["step"]
+
+
+def figures(results: Path) -> Any:
+    """table.json without the minutes, which are the only thing that time may change."""
+
+    def without_time(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: without_time(item) for key, item in value.items() if key not in ("minutes", "seconds")}
+        return [without_time(item) for item in value] if isinstance(value, list) else value
+
+    (file,) = (results / "tables").glob("*/*/table.json")
+    return without_time(json.loads(file.read_text()))
+
+
+def test_killed_at_random_moments(tmp_path: Path) -> None:
+    """A run that is killed at random moments and given again ends with the figures, weights and log of an undisturbed run, bit for bit."""
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
+    finish(start(undisturbed, tmp_path), undisturbed)
+    reached = 0
+    for number in range(KILLS):
+        # each kill is later than the last, so that every start has something to continue; the last one leaves some steps to do
+        wanted = chance.randrange(reached + 1, reached + 1 + (STEPS - 10 - reached) // (KILLS - number))
+        reached = kill_at(start(disturbed, tmp_path), disturbed, wanted, chance.uniform(0, 0.02))
+        assert stage(disturbed).done is None, "killed too late to say anything"
+        print(f"killed after step {reached}")
+    finish(start(disturbed, tmp_path), disturbed)
+    ours, theirs = stage(disturbed), stage(undisturbed)
+    assert ours.path.name == theirs.path.name
+    assert (ours.path / "best.safetensors").read_bytes() == (theirs.path / "best.safetensors").read_bytes()
+    assert ours.read_log() == theirs.read_log()
+    assert {key: ours.done[key] for key in ours.done if key != "seconds"} == {key: theirs.done[key] for key in theirs.done if key != "seconds"}
+    assert figures(disturbed) == figures(undisturbed)
+    assert figures(disturbed)["rows"][0]["seeds"] == [0] and figures(disturbed)["rows"][0]["r1"]["mean"] > 0
+    starts = (disturbed / "runs.jsonl").read_text().splitlines()
+    assert len(starts) == KILLS + 1 and json.loads(starts[-1])["resumes"] is not None

@@ -1,0 +1,70 @@
+"""From rows and seeds to stages."""
+
+from __future__ import annotations
+
+from tests.tiny import ROOT
+from udonx.config.experiment import load_experiment
+from udonx.plan import Plan, make_plan, stage_title
+from udonx.preflight import open_benchmark, resolve_weights
+
+TABLE3 = ROOT / "experiments" / "table3_ablation.toml"
+
+
+def plan(**options) -> Plan:
+    """Table 3 on the setting `smoke`."""
+    experiment = load_experiment(TABLE3, setting="smoke", **options)
+    return make_plan(experiment, open_benchmark(experiment, quiet=True), resolve_weights(experiment, None, print))
+
+
+def test_table3_plans_every_stage_once():
+    """Baseline, eight teachers and their student, a teacher and its student, UDON twice, and two of no steps: 16 stages."""
+    planned = plan()
+    assert {row.row.name: len(row.stages) for row in planned.rows} == {
+        "baseline": 1,
+        "separate_teachers": 9,
+        "multi_head_teacher": 2,
+        "udon": 1,
+        "udon_dynamic": 1,
+        "off_the_shelf": 1,
+        "off_the_shelf_pca": 1,
+    }
+    assert len(planned.stages) == 16
+    titles = [stage_title(spec) for spec in planned.stages.values()]
+    assert titles.count("student") == 3 and titles.count("student and teachers") == 2
+    assert [title for title in titles if title.startswith("teacher")][-1] == "teacher with 8 heads"
+
+
+def test_teachers_come_before_their_students():
+    """In the order of a row's stages and of the plan's, every stage stands after those that it learns from."""
+    planned = plan()
+    order = list(planned.stages)
+    for identity, spec in planned.stages.items():
+        assert all(order.index(planned.identity(teacher)) < order.index(identity) for teacher in spec.teachers)
+
+
+def test_seeds_are_the_outer_loop_and_what_is_not_random_comes_once():
+    """All rows of the first seed come before the second; off-the-shelf rows have no seed."""
+    rows = plan(seeds=[3, 5], rows=["baseline", "off_the_shelf", "udon"]).rows
+    assert [(row.row.name, row.seed) for row in rows] == [
+        ("baseline", 3),
+        ("udon", 3),
+        ("off_the_shelf", None),
+        ("baseline", 5),
+        ("udon", 5),
+    ]
+
+
+def test_rows_that_need_the_same_stage_share_it():
+    """A row that differs only in what its teachers do not use shares them; users names both rows."""
+    planned = plan(overrides=["rows.multi_head_teacher.scheme=separate_teachers", "rows.multi_head_teacher.losses.kl_logit.weight=2.0"])
+    shared = [identity for identity, users in planned.users.items() if users == ["separate_teachers", "multi_head_teacher"]]
+    assert len(shared) == 8
+    assert all(planned.stages[identity].student_head is None for identity in shared)
+
+
+def test_separate_teachers_that_are_evaluated_train_no_student():
+    """`evaluate = ["teacher"]` plans the teachers alone: an unneeded stage cannot appear."""
+    planned = plan(rows=["separate_teachers"], overrides=['rows.separate_teachers.evaluate=["teacher"]'])
+    assert len(planned.stages) == 8
+    (evaluation,) = planned.rows[0].evaluations
+    assert sorted(evaluation.stages.values()) == sorted(planned.stages)

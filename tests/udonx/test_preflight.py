@@ -1,0 +1,90 @@
+"""Everything that can be known to be wrong before step 0, in one report."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import timm
+
+import udonx
+from tests.tiny import SETTING, write_domain, write_experiment, write_split
+from udonx.config.experiment import load_experiment
+from udonx.preflight import preflight
+
+ROWS = '[defaults]\nsampler = "round_robin"\n[rows.a]\nscheme = "udon"\n[rows.b]\nscheme = "off_the_shelf"\n'
+Usage = namedtuple("Usage", "total used free")
+
+
+def narrower_weights(folder: Path) -> None:
+    """Weights of the right architecture by name, of a narrower network."""
+    folder.mkdir(parents=True)
+    model = timm.create_model("resnet10t", channels=[2, 2, 4, 4], stem_width=4, num_classes=0)
+    safetensors.torch.save_file(model.state_dict(), folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps({"architecture": "resnet10t", "num_classes": 0}))
+
+
+def test_everything_wrong_is_one_report_before_anything_is_trained(tmp_path, monkeypatch):
+    """Missing images, broken JSON, a training split of one class, queries without any positive, weights that do not fit and a full
+    disk are found together."""
+    data = tmp_path / "data"
+    write_domain(data, "healthy")
+    for domain in ("broken", "gone", "one", "without"):
+        write_domain(data, domain)
+    (data / "info_files" / "broken" / "val.json").write_text("[{")
+    (data / "images" / "gone" / "train_2.png").unlink()
+    write_split(data, "one", "train", [3, 3, 3])
+    write_split(data, "without", "test", [0, 1, 2, 3])
+    narrower_weights(tmp_path / "weights" / "narrow")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(100, 99, 1))
+    file = write_experiment(tmp_path, SETTING.replace("random = true", 'local = "narrow"') + ROWS)
+    with pytest.raises(udonx.ConfigError) as caught:
+        udonx.run(file, data=data, weights=tmp_path / "weights", results=tmp_path / "results", device="cpu", quiet=True)
+    text = str(caught.value)
+    for expected in (
+        "broken/val.json is not valid JSON",
+        "domain 'gone': 1 image is not below",
+        "gone/train_2.png",
+        "domain 'one': its train split has 1 class; classification needs at least 2",
+        "domain 'without': not one of its 4 test queries has another image of its class in the index 'test', so every score would be 0",
+        "rows a, b: its model, losses or sampler cannot be built: ",
+        "--results: ",
+    ):
+        assert expected in text, text
+    assert text.startswith("6 problems") or text.startswith("7 problems"), text
+    assert not (tmp_path / "results").exists()
+
+
+def test_single_queries_without_positives_are_only_said(tmp_path):
+    """They count as misses, which is worth a line and no error."""
+    write_domain(tmp_path / "data", "cars")
+    write_split(tmp_path / "data", "cars", "test", [0, 0, 1])
+    experiment = load_experiment(write_experiment(tmp_path, SETTING + ROWS), data=tmp_path / "data")
+    said: list[str] = []
+    plan = preflight(experiment, None, tmp_path / "results", said.append)
+    assert said == ["cars: 1 of 3 test queries have no positive in the index; they count as misses"]
+    assert [row.row.name for row in plan.rows] == ["a", "b"]
+
+
+def test_what_no_row_reads_is_not_asked_for(tmp_path):
+    """A table of features alone needs no training split; a training row does."""
+    write_domain(tmp_path / "data", "cars")
+    (tmp_path / "data" / "info_files" / "cars" / "train.json").unlink()
+    file = write_experiment(tmp_path, SETTING + ROWS)
+    preflight(load_experiment(file, data=tmp_path / "data", rows=["b"]), None, tmp_path / "results", print)
+    with pytest.raises(udonx.ConfigError, match="domain 'cars' has no train split: .*train.json is missing"):
+        preflight(load_experiment(file, data=tmp_path / "data"), None, tmp_path / "results", print)
+
+
+def test_a_component_that_cannot_be_built_is_found(tmp_path):
+    """Options that only the component itself can judge are tried before training."""
+    write_domain(tmp_path / "data", "cars")
+    text = SETTING + ROWS + "[rows.a.losses.student_ce]\nm = 0.5\n[rows.c]\nscheme = 'classification'\nsampler = { use = 'fixed', shares = { cras = 1.0 } }\n"
+    with pytest.raises(udonx.ConfigError) as caught:
+        preflight(load_experiment(write_experiment(tmp_path, text), data=tmp_path / "data"), None, tmp_path / "results", print)
+    assert "row a: its model, losses or sampler cannot be built: normface has no margin" in str(caught.value)
+    assert "row c: its model, losses or sampler cannot be built: " in str(caught.value) and "cras" in str(caught.value)
