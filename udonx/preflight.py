@@ -64,7 +64,7 @@ def _find_weights(
         try:
             found[role] = resolve(experiment.backbones[role], weights, say)
         except WeightsError as error:
-            problems.append(Problem(where=f"setting '{experiment.setting}'", key=f"backbones.{role}", message=str(error)))
+            problems.append(Problem(where=experiment.setting_place, key=f"backbones.{role}", message=str(error)))
     return found, problems
 
 
@@ -73,7 +73,7 @@ def preflight(
 ) -> Plan:
     """Look at everything that an experiment will use, and plan it. Raises ConfigError with all problems, whatever their kind; says what
     is unusual but allowed."""
-    where = f"setting '{experiment.setting}'"
+    where = experiment.setting_place
     found, problems = _find_weights(experiment, weights, say)
     try:
         benchmark = open_benchmark(experiment, quiet)

@@ -47,6 +47,10 @@ def _doctor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--results", default="results", metavar="DIR", help="the results folder to look at")
 
 
+def _schema(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("of", nargs="?", choices=["experiment", "setting"], default="experiment", help="which kind of file (default: experiment)")
+
+
 def _export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("stage", metavar="STAGE_FOLDER", help="a folder of results/stages")
     parser.add_argument("out", metavar="DIR", help="the folder to write: config.json and model.safetensors, in timm's layout")
@@ -60,7 +64,7 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "plan": ("show the stages: which are shared, which are already trained, steps and images", _experiment),
     "table": ("show the table again from what is stored; runs nothing", _experiment),
     "components": ("list what is registered, with options, types and defaults", _components),
-    "schema": ("print the JSON schema of an experiment file, for editors", lambda parser: None),
+    "schema": ("print the JSON schema of an experiment file, for editors", _schema),
     "doctor": ("look at this machine: versions, GPU, disk, data", _doctor),
     "export": ("write a stage's backbone in timm's folder layout", _export),
 }

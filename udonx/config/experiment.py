@@ -12,7 +12,7 @@ import attrs
 
 from registry.catalog import nearest
 from udonx import components
-from udonx.config.files import RawSetting, nested, parse_override, read_setting, read_toml, shown
+from udonx.config.files import OWN_SETTING, RawSetting, nested, parse_override, read_setting, read_toml, shown
 from udonx.config.keys import (
     COMMON,
     FILE_KEYS,
@@ -61,10 +61,20 @@ class Experiment:
             return self.setting
         return f"{self.setting}+{hashlib.sha256(json.dumps(sorted(self.overrides)).encode()).hexdigest()[:8]}"
 
+    @property
+    def setting_place(self) -> str:
+        """The setting, as problems name it."""
+        return setting_place(self.setting, self.path)
+
     def wanted_rows(self) -> list[RowConfig]:
         """The rows that this call asks for: those of `--row`, else all; references last."""
         rows = [row for row in self.rows if not self.selected or row.name in self.selected]
         return sorted(rows, key=lambda row: row.reference)
+
+
+def setting_place(setting: str, path: Path) -> str:
+    """A setting, as problems name it: by its name, or by the file that holds it."""
+    return f"{shown(path)}, [setting]" if setting == OWN_SETTING else f"setting '{setting}'"
 
 
 def load_experiment(
@@ -129,7 +139,7 @@ def load_experiment(
         for row in resolved:
             if not selected or row.name in selected:
                 roles.setdefault(row.backbone, []).append(row.name)
-        problems += source_problems(f"setting '{raw.name}'", data_options, backbones, roles, weights)
+        problems += source_problems(setting_place(raw.name, path), data_options, backbones, roles, weights)
     if problems:
         raise ConfigError(problems)
     return Experiment(

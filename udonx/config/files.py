@@ -13,6 +13,9 @@ import attrs
 from udonx.config.merge import Layer
 from udonx.config.problems import ConfigError, Problem, spell, unknown
 
+OWN_SETTING = "own"
+"""The name of a setting that the file itself holds."""
+
 SHIPPED = Path(__file__).resolve().parents[2] / "experiments"
 
 
@@ -54,7 +57,7 @@ def read_setting(setting: str | dict[str, Any], beside: Path) -> RawSetting:
     if isinstance(setting, dict):
         parents, data = setting.get("inherit"), {key: value for key, value in setting.items() if key != "inherit"}
         above = read_setting(parents, beside).layers if parents is not None else []
-        return RawSetting(name="own", layers=[*above, Layer(where=shown(beside), prefix="setting", data=data)])
+        return RawSetting(name=OWN_SETTING, layers=[*above, Layer(where=shown(beside), prefix="setting", data=data)])
     layers: list[Layer] = []
     seen: list[str] = []
     name = setting

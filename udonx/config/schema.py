@@ -21,10 +21,35 @@ from udonx.config.keys import (
 from udonx.config.typed import model_of, table_options
 
 
+_DRAFT = "https://json-schema.org/draft/2020-12/schema"
+
+
 def experiment_schema() -> dict[str, Any]:
     """A JSON schema (draft 2020-12) that accepts every valid experiment file: keys, types, bounds, components with their options."""
     row = _row()
-    setting = {
+    return {
+        "$schema": _DRAFT,
+        "title": "udonx experiment",
+        "type": "object",
+        "properties": {
+            **_object("file", table_options(FileOptions))["properties"],
+            "setting": {"oneOf": [{"type": "string"}, _setting(row)]},
+            "defaults": row,
+            "rows": {"type": "object", "additionalProperties": row, "minProperties": 1},
+            "results": _object("results", table_options(ResultOptions)),
+        },
+        "required": ["rows"],
+        "additionalProperties": False,
+    }
+
+
+def setting_schema() -> dict[str, Any]:
+    """A JSON schema that accepts every valid file of a setting."""
+    return {"$schema": _DRAFT, "title": "udonx setting", **_setting(_row())}
+
+
+def _setting(row: dict[str, Any]) -> dict[str, Any]:
+    return {
         "type": "object",
         "properties": {
             "inherit": {"type": "string"},
@@ -34,20 +59,6 @@ def experiment_schema() -> dict[str, Any]:
             **{key: value for key, value in row["properties"].items() if key in SETTING_KEYS},
             "losses": _defaults("losses"),
         },
-        "additionalProperties": False,
-    }
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "udonx experiment",
-        "type": "object",
-        "properties": {
-            **_object("file", table_options(FileOptions))["properties"],
-            "setting": {"oneOf": [{"type": "string"}, setting]},
-            "defaults": row,
-            "rows": {"type": "object", "additionalProperties": row, "minProperties": 1},
-            "results": _object("results", table_options(ResultOptions)),
-        },
-        "required": ["rows"],
         "additionalProperties": False,
     }
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 
 import jsonschema
 import pytest
 
 from tests.tiny import ROOT
-from udonx.config.schema import experiment_schema
+from udonx.config.schema import experiment_schema, setting_schema
 
 EXPERIMENTS = sorted((ROOT / "experiments").glob("*.toml"))
 SETTINGS = sorted((ROOT / "experiments" / "settings").glob("*.toml"))
@@ -65,3 +66,12 @@ def test_it_rejects_misspelt_keys_and_wrong_values(validator, document):
 def test_it_accepts_what_only_changes_what_is_inherited(validator, row):
     """A table without `use`, a removal and a bare name are valid."""
     validator.validate({"rows": {"a": row}})
+
+
+@pytest.mark.parametrize(("folder", "of"), [("experiments", "experiment"), ("experiments/settings", "setting")])
+def test_the_shipped_files_point_to_an_up_to_date_schema(folder, of):
+    """Each shipped file names schema.json beside it in its first line, and that is what `udonx schema` prints."""
+    built = experiment_schema() if of == "experiment" else setting_schema()
+    assert json.loads((ROOT / folder / "schema.json").read_text()) == built, f"udonx schema {of} > {folder}/schema.json"
+    for path in (ROOT / folder).glob("*.toml"):
+        assert path.read_text().startswith("#:schema schema.json\n"), path

@@ -1,0 +1,197 @@
+"""The command line: exit codes, what goes to stdout, what to stderr."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.tiny import ROOT, SETTING, python, write_domain, write_experiment
+from udonx.cli import main
+
+TABLE3 = str(ROOT / "experiments" / "table3_ablation.toml")
+SMOKE = [TABLE3, "--setting", "smoke"]
+ONE_ROW = '[rows.a]\nscheme = "udon"\nsampler = "round_robin"\n'
+
+
+def stamps(results: Path) -> dict[str, int]:
+    """When each file of the stages was written last."""
+    return {str(path): path.stat().st_mtime_ns for path in (results / "stages").rglob("*") if path.name != "lock"}
+
+
+def test_help_and_version_end_well(capsys):
+    """Without a command the help is printed; --version names the version."""
+    assert main([]) == 0
+    assert "run experiments" in capsys.readouterr().out
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("udonx 0.")
+
+
+def test_help_imports_nothing_heavy():
+    """`udonx --help` is quick because it imports argparse alone."""
+    code = "import sys\nfrom udonx.cli import main\ntry:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+    code += "print([name for name in ('torch', 'pydantic', 'numpy', 'attr') if name in sys.modules])"
+    assert python(code).endswith("[]")
+
+
+def test_check_finds_no_problem_in_table3(capsys):
+    """A good file is one line and exit status 0."""
+    assert main(["check", *SMOKE]) == 0
+    assert capsys.readouterr().out.endswith("7 rows on setting 'smoke': no problem found\n")
+
+
+def test_check_reports_all_files_at_once(tmp_path, capsys):
+    """Problems of several files are one numbered report on stderr and exit status 2; a missing file names its neighbour."""
+    one = write_experiment(tmp_path, '[rows.a]\nscheme = "udn"\n', "one.toml")
+    two = write_experiment(tmp_path, '[rows.a]\nscheme = "udon"\nsamplr = "uniform"\n', "two.toml")
+    assert main(["check", str(one), str(two), str(tmp_path / "tow.toml")]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and "udonx check: 4 problems; nothing was started" in err
+    assert "did you mean 'udon'" in err and "did you mean 'sampler'" in err and "there is no such file; " in err and "'two.toml'" in err
+
+
+def test_check_takes_a_folder(tmp_path, capsys):
+    """A folder stands for its experiment files; one without any is told."""
+    write_experiment(tmp_path / "files", ONE_ROW, "one.toml")
+    assert main(["check", str(tmp_path / "files"), "--setting", "smoke"]) == 0
+    (tmp_path / "empty").mkdir()
+    assert main(["check", str(tmp_path / "empty")]) == 2
+    assert "this folder holds no experiment file" in capsys.readouterr().err
+
+
+def test_bad_arguments_exit_2(capsys):
+    """What argparse refuses is exit status 2 as well."""
+    for arguments in (["rnu"], ["check"], ["check", TABLE3, "--seeds", "a"]):
+        with pytest.raises(SystemExit) as caught:
+            main(arguments)
+        assert caught.value.code == 2
+    assert "allowed are whole numbers such as 0,1,2" in capsys.readouterr().err
+
+
+def test_show_prints_a_runnable_file(tmp_path, capsys):
+    """What show prints is TOML that check accepts."""
+    assert main(["show", *SMOKE, "--row", "udon", "--set", "budget.steps=3"]) == 0
+    text = capsys.readouterr().out
+    assert tomllib.loads(text)["rows"]["udon"]["budget"]["steps"] == 3
+    assert main(["check", str(write_experiment(tmp_path, text))]) == 0
+
+
+def test_plan_says_what_is_shared_and_what_is_trained(smoke_run, tmp_path, capsys):
+    """One line per stage with state, steps and images, then what is left."""
+    assert main(["plan", *SMOKE, "--results", str(smoke_run.results)]) == 0
+    assert "16 stages, 16 already trained; left to train: 0 stages, 0 steps, 0 images" in capsys.readouterr().out
+    assert main(["plan", *SMOKE, "--results", str(tmp_path), "--seeds", "0,1"]) == 0
+    out = capsys.readouterr().out
+    # 14 stages with a seed, twice, and 2 without; 8 + 16 + 16 + 8 + 8 steps of 8 images a seed
+    assert "30 stages, 0 already trained; left to train: 30 stages, 112 steps, 896 images" in out
+    assert main(["plan", TABLE3, TABLE3, "--setting", "smoke", "--results", str(tmp_path)]) == 0
+    assert "(shared)" in capsys.readouterr().out
+
+
+def test_a_second_run_trains_nothing(smoke_run, capsys):
+    """Everything is there: the same table comes from what is stored, no stage is touched, no run is added."""
+    before, runs = stamps(smoke_run.results), (smoke_run.results / "runs.jsonl").read_bytes()
+    assert main(["run", *SMOKE, "--results", str(smoke_run.results), "--device", "cpu"]) == 0
+    out, err = capsys.readouterr()
+    assert out.strip() == smoke_run.table.to_text()
+    assert err.count("already there") == 7 and "table, CSV and JSON in" in err
+    assert stamps(smoke_run.results) == before and (smoke_run.results / "runs.jsonl").read_bytes() == runs
+
+
+def test_table_runs_nothing(smoke_run, tmp_path, capsys):
+    """The table comes from what is stored; where nothing is stored, its rows are said to be not run, and nothing is made."""
+    before = stamps(smoke_run.results)
+    assert main(["table", *SMOKE, "--results", str(smoke_run.results)]) == 0
+    assert capsys.readouterr().out.strip() == smoke_run.table.to_text()
+    assert stamps(smoke_run.results) == before
+    assert main(["table", *SMOKE, "--results", str(tmp_path / "none")]) == 0
+    assert "UDON: not run yet" in capsys.readouterr().out
+    assert not (tmp_path / "none").exists()
+
+
+def test_fresh_trains_again(smoke_run, tmp_path, capsys):
+    """--fresh trains the stages of the rows that are asked for again, and no other; the numbers are the same."""
+    results = tmp_path / "results"
+    shutil.copytree(smoke_run.results, results)
+    before = stamps(results)
+    assert main(["run", *SMOKE, "--results", str(results), "--row", "udon", "--fresh", "--device", "cpu"]) == 0
+    assert capsys.readouterr().out.split("\n")[4:9] == smoke_run.table.to_text().split("\n")[3:8]
+    (stage,) = smoke_run.table.row("udon").stages
+    changed = {path.split("/stages/")[1].split("/")[0] for path, stamp in stamps(results).items() if before.get(path) != stamp}
+    assert changed == {stage}
+
+
+def test_run_reports_preflight_problems_and_starts_nothing(tmp_path, capsys):
+    """What only the data tells is exit status 2 as well, with nothing in the results folder."""
+    write_domain(tmp_path / "data", "cars")
+    (tmp_path / "data" / "images" / "cars" / "test_0.png").unlink()
+    file = write_experiment(tmp_path, SETTING + ONE_ROW)
+    assert main(["run", str(file), "--data", str(tmp_path / "data"), "--results", str(tmp_path / "results"), "--device", "cpu"]) == 2
+    assert "domain 'cars': 1 image is not below" in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()
+
+
+def test_an_unknown_device_is_told(tmp_path, capsys):
+    """A device that is not there is exit status 2, not a traceback."""
+    assert main(["run", *SMOKE, "--results", str(tmp_path), "--device", "cuda:99"]) == 2
+    assert "cuda:99" in capsys.readouterr().err
+
+
+def test_components_lists_options_types_and_places(capsys):
+    """All kinds, one kind, one component; unknown ones are exit status 2."""
+    assert main(["components"]) == 0
+    out = capsys.readouterr().out
+    assert [line for line in out.split("\n") if line and not line.startswith(" ")] == ["backbones", "heads", "losses", "samplers", "schemes"]
+    assert main(["components", "losses", "ce"]) == 0
+    out = capsys.readouterr().out
+    assert "scale = 16.0  (float > 0)" in out and "registry/losses/ce.py:" in out and "margin = \"normface\"  (one of 'normface'" in out
+    assert main(["components", "losses", "kl"]) == 2
+    assert main(["components", "loss"]) == 2
+    assert "'loss' is no kind of component; there are backbones" in capsys.readouterr().err
+
+
+def test_components_takes_a_plug_in(tmp_path, capsys):
+    """--plugin is imported first, and said."""
+    (tmp_path / "cli_losses.py").write_text(
+        "from registry import losses\n@losses.register('from_cli')\nclass FromCli:\n    '''Of a plug-in.'''\n"
+        "    def __call__(self, branch, batch): return 0\n"
+    )
+    assert main(["components", "losses", "from_cli", "--plugin", str(tmp_path / "cli_losses.py")]) == 0
+    out, err = capsys.readouterr()
+    assert "from_cli: Of a plug-in." in out and "plug-in " in err
+
+
+def test_schema_is_json(capsys):
+    """The schema is printed as JSON."""
+    assert main(["schema"]) == 0
+    assert json.loads(capsys.readouterr().out)["title"] == "udonx experiment"
+
+
+def test_doctor_looks_at_the_machine(tmp_path, capsys):
+    """Versions, the torch pair, Sacred and the disk are looked at; a data folder that is none is exit status 1."""
+    assert main(["doctor", "--results", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "torch and torchvision fit each other" in out and "acred" in out
+    assert main(["doctor", "--results", str(tmp_path), "--data", str(tmp_path / "nowhere")]) == 1
+
+
+def test_export_writes_a_stages_backbone_in_timms_layout(smoke_run, tmp_path, capsys):
+    """The exported folder holds the architecture's name; a folder that is no stage is exit status 2."""
+    (stage,) = smoke_run.table.row("udon").stages
+    assert main(["export", str(smoke_run.results / "stages" / stage), str(tmp_path / "out")]) == 0
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["architecture"] == "resnet10t"
+    assert main(["export", str(tmp_path), str(tmp_path / "out2")]) == 2
+    assert "is no trained stage" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["run", "check", "show", "plan", "table"])
+def test_every_experiment_command_takes_the_same_options(command, capsys):
+    """One shared set of options, whatever the command."""
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    out = capsys.readouterr().out
+    for option in ("setting", "data", "weights", "set", "row", "seeds", "results", "device", "plugin", "no-plugins", "fresh"):
+        assert f"--{option}" in out

@@ -1,0 +1,111 @@
+"""From an experiment to its table, through the Python API."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import udonx
+from tests.tiny import SETTING, write_domain, write_experiment
+from udonx.results.table import Table
+
+SHARED = """
+[defaults]
+sampler = "round_robin"
+[rows.teachers]
+scheme = "separate_teachers"
+evaluate = ["teacher"]
+[rows.gentle]
+scheme = "separate_teachers"
+losses.kl_logit.weight = 0.5
+"""
+
+OWN_LOSS = '''
+from typing import Annotated
+
+from pydantic import Field
+
+from registry import losses
+
+
+@losses.register("{name}")
+class Align:
+    """Pulls the student's embedding to itself: the smallest loss on a pair."""
+
+    def __init__(self, *, power: Annotated[float, Field(gt=0)] = 2.0) -> None:
+        self.power = power
+
+    def __call__(self, student, teacher, batch):
+        return (student.features_BF - teacher.features_BF.detach()).abs().pow(self.power).mean() + 0 * student.embedding_BD.sum()
+'''
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Two healthy domains."""
+    write_domain(tmp_path / "data", "cars")
+    write_domain(tmp_path / "data", "food", first_class=5)
+    return tmp_path / "data"
+
+
+def logs(results: Path) -> int:
+    """How many stages there are."""
+    return len(list((results / "stages").glob("*/done.json")))
+
+
+def test_run_returns_the_table(smoke_run):
+    """One file gives one table object, whose figures are fractions."""
+    assert isinstance(smoke_run.table, Table)
+    assert 0 <= smoke_run.table.row("udon").r1.mean <= 1
+    assert smoke_run.table.row("udon").seeds == (0,)
+    assert logs(smoke_run.results) == 16
+    with pytest.raises(KeyError):
+        smoke_run.table.row("nobody")
+
+
+def test_rows_that_share_a_stage_train_it_once(data, tmp_path):
+    """Two rows of one table, and a later call with another file, use the same teachers: each is trained once."""
+    file = write_experiment(tmp_path, SETTING + SHARED)
+    table = udonx.run(file, data=data, results=tmp_path / "results", device="cpu", quiet=True)
+    assert set(table.row("teachers").stages) < set(table.row("gentle").stages) and logs(tmp_path / "results") == 3
+    assert (table.row("teachers").index, table.row("gentle").index) == ("own", "merged")
+    assert "rows of a teacher: each query is searched in its own domain only" in table.footer
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "results" / "stages").glob("*/best.safetensors")}
+    other = write_experiment(tmp_path, SETTING + SHARED.replace("0.5", "0.25").replace("[rows.teachers]", "[rows.first]"), "other.toml")
+    tables = udonx.run([file, other], data=data, results=tmp_path / "results", device="cpu", quiet=True)
+    assert [table.row(name).stages[:2] for table, name in zip(tables, ("gentle", "gentle"), strict=True)][0] == table.row("gentle").stages[:2]
+    assert logs(tmp_path / "results") == 4 and all(path.stat().st_mtime_ns == stamp for path, stamp in before.items())
+
+
+def test_seeds_of_earlier_calls_stay_in_the_table(data, tmp_path):
+    """A second call with another seed adds to the table; what was trained is not trained again; mean and deviation are over both."""
+    file = write_experiment(tmp_path, SETTING + SHARED)
+    first = udonx.run(file, data=data, rows=["gentle"], results=tmp_path / "results", device="cpu", quiet=True)
+    both = udonx.run(file, data=data, rows=["gentle"], seeds=[1], results=tmp_path / "results", device="cpu", quiet=True)
+    row = both.row("gentle")
+    assert row.seeds == (0, 1) and row.r1.std is not None and first.row("gentle").r1.std is None
+    assert first.row("gentle").evaluations[0] == row.evaluations[0]
+
+
+def test_a_loss_in_a_users_own_file_trains(data, tmp_path):
+    """`from registry import losses` and a decorator are all that a new loss needs, from the file to the table and the log."""
+    (tmp_path / "my_losses.py").write_text(OWN_LOSS.replace("{name}", "align"))
+    text = 'plugins = ["my_losses.py"]\n' + SETTING + '[rows.mine]\nscheme = "udon"\nsampler = "round_robin"\n'
+    text += '[rows.mine.losses]\nrelational = false\nalign = { use = "align", power = 1.0, weight = 0.5 }\n'
+    table = udonx.run(write_experiment(tmp_path, text), data=data, results=tmp_path / "results", device="cpu", quiet=True)
+    (stage,) = table.row("mine").stages
+    folder = tmp_path / "results" / "stages" / stage
+    assert json.loads((folder / "model.json").read_text())["plugins"] == ["my_losses.py"]
+    assert "align" in (folder / "log.jsonl").read_text() and "relational" not in (folder / "log.jsonl").read_text()
+    assert udonx.load_model(folder).embed([data / "images" / "cars" / "test_0.png"]).shape == (1, 4)
+
+
+def test_problems_of_several_files_are_one_error(tmp_path):
+    """Nothing is trained where any of the files has a problem."""
+    good = write_experiment(tmp_path, '[rows.a]\nscheme = "udon"\nsampler = "uniform"\n', "good.toml")
+    bad = write_experiment(tmp_path, '[rows.a]\nscheme = "udn"\n', "bad.toml")
+    with pytest.raises(udonx.ConfigError, match="did you mean 'udon'"):
+        udonx.run([good, bad], setting="smoke", results=tmp_path / "results", quiet=True)
+    assert not (tmp_path / "results").exists()
