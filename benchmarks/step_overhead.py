@@ -193,7 +193,10 @@ def bare(options: argparse.Namespace, start: _Training, batches: list[Batch]) ->
                 fixed, fixed_cos = teacher.detach(), teacher_cos.detach()
                 classification = F.cross_entropy(SCALE * teacher_cos, labels) + F.cross_entropy(SCALE * student_cos, labels)
                 logits = F.kl_div(
-                    F.log_softmax(student_cos / TEMPERATURE, 1), F.log_softmax(fixed_cos / TEMPERATURE, 1), reduction="batchmean", log_target=True
+                    F.log_softmax(student_cos / TEMPERATURE, 1),
+                    F.log_softmax(fixed_cos / TEMPERATURE, 1),
+                    reduction="batchmean",
+                    log_target=True,
                 )
                 relations = (student @ student.T - fixed @ fixed.T).square().mean() * (len(labels) / 4)
                 total = (classification + logits + relations) / 4
@@ -268,7 +271,10 @@ def main() -> None:
         for steps in (udon_steps, bare_steps, baseline_steps):
             steps.close()
 
-    print(f"{options.model}, {options.crop} px, batch {options.batch}, {options.precision}, {options.device}, {options.inactive_heads}, ", end="")
+    print(
+        f"{options.model}, {options.crop} px, batch {options.batch}, {options.precision}, {options.device}, {options.inactive_heads}, ",
+        end="",
+    )
     print(f"{torch.get_num_threads()} torch threads, {options.workers} loading threads, {options.rounds} rounds of {options.block} steps")
     print(f"{'ms per step':<28}{'median':>9}{'quartiles':>18}")
     for name, values in times.items():

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
+import catalogue
 import pytest
+
+from udonx.config import plugins
 
 # Stable, so that the generated benchmarks and the descriptions of components are made once, not once per session.
 os.environ.setdefault("UDONX_CACHE", str(Path(tempfile.gettempdir()) / f"udonx-tests-{os.getuid()}"))
@@ -20,6 +25,18 @@ class SmokeRun:
     file: Path
     table: object
     results: Path
+
+
+@pytest.fixture(autouse=True)
+def _without_plug_ins() -> Iterator[None]:
+    """What a test's plug-ins have registered is gone after it: the registries are one per process."""
+    yield
+    for module in plugins._loaded.values():
+        del sys.modules[module]
+    plugins._loaded.clear()
+    for key, target in list(catalogue.REGISTRY.items()):
+        if key[0] == "udonx" and target.__module__.startswith("udonx_plugin_"):
+            del catalogue.REGISTRY[key]
 
 
 @pytest.fixture(scope="session")

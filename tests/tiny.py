@@ -23,18 +23,18 @@ source = "uned"
 
 [setting.backbones.main]
 model = "resnet10t"
-kwargs = { channels = [4, 4, 8, 8], stem_width = 4 }
+kwargs = { channels = [8, 8, 16, 32], stem_width = 8 }
 random = true
 
 [setting.transform]
-resize = 18
-crop = 16
+resize = 36
+crop = 32
 
 [setting.budget]
-steps = 4
+steps = 2
 batch = 4
 """
-"""A setting held by a file: a network of a few hundred weights on any folder in UnED's layout."""
+"""A setting held by a file: a small random network on any folder in UnED's layout."""
 
 
 def python(code: str, **environment: str) -> str:
@@ -55,7 +55,7 @@ def write_split(root: Path, domain: str, split: str, class_ids: list, *, images:
     for number, path in enumerate(paths if images else []):
         image = root / "images" / path
         image.parent.mkdir(parents=True, exist_ok=True)
-        pixels = np.random.default_rng(number).integers(0, 256, (20, 20, 3), dtype=np.uint8)
+        pixels = np.random.default_rng(number).integers(0, 256, (40, 40, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(image)
     return paths
 

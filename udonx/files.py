@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
+import shutil
 import tempfile
 from pathlib import Path
+
+_FULL = 2**20  # a disk with less than this many bytes free counts as full
 
 
 @contextlib.contextmanager
@@ -23,7 +27,13 @@ def atomic_path(path: Path):
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        yield temporary
+        try:
+            yield temporary
+        except (RuntimeError, OSError, ValueError) as error:
+            # torch and safetensors report a full disk in words of their own
+            if shutil.disk_usage(path.parent).free < _FULL:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+            raise
         with open(temporary, "rb") as handle:
             os.fsync(handle.fileno())
         temporary.chmod(0o666 & ~_umask())  # some writers make files that only their owner can read

@@ -20,16 +20,17 @@ CE = "ce {'needs_teacher': False} ['margin', 'm', 'scale']"
 
 
 def test_the_second_description_imports_no_torch_until_the_source_changes(tmp_path):
-    """A component is imported once to be described; its cached description holds while its source does, and is then made anew."""
+    """A component is imported once to be described; its cached description holds while its source does, and is then made anew.
+    A cache that cannot be read is made anew as well."""
     cache = str(tmp_path / "cache")
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "components.json").write_text('{"losses.ce"')
     assert python(DESCRIBE, UDONX_CACHE=cache) == f"{CE} True"
     assert python(DESCRIBE, UDONX_CACHE=cache) == f"{CE} False"
     changed = tmp_path / "ce.py"
     changed.write_text((ROOT / "registry" / "losses" / "ce.py").read_text() + "# one line more\n")
     elsewhere = f"import pathlib\nfrom udonx import components\ncomponents._origin = lambda module: pathlib.Path({str(changed)!r})\n"
     assert python(elsewhere + DESCRIBE, UDONX_CACHE=cache) == f"{CE} True"
-    (tmp_path / "cache" / "components.json").write_text('{"losses.ce"')
-    assert python(DESCRIBE, UDONX_CACHE=cache) == f"{CE} True"  # a cache that cannot be read is rebuilt
     assert json.loads((tmp_path / "cache" / "components.json").read_text())["losses.ce"]["component"]["name"] == "ce"
 
 

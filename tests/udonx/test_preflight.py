@@ -76,14 +76,15 @@ def test_what_no_row_reads_is_not_asked_for(tmp_path):
     (tmp_path / "data" / "info_files" / "cars" / "train.json").unlink()
     file = write_experiment(tmp_path, SETTING + ROWS)
     preflight(load_experiment(file, data=tmp_path / "data", rows=["b"]), None, tmp_path / "results", print)
-    with pytest.raises(udonx.ConfigError, match="domain 'cars' has no train split: .*train.json is missing"):
+    with pytest.raises(udonx.ConfigError, match=r"domain 'cars' has no train split: .*train\.json is missing"):
         preflight(load_experiment(file, data=tmp_path / "data"), None, tmp_path / "results", print)
 
 
 def test_a_component_that_cannot_be_built_is_found(tmp_path):
     """Options that only the component itself can judge are tried before training."""
     write_domain(tmp_path / "data", "cars")
-    text = SETTING + ROWS + "[rows.a.losses.student_ce]\nm = 0.5\n[rows.c]\nscheme = 'classification'\nsampler = { use = 'fixed', shares = { cras = 1.0 } }\n"
+    text = SETTING + ROWS + "[rows.a.losses.student_ce]\nm = 0.5\n"
+    text += "[rows.c]\nscheme = 'classification'\nsampler = { use = 'fixed', shares = { cras = 1.0 } }\n"
     with pytest.raises(udonx.ConfigError) as caught:
         preflight(load_experiment(write_experiment(tmp_path, text), data=tmp_path / "data"), None, tmp_path / "results", print)
     assert "row a: its model, losses or sampler cannot be built: normface has no margin" in str(caught.value)

@@ -74,19 +74,22 @@ def test_rows_that_share_a_stage_train_it_once(data, tmp_path):
     assert "rows of a teacher: each query is searched in its own domain only" in table.footer
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "results" / "stages").glob("*/best.safetensors")}
     other = write_experiment(tmp_path, SETTING + SHARED.replace("0.5", "0.25").replace("[rows.teachers]", "[rows.first]"), "other.toml")
-    tables = udonx.run([file, other], data=data, results=tmp_path / "results", device="cpu", quiet=True)
-    assert [table.row(name).stages[:2] for table, name in zip(tables, ("gentle", "gentle"), strict=True)][0] == table.row("gentle").stages[:2]
+    again, second = udonx.run([file, other], data=data, results=tmp_path / "results", device="cpu", quiet=True)
+    assert again.row("gentle").stages == table.row("gentle").stages
+    assert second.row("first").stages == table.row("teachers").stages == second.row("gentle").stages[:2]
     assert logs(tmp_path / "results") == 4 and all(path.stat().st_mtime_ns == stamp for path, stamp in before.items())
 
 
 def test_seeds_of_earlier_calls_stay_in_the_table(data, tmp_path):
     """A second call with another seed adds to the table; what was trained is not trained again; mean and deviation are over both."""
-    file = write_experiment(tmp_path, SETTING + SHARED)
-    first = udonx.run(file, data=data, rows=["gentle"], results=tmp_path / "results", device="cpu", quiet=True)
-    both = udonx.run(file, data=data, rows=["gentle"], seeds=[1], results=tmp_path / "results", device="cpu", quiet=True)
-    row = both.row("gentle")
-    assert row.seeds == (0, 1) and row.r1.std is not None and first.row("gentle").r1.std is None
-    assert first.row("gentle").evaluations[0] == row.evaluations[0]
+    rows = '[defaults]\nscheme = "classification"\nsampler = "uniform"\n[rows.a]\n[rows.b]\nbudget.scale = 2.0\n'
+    file = write_experiment(tmp_path, SETTING + rows)
+    first = udonx.run(file, data=data, rows=["a"], results=tmp_path / "results", device="cpu", quiet=True)
+    both = udonx.run(file, data=data, rows=["a"], seeds=[1], results=tmp_path / "results", device="cpu", quiet=True)
+    row = both.row("a")
+    assert row.seeds == (0, 1) and row.r1.std is not None and first.row("a").r1.std is None
+    assert first.row("a").evaluations[0] == row.evaluations[0] and len(set(row.evaluations)) == 2
+    assert both.missing == ("b: not run yet",)
 
 
 def test_a_loss_in_a_users_own_file_trains(data, tmp_path):

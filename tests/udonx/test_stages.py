@@ -78,7 +78,8 @@ def plan_at(folder, name: str) -> Plan:
 def test_the_seed_and_every_option_change_it(data):
     """Another seed, a weight, an option of a component, a step of the budget or a frozen share is another stage."""
     known = set(plan(data).stages)
-    for change in ("losses.student_ce.weight=2.0", "losses.student_ce.scale=8.0", "budget.steps=6", "optimiser.frozen=2", "student_head.dim=5"):
+    changes = ("losses.student_ce.weight=2.0", "losses.student_ce.scale=8.0", "budget.steps=6", "optimiser.frozen=2", "student_head.dim=5")
+    for change in changes:
         assert plan(data, overrides=[change]).rows[0].stages[0] not in known, change
     assert not known & set(plan(data, seeds=[1]).stages)
 

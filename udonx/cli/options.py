@@ -48,7 +48,8 @@ def _doctor(parser: argparse.ArgumentParser) -> None:
 
 
 def _schema(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("of", nargs="?", choices=["experiment", "setting"], default="experiment", help="which kind of file (default: experiment)")
+    kinds = ["experiment", "setting"]
+    parser.add_argument("of", nargs="?", choices=kinds, default="experiment", help="which kind of file (default: experiment)")
 
 
 def _export(parser: argparse.ArgumentParser) -> None:

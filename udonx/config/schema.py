@@ -20,7 +20,6 @@ from udonx.config.keys import (
 )
 from udonx.config.typed import model_of, table_options
 
-
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 

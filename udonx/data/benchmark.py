@@ -100,5 +100,6 @@ def open_demo(
                     demo.write_benchmark(root, seed=seed, size=size, pretrain=source == "demo_pretrain", progress=progress)
                 except OSError as error:
                     why = error.strerror or error
-                    raise DataError(f"the demo benchmark could not be written to {root}: {why}; set UDONX_CACHE to one with space") from error
+                    message = f"the demo benchmark could not be written to {root}: {why}; set UDONX_CACHE to a folder with space"
+                    raise DataError(message) from error
     return Benchmark.open(root, list(domains or demo_domains(source)), fingerprint)

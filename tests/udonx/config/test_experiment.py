@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -57,7 +58,8 @@ def test_component_defaults_of_a_setting_lie_below_everything(tmp_path):
 
 def test_a_schemes_default_row_lies_below_the_defaults(tmp_path):
     """The losses that a scheme brings are changed, removed and joined by the file."""
-    text = TWO_ROWS + '[defaults.losses.student_ce]\nweight = 2.0\n[rows.a.losses]\nrelational = false\nagain = { use = "ce", weight = 0.5 }\n'
+    text = TWO_ROWS + "[defaults.losses.student_ce]\nweight = 2.0\n"
+    text += '[rows.a.losses]\nrelational = false\nagain = { use = "ce", weight = 0.5 }\n'
     parts = rows(load(tmp_path, text))
     assert [(loss.name, loss.weight, loss.on) for loss in parts["a"]["losses"]] == [
         ("teacher_ce", 1.0, "teacher"),
@@ -176,7 +178,10 @@ def test_a_wrong_value_names_what_was_got_and_what_is_allowed(tmp_path, line, me
         ("[setting]\ndata = 3\nbackbones = 3\nlosses = 3\n" + TWO_ROWS, "setting.losses: got 3, allowed is a table"),
         ("[setting.losses]\nce = 3\n[setting.data]\nsede = 1\n" + TWO_ROWS, "setting.losses.ce: got 3, allowed is a table"),
         ("[setting]\ninherit = 3\n" + TWO_ROWS, "setting: got 3, allowed is the name of a setting or a table"),
-        (SETTING.replace('"resnet10t"', '"resnet10x"') + TWO_ROWS, 'model: got "resnet10x", which is an unknown timm model; did you mean resnet10t'),
+        (
+            SETTING.replace('"resnet10t"', '"resnet10x"') + TWO_ROWS,
+            'model: got "resnet10x", which is an unknown timm model; did you mean resnet10t',
+        ),
         ("rows = [", "is not valid TOML"),
     ],
 )
@@ -235,7 +240,8 @@ def test_everything_wrong_is_shown_at_once(tmp_path, monkeypatch):
 
 def test_missing_start_weights_and_unknown_domains_are_problems_of_the_setting(tmp_path):
     """Weights that are nowhere and domains that the data lacks are found without torch and told with the rows they touch."""
-    setting = SETTING.replace("random = true", 'local = "not_there"').replace('source = "uned"', 'source = "demo"\ndomains = ["glyphs", "food"]')
+    setting = SETTING.replace("random = true", 'local = "not_there"')
+    setting = setting.replace('source = "uned"', 'source = "demo"\ndomains = ["glyphs", "food"]')
     text = problems(tmp_path, setting + TWO_ROWS, check_sources=True)
     assert "data.domains: 'demo' has no domain 'food'" in text
     assert "rows a, b: backbones.main: backbone 'main' needs the weights 'not_there'" in text and "--weights DIR" in text
@@ -265,6 +271,18 @@ def test_reading_a_file_runs_no_code_and_no_torch(tmp_path):
     )
     assert python(code) == "False"
     assert "losses" not in sys.modules
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "experiments" / "settings").glob("uned-*.toml")), ids=lambda path: path.stem)
+def test_every_setting_of_uned_is_the_official_one(path):
+    """Official behaviour comes from settings/official.toml, not from a name: every uned-* inherits it and changes none of it."""
+    official = tomllib.loads((path.parent / "official.toml").read_text())
+    experiment = load_experiment(TABLE3, setting=path.stem)
+    udon = next(row.data for row in experiment.rows if row.name == "udon_dynamic")
+    for table in ("transform", "optimiser", "schedule", "validation"):
+        assert {key: udon[table][key] for key in official[table]} == official[table]
+    assert udon["sampler"] == {"use": "dynamic", **official["samplers"]["dynamic"]}
+    assert udon["losses"]["teacher_ce"]["scale"] == official["losses"]["ce"]["scale"]
 
 
 def test_the_shipped_experiments_resolve():

@@ -31,13 +31,14 @@ def loss_file(folder, extra: str = "") -> tuple[str, str]:
 def test_a_file_beside_the_experiment_adds_a_loss(tmp_path):
     """`plugins = [...]` in the file imports it, said first, and its options are validated like a built-in's."""
     file, name = loss_file(tmp_path)
-    text = f'plugins = ["{file}"]\n[rows.a]\nscheme = "udon"\nsampler = "uniform"\n[rows.a.losses]\nmine = {{ use = "{name}", sharpness = %s }}\n'
+    text = f'plugins = ["{file}"]\n[rows.a]\nscheme = "udon"\nsampler = "uniform"\n'
+    text += f'[rows.a.losses]\nmine = {{ use = "{name}", sharpness = %s }}\n'
     said: list[str] = []
     experiment = load_experiment(write_experiment(tmp_path, text % 3.0), setting="smoke", say=said.append)
     assert len(said) == 1 and said[0].startswith("plug-in ") and said[0].endswith(file)
     assert experiment.plugins == (file,)
     assert experiment.rows[0].parts["losses"][-1].options == {"sharpness": 3.0}
-    with pytest.raises(ConfigError, match='losses.mine.sharpness: got "x", allowed is float'):
+    with pytest.raises(ConfigError, match=r'losses\.mine\.sharpness: got "x", allowed is float'):
         load_experiment(write_experiment(tmp_path, text % '"x"'), setting="smoke")
 
 

@@ -22,7 +22,8 @@ def stages(experiment: Experiment) -> dict[str, tuple[str, ...]]:
 @pytest.mark.parametrize("setting", ["smoke", "demo_like"])
 def test_it_plans_the_same_stages(tmp_path, setting):
     """Read again, the printed file gives each row the identities that it had, with inheritance, --set and defaults resolved."""
-    write_experiment(tmp_path / "settings", 'inherit = "smoke"\n[losses.ce]\nscale = 8.0\n[samplers.dynamic]\ninterval = 3\n', "demo_like.toml")
+    inheriting = 'inherit = "smoke"\n[losses.ce]\nscale = 8.0\n[samplers.dynamic]\ninterval = 3\n'
+    write_experiment(tmp_path / "settings", inheriting, "demo_like.toml")
     source = write_experiment(tmp_path, (ROOT / "experiments" / "table3_ablation.toml").read_text())
     overrides = ["losses.student_ce.weight=2.0", "rows.udon.losses.relational=false", "rows.baseline.transform.flip=false"]
     first = load_experiment(source, setting=setting, overrides=overrides)

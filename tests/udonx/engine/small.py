@@ -50,7 +50,11 @@ def small_spec(**changes: Any) -> StageSpec:
         "validate_every": 10,
     }
     training |= {key: changes.pop(key) for key in list(changes) if key in _TRAINING}
-    network = {"model": "resnet10t", "kwargs": {"channels": [8, 8, 16, 32], "stem_width": 8}, "batch_norm": changes.pop("batch_norm", "fixed")}
+    network = {
+        "model": "resnet10t",
+        "kwargs": {"channels": [8, 8, 16, 32], "stem_width": 8},
+        "batch_norm": changes.pop("batch_norm", "fixed"),
+    }
     values = {
         "domains": DOMAINS,
         "backbone": BackboneSpec(use="timm", options=network, weights="random", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),

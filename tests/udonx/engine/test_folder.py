@@ -18,7 +18,9 @@ ROOT = Path(__file__).resolve().parents[3]
 def test_failure_amid_a_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     """A write that fails half-way leaves the old file as it was and no other."""
     folder = StageFolder(tmp_path)
-    write, read = (folder.save_best, folder.load_best) if what == "best" else (folder.save_state, lambda: folder.load_state(torch.device("cpu")))
+    write, read = (
+        (folder.save_best, folder.load_best) if what == "best" else (folder.save_state, lambda: folder.load_state(torch.device("cpu")))
+    )
     write({"a": torch.ones(2)})
 
     def broken(tensors: object, path: Path) -> None:
@@ -79,6 +81,10 @@ def test_nothing_unpickles() -> None:
             if isinstance(node, ast.Call) and ast.unparse(node.func) in ("torch.load", "load_state_dict_from_url", "np.load", "numpy.load"):
                 calls += 1
                 given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
-                safe = given.get("weights_only") == "True" if ast.unparse(node.func) == "torch.load" else given.get("allow_pickle", "False") == "False"
+                safe = (
+                    given.get("weights_only") == "True"
+                    if ast.unparse(node.func) == "torch.load"
+                    else given.get("allow_pickle", "False") == "False"
+                )
                 assert safe, f"{file}:{node.lineno}"
     assert calls

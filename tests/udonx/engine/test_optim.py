@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from registry import backbones
 from registry.contracts import Optimiser, Schedule, Start
 from registry.heads.classifier import CosineClassifier
 from registry.heads.linear import LinearHead
@@ -24,13 +25,15 @@ def parameter(*shape: int) -> nn.Parameter:
     return nn.Parameter(torch.ones(*shape))
 
 
-def optimiser(backbone: list[nn.Parameter], heads: list[nn.Parameter], *, schedule: Schedule = CONSTANT, steps: int = 100, **options) -> TwoGroupAdamW:
+def optimiser(
+    backbone: list[nn.Parameter], heads: list[nn.Parameter], *, schedule: Schedule = CONSTANT, steps: int = 100, **options
+) -> TwoGroupAdamW:
     return TwoGroupAdamW(backbone, heads, Optimiser(**{"frozen": 0, "weight_decay": 0.0, **options}), schedule, steps)
 
 
 @pytest.mark.parametrize("decay", ["1e-06", "0.1"])
 def test_official_updates(shared_dir: Path, decay: str) -> None:
-    """Twelve official updates are followed parameter by parameter: frozen phase with its extra step, momentum drift, a domain that is never active."""
+    """Twelve official updates are followed parameter by parameter: frozen phase and its extra step, drift, a domain never active."""
     arrays, facts = read_arrays(shared_dir, "optimizer"), read_json(shared_dir, "optimizer")
     steps = below(arrays, f"optimizer/wd{decay}/")
     names = list(below(steps, "step0/"))
@@ -64,8 +67,6 @@ def test_official_updates(shared_dir: Path, decay: str) -> None:
 
 def test_groups_by_name(shared_dir: Path) -> None:
     """Projections and classifiers of student and teachers are heads, everything else is backbone, as the official code groups them."""
-    from registry import backbones
-
     domains, classes = ("a", "b", "c"), (7, 11, 5)
     backbone = backbones.get("timm")(Start(folder=None, crop=32), model="vit_tiny_patch16_224", kwargs=tiny_vit_kwargs())
     model = Model(
@@ -130,7 +131,8 @@ def test_skip_leaves_inactive_heads_untouched() -> None:
 
 @pytest.mark.parametrize(("freeze", "held", "backward", "count"), [("no_grad", 3, 3, 2), ("zero_lr", 3, 0, 5), ("official", 4, 0, 5)])
 def test_freeze(freeze: str, held: int, backward: int, count: int) -> None:
-    """`no_grad` and `zero_lr` hold the backbone for exactly `frozen` steps, `official` for one more; only `no_grad` needs no backward and starts its Adam count when it wakes."""
+    """`no_grad` and `zero_lr` hold the backbone for exactly `frozen` steps, `official` for one more; only `no_grad` needs no backward and
+    starts its Adam count when it wakes."""
     backbone, head = parameter(2), parameter(2)
     ours = optimiser([backbone], [head], frozen=3, freeze=freeze)
     moved, needed = [], []
@@ -155,7 +157,9 @@ def test_schedules() -> None:
     expected = [0.25, 0.5, 0.75, 1.0] + [0.5 * (1 + np.cos(np.pi * k / 6)) for k in range(6)]
     np.testing.assert_allclose(got, expected, rtol=1e-12)
     assert [schedule_factor(Schedule(warm_up=2), step, steps) for step in range(4)] == [0.5, 1.0, 1.0, 1.0]
-    ours = optimiser([parameter(1)], [parameter(1)], schedule=Schedule(use="cosine", warm_up=4), steps=steps, lr_heads=0.2, lr_backbone=0.1, frozen=2)
+    ours = optimiser(
+        [parameter(1)], [parameter(1)], schedule=Schedule(use="cosine", warm_up=4), steps=steps, lr_heads=0.2, lr_backbone=0.1, frozen=2
+    )
     rates = []
     for step in range(steps):
         ours.prepare(step)
@@ -166,6 +170,7 @@ def test_schedules() -> None:
 @pytest.mark.parametrize("policy", ["drift", "skip"])
 def test_state_continues(policy: str) -> None:
     """State that went through a file continues bit for bit, also for parameters that no step has touched yet."""
+
     def train(ours: TwoGroupAdamW, parameters: list[nn.Parameter], steps: range) -> None:
         for step in steps:
             backbone = ours.prepare(step)

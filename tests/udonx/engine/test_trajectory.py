@@ -31,7 +31,7 @@ LOSSES = {
     "relational": LossSpec(name="relational", use="relational"),
 }
 # where the true gradient is zero or at rounding level, Adam turns noise into steps of the learning rate
-KEY_BIAS_ATOL = 5e-5
+NOISE_ATOL = 5e-5
 
 
 class Trajectory:
@@ -67,7 +67,10 @@ class Trajectory:
         def classifiers(dim: int) -> Classifiers:
             return Classifiers([CosineClassifier(dim, count) for count in classes], self.domains, False)
 
-        parts: dict[str, Any] = {"student_head": LinearHead(student.shape[1], student.shape[0]), "student_classifiers": classifiers(student.shape[0])}
+        parts: dict[str, Any] = {
+            "student_head": LinearHead(student.shape[1], student.shape[0]),
+            "student_classifiers": classifiers(student.shape[0]),
+        }
         if teacher is not None:
             parts["teacher_heads"] = [LinearHead(teacher.shape[1], teacher.shape[0]) for _ in self.domains]
             parts["teacher_classifiers"] = classifiers(teacher.shape[0])
@@ -105,7 +108,9 @@ class Trajectory:
                 batch=16,
                 losses=self.losses,
                 sampler=ComponentSpec(use="round_robin"),
-                optimiser=Optimiser(lr_heads=1e-3, lr_backbone=1e-5, weight_decay=1e-6, frozen=self.facts["frozen_steps"], freeze="official"),
+                optimiser=Optimiser(
+                    lr_heads=1e-3, lr_backbone=1e-5, weight_decay=1e-6, frozen=self.facts["frozen_steps"], freeze="official"
+                ),
                 schedule=Schedule(),
                 validate_every=1,
             ),
@@ -136,18 +141,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize(("file", "name"), found or [pytest.param("trajectory.npz", "trajectory_baseline", id="none found")])
 
 
-def compare(trajectory: Trajectory, states: dict[str, Any], step: int, quiet: set[str]) -> None:
+def compare(trajectory: Trajectory, states: dict[str, Any], step: int, rounding_level: set[str]) -> None:
+    """Parameters agree to 1e-6, and where Adam may have followed rounding errors to NOISE_ATOL: key biases, the roles of
+    `rounding_level`, and one element in a thousand of any array."""
     for role, module in trajectory.modules(trajectory.model).items():
         for name, expected in states[role].items():
-            got, atol = module.state_dict()[name].clone(), 1e-6
-            expected = expected.clone()
+            off = (module.state_dict()[name] - expected).abs()
+            assert off.max() <= NOISE_ATOL, f"{role} {name} after step {step}: off by {off.max():.1e}"
             if name.endswith("attn.qkv.bias"):
-                third = len(expected) // 3
-                torch.testing.assert_close(got[third : 2 * third], expected[third : 2 * third], rtol=0, atol=KEY_BIAS_ATOL)
-                got[third : 2 * third] = expected[third : 2 * third] = 0
-            elif role in quiet:
-                atol = KEY_BIAS_ATOL
-            torch.testing.assert_close(got, expected, rtol=1e-6, atol=atol, msg=lambda text, at=f"{role} {name} after step {step}": f"{at}: {text}")
+                third = len(off) // 3
+                off[third : 2 * third] = 0
+            if role not in rounding_level:
+                share = (off > 1e-6).float().mean()
+                assert share <= 1e-3, f"{role} {name} after step {step}: {share:.1%} of it off by more than 1e-6, at most {off.max():.1e}"
 
 
 def test_replay(shared_dir: Path, file: str, name: str) -> None:
@@ -174,7 +180,9 @@ def test_replay(shared_dir: Path, file: str, name: str) -> None:
             expected = trajectory.states(below(trajectory.arrays, "grads_step1/"))
             for role, module in trajectory.modules(model).items():
                 for key, parameter in module.named_parameters():
-                    torch.testing.assert_close(parameter.grad, expected[role][key], rtol=1e-4, atol=1e-6, msg=lambda text, at=f"{role} {key}": f"{at}: {text}")
+                    torch.testing.assert_close(
+                        parameter.grad, expected[role][key], rtol=1e-4, atol=1e-6, msg=lambda text, at=f"{role} {key}": f"{at}: {text}"
+                    )
         for role, module in trajectory.modules(model).items():
             if role.startswith("teacher_head") and 0 < max(one.grad.abs().max() for one in module.parameters()) < 1e-6:
                 rounding_level.add(role)

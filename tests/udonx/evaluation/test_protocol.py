@@ -62,7 +62,9 @@ def test_against_a_slow_loop(small_benchmark: Benchmark, stage: str) -> None:
     """Merged and own-domain R@1 are those of a plain loop that leaves out the query itself; every image is embedded once."""
     model, ticks = Pixels(), []
     embedders = {domain: Embedder(model, "student") for domain in DOMAINS}
-    result = evaluate(embedders, small_benchmark, ImageStore(small_benchmark.root), stage, merged=True, device=CPU, workers=2, tick=ticks.append)
+    result = evaluate(
+        embedders, small_benchmark, ImageStore(small_benchmark.root), stage, merged=True, device=CPU, workers=2, tick=ticks.append
+    )
     for metrics, merged in ((result.merged, True), (result.own, False)):
         expected = scores(small_benchmark, stage, merged)
         assert {domain: metrics.per_domain[domain].r1 for domain in DOMAINS} == pytest.approx(expected)
@@ -70,7 +72,12 @@ def test_against_a_slow_loop(small_benchmark: Benchmark, stage: str) -> None:
     assert result.main is result.merged
     images = image_count(small_benchmark, DOMAINS, stage)
     assert sum(ticks) == sum(count for *_, count in model.asked) == images
-    paths = {path for domain in DOMAINS for name in small_benchmark.evaluated_splits(domain, stage) for path in small_benchmark.split(domain, name).paths}
+    paths = {
+        path
+        for domain in DOMAINS
+        for name in small_benchmark.evaluated_splits(domain, stage)
+        for path in small_benchmark.split(domain, name).paths
+    }
     assert len(paths) == images
 
 

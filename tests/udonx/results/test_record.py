@@ -29,7 +29,7 @@ def test_every_row_is_a_completed_sacred_run_whose_result_is_the_table_row(smoke
         assert config["resolved"]["scheme"]["use"] in {"classification", "separate_teachers", "multi_head_teacher", "udon", "off_the_shelf"}
         assert metrics[f"test.{row.branch}.r1"]["values"] == [row.r1.mean]
         assert (folder / f"{row.branch}_metrics.json").exists() and (folder / f"{row.stages[0]}.stage.toml").exists()
-        for stage, weights in run["info"]["weights"].items():
+        for stage, weights in json.loads((folder / "info.json").read_text())["weights"].items():
             content = (smoke_run.results / "stages" / stage / "best.safetensors").read_bytes()
             assert weights["sha256"] == hashlib.sha256(content).hexdigest()
 

@@ -57,10 +57,10 @@ def test_a_cell_is_mean_and_sample_deviation():
 
 def test_the_text_stays_within_100_columns():
     """Eight long domain names, several seeds, a long label, a long footer: nothing is wider, and figures are never cut."""
-    rows = (table_row("a", label="a label that is much longer than there is room for"), table_row("b", difference=-0.123), table_row("c", reference=True))
-    lines = table(*rows).to_text().split("\n")
+    long = table_row("a", label="a label that is much longer than there is room for")
+    lines = table(long, table_row("b", difference=-0.123), table_row("c", reference=True)).to_text().split("\n")
     assert max(len(line) for line in lines) <= 100
-    assert lines[1].split() == ["R@1", "mMP@5", "diff", *(name[:4] for name in DOMAINS[:-1]), "sop_", "steps", "min"] or len(lines[1]) <= 100
+    assert lines[1].split() == ["R@1", "mMP@5", "diff", *(name[:4] for name in DOMAINS), "steps", "min"]
     assert lines[3].startswith("a label t") and "75.0±25.0" in lines[3] and "1234567 1234.5" in lines[3]
     assert "-12.3" in lines[4]
     assert set(lines[2]) == set(lines[5]) == {"-"} and lines[6].startswith("c ")
