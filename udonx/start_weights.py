@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import attrs
 
@@ -129,16 +131,30 @@ def resolve(backbone: BackboneConfig, given: str | Path | None, say: Callable[[s
         return StartWeights(sha256=RANDOM, source="random weights")
     if not backbone.hub:
         raise WeightsError(_nowhere(backbone, given))
-    from huggingface_hub import hf_hub_download
-
     name = hub_name(backbone)
+    say(f"weights {name}: from the hub, or its cache")
     try:
-        say(f"weights {name}: from the hub, or its cache")
-        paths = [Path(hf_hub_download(name, file)) for file in _FILES]
+        paths = [_from_hub(name, file) for file in _FILES]
+    except socket.gaierror:
+        raise WeightsError(_nowhere(backbone, given, ", and there is no network to fetch them from the hub")) from None
     except Exception as error:  # the hub's client raises many kinds: no network, no such file, no space
         raise WeightsError(_nowhere(backbone, given, f", and the hub gave {type(error).__name__}")) from None
     _check_folder(paths[0].parent, backbone)
     return _found(paths[0].parent, name)
+
+
+def _from_hub(name: str, file: str) -> Path:
+    """A file of the hub, from its cache where it is there."""
+    from huggingface_hub import constants, hf_hub_download
+    from huggingface_hub.utils import LocalEntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(name, file, local_files_only=True))
+    except LocalEntryNotFoundError:
+        if not any(os.environ.get(proxy) for proxy in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
+            # without a network the client would try for half a minute and print every attempt
+            socket.getaddrinfo(urlsplit(constants.ENDPOINT).hostname, 443)
+        return Path(hf_hub_download(name, file))
 
 
 def _found(folder: Path, source: str) -> StartWeights:

@@ -273,7 +273,8 @@ class _Training:
         if bad:
             raise TrainingError(
                 f"{self.job.title}: {', '.join(bad)} is not finite between steps {self.log_step} and {self.step}; "
-                "the last checkpoint is kept; try lower learning rates (optimiser.lr_heads, optimiser.lr_backbone) or precision = \"fp32\""
+                "the last checkpoint is kept; try lower learning rates (optimiser.lr_heads, optimiser.lr_backbone) or precision = \"fp32\", "
+                "or look for images whose features are all zero"
             )
 
     def _log(self) -> None:
