@@ -8,6 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from udonx.cli.options import COMMANDS
+
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"(<!-- not run: [^>]*-->\n)?```(\w+)\n(.*?)```", re.DOTALL)
 
@@ -23,27 +27,27 @@ def test_readme_runs_from_top_to_bottom(tmp_path, monkeypatch):
     for name in ("experiments", "tests/data"):
         shutil.copytree(ROOT / name, tmp_path / name)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:/usr/bin:/bin")
-    files = {"toml": iter(["my_question.toml", "my_table.toml"]), "python": iter(["my_loss.py", "load_model.py"])}
-    ran = []
-    for language, text in _blocks():
-        if language in files:
-            name = next(files[language])
+    names = {"toml": iter(["my_question.toml", "my_table.toml"]), "python": iter(["my_loss.py", "load_model.py"])}
+    printed = {}
+    for number, (language, text) in enumerate(_blocks()):
+        if language in names:
+            name = next(names[language])
             (tmp_path / name).write_text(text)
-            command = ["udonx", "check", name] if name == "my_question.toml" else [sys.executable, name] if name == "load_model.py" else None
+            command = {"my_question.toml": ["udonx", "check", name], "load_model.py": [sys.executable, name]}.get(name)
         else:
-            command = ["bash", "-euo", "pipefail", "-c", text] if language == "sh" else None
+            name, command = f"block {number}", ["bash", "-euo", "pipefail", "-c", text] if language == "sh" else None
         if command:
             result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
             assert result.returncode == 0, f"{text}\n{result.stdout}\n{result.stderr}"
-            ran.append(result.stdout)
-    assert len(ran) == 5
-    assert "mine" in ran[3]  # the user's own loss has its row in the table
-    assert re.search(r"\[\[1\.?\d* ", ran[4]) or "[[" in ran[4]
+            printed[text if language == "sh" else name] = result.stdout
+    assert re.search(r"^mine +[\d.]+ +[\d.]+", printed["udonx run my_table.toml\n"], re.MULTILINE)
+    r1, similarities = printed["load_model.py"].split("\n", 1)
+    assert 0 <= float(r1) <= 1
+    matrix = [float(number) for number in re.findall(r"-?\d\.\d*", similarities)]
+    assert [matrix[0], matrix[3]] == pytest.approx([1, 1], abs=1e-5)  # unit rows: each image is most similar to itself
 
 
 def test_shipped_files_are_named_in_readme():
     """Each command of the command line has its line in the README."""
-    from udonx.cli.options import COMMANDS
-
     text = (ROOT / "README.md").read_text()
     assert [name for name in COMMANDS if f"`udonx {name}" not in text] == []

@@ -22,9 +22,7 @@ from registry import backbones, heads, losses, samplers, schemes
 from registry.catalog import Component, Option, Registry, RegistryError
 from udonx.files import cache_dir, write_atomic
 
-REGISTRIES: dict[str, Registry] = {
-    module.registry.kind: module.registry for module in (backbones, heads, losses, samplers, schemes)
-}
+REGISTRIES: dict[str, Registry] = {module.registry.kind: module.registry for module in (backbones, heads, losses, samplers, schemes)}
 _TORCH_FREE = ("samplers", "schemes")
 
 

@@ -97,9 +97,7 @@ def backbone_spec(experiment: Experiment, role: str, weights: StartWeights) -> B
     options = dict(config.options)
     if merged := {**weights.model_args, **options.get("kwargs", {})}:
         options["kwargs"] = merged
-    return BackboneSpec(
-        use=config.use, options=options, version=config.version, weights=weights.sha256, mean=weights.mean, std=weights.std
-    )
+    return BackboneSpec(use=config.use, options=options, version=config.version, weights=weights.sha256, mean=weights.mean, std=weights.std)
 
 
 def make_plan(experiment: Experiment, benchmark: Benchmark, weights: dict[str, StartWeights], *, every_row: bool = False) -> Plan:

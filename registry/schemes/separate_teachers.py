@@ -24,9 +24,7 @@ class SeparateTeachers:
         """
         steps = student_steps(row, facts)
         shares = round_robin_steps(steps, len(facts)) if row.teacher_budget == "equal_exposure" else [steps] * len(facts)
-        teachers = {
-            domain.name: teacher_stage(row, (domain.name,), max(1, share)) for domain, share in zip(facts, shares, strict=True)
-        }
+        teachers = {domain.name: teacher_stage(row, (domain.name,), max(1, share)) for domain, share in zip(facts, shares, strict=True)}
         evaluations = []
         for branch in row.evaluate:
             if branch == "teacher":

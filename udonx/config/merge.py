@@ -11,9 +11,7 @@ import attrs
 
 from udonx.config.keys import SLOT_KEYS, LossSlot, StartOptions
 
-SLOTS: dict[str, frozenset[str]] = {
-    key: frozenset(field.name for field in attrs.fields(slot)) for key, (_, slot) in SLOT_KEYS.items()
-}
+SLOTS: dict[str, frozenset[str]] = {key: frozenset(field.name for field in attrs.fields(slot)) for key, (_, slot) in SLOT_KEYS.items()}
 """Row keys that hold one component: the slot's own keys."""
 
 NAMED: dict[str, frozenset[str]] = {

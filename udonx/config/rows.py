@@ -255,7 +255,7 @@ class RowResolver:
         """Look at what does not go together; `whole` is false where parts are missing because they have problems of their own."""
         for branch in parts.get("evaluate", ()):
             if branch not in scheme.branches:
-                self.problem("evaluate", f'got "{branch}", allowed with scheme \'{scheme_name}\': {", ".join(scheme.branches)}')
+                self.problem("evaluate", f"got \"{branch}\", allowed with scheme '{scheme_name}': {', '.join(scheme.branches)}")
         if transform := parts["transform"]:
             if transform.mode == "resize_crop" and transform.resize < transform.crop:
                 self.problem("transform.resize", f"got {transform.resize}, allowed is at least crop = {transform.crop}")
@@ -268,7 +268,7 @@ class RowResolver:
                 names = components.registry_of("heads").names()
                 fit = [name for name in names if components.describe("heads", name).facts["fitted"] != trains]
                 wanted = f"{'trained' if trains else 'fitted'}: {', '.join(fit)}"
-                self.problem(f"{key}.use", f'got "{head.use}", but scheme \'{scheme_name}\' needs a head that is {wanted}')
+                self.problem(f"{key}.use", f"got \"{head.use}\", but scheme '{scheme_name}' needs a head that is {wanted}")
         if not trains:
             return
         budget = parts["budget"]

@@ -131,4 +131,3 @@ class Model(nn.Module):
         if branch == "student":
             return self.student_head(features_BF)
         return self.teacher_heads[self.position[domain]](features_BF)
-

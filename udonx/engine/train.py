@@ -1,7 +1,7 @@
 """THE training loop: every scheme's stages run through it.
 
-    batch -> model -> losses -> weighted mean -> backward -> two-group AdamW -> sums on the device
-    every log interval: sums to the host, bar, log; at an update of the sampler: its window; at a validation: best weights, checkpoint
+batch -> model -> losses -> weighted mean -> backward -> two-group AdamW -> sums on the device
+every log interval: sums to the host, bar, log; at an update of the sampler: its window; at a validation: best weights, checkpoint
 """
 
 from __future__ import annotations
@@ -273,7 +273,7 @@ class _Training:
         if bad:
             raise TrainingError(
                 f"{self.job.title}: {', '.join(bad)} is not finite between steps {self.log_step} and {self.step}; "
-                "the last checkpoint is kept; try lower learning rates (optimiser.lr_heads, optimiser.lr_backbone) or precision = \"fp32\", "
+                "the last checkpoint is kept; try lower learning rates (optimiser.lr_heads, optimiser.lr_backbone) or precision = fp32, "
                 "or look for images whose features are all zero"
             )
 

@@ -173,7 +173,7 @@ def test_a_wrong_value_names_what_was_got_and_what_is_allowed(tmp_path, line, me
         ("", "rows: there are no rows; add at least one table [rows.NAME]"),
         ("rows = 3", "rows: there are no rows"),
         (TWO_ROWS + "[defaults.optimiser]\nlr_head = 1.0", "rows a, b: defaults.optimiser.lr_head: got 1.0, but this is an unknown key"),
-        ('title = 3\nseeds = []\nresults = "x"\n' + TWO_ROWS, "results: got \"x\", allowed is a table"),
+        ('title = 3\nseeds = []\nresults = "x"\n' + TWO_ROWS, 'results: got "x", allowed is a table'),
         ("optimiser = { frozen = 1 }\n" + TWO_ROWS, "(a key of a row: put it under [defaults] or [rows.NAME])"),
         ("[setting]\ndata = 3\nbackbones = 3\nlosses = 3\n" + TWO_ROWS, "setting.losses: got 3, allowed is a table"),
         ("[setting.losses]\nce = 3\n[setting.data]\nsede = 1\n" + TWO_ROWS, "setting.losses.ce: got 3, allowed is a table"),
