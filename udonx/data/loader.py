@@ -99,8 +99,7 @@ class BatchLoader:
         taken = dict(taken)
         ahead: deque[Future[Batch]] = deque()
         submitted = start
-        # one torch thread in each loading thread: more would only take the cores from the step
-        with ThreadPoolExecutor(self.workers, "udonx-load", torch.set_num_threads, (1,)) as pool:
+        with ThreadPoolExecutor(self.workers, thread_name_prefix="udonx-load") as pool:
             try:
                 for step in range(start, steps):
                     while submitted < min(steps, sampler.known_until(), step + 2 * self.workers + 1):

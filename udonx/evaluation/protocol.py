@@ -62,7 +62,7 @@ def test_images(
     def load(start: int) -> Tensor:
         return test_batch([store.load(path) for path in paths[start : start + _BATCH]], crop)
 
-    with ThreadPoolExecutor(workers, "udonx-embed", torch.set_num_threads, (1,)) as pool:
+    with ThreadPoolExecutor(workers, thread_name_prefix="udonx-embed") as pool:
         starts = iter(range(0, len(paths), _BATCH))
         ahead = deque(pool.submit(load, start) for start in islice(starts, workers + 1))
         while ahead:
