@@ -64,8 +64,8 @@ class Schedule:
 
 @attrs.frozen(kw_only=True)
 class Budget:
-    """How long the student trains: `steps`, or `epochs` of floor(training images / batch) steps; times `scale`, which is all that a
-    row may say. A separate teacher gets the steps that round robin gives its domain (`teacher_budget`)."""
+    """How long the student trains: `steps`, or `epochs` of floor(training images / batch) steps; times `scale`, by which a row
+    changes what its setting says. A separate teacher gets the steps that round robin gives its domain (`teacher_budget`)."""
 
     steps: Annotated[int, Field(gt=0)] | None = None
     epochs: Annotated[float, Field(gt=0)] | None = None
@@ -85,11 +85,13 @@ class Validation:
 
 @attrs.frozen(kw_only=True)
 class ComponentSpec:
-    """A registered component with its options, all of them; `version` is the component's own."""
+    """A registered component with its options, all of them; `version` is the component's own. `source` is the sha256 of the file of
+    a component that does not ship with the project, so that an edited plug-in is not taken for the one that a stage was trained with."""
 
     use: str
     options: dict[str, Any] = attrs.field(factory=dict)
     version: int = 1
+    source: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -147,10 +149,6 @@ class StageSpec:
     teachers: tuple[StageSpec, ...] = ()
     training: Training | None = None
     seed: int | None = None
-
-    def teacher_of(self, domain: str) -> StageSpec:
-        """The earlier stage that teaches `domain`."""
-        return next(teacher for teacher in self.teachers if domain in teacher.domains)
 
 
 BranchName = Literal["student", "teacher", "feature"]

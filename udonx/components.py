@@ -20,7 +20,7 @@ import catalogue
 
 from registry import backbones, heads, losses, samplers, schemes
 from registry.catalog import Component, Option, Registry, RegistryError
-from udonx.files import cache_dir, write_atomic
+from udonx.files import cache_dir, sha256_file, write_atomic
 
 REGISTRIES: dict[str, Registry] = {module.registry.kind: module.registry for module in (backbones, heads, losses, samplers, schemes)}
 _TORCH_FREE = ("samplers", "schemes")
@@ -49,6 +49,15 @@ def describe(kind: str, name: str) -> Component:
     component = registry.describe(name)
     _save(f"{kind}.{name}", {"key": key, "component": attrs.asdict(component)})
     return component
+
+
+def source_hash(kind: str, name: str) -> str | None:
+    """sha256 of the file of a component that does not ship with the project; None for a built-in, whose version says when it changes,
+    and where there is no file (a notebook)."""
+    if name in registry_of(kind).builtin:
+        return None
+    path = Path(describe(kind, name).file)
+    return sha256_file(path) if path.is_file() else None
 
 
 def timm_models() -> dict[str, list[str]]:

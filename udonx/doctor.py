@@ -63,7 +63,12 @@ def _pair() -> Finding:
 
 
 def _gpu() -> Finding:
-    torch = importlib.import_module("torch")
+    try:
+        torch = importlib.import_module("torch")
+    except (ImportError, OSError, RuntimeError) as error:
+        return Finding(
+            False, f"torch cannot be imported ({error}); install it with torchvision: pip install --force-reinstall torch torchvision"
+        )
     if not torch.cuda.is_available():
         return Finding(True, f"no GPU: runs use the CPU ({os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads)")
     cards = [f"cuda:{number} {torch.cuda.get_device_name(number)}" for number in range(torch.cuda.device_count())]

@@ -73,6 +73,7 @@ class Identities:
     def __init__(self, benchmark: Benchmark) -> None:
         self.benchmark = benchmark
         self._manifests: dict[tuple[str, tuple[str, ...]], str] = {}
+        self._stages: dict[int, tuple[StageSpec, str]] = {}
 
     def manifest(self, domain: str, splits: tuple[str, ...]) -> str:
         """Hash of some splits of a domain."""
@@ -82,12 +83,22 @@ class Identities:
 
     def stage(self, spec: StageSpec) -> str:
         """The identity of a stage: it reads train and validation files of its own domains."""
-        return stage_id(spec, lambda domain: self.manifest(domain, ("train", *self.benchmark.evaluated_splits(domain, "val"))))
+        if id(spec) not in self._stages:  # the spec is kept beside its id, so that no other object can take its place in memory
+            self._stages[id(spec)] = (spec, stage_id(spec, self.training_manifest))
+        return self._stages[id(spec)][1]
+
+    def training_manifest(self, domain: str) -> str:
+        """Hash of what a stage reads of a domain: training and validation files."""
+        return self.manifest(domain, ("train", *self.benchmark.evaluated_splits(domain, "val")))
+
+    def test_manifest(self, domain: str) -> str:
+        """Hash of what an evaluation reads of a domain."""
+        return self.manifest(domain, self.benchmark.evaluated_splits(domain, "test"))
 
     def evaluation(self, spec: EvaluationSpec, stages: Mapping[str, str]) -> str:
         """The identity of an evaluation: its embedders and the test files."""
         embedders = {domain: [stage, spec.branch] for domain, stage in stages.items()}
-        files = {domain: self.manifest(domain, self.benchmark.evaluated_splits(domain, "test")) for domain in stages}
+        files = {domain: self.test_manifest(domain) for domain in stages}
         return digest({"embedders": embedders, "data": files, "version": EVALUATION_VERSION})
 
 
@@ -97,15 +108,23 @@ def backbone_spec(experiment: Experiment, role: str, weights: StartWeights) -> B
     options = dict(config.options)
     if merged := {**weights.model_args, **options.get("kwargs", {})}:
         options["kwargs"] = merged
-    return BackboneSpec(use=config.use, options=options, version=config.version, weights=weights.sha256, mean=weights.mean, std=weights.std)
+    return BackboneSpec(
+        use=config.use,
+        options=options,
+        version=config.version,
+        source=config.source,
+        weights=weights.sha256,
+        mean=weights.mean,
+        std=weights.std,
+    )
 
 
-def make_plan(experiment: Experiment, benchmark: Benchmark, weights: dict[str, StartWeights], *, every_row: bool = False) -> Plan:
-    """Plan the wanted rows of an experiment (or all of them) for its seeds; pure but for reading split files."""
+def make_plan(experiment: Experiment, benchmark: Benchmark, weights: dict[str, StartWeights]) -> Plan:
+    """Plan the wanted rows of an experiment for its seeds; pure but for reading split files."""
     identities = Identities(benchmark)
     planned: list[PlannedRow] = []
     stages: dict[str, StageSpec] = {}
-    rows = experiment.rows if every_row else experiment.wanted_rows()
+    rows = experiment.wanted_rows()
     for position, seed in enumerate(experiment.seeds):
         for row in rows:
             if row.skipped:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -48,21 +49,23 @@ def open_benchmark(experiment: Experiment, quiet: bool = False) -> Benchmark:
     return benchmark
 
 
-def resolve_weights(experiment: Experiment, weights: Path | str | None, say: Callable[[str], None]) -> dict[str, StartWeights]:
+def resolve_weights(
+    experiment: Experiment, weights: Path | str | None, say: Callable[[str], None], *, fetch: bool = True
+) -> dict[str, StartWeights]:
     """The start weights of every role that is used. Raises ConfigError with all that are missing."""
-    found, problems = _find_weights(experiment, weights, say)
+    found, problems = _find_weights(experiment, weights, say, fetch)
     if problems:
         raise ConfigError(problems)
     return found
 
 
 def _find_weights(
-    experiment: Experiment, weights: Path | str | None, say: Callable[[str], None]
+    experiment: Experiment, weights: Path | str | None, say: Callable[[str], None], fetch: bool = True
 ) -> tuple[dict[str, StartWeights], list[Problem]]:
     found, problems = {}, []
     for role in used_roles(experiment):
         try:
-            found[role] = resolve(experiment.backbones[role], weights, say)
+            found[role] = resolve(experiment.backbones[role], weights, say, fetch=fetch)
         except WeightsError as error:
             problems.append(Problem(where=experiment.setting_place, key=f"backbones.{role}", message=str(error)))
     return found, problems
@@ -152,16 +155,22 @@ def _data_problems(benchmark: Benchmark, trains: bool, say: Callable[[str], None
 
 
 def _missing_images(benchmark: Benchmark, domain: str, names: list[str]) -> Iterator[str]:
-    missing = []
+    missing, listed = [], {}
     for path in dict.fromkeys(path for name in names for path in benchmark.split(domain, name).paths):
+        folder, _, name = path.rpartition("/")
+        if folder not in listed:  # a folder is listed once: asking for millions of files one by one takes minutes on a network disk
+            there = benchmark.root / "images" / folder
+            listed[folder] = set(os.listdir(there)) if there.is_dir() else set()
+        if name in listed[folder]:
+            continue
         try:
             resolve_image(benchmark.root, path)
         except DataError:
             missing.append(path)
     if missing:
-        listed = ", ".join(missing[:_SHOWN]) + (f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else "")
+        named = ", ".join(missing[:_SHOWN]) + (f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else "")
         are = "images are" if len(missing) > 1 else "image is"
-        yield f"domain '{domain}': {len(missing)} {are} not below {shown(benchmark.root)}/images: {listed}"
+        yield f"domain '{domain}': {len(missing)} {are} not below {shown(benchmark.root)}/images: {named}"
 
 
 def _split_problems(benchmark: Benchmark, domain: str, names: list[str], say: Callable[[str], None]) -> Iterator[str]:
@@ -216,7 +225,7 @@ def _model_problems(
     images = {domain.name: domain.train_images for domain in facts}
     largest, heads, seen = 0, {}, set()
     for identity, spec in stages.items():
-        dims = sum(head.dim for head in (spec.student_head, spec.teacher_head) if head)
+        dims = sum(head.dim for head in (spec.student_head, spec.teacher_head) if head) if spec.training else 0
         heads[identity] = dims * sum(classes[domain] for domain in spec.domains)
         try:
             if spec.training is not None:
@@ -229,8 +238,9 @@ def _model_problems(
         except (ValueError, TypeError, RuntimeError) as error:
             rows = tuple(dict.fromkeys(users[identity]))
             yield Problem(where=where, rows=rows, message=f"its model, losses or sampler cannot be built: {error}")
-    # a checkpoint holds weights and two moments, beside the best weights; stages one after the other, each keeps its best
-    need = 4 * sum(largest + count for count in heads.values()) + 12 * (largest + max(heads.values(), default=0))
+    # Each stage keeps its best weights. The one that runs also has a checkpoint of weights and two moments, and while a new checkpoint or
+    # new best weights are written the old ones are still there.
+    need = 4 * sum(largest + count for count in heads.values()) + (2 * 12 + 4) * (largest + max(heads.values(), default=0))
     anchor = next(folder for folder in (results.resolve(), *results.resolve().parents) if folder.exists())
     free = shutil.disk_usage(anchor).free
     if free < need:

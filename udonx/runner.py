@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import attrs
 import torch
 
-from udonx.config.experiment import Experiment, load_experiment
+from udonx.config.experiment import Experiment, load_experiments
 from udonx.config.problems import ConfigError, Problem
 from udonx.data.images import ImageStore
 from udonx.engine.device import choose, make_repeatable
@@ -34,7 +36,7 @@ _POLL_SECONDS = 2.0
 
 @attrs.frozen(kw_only=True)
 class Options:
-    """How to run, beside what to run: none of it changes a number."""
+    """How to run, beside what to run. Only `weights` can change a number, and it is part of every stage's identity."""
 
     weights: Path | None = None
     results: Path = Path("results")
@@ -49,10 +51,10 @@ def say_to_stderr(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def load_plan(experiment: Experiment, options: Options, say: Callable[[str], None], *, every_row: bool = False) -> Plan:
-    """Open the benchmark, find the weights, plan. Raises ConfigError or DataError before anything is trained."""
+def load_plan(experiment: Experiment, options: Options, say: Callable[[str], None], *, fetch: bool = True) -> Plan:
+    """Open the benchmark, find the weights (from the hub too, if `fetch`), plan. Raises ConfigError or DataError."""
     benchmark = open_benchmark(experiment, options.quiet)
-    return make_plan(experiment, benchmark, resolve_weights(experiment, options.weights, say), every_row=every_row)
+    return make_plan(experiment, benchmark, resolve_weights(experiment, options.weights, say, fetch=fetch))
 
 
 def run(
@@ -75,7 +77,7 @@ def run(
     """Run experiment files and return their tables: one for one file, a list for several.
 
     Args:
-        files: experiment files.
+        files: experiment files, or folders of them.
         setting: replaces the setting that a file names.
         data: the folder of a setting whose data source is `uned`.
         weights: where start weights are looked up first.
@@ -99,28 +101,21 @@ def run(
         weights=Path(weights) if weights else None, results=Path(results), device=device, fresh=fresh, workers=workers, quiet=quiet
     )
     say = (lambda line: None) if quiet else say_to_stderr
-    common = {
-        "setting": setting,
-        "data": data,
-        "weights": weights,
-        "overrides": tuple(overrides),
-        "rows": tuple(rows),
-        "seeds": None if seeds is None else tuple(seeds),
-        "plugins": tuple(plugins),
-        "allow_plugins": allow_plugins,
-        "check_sources": True,
-        "say": say,
-    }
-    experiments, problems = [], []
-    for path in [files] if single else files:
-        try:
-            experiments.append(load_experiment(path, **common))
-        except ConfigError as error:
-            problems += error.problems
-    if problems:
-        raise ConfigError(problems)
+    experiments = load_experiments(
+        [files] if single else files,
+        setting=setting,
+        data=data,
+        weights=weights,
+        check_sources=True,
+        overrides=tuple(overrides),
+        rows=tuple(rows),
+        seeds=None if seeds is None else tuple(seeds),
+        plugins=tuple(plugins),
+        allow_plugins=allow_plugins,
+        say=say,
+    )
     tables = run_experiments(experiments, options, say)
-    return tables[0] if single else tables
+    return tables[0] if single and not Path(files).is_dir() else tables
 
 
 def run_experiments(experiments: Sequence[Experiment], options: Options, say: Callable[[str], None] = say_to_stderr) -> list[Table]:
@@ -183,32 +178,32 @@ class _Runner:
         return table
 
     def _table(self) -> Table:
-        experiment = self.plan.experiment
-        whole = self.plan
+        """The table over all of the file's rows, whichever of them this call asked for; kept only where it is whole."""
+        experiment, plan = self.plan.experiment, self.plan
         if experiment.selected:
-            # the table is a view over all of the file's rows, whichever of them this call asked for
-            roles = {row.backbone for row in experiment.rows if not row.skipped}
-            if roles <= self.plan.weights.keys():
-                whole = make_plan(experiment, self.plan.benchmark, self.plan.weights, every_row=True)
-        table = build_table(stored_seeds(whole, self.results), self.results)
+            everything = attrs.evolve(experiment, selected=())
+            try:
+                weights = resolve_weights(everything, self.options.weights, self.say, fetch=False)
+            except ConfigError:  # a row that was not asked for needs weights that are not here: show what was asked for
+                return build_table(stored_seeds(plan, self.results), self.results)
+            plan = make_plan(everything, self.plan.benchmark, weights)
+        table = build_table(stored_seeds(plan, self.results), self.results)
         write_table(table, self.plan, self.results)
         return table
 
     def _forget(self) -> None:
-        for planned in self.plan.rows:
-            for evaluation in planned.evaluations:
-                self.results.forget_evaluation(evaluation.id)
-        for identity in self.plan.stages:
-            if identity in self.fresh_done:
-                continue
-            self.fresh_done.add(identity)
-            folder = self.results.stage(identity)
-            with StageLock(folder.path) as lock:
+        """For --fresh: take every stage of this call, then remove what it holds and every evaluation that looked at it."""
+        stages = [identity for identity in self.plan.stages if identity not in self.fresh_done]
+        with ExitStack() as held:
+            for identity in stages:
+                lock = held.enter_context(StageLock(self.results.stage(identity).path))
                 if not lock.acquire():
-                    message = f"stage {identity} is being trained by {lock.holder()}; stop that first"
+                    message = f"stage {identity} is being trained by {lock.holder()}; stop that first; nothing was removed"
                     raise ConfigError([Problem(where="--fresh", message=message)])
-                for name in ("done.json", "state.pt", "best.safetensors", "log.jsonl"):
-                    (folder.path / name).unlink(missing_ok=True)
+            self.results.forget_evaluations(set(stages))
+            for identity in stages:
+                self.results.stage(identity).clear()
+        self.fresh_done.update(stages)
 
     def _held_elsewhere(self, planned: PlannedRow) -> str | None:
         for identity in planned.stages:
@@ -239,12 +234,21 @@ class _Runner:
         before = [run for run in self.results.runs() if all(run.get(key) == value for key, value in entry.items())]
         resumes = before[-1]["sacred_id"] if before and not self.options.fresh else None
         weights = {role: {"source": start.source, "sha256": start.sha256} for role, start in self.plan.weights.items()}
+        identities = self.plan.identities
         config = {
             **entry,
             "resolved": planned.row.data,
+            "backbone": attrs.asdict(experiment.backbones[planned.row.backbone]),
+            "data": attrs.asdict(experiment.data),
+            "manifest": {
+                domain: {"training": identities.training_manifest(domain), "test": identities.test_manifest(domain)}
+                for domain in self.plan.benchmark.domains
+            },
             "resumes": resumes,
             "plugins": list(experiment.plugins),
             "start_weights": weights,
+            "versions": {name: importlib.metadata.version(name) for name in ("udonx", "torch", "timm")},
+            "device": str(self.device),
         }
         self.recorder.run(
             f"{experiment.name}.{planned.row.name}",
@@ -296,6 +300,7 @@ class _Runner:
                     weights=self.plan.weights_of(spec).folder,
                     teachers=tuple(self.results.stage(self.plan.identity(teacher)) for teacher in spec.teachers),
                     plugins=self.plan.experiment.plugins,
+                    manifest={domain: self.plan.identities.training_manifest(domain) for domain in spec.domains},
                     quiet=self.options.quiet,
                     summary=lambda key, value, step: record.log_scalar(f"{stage_title(spec).replace(' ', '_')}.{key}", value, step),
                 )
@@ -318,7 +323,13 @@ class _Runner:
                 tick=report.tick,
             )
             report.note(f"R@1 {100 * result.main.r1:.1f}, mMP@5 {100 * result.main.mmp5:.1f}")
-        about = {"stages": evaluation.stages, "branch": evaluation.spec.branch, "row": planned.row.name, "seed": planned.seed}
+        about = {
+            "stages": evaluation.stages,
+            "branch": evaluation.spec.branch,
+            "row": planned.row.name,
+            "seed": planned.seed,
+            "data": {domain: self.plan.identities.test_manifest(domain) for domain in embedders},
+        }
         self.results.write_evaluation(evaluation.id, result, about)
 
 
@@ -329,12 +340,11 @@ def stored_seeds(plan: Plan, results: Results) -> Plan:
     seeds = sorted({run["seed"] for run in runs if run["seed"] is not None} | set(experiment.seeds))
     if set(seeds) == set(experiment.seeds):
         return plan
-    every = len(plan.rows) and {row.row.name for row in plan.rows} >= {row.name for row in experiment.rows if not row.skipped}
-    return make_plan(attrs.evolve(experiment, seeds=tuple(seeds)), plan.benchmark, plan.weights, every_row=bool(every))
+    return make_plan(attrs.evolve(experiment, seeds=tuple(seeds)), plan.benchmark, plan.weights)
 
 
 def stored_table(experiment: Experiment, options: Options, say: Callable[[str], None]) -> Table:
-    """The table from what is stored, running nothing."""
-    plan = load_plan(attrs.evolve(experiment, selected=()), options, say)
+    """The table from what is stored (of `--row`, only those), running and fetching nothing."""
+    plan = load_plan(experiment, options, say, fetch=False)
     results = Results(options.results)
     return build_table(stored_seeds(plan, results), results)

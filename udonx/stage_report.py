@@ -8,8 +8,8 @@ from udonx.plan import Plan, stage_title
 from udonx.results.store import Results
 
 
-def describe_stages(plans: Sequence[Plan], results: Results) -> str:
-    """One line per stage (id, what it is, state, steps, images, rows that use it), then what is left to train."""
+def describe_stages(plans: Sequence[Plan], results: Results, *, fresh: bool = False) -> str:
+    """One line per stage (id, what it is, state, steps, images, rows that use it), then what is left to train: with `fresh`, everything."""
     users: dict[str, list[str]] = {}
     specs = {}
     skipped = []
@@ -23,10 +23,11 @@ def describe_stages(plans: Sequence[Plan], results: Results) -> str:
     left_steps = left_images = left = 0
     for identity, spec in specs.items():
         folder = results.stage(identity)
-        state = "trained" if folder.done else "started" if folder.started else "to train"
+        done = folder.done is not None and not fresh
+        state = "trained" if done else "to train" if fresh else "started" if folder.started else "to train"
         steps = spec.training.steps if spec.training else 0
         images = steps * spec.training.batch if spec.training else 0
-        if not folder.done:
+        if not done:
             left, left_steps, left_images = left + 1, left_steps + steps, left_images + images
         seed = "-" if spec.seed is None else str(spec.seed)
         shared = " (shared)" if len(users[identity]) > 1 else ""

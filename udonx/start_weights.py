@@ -35,6 +35,7 @@ class BackboneConfig:
     local: str | None
     hub: str | None
     random: bool
+    source: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -61,7 +62,7 @@ def local_folder(backbone: BackboneConfig, given: str | Path | None) -> Path | N
 
     A folder is found by the name that `local` gives, else by `MODEL.TAG`, as on the hub.
     """
-    names = [name for name in (backbone.local, f"{backbone.options['model']}.{backbone.hub}" if backbone.hub else None) if name]
+    names = [name for name in (backbone.local, hub_name(backbone) and hub_name(backbone).removeprefix("timm/")) if name]
     for folder in search_folders(given):
         for name in names:
             if (folder / name).is_dir():
@@ -75,7 +76,7 @@ def _check_folder(folder: Path, backbone: BackboneConfig) -> None:
     if missing:
         raise WeightsError(f"{shown(folder)} lacks {' and '.join(missing)}; a weights folder in timm's layout holds {' and '.join(_FILES)}")
     architecture = _config(folder).get("architecture")
-    if architecture != backbone.options["model"]:
+    if "model" in backbone.options and architecture != backbone.options["model"]:
         raise WeightsError(
             f"{shown(folder)} holds weights of '{architecture}', but backbone '{backbone.role}' is '{backbone.options['model']}'; "
             "name the folder of the right weights, or change the model"
@@ -94,14 +95,14 @@ def _config(folder: Path) -> dict[str, Any]:
 
 def hub_name(backbone: BackboneConfig) -> str | None:
     """The hub repository of a backbone's weights, as timm names it."""
-    return f"timm/{backbone.options['model']}.{backbone.hub}" if backbone.hub else None
+    return f"timm/{backbone.options['model']}.{backbone.hub}" if backbone.hub and "model" in backbone.options else None
 
 
 def problem_of(backbone: BackboneConfig, given: str | Path | None) -> str | None:
     """What is wrong with a backbone's start weights, found without a network and without torch; None where they are there, random, or
     still to be fetched from the hub."""
     try:
-        if local_folder(backbone, given) is None and not backbone.random and not backbone.hub:
+        if local_folder(backbone, given) is None and not backbone.random and not hub_name(backbone):
             return _nowhere(backbone, given)
     except WeightsError as error:
         return str(error)
@@ -110,7 +111,7 @@ def problem_of(backbone: BackboneConfig, given: str | Path | None) -> str | None
 
 def _nowhere(backbone: BackboneConfig, given: str | Path | None, reason: str = "") -> str:
     folders = ", ".join(shown(folder) for folder in search_folders(given))
-    name = backbone.local or f"{backbone.options['model']}.{backbone.hub}"
+    name = backbone.local or (hub_name(backbone) or f"timm/{backbone.use}").removeprefix("timm/")
     hub = hub_name(backbone)
     fetch = f"; or fetch {hub} where there is a network: hf download {hub} --local-dir DIR/{name}" if hub else ""
     return (
@@ -119,8 +120,10 @@ def _nowhere(backbone: BackboneConfig, given: str | Path | None, reason: str = "
     )
 
 
-def resolve(backbone: BackboneConfig, given: str | Path | None, say: Callable[[str], None] = lambda line: None) -> StartWeights:
-    """Find the start weights of a backbone, fetching them from the hub if they are only there.
+def resolve(
+    backbone: BackboneConfig, given: str | Path | None, say: Callable[[str], None] = lambda line: None, *, fetch: bool = True
+) -> StartWeights:
+    """Find the start weights of a backbone, fetching them from the hub if they are only there (and `fetch`; else only its cache counts).
 
     Raises WeightsError with one sentence that says where was looked and how to get them.
     """
@@ -129,12 +132,13 @@ def resolve(backbone: BackboneConfig, given: str | Path | None, say: Callable[[s
         return _found(folder, f"{shown(folder)}")
     if backbone.random:
         return StartWeights(sha256=RANDOM, source="random weights")
-    if not backbone.hub:
+    if not hub_name(backbone):
         raise WeightsError(_nowhere(backbone, given))
     name = hub_name(backbone)
-    say(f"weights {name}: from the hub, or its cache")
+    if fetch:
+        say(f"weights {name}: from the hub, or its cache")
     try:
-        paths = [_from_hub(name, file) for file in _FILES]
+        paths = [_from_hub(name, file, fetch) for file in _FILES]
     except socket.gaierror:
         raise WeightsError(_nowhere(backbone, given, ", and there is no network to fetch them from the hub")) from None
     except Exception as error:  # the hub's client raises many kinds: no network, no such file, no space
@@ -143,7 +147,7 @@ def resolve(backbone: BackboneConfig, given: str | Path | None, say: Callable[[s
     return _found(paths[0].parent, name)
 
 
-def _from_hub(name: str, file: str) -> Path:
+def _from_hub(name: str, file: str, fetch: bool) -> Path:
     """A file of the hub, from its cache where it is there."""
     from huggingface_hub import constants, hf_hub_download
     from huggingface_hub.utils import LocalEntryNotFoundError
@@ -151,6 +155,8 @@ def _from_hub(name: str, file: str) -> Path:
     try:
         return Path(hf_hub_download(name, file, local_files_only=True))
     except LocalEntryNotFoundError:
+        if not fetch:
+            raise
         if not any(os.environ.get(proxy) for proxy in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
             # without a network the client would try for half a minute and print every attempt
             socket.getaddrinfo(urlsplit(constants.ENDPOINT).hostname, 443)
@@ -160,13 +166,15 @@ def _from_hub(name: str, file: str) -> Path:
 def _found(folder: Path, source: str) -> StartWeights:
     config = _config(folder)
     statistics = config.get("pretrained_cfg", config)
+    if "mean" not in statistics or "std" not in statistics:
+        raise WeightsError(f"{shown(folder / 'config.json')} lacks pretrained_cfg.mean or .std, by which images are normalised; add both")
     return StartWeights(
         sha256=_cached_sha256(folder / "model.safetensors"),
         source=source,
         folder=folder,
         model_args=dict(config.get("model_args") or {}),
-        mean=tuple(statistics.get("mean", (0.5, 0.5, 0.5))),
-        std=tuple(statistics.get("std", (0.5, 0.5, 0.5))),
+        mean=tuple(statistics["mean"]),
+        std=tuple(statistics["std"]),
     )
 
 

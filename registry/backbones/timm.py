@@ -38,7 +38,7 @@ class TimmBackbone(nn.Module):
     folder (config.json and weights, position embeddings resized, float16 files into float32 parameters), or at random.
 
     Options:
-    * model: timm's name, with or without a tag: `vit_base_patch16_224`.
+    * model: timm's name, without a tag: `vit_base_patch16_224`.
     * kwargs: passed to timm beside and before the folder's own; the official ViTs need `act_layer = "gelu_tanh"`.
     * batch_norm: `fixed` normalises with the stored statistics, also in training, while scale and shift still learn;
       `training` is torch's usual behaviour.

@@ -6,6 +6,7 @@ from typing import Literal
 
 from registry import schemes
 from registry.contracts import DomainFacts, EvaluationSpec, Row, StageSpec
+from registry.schemes.stages import read_transform
 
 
 @schemes.register("off_the_shelf")
@@ -26,7 +27,7 @@ class OffTheShelf:
         stage = StageSpec(
             domains=tuple(domain.name for domain in facts),
             backbone=row.backbone,
-            transform=row.transform,
+            transform=read_transform(row.transform, trains=False),
             precision=row.precision,
             student_head=row.student_head,
         )

@@ -9,7 +9,7 @@ import attrs
 
 from registry import samplers
 from registry.catalog import parse_share
-from registry.contracts import ComponentSpec, DomainFacts, LossSpec, Row, StageSpec, Training
+from registry.contracts import ComponentSpec, DomainFacts, LossSpec, Row, StageSpec, Training, Transform
 
 TRAINING_SLOTS = frozenset(
     {"student_head", "classifier", "losses", "sampler", "optimiser", "schedule", "budget", "validation", "normalise_total"}
@@ -46,12 +46,31 @@ def round_robin_steps(steps: int, domains: int) -> list[int]:
     return [steps // domains + (position < steps % domains) for position in range(domains)]
 
 
+def read_transform(transform: Transform, trains: bool) -> Transform:
+    """The transform with what its stage does not read at its default, so that it is no part of the stage's identity.
+
+    >>> read_transform(Transform(resize=54, crop=48, scale=(0.5, 1.0)), trains=True).scale
+    (0.25, 1.0)
+    """
+    if not trains:
+        return Transform(crop=transform.crop)
+    unread = {"scale"} if transform.mode == "resize_crop" else {"resize"}
+    return attrs.evolve(transform, **{field.name: field.default for field in attrs.fields(Transform) if field.name in unread})
+
+
+def _resolved(sampler: ComponentSpec, steps: int) -> ComponentSpec:
+    """A sampler whose cadences are steps: "25%" of 8 steps and 2 are the same sampler."""
+    cadences = {option.name for option in samplers.describe(sampler.use).options if option.type["type"] == "steps"}
+    options = {name: parse_share(value, steps) if name in cadences else value for name, value in sampler.options.items()}
+    return attrs.evolve(sampler, options=options)
+
+
 def _training(row: Row, steps: int, losses: tuple[LossSpec, ...], sampler: ComponentSpec, distill_to_backbone: bool) -> Training:
     return Training(
         steps=steps,
         batch=row.budget.batch,
         losses=losses,
-        sampler=sampler,
+        sampler=_resolved(sampler, steps),
         optimiser=attrs.evolve(row.optimiser, frozen=parse_share(row.optimiser.frozen, steps)),
         schedule=attrs.evolve(row.schedule, warm_up=parse_share(row.schedule.warm_up, steps)),
         validate_every=max(1, parse_share(row.validation.every, steps)),
@@ -69,7 +88,7 @@ def student_stage(
     return StageSpec(
         domains=tuple(domain.name for domain in facts),
         backbone=row.backbone,
-        transform=row.transform,
+        transform=read_transform(row.transform, trains=True),
         precision=row.precision,
         student_head=row.student_head,
         teacher_head=row.teacher_head if own_teachers else None,
@@ -87,7 +106,7 @@ def teacher_stage(row: Row, domains: tuple[str, ...], steps: int) -> StageSpec:
     return StageSpec(
         domains=domains,
         backbone=row.backbone,
-        transform=row.transform,
+        transform=read_transform(row.transform, trains=True),
         precision=row.precision,
         teacher_head=row.teacher_head,
         training=_training(row, steps, losses, sampler, True),

@@ -68,3 +68,15 @@ def test_separate_teachers_that_are_evaluated_train_no_student():
     assert len(planned.stages) == 8
     (evaluation,) = planned.rows[0].evaluations
     assert sorted(evaluation.stages.values()) == sorted(planned.stages)
+
+
+def test_what_a_stage_does_not_read_is_not_in_its_identity():
+    """Augmentation changes no untrained stage, a scale that no crop reads changes none, and a cadence counts as the steps it stands for."""
+    before = plan()
+    flipped = plan(overrides=["transform.flip=false"])
+    scaled = plan(overrides=["transform.scale=[0.5,1.0]"])
+    spelt = plan(overrides=["rows.udon_dynamic.sampler.interval='25%'"])
+    untrained = {row.row.name: row.stages for row in before.rows if row.row.reference}
+    assert {row.row.name: row.stages for row in flipped.rows if row.row.reference} == untrained
+    assert set(before.stages) & set(flipped.stages) == {stage for stages in untrained.values() for stage in stages}
+    assert set(scaled.stages) == set(before.stages) == set(spelt.stages)

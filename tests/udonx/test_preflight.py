@@ -25,7 +25,7 @@ def narrower_weights(folder: Path) -> None:
     folder.mkdir(parents=True)
     model = timm.create_model("resnet10t", channels=[2, 2, 4, 4], stem_width=4, num_classes=0)
     safetensors.torch.save_file(model.state_dict(), folder / "model.safetensors")
-    (folder / "config.json").write_text(json.dumps({"architecture": "resnet10t", "num_classes": 0}))
+    (folder / "config.json").write_text(json.dumps({"architecture": "resnet10t", "num_classes": 0, "mean": [0.5] * 3, "std": [0.5] * 3}))
 
 
 def test_everything_wrong_is_one_report_before_anything_is_trained(tmp_path, monkeypatch):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -112,3 +114,29 @@ def test_problems_of_several_files_are_one_error(tmp_path):
     with pytest.raises(udonx.ConfigError, match="did you mean 'udon'"):
         udonx.run([good, bad], setting="smoke", results=tmp_path / "results", quiet=True)
     assert not (tmp_path / "results").exists()
+
+
+def test_an_edited_plugin_is_trained_again(data, tmp_path):
+    """The source of a component that does not ship with the project is part of the identity: an edit never reuses the old stage."""
+    results, ids = tmp_path / "results", []
+    for power in ("2.0", "3.0"):
+        code = OWN_LOSS.replace("{name}", "align_edited").replace("= 2.0", f"= {power}")
+        (tmp_path / "edited.py").write_text(code)
+        text = SETTING + '[rows.mine]\nscheme = "udon"\nsampler = "round_robin"\nlosses.relational = { use = "align_edited", power = 2.0 }\n'
+        file = write_experiment(tmp_path, 'plugins = ["edited.py"]\n' + text)
+        command = [sys.executable, "-m", "udonx.cli", "run", str(file), "--data", str(data), "--results", str(results), "--device", "cpu"]
+        subprocess.run(command, check=True, capture_output=True)
+        ids.append({path.parent.name for path in (results / "stages").glob("*/done.json")})
+    assert len(ids[0]) == 1 and len(ids[1]) == 2
+
+
+def test_fresh_trains_again_what_it_names_and_nothing_else(data, tmp_path):
+    """`fresh` removes the stages of the call and every evaluation of them; another row's stage stays."""
+    rows = '[rows.a]\nscheme = "classification"\nsampler = "uniform"\n[rows.b]\nscheme = "off_the_shelf"\n'
+    file, results = write_experiment(tmp_path, SETTING + rows), tmp_path / "results"
+    first = udonx.run(file, data=data, results=results, device="cpu", quiet=True)
+    times = {row.name: (results / "stages" / row.stages[0] / "done.json").stat().st_mtime_ns for row in first.rows}
+    second = udonx.run(file, data=data, results=results, device="cpu", quiet=True, fresh=True, rows=["a"])
+    again = {row.name: (results / "stages" / row.stages[0] / "done.json").stat().st_mtime_ns for row in second.rows}
+    assert again["a"] > times["a"] and again["b"] == times["b"]
+    assert second.row("a").r1 == first.row("a").r1

@@ -18,7 +18,7 @@ def write_weights(folder: Path, content: bytes = b"weights", **config) -> Path:
     """A folder in timm's layout; its weights are never opened here."""
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_bytes(content)
-    (folder / "config.json").write_text(json.dumps({"architecture": "resnet10t", **config}))
+    (folder / "config.json").write_text(json.dumps({"architecture": "resnet10t", "mean": [0.5] * 3, "std": [0.5] * 3, **config}))
     return folder
 
 
@@ -74,7 +74,7 @@ def test_weights_on_the_hub_are_no_problem_before_they_are_fetched(tmp_path, mon
     assert problem_of(hub, tmp_path) is None
     import huggingface_hub
 
-    def offline(*_: object) -> None:
+    def offline(*_: object, **__: object) -> None:
         raise ConnectionError("no network")
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", offline)

@@ -32,7 +32,7 @@ def _experiment(parser: argparse.ArgumentParser) -> None:
 
 def _run(parser: argparse.ArgumentParser) -> None:
     _experiment(parser)
-    parser.add_argument("--workers", type=int, metavar="N", help="threads that load images (default: the cores, at most 8)")
+    parser.add_argument("--workers", type=int, metavar="N", help="threads that load images (default: the cores, at most 8, 16 with a GPU)")
 
 
 def _components(parser: argparse.ArgumentParser) -> None:

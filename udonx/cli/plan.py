@@ -16,5 +16,5 @@ def main(parsed: argparse.Namespace) -> int:
 
     chosen = options(parsed)
     plans = [load_plan(experiment, chosen, say) for experiment in experiments]
-    print(describe_stages(plans, Results(chosen.results)))
+    print(describe_stages(plans, Results(chosen.results), fresh=chosen.fresh))
     return 0

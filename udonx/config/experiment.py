@@ -167,6 +167,23 @@ def _plain_keys(document: dict[str, Any], where: str, problems: list[Problem]) -
     return validate("file", options, {key: value for key, value in given.items() if key not in wrong})[0]
 
 
+def load_experiments(files: Iterable[str | Path], **options: Any) -> list[Experiment]:
+    """`load_experiment` for several files, a folder standing for the experiment files in it; the problems of all files together."""
+    experiments, problems = [], []
+    for name in files:
+        paths = sorted(Path(name).glob("*.toml")) if Path(name).is_dir() else [Path(name)]
+        if not paths:
+            problems.append(Problem(where=str(name), message="this folder holds no experiment file (*.toml)"))
+        for path in paths:
+            try:
+                experiments.append(load_experiment(path, **options))
+            except ConfigError as error:
+                problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    return experiments
+
+
 class _FileResolver:
     """Turns one document and its setting into typed parts, collecting problems."""
 
@@ -284,7 +301,9 @@ class _FileResolver:
                 self.problems.append(Problem(where=layer.where, key=f"{key}.hub", message=message))
                 continue
             start.pop("use")
-            roles[role] = BackboneConfig(role=role, use=use, options=options, version=component.version, **start)
+            roles[role] = BackboneConfig(
+                role=role, use=use, options=options, version=component.version, source=components.source_hash("backbones", use), **start
+            )
         return roles
 
     def rows(self, backbones: dict[str, BackboneConfig]) -> list[RowConfig]:

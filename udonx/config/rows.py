@@ -229,7 +229,12 @@ class RowResolver:
             self.problem(f"{key}.{name}", message)
         if found or not own:
             return None
-        spec = {"use": use, "options": {name: item for name, item in plain.items() if item is not None}, "version": component.version}
+        spec = {
+            "use": use,
+            "options": {name: item for name, item in plain.items() if item is not None},
+            "version": component.version,
+            "source": components.source_hash(kind, use),
+        }
         if kind == "heads":
             return HeadSpec(dim=own["dim"], **spec)
         if kind == "losses":

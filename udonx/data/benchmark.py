@@ -28,6 +28,7 @@ class Benchmark:
     domains: tuple[str, ...]
     fingerprint: str = ""
     _splits: dict[tuple[str, str], Split] = attrs.field(factory=dict, init=False)
+    _queries: dict[tuple[str, str], tuple[str, str] | None] = attrs.field(factory=dict, init=False)
 
     @classmethod
     def open(cls, root: Path, domains: list[str] | None = None, fingerprint: str = "") -> Benchmark:
@@ -42,10 +43,7 @@ class Benchmark:
     @cached_property
     def facts(self) -> tuple[DomainFacts, ...]:
         """Training images and classes of each domain, in order."""
-        found = facts(self.root, self.domains)
-        return tuple(
-            DomainFacts(name=name, train_images=found[name].train_images, train_classes=found[name].train_classes) for name in self.domains
-        )
+        return tuple(facts(self.root, self.domains).values())
 
     def split(self, domain: str, name: str) -> Split:
         """A split, read once."""
@@ -59,7 +57,9 @@ class Benchmark:
 
     def query_index(self, domain: str, stage: str) -> tuple[str, str] | None:
         """The (query, index) splits of a domain at "val" or "test", or None."""
-        return self.layout.query_index_splits(domain, stage)
+        if (domain, stage) not in self._queries:
+            self._queries[domain, stage] = self.layout.query_index_splits(domain, stage)
+        return self._queries[domain, stage]
 
     def labels(self, domain: str) -> dict[int, int]:
         """Original training class ids to 0..C-1."""

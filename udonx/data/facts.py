@@ -12,24 +12,12 @@ from pathlib import Path
 
 import attrs
 
+from registry.contracts import DomainFacts
 from udonx.data.splits import BenchmarkLayout, Split, read_split, split_file
 from udonx.files import cache_dir, write_atomic
 
 # Raised when the summary below changes: older cache entries are then no longer found.
 _VERSION = 1
-
-
-@attrs.frozen
-class DomainFacts:
-    """Names and counts of one domain; 0 where it has no such split."""
-
-    domain: str
-    train_images: int
-    train_classes: int
-    val_queries: int
-    val_index: int
-    test_queries: int
-    test_index: int
 
 
 @attrs.frozen
@@ -40,7 +28,7 @@ class _Summary:
 
 
 def facts(root: Path | str, domains: Sequence[str]) -> dict[str, DomainFacts]:
-    """Count the images and classes of each domain, in the given order.
+    """Count the training images and classes of each domain, in the given order; 0 where it has no train split.
 
     Args:
         root: the folder that holds `images` and `info_files`.
@@ -53,12 +41,7 @@ def facts(root: Path | str, domains: Sequence[str]) -> dict[str, DomainFacts]:
     result = {}
     for domain in domains:
         train = _summary(layout.root, domain, "train") if "train" in layout.split_names(domain) else _Summary(0, 0, "")
-        counts = {}
-        for stage in ("val", "test"):
-            splits = layout.query_index_splits(domain, stage)
-            for role, split in zip(("queries", "index"), splits or (None, None), strict=True):
-                counts[f"{stage}_{role}"] = _summary(layout.root, domain, split).images if split else 0
-        result[domain] = DomainFacts(domain, train.images, train.classes, **counts)
+        result[domain] = DomainFacts(name=domain, train_images=train.images, train_classes=train.classes)
     return result
 
 

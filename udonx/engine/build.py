@@ -87,4 +87,12 @@ def build_sampler(spec: StageSpec, train_counts: Mapping[str, int]) -> Sampler:
     sampler = spec.training.sampler
     counts = {domain: train_counts[domain] for domain in spec.domains}
     seed = stream_seed(spec.seed or 0, "sampler")
-    return samplers.get(sampler.use)(spec.domains, counts, spec.training.steps, seed, **sampler.options)
+    built = samplers.get(sampler.use)(spec.domains, counts, spec.training.steps, seed, **sampler.options)
+    if not isinstance(built, Sampler):
+        lacks = [
+            name
+            for name in ("domain_at", "known_until", "clears_at", "update", "shares", "state_dict", "load_state_dict")
+            if not hasattr(built, name)
+        ]
+        raise ValueError(f"sampler '{sampler.use}' lacks the methods {', '.join(lacks)}; see Sampler in registry/contracts.py")
+    return built

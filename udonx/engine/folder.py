@@ -65,6 +65,16 @@ class StageFolder:
         write_atomic(self.path / "done.json", json.dumps(done, indent=1))
         (self.path / "state.pt").unlink(missing_ok=True)
 
+    def clear(self) -> None:
+        """Remove what training left, so that the stage is trained again; only for the one who holds it."""
+        for name in ("done.json", "state.pt", "best.safetensors", "log.jsonl"):
+            (self.path / name).unlink(missing_ok=True)
+
+    def tidy(self) -> None:
+        """Remove what a killed process left while it wrote; only for the one who holds the stage."""
+        for leftover in self.path.glob(".*.tmp"):
+            leftover.unlink()
+
     def log_size(self) -> int:
         """Length of log.jsonl in bytes."""
         file = self.path / "log.jsonl"

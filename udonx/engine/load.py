@@ -67,7 +67,7 @@ class LoadedModel:
         """Embeddings of images, float32 [N, D] with unit rows: inner products are cosine similarities.
 
         Args:
-            images: paths, PIL images, or uint8 RGB arrays or tensors [H, W, 3].
+            images: paths, PIL images (or a single one of these), or uint8 RGB arrays or tensors [H, W, 3].
             branch: "student", "teacher" or "feature"; default: the student, else what the stage trained.
             domain: whose teacher; needed by a teacher branch of several domains.
 
@@ -75,6 +75,8 @@ class LoadedModel:
             ValueError: an image of another type or shape, a branch that the model lacks, an unknown domain.
             DataError: a file that cannot be read.
         """
+        if isinstance(images, str | Path | Image.Image):
+            images = [images]
         branch = branch or self.branch
         if branch not in self._dims:
             raise ValueError(f"{self.folder.path} has no branch {branch!r}; it has {', '.join(self._dims)}")

@@ -14,10 +14,21 @@ _PLAIN_SECONDS = 15.0
 class Report:
     """One long piece of work of `total` units. Use as a context manager.
 
-    On a terminal it is a bar; elsewhere a line at the start, one every 15 seconds, and one at the end.
+    On a terminal it is a bar; elsewhere a line every 15 seconds and, unless `closing_line` is false, one at the end.
     """
 
-    def __init__(self, title: str, total: int, unit: str, *, done: int = 0, stream: TextIO | None = None, quiet: bool = False) -> None:
+    def __init__(
+        self,
+        title: str,
+        total: int,
+        unit: str,
+        *,
+        done: int = 0,
+        stream: TextIO | None = None,
+        quiet: bool = False,
+        closing_line: bool = True,
+    ) -> None:
+        self.closing_line = closing_line
         self.title, self.total, self.unit, self.count = title, total, unit, done
         self.stream = stream or sys.stderr
         self.quiet = quiet
@@ -33,7 +44,7 @@ class Report:
     def __exit__(self, kind: type | None, *_: object) -> None:
         if self._bar is not None:
             self._bar.close()
-        if not self.quiet and kind is None:
+        if self.closing_line and not self.quiet and kind is None:
             seconds = time.monotonic() - self._began
             self.say(f"{self.title}: {self.count} {self.unit} in {clock(seconds)}{', ' + self.note_text if self.note_text else ''}")
 

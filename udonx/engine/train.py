@@ -44,7 +44,7 @@ class TrainingError(RuntimeError):
 class Job:
     """A stage to run: its spec and identity, where it is kept, its data, and where it runs. `weights` is the folder of the start
     weights; `teachers` are the folders of the earlier stages in the order of `spec.teachers`; `summary` is told
-    (key, value, step) of the few figures that a run record keeps."""
+    (key, value, step) of the few figures that a run record keeps; `manifest` hashes the split files of each domain."""
 
     spec: StageSpec
     id: str
@@ -57,6 +57,7 @@ class Job:
     weights: Path | None = None
     teachers: tuple[StageFolder, ...] = ()
     plugins: tuple[str, ...] = ()
+    manifest: dict[str, str] = attrs.field(factory=dict)
     quiet: bool = False
     summary: Callable[[str, float, int], None] = lambda key, value, step: None
 
@@ -71,10 +72,10 @@ def run_stage(job: Job) -> dict[str, Any]:
     class_ids = {domain: list(job.benchmark.labels(domain)) for domain in job.spec.domains} if job.spec.training else {}
     counts = {domain: len(ids) for domain, ids in class_ids.items()}
     model = build_model(job.spec, counts, job.weights).to(job.device)
-    job.folder.write_spec(
-        {"id": job.id, **to_plain(job.spec)},
-        {"id": job.id, "spec": to_plain(job.spec), "classes": counts, "class_ids": class_ids, "plugins": list(job.plugins)},
-    )
+    plain = to_plain(job.spec)
+    about = {"id": job.id, "data": job.manifest, "plugins": list(job.plugins)}
+    job.folder.tidy()
+    job.folder.write_spec({**about, "spec": plain}, {**about, "spec": plain, "classes": counts, "class_ids": class_ids})
     return _fit(job, model) if job.spec.training is None else _Training(job, model).run()
 
 
@@ -302,10 +303,19 @@ class _Training:
         self.model.eval()
         embedders = {domain: Embedder(self.model, branch) for domain in job.spec.domains}
         result = None
-        if image_count(job.benchmark, job.spec.domains, "val"):
-            result = evaluate(
-                embedders, job.benchmark, job.store, "val", merged=branch == "student", device=job.device, workers=job.workers
-            )
+        if images := image_count(job.benchmark, job.spec.domains, "val"):
+            merged = branch == "student"
+            with Report(f"{job.title}: validation", images, "images", quiet=job.quiet, closing_line=False) as report:
+                result = evaluate(
+                    embedders,
+                    job.benchmark,
+                    job.store,
+                    "val",
+                    merged=merged,
+                    device=job.device,
+                    workers=job.workers,
+                    tick=report.tick,
+                )
         self.model.train()
         if result is None:
             if self.step == self.training.steps:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from udonx.data.benchmark import Benchmark
+from udonx.data.errors import DataError
 from udonx.data.images import ImageStore
 from udonx.data.transforms import test_batch
 from udonx.evaluation.metrics import RetrievalMetrics, retrieval_metrics
@@ -86,7 +87,14 @@ def embed_paths(
     parts = []
     for images in test_images(store, paths, embedder.model.crop, workers, tick):
         parts.append(embedder.model.embed(images.to(device, non_blocking=True), embedder.branch, domain).float().cpu())
-    return torch.cat(parts).numpy()
+    embeddings_ND = torch.cat(parts).numpy()
+    bad = np.flatnonzero(~np.isfinite(embeddings_ND).all(axis=1))
+    if len(bad):
+        raise DataError(
+            f"{len(bad)} embeddings are not finite, the first that of {paths[bad[0]]}: either its features are all zero, so that they "
+            "have no direction, or training went astray (see the stage's log.jsonl)"
+        )
+    return embeddings_ND
 
 
 def image_count(benchmark: Benchmark, domains: Iterable[str], stage: Stage) -> int:

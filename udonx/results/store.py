@@ -53,9 +53,11 @@ class Results:
         plain = {**about, "merged": result.merged and _plain(result.merged), "own": _plain(result.own)}
         write_atomic(folder / "metrics.json", json.dumps(plain, indent=1))
 
-    def forget_evaluation(self, identity: str) -> None:
-        """Remove an evaluation, so that it is made again."""
-        (self.evaluation(identity) / "metrics.json").unlink(missing_ok=True)
+    def forget_evaluations(self, stages: set[str]) -> None:
+        """Remove every evaluation that looked at one of `stages`, so that it is made again."""
+        for file in (self.root / "evaluations").glob("*/metrics.json"):
+            if stages & set(json.loads(file.read_text())["stages"].values()):
+                file.unlink()
 
     def append_run(self, entry: dict[str, Any]) -> None:
         """Add a line to runs.jsonl: a (row, seed) that starts."""

@@ -53,6 +53,7 @@ class TableRow:
     reference: bool
     seeds: tuple[int | None, ...]
     r1: Cell
+    r1_per_seed: tuple[float, ...]
     mmp5: Cell
     difference: float | None
     r1_per_domain: dict[str, Cell]
@@ -165,8 +166,10 @@ def build_table(plan: Plan, results: Results) -> Table:
     lines = [_table_row(group, results) for _, group in sorted(grouped.items(), key=lambda item: (order[item[0][0]], item[0][1]))]
     lines.sort(key=lambda row: row.reference)
     first = next((row for row in lines if not row.reference), None)
-    lines = [attrs.evolve(row, difference=row.r1.mean - first.r1.mean) if _compares(row, first) else row for row in lines]
+    lines = [attrs.evolve(row, difference=_difference(row, first)) if _compares(row, first) else row for row in lines]
     seeds = sorted({seed for row in lines for seed in row.seeds if seed is not None})
+    partial = [row for row in lines if row.seeds != (None,) and len(row.seeds) < len(seeds)]
+    missing |= {f"{row.name}/{row.branch}": f"{row.label}: only seed{_these(row.seeds)} so far" for row in partial}
     start = "; ".join(f"{role} {weights.source} ({weights.sha256[:12]})" for role, weights in plan.weights.items())
     footer = [f"{'seeds' if len(seeds) != 1 else 'seed'} {', '.join(map(str, seeds)) or 'none'}; start weights: {start}"]
     if any(row.index == "own" for row in lines):
@@ -179,6 +182,19 @@ def build_table(plan: Plan, results: Results) -> Table:
         missing=tuple(missing.values()),
         footer=tuple(footer),
     )
+
+
+def _these(seeds: tuple[int | None, ...]) -> str:
+    return f"{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+
+
+def _difference(row: TableRow, first: TableRow) -> float | None:
+    """Mean difference in R@1 over the seeds that both rows have: differences between rows are paired."""
+    common = [seed for seed in row.seeds if seed in first.seeds]
+    if not common:
+        return None
+    ours, theirs = dict(zip(row.seeds, row.r1_per_seed, strict=True)), dict(zip(first.seeds, first.r1_per_seed, strict=True))
+    return statistics.fmean(ours[seed] - theirs[seed] for seed in common)
 
 
 def _compares(row: TableRow, first: TableRow | None) -> bool:
@@ -215,6 +231,7 @@ def _table_row(group: list[tuple[PlannedRow, PlannedEvaluation, dict[str, Any]]]
         reference=planned.row.reference,
         seeds=tuple(row.seed for row, _, _ in group),
         r1=Cell.of([figures["r1"] for figures in measured]),
+        r1_per_seed=tuple(figures["r1"] for figures in measured),
         mmp5=Cell.of([figures["mmp5"] for figures in measured]),
         difference=None,
         r1_per_domain={name: Cell.of([figures["per_domain"][name]["r1"] for figures in measured]) for name in domains},

@@ -93,7 +93,7 @@ def test_separate_teachers_are_one_stage_per_domain_and_a_student(budget, steps)
     assert all(names(teacher) == ["teacher_ce"] and teacher.student_head is None for teacher in student.teachers)
     assert all(teacher.training.sampler == ComponentSpec(use="round_robin") for teacher in student.teachers)
     assert (student.training.steps, names(student), student.teacher_head) == (10, ["student_ce", "kl_logit", "relational"], None)
-    assert student.teacher_of("sop") is student.teachers[2]
+    assert student.teachers[2].domains == ("sop",)
 
 
 def test_evaluated_teachers_need_no_student():

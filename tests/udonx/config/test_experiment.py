@@ -264,12 +264,13 @@ def test_reading_a_file_runs_no_code_and_no_torch(tmp_path):
     """A file beside an experiment is not imported unless it is listed; resolving a shipped experiment needs no torch."""
     (tmp_path / "losses.py").write_text("raise SystemExit('this was run')")
     path = write_experiment(tmp_path, TWO_ROWS)
-    load_experiment(path, setting="smoke")
     code = (
         "import sys\nfrom udonx.config.experiment import load_experiment\n"
         f"load_experiment({str(path)!r}, setting='smoke', check_sources=True)\nprint('torch' in sys.modules)"
     )
+    python(code)  # describes the components, where no process has done that yet
     assert python(code) == "False"
+    load_experiment(path, setting="smoke")
     assert "losses" not in sys.modules
 
 

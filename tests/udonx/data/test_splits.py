@@ -108,14 +108,14 @@ def test_missing_names_come_with_the_nearest(write, tmp_path):
 
 
 def test_facts_count_what_is_there(write, tmp_path):
-    """Images, classes and queries are counted; splits that are absent count 0."""
+    """Training images and classes are counted; a split that is absent counts 0."""
     write("met", "train", [("a", 5), ("b", 5), ("c", 8)])
     write("met", "val", [("d", 1)])
     write("met", "small_index", [("e", 1), ("f", 2)])
     write("cars", "test", [("g", [1, 2])])
     assert facts(tmp_path / "data", ["met", "cars"]) == {
-        "met": DomainFacts("met", 3, 2, 1, 2, 0, 0),
-        "cars": DomainFacts("cars", 0, 0, 0, 0, 1, 1),
+        "met": DomainFacts(name="met", train_images=3, train_classes=2),
+        "cars": DomainFacts(name="cars", train_images=0, train_classes=0),
     }
 
 
@@ -158,8 +158,8 @@ def test_manifest_hash_depends_on_content_alone(write, tmp_path):
 def test_reads_uned_mini(shared_dir):
     """uned_mini's counts are those of its README, and some flag queries have several labels."""
     counted = facts(shared_dir / "uned_mini", ["omniglot", "flags"])
-    assert counted["omniglot"] == DomainFacts("omniglot", 4800, 320, 320, 320, 800, 800)
-    assert counted["flags"] == DomainFacts("flags", 1039, 150, 104, 104, 132, 187)
+    assert counted["omniglot"] == DomainFacts(name="omniglot", train_images=4800, train_classes=320)
+    assert counted["flags"] == DomainFacts(name="flags", train_images=1039, train_classes=150)
     assert len(read_split(shared_dir / "uned_mini", "flags", "test").several) == 9
 
 

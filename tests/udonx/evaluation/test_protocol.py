@@ -123,3 +123,13 @@ def test_order_and_batches(small_benchmark: Benchmark, monkeypatch: pytest.Monke
     assert loads == Counter(paths)
     flat = test_batch([store.load(path) for path in paths], 16).flatten(1) - 128
     np.testing.assert_allclose(got, flat / flat.norm(dim=1, keepdim=True), atol=1e-6)
+
+
+def test_every_image_comes_once_and_in_order(small_benchmark):
+    """However many images a split has, beyond what is loaded ahead, all of them come, in order."""
+    store = ImageStore(small_benchmark.root)
+    paths = (small_benchmark.split("glyphs", "train").paths * 100)[:1300]
+    batches = list(protocol.test_images(store, paths, 32, 2))
+    assert [len(batch) for batch in batches] == [256] * 5 + [20]
+    expected = test_batch([store.load(path) for path in paths[1280:]], 32)
+    assert torch.equal(batches[-1], expected)

@@ -10,8 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import udonx
+from tests.tiny import ROOT
+
 from udonx.results.table import Cell, Table, TableRow
 
+TABLE3 = ROOT / "experiments" / "table3_ablation.toml"
 DOMAINS = ("architecture", "clothing_and_shoes", "food", "gldv2_landmarks", "inaturalist", "met_artworks", "rp2k", "sop_products")
 
 
@@ -26,6 +30,7 @@ def table_row(name: str, *, seeds: int = 3, reference: bool = False, difference:
         reference=reference,
         seeds=tuple(range(seeds)),
         r1=Cell.of([1.0, 0.75, 0.5][:seeds]),
+        r1_per_seed=(1.0, 0.75, 0.5)[:seeds],
         mmp5=Cell.of([1.0, 0.8, 0.9][:seeds]),
         difference=difference,
         r1_per_domain=figures,
@@ -134,3 +139,13 @@ def test_rows_that_are_missing_are_said(smoke_run, tmp_path: Path):
     table = stored_table(load_experiment(smoke_run.file, setting="smoke"), Options(results=tmp_path / "empty"), print)
     assert table.rows == () and len(table.missing) == 7
     assert "UDON: not run yet" in table.to_text()
+
+
+def test_differences_are_paired_and_missing_seeds_are_said(tmp_path):
+    """The difference to the first row is taken over the seeds that both have, and a row that lacks seeds says so."""
+    udonx.run(TABLE3, setting="smoke", rows=["baseline"], seeds=[0, 1], results=tmp_path, device="cpu", quiet=True)
+    table = udonx.run(TABLE3, setting="smoke", rows=["udon_dynamic"], seeds=[1], results=tmp_path, device="cpu", quiet=True)
+    baseline, udon = table.row("baseline"), table.row("udon_dynamic")
+    assert (baseline.seeds, udon.seeds) == ((0, 1), (1,))
+    assert udon.difference == pytest.approx(udon.r1_per_seed[0] - baseline.r1_per_seed[1])
+    assert "UDON + dynamic sampler: only seed 1 so far" in table.to_text()
