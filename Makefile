@@ -7,7 +7,7 @@ run: .venv/installed
 	.venv/bin/udonx run experiments/table3_ablation.toml
 
 test: .venv/installed-test
-	.venv/bin/python -m pytest -q
+	.venv/bin/python -m pytest -q -rs
 
 .venv/installed: pyproject.toml
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv

@@ -122,7 +122,9 @@ def test_an_edited_plugin_is_trained_again(data, tmp_path):
     for power in ("2.0", "3.0"):
         code = OWN_LOSS.replace("{name}", "align_edited").replace("= 2.0", f"= {power}")
         (tmp_path / "edited.py").write_text(code)
-        text = SETTING + '[rows.mine]\nscheme = "udon"\nsampler = "round_robin"\nlosses.relational = { use = "align_edited", power = 2.0 }\n'
+        text = (
+            SETTING + '[rows.mine]\nscheme = "udon"\nsampler = "round_robin"\nlosses.relational = { use = "align_edited", power = 2.0 }\n'
+        )
         file = write_experiment(tmp_path, 'plugins = ["edited.py"]\n' + text)
         command = [sys.executable, "-m", "udonx.cli", "run", str(file), "--data", str(data), "--results", str(results), "--device", "cpu"]
         subprocess.run(command, check=True, capture_output=True)
