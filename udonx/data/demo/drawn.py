@@ -30,6 +30,8 @@ from udonx.data.demo.canvas import (
 
 
 class Glyph(NamedTuple):
+    """What makes a class: a handwritten sign. Lengths in unit coordinates unless said."""
+
     strokes: list[np.ndarray]  # control points of quadratic curves, each [3, 2]
 
 
@@ -64,6 +66,8 @@ class Glyphs:
 
 
 class Silhouette(NamedTuple):
+    """What makes a class: a solid shape. Lengths in unit coordinates unless said."""
+
     outline: np.ndarray  # [40, 2]
     hole: np.ndarray | None  # [20, 2]
 
@@ -101,6 +105,8 @@ _FIELDS = {
 
 
 class Logo(NamedTuple):
+    """What makes a class: an emblem on a plate. Lengths in unit coordinates unless said."""
+
     field: str  # outline of the plate behind, a key of _FIELDS
     marks: list[tuple[np.ndarray, int]]  # outline [N, 2] and which of the colours fills it
     colours: list[RGB]  # the plate's, then the marks'
@@ -152,6 +158,8 @@ class Logos:
 
 
 class Flower(NamedTuple):
+    """What makes a class: a blossom. Lengths in unit coordinates unless said."""
+
     petals: int
     width: float  # of a petal, in parts of its fair share of the circle
     tip: float  # 0 round ... 1 pointed

@@ -29,6 +29,8 @@ from udonx.data.demo.canvas import (
 
 
 class Creature(NamedTuple):
+    """What makes a class: a beast. Lengths in unit coordinates unless said."""
+
     body: np.ndarray  # [N, 2]
     legs: int
     leg_length: float
@@ -79,6 +81,8 @@ class Creatures:
 
 
 class Face(NamedTuple):
+    """What makes a class: a cartoon face. Lengths in unit coordinates unless said."""
+
     skin: RGB
     hair: RGB
     head: tuple[float, float]  # half axes
@@ -140,6 +144,8 @@ class Faces:
 
 
 class Tree(NamedTuple):
+    """What makes a class: a branching plant. Lengths in unit coordinates unless said."""
+
     angle: float  # between a branch and its twigs
     twigs: int  # per branch
     shrink: float
@@ -195,6 +201,8 @@ class Trees:
 
 
 class Terrain(NamedTuple):
+    """What makes a class: a map of blobs. Lengths in unit coordinates unless said."""
+
     angle: float  # of the grain
     stretch: float  # of the grain along its angle
     cycles: float  # size of the grain

@@ -29,6 +29,8 @@ from udonx.data.demo.canvas import (
 
 
 class Plate(NamedTuple):
+    """What makes a class: a dish of coloured blobs. Lengths in unit coordinates unless said."""
+
     colours: list[RGB]
     shares: np.ndarray  # how often each colour occurs, [len(colours)]
 
@@ -58,6 +60,8 @@ class Plates:
 
 
 class Texture(NamedTuple):
+    """What makes a class: two waves. Lengths in unit coordinates unless said."""
+
     angles: np.ndarray  # of the waves, [2]
     cycles: np.ndarray  # across the picture, [2]
     weights: np.ndarray  # [2]
@@ -91,6 +95,8 @@ class Textures:
 
 
 class Facade(NamedTuple):
+    """What makes a class: a house front. Lengths in unit coordinates unless said."""
+
     rows: int
     columns: int
     window: tuple[float, float]  # width and height in parts of a cell
@@ -145,6 +151,8 @@ class Facades:
 
 
 class Garment(NamedTuple):
+    """What makes a class: a striped top. Lengths in unit coordinates unless said."""
+
     cut: tuple[float, float, float, float]  # sleeve length, body length, waist, hem, in unit coordinates
     stripes: list[RGB]
     widths: np.ndarray  # parts of one repeat, [len(stripes)]

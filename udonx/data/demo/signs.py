@@ -12,6 +12,8 @@ from udonx.data.demo.canvas import RGB, Canvas, Pose, Rng, box, circle, contrast
 
 
 class Maze(NamedTuple):
+    """What makes a class: a grid of blocks. Lengths in unit coordinates unless said."""
+
     cells: np.ndarray  # [n, n] of 0, 1 (block) and 2 (block of the class's own colour)
     colour: RGB
 
@@ -42,6 +44,8 @@ class Mazes:
 
 
 class Gear(NamedTuple):
+    """What makes a class: a toothed wheel. Lengths in unit coordinates unless said."""
+
     teeth: int
     depth: float
     square: bool  # square teeth rather than pointed ones
@@ -82,6 +86,8 @@ class Gears:
 
 
 class Letter(NamedTuple):
+    """What makes a class: a sign of straight segments. Lengths in unit coordinates unless said."""
+
     bars: np.ndarray  # [n, 2, 2] ends of bars
     dots: np.ndarray  # [m, 2]
 
@@ -118,6 +124,8 @@ class Letters:
 
 
 class Flag(NamedTuple):
+    """What makes a class: bands with an emblem. Lengths in unit coordinates unless said."""
+
     bands: list[RGB]
     kind: str  # "horizontal", "vertical", "diagonal", "canton"
     emblem: np.ndarray  # [N, 2]
