@@ -15,6 +15,7 @@ from typing import Any
 import attrs
 import torch
 
+import udonx
 from udonx.config.experiment import Experiment, load_experiments
 from udonx.config.problems import ConfigError, Problem
 from udonx.data.images import ImageStore
@@ -247,7 +248,7 @@ class _Runner:
             "resumes": resumes,
             "plugins": list(experiment.plugins),
             "start_weights": weights,
-            "versions": {name: importlib.metadata.version(name) for name in ("udonx", "torch", "timm")},
+            "versions": {"udonx": udonx.__version__, **{name: importlib.metadata.version(name) for name in ("torch", "timm")}},
             "device": str(self.device),
         }
         self.recorder.run(

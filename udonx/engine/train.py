@@ -286,9 +286,9 @@ class _Training:
         rate = (self.step - self.log_step) * self.training.batch / (time.monotonic() - self.log_began)
         self.job.folder.log({"step": self.step, "total": means[-1], "losses": losses})
         shares = self.sampler.shares()
-        top = sorted(shares, key=shares.get, reverse=True)[:3] if self.signal else []
+        largest_first = sorted(shares, key=shares.get, reverse=True) if self.signal else []
         terms = [f"{name} {value:.3f}" for name, value in losses.items()] if len(losses) > 1 else []
-        followed = [f"{name} {shares[name]:.0%}" for name in top]
+        followed = [f"{name[:5]} {shares[name]:.0%}" for name in largest_first]
         self.report.note(", ".join([f"loss {means[-1]:.3f}", *terms, f"{rate:.0f} images/s", *followed]))
         self.sums_L.zero_()
         self.summed = 0
