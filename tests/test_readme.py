@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.tiny import write_domain
 from udonx.cli.options import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -27,13 +28,26 @@ def test_readme_runs_from_top_to_bottom(tmp_path, monkeypatch):
     for name in ("experiments", "tests/data"):
         shutil.copytree(ROOT / name, tmp_path / name)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:/usr/bin:/bin")
-    names = {"toml": iter(["my_question.toml", "my_table.toml"]), "python": iter(["my_loss.py", "load_model.py"])}
+    names = {
+        "toml": iter(["my_question.toml", "my_table.toml", "my_setting.toml"]),
+        "python": iter(["my_loss.py", "my_parts.py", "load_model.py"]),
+    }
     printed = {}
     for number, (language, text) in enumerate(_blocks()):
         if language in names:
             name = next(names[language])
             (tmp_path / name).write_text(text)
-            command = {"my_question.toml": ["udonx", "check", name], "load_model.py": [sys.executable, name]}.get(name)
+            if name == "my_setting.toml":  # as a reader would, with the domains of the tests in place of DIR
+                write_domain(tmp_path / "DIR", "cars")
+            command = {
+                "my_question.toml": ["udonx", "check", name],
+                "my_parts.py": [
+                    *("udonx", "run", "my_question.toml", "--row", "baseline", "--plugin", name),
+                    *("--set", "sampler=square_root", "--set", "student_head.use=dropout_linear"),
+                ],
+                "my_setting.toml": ["udonx", "check", name],
+                "load_model.py": [sys.executable, name],
+            }.get(name)
         else:
             name, command = f"block {number}", ["bash", "-euo", "pipefail", "-c", text] if language == "sh" else None
         if command:
@@ -45,6 +59,7 @@ def test_readme_runs_from_top_to_bottom(tmp_path, monkeypatch):
     assert 0 <= float(r1) <= 1
     matrix = [float(number) for number in re.findall(r"-?\d\.\d*", similarities)]
     assert [matrix[0], matrix[3]] == pytest.approx([1, 1], abs=1e-5)  # unit rows: each image is most similar to itself
+    assert similarities.split()[-2:] == ["tests/data/two.png", "tests/data/one.png"]
 
 
 def test_shipped_files_are_named_in_readme():

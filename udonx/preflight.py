@@ -176,6 +176,11 @@ def _missing_images(benchmark: Benchmark, domain: str, names: list[str]) -> Iter
 def _split_problems(benchmark: Benchmark, domain: str, names: list[str], say: Callable[[str], None]) -> Iterator[str]:
     if "train" in names:
         yield from _train_problems(benchmark, domain)
+    if "train" in names:
+        trained = set(benchmark.split(domain, "train").classes())
+        for name in names:
+            if name != "train" and (shared := trained.intersection(benchmark.split(domain, name).classes())):
+                say(f"{domain}: {len(shared)} classes of train are also in {name}, so its scores are not those of unseen classes")
     for stage in ("val", "test"):
         yield from _query_problems(benchmark, domain, stage, say)
 

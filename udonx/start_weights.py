@@ -110,9 +110,14 @@ def problem_of(backbone: BackboneConfig, given: str | Path | None) -> str | None
 
 
 def _nowhere(backbone: BackboneConfig, given: str | Path | None, reason: str = "") -> str:
+    if not backbone.local and not hub_name(backbone):
+        return (
+            f"backbone '{backbone.role}' does not say where it starts: give local (a folder's name, looked up under --weights), hub (a tag "
+            "of timm's), or random = true"
+        )
     folders = ", ".join(shown(folder) for folder in search_folders(given))
-    name = backbone.local or (hub_name(backbone) or f"timm/{backbone.use}").removeprefix("timm/")
     hub = hub_name(backbone)
+    name = backbone.local or hub.removeprefix("timm/")
     fetch = f"; or fetch {hub} where there is a network: hf download {hub} --local-dir DIR/{name}" if hub else ""
     return (
         f"backbone '{backbone.role}' needs the weights '{name}' ({', '.join(_FILES)}), which are in none of {folders}{reason}; "

@@ -11,6 +11,7 @@ import pytest
 
 import udonx
 from tests.tiny import SETTING, write_domain, write_experiment
+from udonx.engine.train import TrainingError
 from udonx.results.table import Table
 
 SHARED = """
@@ -41,6 +42,35 @@ class Align:
 
     def __call__(self, student, teacher, batch):
         return (student.features_BF - teacher.features_BF.detach()).abs().pow(self.power).mean() + 0 * student.embedding_BD.sum()
+'''
+
+
+BAD_LOSS = '''from registry import losses
+
+
+@losses.register("{name}")
+class Bad:
+    """Wrong."""
+
+    def __call__(self, student, teacher, batch):
+        return {body}
+'''
+
+BAD_HEAD = '''import torch
+
+from registry import heads
+
+
+@heads.register("{name}")
+class Bad(torch.nn.Module):
+    """Wrong."""
+
+    def __init__(self, in_dim, dim):
+        super().__init__()
+        self.layer = torch.nn.Linear(in_dim, dim)
+
+    def forward(self, x):
+        return {forward}
 '''
 
 
@@ -142,3 +172,40 @@ def test_fresh_trains_again_what_it_names_and_nothing_else(data, tmp_path):
     again = {row.name: (results / "stages" / row.stages[0] / "done.json").stat().st_mtime_ns for row in second.rows}
     assert again["a"] > times["a"] and again["b"] == times["b"]
     assert second.row("a").r1 == first.row("a").r1
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("student.embedding_BD @ teacher.embedding_BD.T", r"loss 'mine' \('bad_\d'\) failed at .*bad_\d\.py:9: RuntimeError"),
+        (
+            "student.embedding_BD * 1.0",
+            r"loss 'mine' \('bad_\d', .*bad_\d\.py:4\) returned a tensor of shape \[4, 4\], allowed is one scalar",
+        ),
+        ("None", r"returned NoneType, allowed is one scalar float tensor"),
+    ],
+)
+def test_a_mistake_in_a_users_loss_is_one_sentence_with_its_line(data, tmp_path, request, body, message):
+    """A loss that raises, or returns what is no scalar, ends in a sentence that names the loss, the file and the line."""
+    name = f"bad_{request.node.callspec.indices['body']}"
+    code = BAD_LOSS.format(name=name, body=body)
+    (tmp_path / f"{name}.py").write_text(code)
+    setting = SETTING.replace('teacher_head = { use = "linear", dim = 4 }', 'teacher_head = { use = "linear", dim = 6 }')
+    text = f'plugins = ["{name}.py"]\n{setting}[rows.mine]\nscheme = "udon"\nsampler = "round_robin"\nlosses.mine = "{name}"\n'
+    with pytest.raises(TrainingError, match=message):
+        udonx.run(write_experiment(tmp_path, text), data=data, results=tmp_path / "results", device="cpu", quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("forward", "message"),
+    [("self.layer(x)", "not of unit length"), ("torch.nn.functional.normalize(x)", r"into \[4, \d+\], allowed is \[4, 4\], its dim")],
+)
+def test_a_head_of_another_width_or_length_is_refused_before_training(data, tmp_path, request, forward, message):
+    """A head must give unit rows of its dim: anything else would train and give figures that mean nothing."""
+    name = f"head_{request.node.callspec.indices['forward']}"
+    code = BAD_HEAD.format(name=name, forward=forward)
+    (tmp_path / f"{name}.py").write_text(code)
+    text = f'plugins = ["{name}.py"]\n{SETTING}[rows.mine]\nscheme = "classification"\nsampler = "round_robin"\nstudent_head = "{name}"\n'
+    with pytest.raises(udonx.ConfigError, match=message):
+        udonx.run(write_experiment(tmp_path, text), data=data, results=tmp_path / "results", device="cpu", quiet=True)
+    assert not (tmp_path / "results" / "stages").exists()

@@ -13,5 +13,5 @@ def main(parsed: argparse.Namespace) -> int:
     from udonx.runner import stored_table
 
     for experiment in experiments:
-        print(stored_table(experiment, options(parsed), say).to_text())
+        print(stored_table(experiment, options(parsed), say, every_seed=parsed.seeds is None).to_text())
     return 0

@@ -294,7 +294,7 @@ class _FileResolver:
                 message = f'got "{options["model"]}", which is an {_unknown_model(options["model"], models)}'
                 self.problems.append(Problem(where=layer.where, key=f"{key}.model", message=message))
                 continue
-            if use == "timm" and start["hub"] and start["hub"] not in models[options["model"]]:
+            if use == "timm" and start["hub"] and not start["random"] and start["hub"] not in models[options["model"]]:
                 tags = models[options["model"]]
                 what = unknown(start["hub"], tags, f"tag of timm's weights of {options['model']}")
                 message = f"got {spell(start['hub'])}, which is an {what}"

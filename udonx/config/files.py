@@ -10,6 +10,7 @@ from typing import Any
 
 import attrs
 
+from registry.catalog import nearest
 from udonx.config.merge import Layer
 from udonx.config.problems import ConfigError, Problem, spell, unknown
 
@@ -27,6 +28,11 @@ def shown(path: Path) -> str:
         return str(path)
 
 
+def _hint(name: str, there: list[str]) -> str:
+    close = nearest(name, there)
+    return f"; did you mean {' or '.join(repr(item) for item in close)}?" if close else ""
+
+
 def read_toml(path: Path) -> dict[str, Any]:
     """The content of a TOML file. Raises ConfigError for a missing file, with the nearest names, and for a syntax error, with its line."""
     path = Path(path)
@@ -34,7 +40,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         there = [item.name for item in path.parent.glob("*.toml")] if path.parent.is_dir() else []
-        raise ConfigError([Problem(where=str(path), message=f"there is no such file; {unknown(path.name, there, 'name')}")]) from None
+        raise ConfigError([Problem(where=str(path), message=f"there is no such file{_hint(path.name, there)}")]) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError([Problem(where=shown(path), message=f"is not valid TOML: {error}")]) from None
     except OSError as error:

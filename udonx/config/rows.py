@@ -128,14 +128,19 @@ class RowResolver:
         value = self.merged.data.get("scheme")
         if value is None:
             self.problem("scheme", f"is missing; it must be one of {', '.join(schemes.names())}")
+            self._unknown_keys()
             return None, None
         spec = self._slot("scheme", value, "schemes", SLOT_KEYS["scheme"][1])
         if spec is None:
-            for layer in (layers.rows[self.name], *layers.row_overrides.get(self.name, [])):  # which slots there are, nobody can tell
-                for key in [key for key in layer.data if key not in ROW_KEYS]:
-                    self.problem(key, f"got {spell(layer.data[key])}, but this is an {unknown(key, ROW_KEYS)}", layer)
+            self._unknown_keys()
             return None, None
         return spec, schemes.get(spec.use)(**spec.options)
+
+    def _unknown_keys(self) -> None:
+        """Keys that no row may have, where it is not known which slots this one has."""
+        for layer in (self.layers.rows[self.name], *self.layers.row_overrides.get(self.name, [])):
+            for key in [key for key in layer.data if key not in ROW_KEYS]:
+                self.problem(key, f"got {spell(layer.data[key])}, but this is an {unknown(key, ROW_KEYS)}", layer)
 
     def _merge(self, scheme: Any, allowed: frozenset[str]) -> None:
         name = self.merged.data["scheme"]["use"]
@@ -224,7 +229,7 @@ class RowResolver:
             return None
         defaults = self.layers.defaults_of_kind.get(kind, {}).get(use, {})
         given = {name: item for name, item in value.items() if name not in own_names}
-        plain, found = validate(use, component.options, {**defaults, **given})
+        plain, found = validate(use, component.options, {**defaults, **given}, also=own_names)
         for name, message in found:
             self.problem(f"{key}.{name}", message)
         if found or not own:

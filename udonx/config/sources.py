@@ -18,6 +18,8 @@ def source_problems(
 ) -> list[Problem]:
     """What is missing or does not fit, for the roles that rows use (`roles` names the rows of each)."""
     problems = []
+    if weights is not None and not Path(weights).is_dir():
+        problems.append(Problem(where=f"--weights {weights}", message="there is no such folder; it must hold folders in timm's layout"))
     try:
         if data.source == "uned":
             if data.root is None:

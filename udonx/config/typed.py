@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -67,17 +67,17 @@ def table_options(cls: type) -> tuple[Option, ...]:
     return options_of(cls)
 
 
-def validate(name: str, options: tuple[Option, ...], values: Any) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+def validate(name: str, options: tuple[Option, ...], values: Any, also: Iterable[str] = ()) -> tuple[dict[str, Any], list[tuple[str, str]]]:
     """Values completed with defaults, and what is wrong as (key, sentence); values are plain data, ready for TOML or JSON.
 
-    The key is empty where `values` is no table.
+    The key is empty where `values` is no table; `also` are keys that are allowed beside the options, for the sentence about unknown ones.
     """
     if not isinstance(values, dict):
         return {}, [("", f"got {spell(values)}, allowed is a table")]
     try:
         model = model_of(name, options).model_validate(values)
     except ValidationError as error:
-        return {}, list(dict.fromkeys(_problems(error, options)))
+        return {}, list(dict.fromkeys(_problems(error, options, also)))
     plain = {}
     for option in options:
         value = getattr(model, option.name)
@@ -85,13 +85,13 @@ def validate(name: str, options: tuple[Option, ...], values: Any) -> tuple[dict[
     return plain, []
 
 
-def _problems(error: ValidationError, options: tuple[Option, ...]) -> Iterator[tuple[str, str]]:
+def _problems(error: ValidationError, options: tuple[Option, ...], also: Iterable[str]) -> Iterator[tuple[str, str]]:
     by_name = {option.name: option for option in options}
     for item in error.errors(include_url=False, include_context=False):
         name = str(item["loc"][0])
         option = by_name.get(name)
         if item["type"] == "extra_forbidden" and len(item["loc"]) == 1:
-            yield name, f"got {spell(item['input'])}, but this is an {unknown(name, by_name)}"
+            yield name, f"got {spell(item['input'])}, but this is an {unknown(name, {*by_name, *also})}"
         elif item["type"] == "missing":
             yield name, f"is missing; it must be {spell_type(option.type)}"
         else:

@@ -13,6 +13,7 @@ import torch
 
 from registry.contracts import Batch, Sampler, Transform
 from udonx.data.benchmark import Benchmark
+from udonx.data.errors import DataError
 from udonx.data.images import ImageStore
 from udonx.data.seeds import generator
 from udonx.data.transforms import sample_crop, train_batch
@@ -104,6 +105,10 @@ class BatchLoader:
                 for step in range(start, steps):
                     while submitted < min(steps, sampler.known_until(), step + 2 * self.workers + 1):
                         domain = sampler.domain_at(submitted)
+                        if domain not in self._domains:
+                            raise DataError(
+                                f"the sampler named domain {domain!r} for step {submitted}; there are {', '.join(self._domains)}"
+                            )
                         ahead.append(pool.submit(self.load, domain, taken.get(domain, 0) * self.batch))
                         taken[domain] = taken.get(domain, 0) + 1
                         submitted += 1

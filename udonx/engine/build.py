@@ -59,7 +59,26 @@ def build_model(spec: StageSpec, classes: Mapping[str, int], folder: Path | None
 
 def _head(spec: StageSpec, head: HeadSpec, in_dim: int, purpose: str) -> nn.Module:
     with seeded(spec.seed, f"init/{purpose}"):
-        return heads.get(head.use)(in_dim, head.dim, **head.options)
+        built = heads.get(head.use)(in_dim, head.dim, **head.options)
+    if not hasattr(built, "fit"):
+        _check_head(built, head, in_dim)
+    return built
+
+
+def _check_head(built: nn.Module, head: HeadSpec, in_dim: int) -> None:
+    """A head of another width, or one that does not normalise, would train and give numbers that mean nothing."""
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        probe_BF = torch.nn.functional.normalize(torch.randn(4, in_dim))
+        training = built.training
+        embedding_BD = built.eval()(probe_BF)
+        built.train(training)
+    if list(embedding_BD.shape) != [4, head.dim]:
+        raise ValueError(
+            f"head '{head.use}' turns features [4, {in_dim}] into {list(embedding_BD.shape)}, allowed is [4, {head.dim}], its dim"
+        )
+    if not torch.allclose(embedding_BD.norm(dim=1), torch.ones(4), atol=1e-3):
+        raise ValueError(f"head '{head.use}' gives embeddings that are not of unit length; end its forward with an L2 normalisation")
 
 
 def _classifiers(spec: StageSpec, classes: Mapping[str, int], dim: int, branch: str, joint: bool) -> Classifiers:

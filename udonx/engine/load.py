@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from safetensors import SafetensorError
 from torch import Tensor
 
 from registry.catalog import RegistryError
@@ -36,7 +37,12 @@ def load_stage(folder: StageFolder, device: torch.device) -> Model:
         plugins = " ".join(f"--plugin {name}" for name in kept["plugins"])
         hint = f"; it was trained with {plugins}: import that first" if plugins else ""
         raise ValueError(f"{folder.path}: {error}{hint}") from None
-    model.load_state_dict(folder.load_best())
+    try:
+        model.load_state_dict(folder.load_best())
+    except (SafetensorError, RuntimeError) as error:
+        raise ValueError(
+            f"{folder.path / 'best.safetensors'} is damaged or not of this model ({error}); train the stage again: --fresh"
+        ) from error
     return model.requires_grad_(False).eval().to(device)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -17,7 +18,8 @@ import attrs
 import torch
 from torch import Tensor
 
-from registry.contracts import Batch, Branch, StageSpec
+from registry.catalog import place
+from registry.contracts import Batch, Branch, LossSpec, StageSpec
 from udonx.data.benchmark import Benchmark
 from udonx.data.images import ImageStore
 from udonx.data.loader import BatchLoader
@@ -122,13 +124,36 @@ class Objective:
         total, values = None, {}
         for name, loss in self.specs.items():
             if loss.on is None:
-                value = self.terms[name](learner, teacher, batch)
+                value = self._term(loss, learner, teacher, batch)
             else:
-                value = self.terms[name](student if loss.on == "student" else teacher, batch)
+                value = self._term(loss, student if loss.on == "student" else teacher, batch)
             values[name] = value.detach()
             weighted = value * (loss.weight / self.divisor)
             total = weighted if total is None else total + weighted
         return total, values
+
+    def _term(self, loss: LossSpec, *arguments: Any) -> Tensor:
+        """One term. Whatever goes wrong in a loss is said with its name and line: losses are what people write most."""
+        term = self.terms[loss.name]
+        try:
+            value = term(*arguments)
+        except Exception as error:
+            raise TrainingError(
+                f"loss '{loss.name}' ('{loss.use}') failed at {_line_of(error, term)}: {type(error).__name__}: {error}"
+            ) from error
+        if not (isinstance(value, Tensor) and value.ndim == 0 and value.is_floating_point()):
+            got = f"a tensor of shape {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            raise TrainingError(
+                f"loss '{loss.name}' ('{loss.use}', {place(type(term))}) returned {got}, allowed is one scalar float tensor"
+            )
+        return value
+
+
+def _line_of(error: Exception, term: Any) -> str:
+    """file:line where an error left the file that defines `term`, else where it arose."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if frame.filename == place(type(term)).rpartition(":")[0]]
+    return f"{(own or frames)[-1].filename}:{(own or frames)[-1].lineno}"
 
 
 class _Training:

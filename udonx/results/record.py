@@ -105,7 +105,7 @@ def _observer(url: str) -> Any:
 
 def _quiet_logger() -> logging.Logger:
     logger = logging.getLogger("udonx.sacred")
-    logger.setLevel(logging.ERROR)
+    logger.setLevel(logging.CRITICAL)  # what fails is said by the command itself
     return logger
 
 

@@ -147,7 +147,7 @@ class Table:
         for row in self.rows:
             if row.name == name:
                 return row
-        raise KeyError(name)
+        raise KeyError(f"{name!r} is no row of this table; there are {', '.join(row.name for row in self.rows) or 'none'}")
 
 
 def build_table(plan: Plan, results: Results) -> Table:
@@ -172,6 +172,9 @@ def build_table(plan: Plan, results: Results) -> Table:
     missing |= {f"{row.name}/{row.branch}": f"{row.label}: only seed{_these(row.seeds)} so far" for row in partial}
     start = "; ".join(f"{role} {weights.source} ({weights.sha256[:12]})" for role, weights in plan.weights.items())
     footer = [f"{'seeds' if len(seeds) != 1 else 'seed'} {', '.join(map(str, seeds)) or 'none'}; start weights: {start}"]
+    untested = [name for name in plan.benchmark.domains if plan.benchmark.query_index(name, "test") is None]
+    if untested:
+        footer.append(f"means are over the other domains: {', '.join(untested)} {'has' if len(untested) == 1 else 'have'} no test split")
     if any(row.index == "own" for row in lines):
         footer.append("rows of a teacher: each query is searched in its own domain only")
     return Table(

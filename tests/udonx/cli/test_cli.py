@@ -196,3 +196,10 @@ def test_every_experiment_command_takes_the_same_options(command, capsys):
     out = capsys.readouterr().out
     for option in ("setting", "data", "weights", "set", "row", "seeds", "results", "device", "plugin", "no-plugins", "fresh"):
         assert f"--{option}" in out
+
+
+def test_table_of_a_seed_that_was_not_run_is_empty(smoke_run, capsys):
+    """`table --seeds` shows those seeds only; one that was never run shows no figure of another."""
+    arguments = ["table", str(smoke_run.file), "--setting", "smoke", "--results", str(smoke_run.results), "--seeds", "5", "--row", "udon"]
+    assert main(arguments) == 0
+    assert "UDON: not run yet" in capsys.readouterr().out

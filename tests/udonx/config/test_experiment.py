@@ -300,3 +300,19 @@ def test_the_shipped_experiments_resolve():
             "off_the_shelf_pca",
         ]
         assert [row.reference for row in experiment.wanted_rows()] == [False] * 5 + [True] * 2
+
+
+def test_slot_keys_are_among_the_allowed_ones(tmp_path):
+    """A misspelt key of a loss is compared with the slot's own keys too: `weight` is what people set most."""
+    path = write_experiment(tmp_path, '[rows.a]\nscheme = "udon"\nsampler = "round_robin"\nlosses.relational.wieght = 1.0\n')
+    with pytest.raises(
+        ConfigError, match=r"losses\.relational\.wieght: got 1\.0, .*did you mean 'weight'\? allowed: on, reduction, use, weight"
+    ):
+        load_experiment(path, setting="smoke")
+
+
+def test_a_misspelt_scheme_key_is_named(tmp_path):
+    """Where the scheme is missing because its key is misspelt, the message says so."""
+    path = write_experiment(tmp_path, '[rows.a]\nschema = "udon"\n')
+    with pytest.raises(ConfigError, match=r"schema: got \"udon\", but this is an unknown key; did you mean 'scheme'"):
+        load_experiment(path, setting="smoke")

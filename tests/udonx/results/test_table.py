@@ -12,7 +12,6 @@ import pytest
 
 import udonx
 from tests.tiny import ROOT
-
 from udonx.results.table import Cell, Table, TableRow
 
 TABLE3 = ROOT / "experiments" / "table3_ablation.toml"
