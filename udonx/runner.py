@@ -344,7 +344,7 @@ def stored_seeds(plan: Plan, results: Results) -> Plan:
     return make_plan(attrs.evolve(experiment, seeds=tuple(seeds)), plan.benchmark, plan.weights)
 
 
-def stored_table(experiment: Experiment, options: Options, say: Callable[[str], None], *, every_seed: bool) -> Table:
+def stored_table(experiment: Experiment, options: Options, say: Callable[[str], None], *, every_seed: bool = True) -> Table:
     """The table from what is stored (of `--row`, only those; unless `every_seed`, of the experiment's seeds only), running and fetching
     nothing."""
     plan = load_plan(experiment, options, say, fetch=False)
