@@ -180,7 +180,8 @@ def _split_problems(benchmark: Benchmark, domain: str, names: list[str], say: Ca
         trained = set(benchmark.split(domain, "train").classes())
         for name in names:
             if name != "train" and (shared := trained.intersection(benchmark.split(domain, name).classes())):
-                say(f"{domain}: {len(shared)} classes of train are also in {name}, so its scores are not those of unseen classes")
+                what = "class of train is" if len(shared) == 1 else "classes of train are"
+                say(f"{domain}: {len(shared)} {what} also in {name}, so its scores are not those of unseen classes")
     for stage in ("val", "test"):
         yield from _query_problems(benchmark, domain, stage, say)
 

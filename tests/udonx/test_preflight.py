@@ -100,4 +100,4 @@ def test_classes_that_train_and_test_share_are_said(tmp_path):
     experiment = load_experiment(write_experiment(tmp_path, SETTING + ROWS), data=tmp_path / "data")
     said: list[str] = []
     preflight(experiment, None, tmp_path / "results", said.append)
-    assert said == ["cars: 1 classes of train are also in test, so its scores are not those of unseen classes"]
+    assert said == ["cars: 1 class of train is also in test, so its scores are not those of unseen classes"]
