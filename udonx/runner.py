@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -16,6 +15,7 @@ import attrs
 import torch
 
 import udonx
+from udonx import console
 from udonx.config.experiment import Experiment, load_experiments
 from udonx.config.problems import ConfigError, Problem
 from udonx.data.images import ImageStore
@@ -45,11 +45,6 @@ class Options:
     fresh: bool = False
     workers: int | None = None
     quiet: bool = False
-
-
-def say_to_stderr(line: str) -> None:
-    """Progress goes to stderr, so that stdout holds the table alone."""
-    print(line, file=sys.stderr, flush=True)
 
 
 def load_plan(experiment: Experiment, options: Options, say: Callable[[str], None], *, fetch: bool = True) -> Plan:
@@ -101,7 +96,7 @@ def run(
     options = Options(
         weights=Path(weights) if weights else None, results=Path(results), device=device, fresh=fresh, workers=workers, quiet=quiet
     )
-    say = (lambda line: None) if quiet else say_to_stderr
+    say = (lambda line: None) if quiet else console.say
     experiments = load_experiments(
         [files] if single else files,
         setting=setting,
@@ -119,7 +114,7 @@ def run(
     return tables[0] if single and not Path(files).is_dir() else tables
 
 
-def run_experiments(experiments: Sequence[Experiment], options: Options, say: Callable[[str], None] = say_to_stderr) -> list[Table]:
+def run_experiments(experiments: Sequence[Experiment], options: Options, say: Callable[[str], None] = console.say) -> list[Table]:
     """Run resolved experiments one after the other; stages are shared between them through the results folder."""
     try:
         device = choose(options.device)

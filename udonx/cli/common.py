@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from udonx.config.experiment import Experiment, load_experiments
+from udonx.console import say
+
+__all__ = ["load_all", "options", "say"]
 
 if TYPE_CHECKING:
     from udonx.runner import Options
-
-
-def say(line: str) -> None:
-    """Progress goes to stderr, so that stdout holds the result alone."""
-    print(line, file=sys.stderr, flush=True)
 
 
 def load_all(parsed: argparse.Namespace) -> list[Experiment]:
