@@ -121,7 +121,9 @@ class LossSpec(ComponentSpec):
 
 @attrs.frozen(kw_only=True)
 class Training:
-    """What a stage that trains needs beside its model. Every cadence in it is resolved to steps of this very stage."""
+    """What a stage that trains needs beside its model. Every cadence in it is resolved to steps of this very stage.
+    `student_head_group` is "backbone" where the student's projection trains with the backbone's rate and frozen phase (the published
+    baselines); None: with the heads."""
 
     steps: int
     batch: int
@@ -132,6 +134,7 @@ class Training:
     validate_every: int
     normalise_total: bool = True
     distill_to_backbone: bool = True
+    student_head_group: Literal["backbone"] | None = None
 
 
 @attrs.frozen(kw_only=True)

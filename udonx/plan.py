@@ -165,4 +165,6 @@ def stage_title(spec: StageSpec) -> str:
         return "features" if spec.student_head is None else "features, PCA"
     if spec.student_head is None:
         return f"teacher of {spec.domains[0]}" if len(spec.domains) == 1 else f"teacher with {len(spec.domains)} heads"
+    if len(spec.domains) == 1 and not spec.teacher_head and not spec.teachers:
+        return f"specialist of {spec.domains[0]}"
     return "student" if not spec.teacher_head else "student and teachers"

@@ -149,9 +149,8 @@ class _Runner:
         began = time.monotonic()
         if self.options.fresh:
             self._forget()
-        for row in self.plan.experiment.wanted_rows():
-            if row.skipped:
-                self.say(f"{row.label}: {row.skipped}")
+        for line in self.plan.experiment.skipped():
+            self.say(line)
         pending = deque(self.plan.rows)
         refused = 0
         while pending:

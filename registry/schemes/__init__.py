@@ -6,6 +6,7 @@ registry = Registry(
     "schemes",
     builtin={
         "classification": "registry.schemes.classification",
+        "specialists": "registry.schemes.specialists",
         "separate_teachers": "registry.schemes.separate_teachers",
         "multi_head_teacher": "registry.schemes.multi_head_teacher",
         "udon": "registry.schemes.udon",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from registry import schemes
 from registry.contracts import DomainFacts, EvaluationSpec, Row
-from registry.schemes.stages import DISTILLATION_ROW, TEACHER_SLOTS, round_robin_steps, student_stage, student_steps, teacher_stage
+from registry.schemes.stages import DISTILLATION_ROW, TEACHER_SLOTS, steps_per_domain, student_stage, teacher_stage
 
 
 @schemes.register("separate_teachers")
@@ -22,9 +22,8 @@ class SeparateTeachers:
 
         Under `equal_exposure` a domain's teacher takes the steps that round robin gives the domain within the student's budget.
         """
-        steps = student_steps(row, facts)
-        shares = round_robin_steps(steps, len(facts)) if row.teacher_budget == "equal_exposure" else [steps] * len(facts)
-        teachers = {domain.name: teacher_stage(row, (domain.name,), max(1, share)) for domain, share in zip(facts, shares, strict=True)}
+        budgets = zip(facts, steps_per_domain(row, facts), strict=True)
+        teachers = {domain.name: teacher_stage(row, (domain.name,), steps) for domain, steps in budgets}
         evaluations = []
         for branch in row.evaluate:
             if branch == "teacher":

@@ -16,6 +16,12 @@ TRAINING_SLOTS = frozenset(
 )
 TEACHER_SLOTS = TRAINING_SLOTS | {"teacher_head", "distill_to_backbone"}
 
+CLASSIFICATION_ROW: Mapping[str, Any] = {"losses": {"student_ce": {"use": "ce", "on": "student"}}}
+"""Classification of the student alone."""
+
+PUBLISHED_ROW: Mapping[str, Any] = {"budget": {"scale": 0.7}, "optimiser": {"frozen": "2/7"}, "validation": {"every": "1/7"}}
+"""What the published baselines fix (method.md, 6): seven of the budget's ten epochs, frozen for two, validated after each."""
+
 DISTILLATION_ROW: Mapping[str, Any] = {
     "losses": {
         "teacher_ce": {"use": "ce", "on": "teacher"},
@@ -35,6 +41,15 @@ def student_steps(row: Row, facts: tuple[DomainFacts, ...]) -> int:
     else:
         steps = budget.epochs * (sum(domain.train_images for domain in facts) // budget.batch) * budget.scale
     return max(1, round(steps))
+
+
+def steps_per_domain(row: Row, facts: tuple[DomainFacts, ...]) -> list[int]:
+    """How long a model of one domain trains: under `equal_exposure` the steps that round robin gives the domain within the student's
+    budget, else all of that budget."""
+    steps = student_steps(row, facts)
+    if row.teacher_budget == "full":
+        return [steps] * len(facts)
+    return [max(1, share) for share in round_robin_steps(steps, len(facts))]
 
 
 def round_robin_steps(steps: int, domains: int) -> list[int]:
@@ -58,6 +73,10 @@ def read_transform(transform: Transform, trains: bool) -> Transform:
     return attrs.evolve(transform, **{field.name: field.default for field in attrs.fields(Transform) if field.name in unread})
 
 
+def _round_robin() -> ComponentSpec:
+    return ComponentSpec(use="round_robin", version=samplers.describe("round_robin").version)
+
+
 def _resolved(sampler: ComponentSpec, steps: int) -> ComponentSpec:
     """A sampler whose cadences are steps: "25%" of 8 steps and 2 are the same sampler."""
     cadences = {option.name for option in samplers.describe(sampler.use).options if option.type["type"] == "steps"}
@@ -65,7 +84,15 @@ def _resolved(sampler: ComponentSpec, steps: int) -> ComponentSpec:
     return attrs.evolve(sampler, options=options)
 
 
-def _training(row: Row, steps: int, losses: tuple[LossSpec, ...], sampler: ComponentSpec, distill_to_backbone: bool) -> Training:
+def _training(
+    row: Row,
+    steps: int,
+    losses: tuple[LossSpec, ...],
+    sampler: ComponentSpec,
+    *,
+    distill_to_backbone: bool = True,
+    published: bool = False,
+) -> Training:
     return Training(
         steps=steps,
         batch=row.budget.batch,
@@ -76,13 +103,20 @@ def _training(row: Row, steps: int, losses: tuple[LossSpec, ...], sampler: Compo
         validate_every=max(1, parse_share(row.validation.every, steps)),
         normalise_total=row.normalise_total,
         distill_to_backbone=distill_to_backbone,
+        student_head_group="backbone" if published else None,
     )
 
 
 def student_stage(
-    row: Row, facts: tuple[DomainFacts, ...], *, teachers: tuple[StageSpec, ...] = (), own_teachers: bool = False
+    row: Row,
+    facts: tuple[DomainFacts, ...],
+    *,
+    teachers: tuple[StageSpec, ...] = (),
+    own_teachers: bool = False,
+    published: bool = False,
 ) -> StageSpec:
-    """The stage that trains the student head: with earlier stages as frozen `teachers`, with teacher heads of its own, or alone."""
+    """The stage that trains the student head: with earlier stages as frozen `teachers`, with teacher heads of its own, or alone;
+    `published` as the official baselines, with the projection in the backbone's group."""
     losses = tuple(loss for loss in row.losses if own_teachers or loss.on != "teacher")
     distilled = own_teachers or bool(teachers)
     return StageSpec(
@@ -94,7 +128,27 @@ def student_stage(
         teacher_head=row.teacher_head if own_teachers else None,
         classifier=row.classifier,
         teachers=teachers,
-        training=_training(row, student_steps(row, facts), losses, row.sampler, row.distill_to_backbone if distilled else True),
+        training=_training(
+            row,
+            student_steps(row, facts),
+            losses,
+            row.sampler,
+            distill_to_backbone=row.distill_to_backbone if distilled else True,
+            published=published,
+        ),
+        seed=row.seed,
+    )
+
+
+def specialist_stage(row: Row, domain: str, steps: int, *, published: bool = False) -> StageSpec:
+    """A stage that trains the student head on one domain alone, by classification."""
+    return StageSpec(
+        domains=(domain,),
+        backbone=row.backbone,
+        transform=read_transform(row.transform, trains=True),
+        precision=row.precision,
+        student_head=row.student_head,
+        training=_training(row, steps, row.losses, _round_robin(), published=published),
         seed=row.seed,
     )
 
@@ -102,13 +156,12 @@ def student_stage(
 def teacher_stage(row: Row, domains: tuple[str, ...], steps: int) -> StageSpec:
     """A stage that trains the teacher heads of `domains` beforehand, by the losses on the teacher, round robin."""
     losses = tuple(loss for loss in row.losses if loss.on == "teacher")
-    sampler = ComponentSpec(use="round_robin", version=samplers.describe("round_robin").version)
     return StageSpec(
         domains=domains,
         backbone=row.backbone,
         transform=read_transform(row.transform, trains=True),
         precision=row.precision,
         teacher_head=row.teacher_head,
-        training=_training(row, steps, losses, sampler, True),
+        training=_training(row, steps, losses, _round_robin()),
         seed=row.seed,
     )

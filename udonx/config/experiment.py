@@ -12,10 +12,10 @@ import attrs
 
 from registry.catalog import nearest
 from udonx import components
-from udonx.config.files import OWN_SETTING, RawSetting, nested, parse_override, read_setting, read_toml, shown
+from udonx.config.document import Document, read_document
+from udonx.config.files import OWN_SETTING, RawSetting, nested, parse_override, read_setting, shown
 from udonx.config.keys import (
     COMMON,
-    FILE_KEYS,
     KIND_TABLES,
     ROW_KEYS,
     SETTING_KEYS,
@@ -71,6 +71,14 @@ class Experiment:
         rows = [row for row in self.rows if not self.selected or row.name in self.selected]
         return sorted(rows, key=lambda row: row.reference)
 
+    def skipped(self) -> list[str]:
+        """What is said of the wanted rows that this setting cannot have, one sentence for each reason."""
+        rows: dict[str, list[str]] = {}
+        for row in self.wanted_rows():
+            if row.skipped:
+                rows.setdefault(row.skipped, []).append(row.label)
+        return [f"{reason}: {'; '.join(labels)}" for reason, labels in rows.items()]
+
 
 def setting_place(setting: str, path: Path) -> str:
     """A setting, as problems name it: by its name, or by the file that holds it."""
@@ -103,28 +111,24 @@ def load_experiment(
     'demo'
     """
     path = Path(path)
-    document = read_toml(path)
     where = shown(path)
     problems: list[Problem] = []
-    for key in [key for key in document if key not in FILE_KEYS]:
-        hint = " (a key of a row: put it under [defaults] or [rows.NAME])" if key in ROW_KEYS else ""
-        message = f"got {spell(document[key])}, but this is an {unknown(key, FILE_KEYS)}{hint}"
-        problems.append(Problem(where=where, key=key, message=message))
-    plain = _plain_keys(document, where, problems)
+    document = read_document(path, problems)
+    plain = document.plain
     if seeds is not None:
         given, found = validate("file", table_options(FileOptions), {"seeds": list(seeds)})
         problems += [Problem(where="--seeds", message=message) for _, message in found]
         plain["seeds"] = given.get("seeds", plain["seeds"])
-    results, found = validate("results", table_options(ResultOptions), document.get("results", {}))
+    results, found = validate("results", table_options(ResultOptions), document.data.get("results", {}))
     problems += [Problem(where=where, key=dotted("results", key), message=message) for key, message in found]
     try:
         listed = load_plugins(plain["plugins"], path.parent, where=where, allow=allow_plugins, say=say)
         listed += load_plugins(plugins, None, where="--plugin", allow=allow_plugins, say=say)
-        raw = read_setting(setting or document.get("setting", "demo"), path)
+        raw = read_setting(setting or document.data.get("setting", "demo"), path)
     except ConfigError as error:  # without plug-ins and setting nothing further can be judged
         raise ConfigError([*problems, *error.problems]) from None
     overrides = tuple(overrides)
-    resolver = _FileResolver(where, document, raw, problems)
+    resolver = _FileResolver(document, raw, problems)
     resolver.override(overrides)
     data_options = resolver.data(data)
     backbones = resolver.backbones()
@@ -157,16 +161,6 @@ def load_experiment(
     )
 
 
-def _plain_keys(document: dict[str, Any], where: str, problems: list[Problem]) -> dict[str, Any]:
-    """The plain keys of a file; one with a problem falls back to its default, so that what stands below it is judged too."""
-    options = table_options(FileOptions)
-    given = {option.name: document[option.name] for option in options if option.name in document}
-    found = validate("file", options, given)[1]
-    problems += [Problem(where=where, key=key, message=message) for key, message in found]
-    wrong = {key for key, _ in found}
-    return validate("file", options, {key: value for key, value in given.items() if key not in wrong})[0]
-
-
 def load_experiments(files: Iterable[str | Path], **options: Any) -> list[Experiment]:
     """`load_experiment` for several files, a folder standing for the experiment files in it; the problems of all files together."""
     experiments, problems = [], []
@@ -187,24 +181,14 @@ def load_experiments(files: Iterable[str | Path], **options: Any) -> list[Experi
 class _FileResolver:
     """Turns one document and its setting into typed parts, collecting problems."""
 
-    def __init__(self, where: str, document: dict[str, Any], raw: RawSetting, problems: list[Problem]) -> None:
-        self.where = where
+    def __init__(self, document: Document, raw: RawSetting, problems: list[Problem]) -> None:
         self.problems = problems
         self.layers = raw.layers
         for layer in raw.layers:
             self._known_keys(layer, SETTING_KEYS, "key of a setting")
             self._tables(layer)
-        rows = document.get("rows", {})
-        defaults = document.get("defaults", {})
-        if not isinstance(rows, dict) or not rows or not all(isinstance(row, dict) for row in rows.values()):
-            problems.append(Problem(where=where, key="rows", message="there are no rows; add at least one table [rows.NAME]"))
-            rows = {}
-        if not isinstance(defaults, dict):
-            problems.append(Problem(where=where, key="defaults", message=f"got {spell(defaults)}, allowed is a table"))
-            defaults = {}
-        self.names = list(rows)
-        self.default_layer = Layer(where=where, prefix="defaults", data=defaults)
-        self.row_layers = {name: Layer(where=where, prefix=f"rows.{name}", data=row) for name, row in rows.items()}
+        self.names = list(document.rows)
+        self.defaults, self.row_layers = document.defaults, document.rows
         self.set_all: list[Layer] = []
         self.set_row: dict[str, list[Layer]] = {}
 
@@ -313,7 +297,7 @@ class _FileResolver:
                 attrs.evolve(layer, data={key: value for key, value in layer.data.items() if key in ROW_KEYS and key not in KIND_TABLES})
                 for layer in self.layers
             ],
-            defaults=self.default_layer,
+            defaults=self.defaults,
             overrides=self.set_all,
             rows=self.row_layers,
             row_overrides=self.set_row,
@@ -330,9 +314,9 @@ class _FileResolver:
                 complete = False
                 continue
             if row.backbone not in backbones:
-                row = attrs.evolve(row, skipped=f"not in this setting: it has no backbone '{row.backbone}'")
+                row = attrs.evolve(row, skipped=f"not in this setting, which has no backbone '{row.backbone}'")
             resolved.append(row)
-        for layer in (self.default_layer, *self.set_all):
+        for layer in (*self.defaults, *self.set_all):
             for key, value in layer.data.items():
                 if key not in ROW_KEYS:
                     self._of_no_row(layer, key, value, f"but this is an {unknown(key, ROW_KEYS)}")

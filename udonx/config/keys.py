@@ -42,20 +42,25 @@ class ResultOptions:
 
 @attrs.frozen(kw_only=True)
 class FileOptions:
-    """The plain keys of an experiment file."""
+    """The plain keys of an experiment file. `inherit` is another experiment file, by its path from this one, whose keys and rows lie
+    below this file's own; `roles` makes every row that names no backbone once for each of these backbones."""
 
     title: str = ""
+    inherit: str | None = None
+    roles: list[str] = attrs.field(factory=list)
     plugins: list[str] = attrs.field(factory=list)
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = attrs.field(factory=lambda: [0])
 
 
 @attrs.frozen(kw_only=True)
 class PlainKeys:
-    """The plain keys of a row."""
+    """The plain keys of a row. `own_index` shows the figures of the own-domain index, each query searched in its own domain only, where
+    the merged index would be shown."""
 
     label: str | None = None
     reference: bool = False
     backbone: str = "main"
+    own_index: bool = False
     evaluate: Annotated[list[str], Field(min_length=1)] = attrs.field(factory=lambda: ["student"])
     precision: Literal["fp32", "bf16"] = "fp32"
     classifier: Literal["separate", "joint"] = "separate"
@@ -101,8 +106,10 @@ SLOT_KEYS: dict[str, tuple[str, type]] = {
     "teacher_head": ("heads", HeadSlot),
     "sampler": ("samplers", PlainSlot),
 }
-COMMON = frozenset({"label", "reference", "reported", "scheme", "backbone", "evaluate", "transform", "precision"})
+COMMON = frozenset({"label", "reference", "own_index", "reported", "scheme", "backbone", "evaluate", "transform", "precision"})
 ROW_KEYS = COMMON | set(TABLES) | set(SLOT_KEYS) | {"losses"} | {field.name for field in attrs.fields(PlainKeys)}
-FILE_KEYS = frozenset({"title", "setting", "defaults", "rows", "plugins", "results", "seeds"})
+FILE_KEYS = frozenset({"title", "setting", "defaults", "rows", "plugins", "results", "seeds", "inherit", "roles"})
 KIND_TABLES = ("heads", "losses", "samplers", "schemes")
-SETTING_KEYS = frozenset({"inherit", "data", "backbones", *KIND_TABLES}) | (ROW_KEYS - {"label", "reference", "reported", "scheme"})
+VIEW = frozenset({"label", "reference", "own_index", "reported"})
+"""Keys of a row that say how it is shown, and change nothing that is computed."""
+SETTING_KEYS = frozenset({"inherit", "data", "backbones", *KIND_TABLES}) | (ROW_KEYS - VIEW - {"scheme"})

@@ -22,9 +22,9 @@ class Layers:
     of a component."""
 
     setting: list[Layer]
-    defaults: Layer
+    defaults: list[Layer]
     overrides: list[Layer]
-    rows: dict[str, Layer]
+    rows: dict[str, list[Layer]]
     row_overrides: dict[str, list[Layer]]
     defaults_of_kind: dict[str, dict[str, dict[str, Any]]]
 
@@ -37,6 +37,7 @@ class RowConfig:
     label: str
     reference: bool
     backbone: str
+    own_index: bool
     scheme: Any
     data: dict[str, Any]
     parts: dict[str, Any]
@@ -59,7 +60,7 @@ class RowResolver:
 
     def problem(self, key: str, message: str, layer: Layer | None = None) -> None:
         """Report a problem at `key`, at the layer that set it."""
-        layer = layer or self.merged.source_of(key) or self.layers.rows[self.name]
+        layer = layer or self.merged.source_of(key) or self.layers.rows[self.name][-1]
         prefix = "" if layer.prefix == f"rows.{self.name}" else layer.prefix  # the row is named beside the key
         self.problems.append(Problem(where=layer.where, rows=(self.name,), key=dotted(prefix, key), message=message))
 
@@ -92,6 +93,7 @@ class RowResolver:
             label=plain["label"] or self.name.replace("_", " "),
             reference=plain["reference"],
             backbone=plain["backbone"],
+            own_index=plain["own_index"],
             scheme=scheme,
             data=self._shown(scheme, allowed, plain, parts),
             parts=parts,
@@ -99,8 +101,9 @@ class RowResolver:
 
     def _shown(self, scheme: Any, allowed: frozenset[str], plain: dict[str, Any], parts: dict[str, Any]) -> dict[str, Any]:
         """The row in full, as plain data that resolves to itself."""
-        first = {key: plain[key] for key in ("label", "reference") if plain.get(key)}
-        others = {key: value for key, value in plain.items() if key in allowed and key not in ("label", "reference") and value is not None}
+        view = ("label", "reference", "own_index")
+        first = {key: plain[key] for key in view if plain.get(key)}
+        others = {key: value for key, value in plain.items() if key in allowed and key not in view and value is not None}
         shown = {**first, "scheme": {"use": parts["scheme"].use, **parts["scheme"].options}, **others}
         for key, value in parts.items():
             if key in TABLES:
@@ -122,7 +125,7 @@ class RowResolver:
 
     def _scheme(self) -> tuple[ComponentSpec | None, Any]:
         layers = self.layers
-        for layer in (layers.defaults, layers.rows[self.name], *layers.overrides, *layers.row_overrides.get(self.name, [])):
+        for layer in (*layers.defaults, *layers.rows[self.name], *layers.overrides, *layers.row_overrides.get(self.name, [])):
             if "scheme" in layer.data:
                 self.merged.add(attrs.evolve(layer, data={"scheme": layer.data["scheme"]}))
         value = self.merged.data.get("scheme")
@@ -138,7 +141,7 @@ class RowResolver:
 
     def _unknown_keys(self) -> None:
         """Keys that no row may have, where it is not known which slots this one has."""
-        for layer in (self.layers.rows[self.name], *self.layers.row_overrides.get(self.name, [])):
+        for layer in (*self.layers.rows[self.name], *self.layers.row_overrides.get(self.name, [])):
             for key in [key for key in layer.data if key not in ROW_KEYS]:
                 self.problem(key, f"got {spell(layer.data[key])}, but this is an {unknown(key, ROW_KEYS)}", layer)
 
@@ -148,9 +151,11 @@ class RowResolver:
         merged.add(Layer(where=f"scheme {name}", prefix="", data=dict(scheme.default_row)))
         for layer in layers.setting:
             merged.add(self._filtered(layer, allowed))
-        merged.add(self._filtered(layers.defaults, allowed))
+        for layer in layers.defaults:
+            merged.add(self._filtered(layer, allowed))
         merged.add(Layer(where=f"scheme {name}", prefix="", data=dict(scheme.fixed_row)))
-        merged.add(self._strict(layers.rows[self.name], allowed, name))
+        for layer in layers.rows[self.name]:
+            merged.add(self._strict(layer, allowed, name))
         for layer in layers.overrides:
             merged.add(self._filtered(layer, allowed))
         for layer in layers.row_overrides.get(self.name, []):
@@ -289,6 +294,8 @@ class RowResolver:
         if not whole:  # what the losses and the sampler lack may be what has a problem of its own
             return
         self._needed_losses(scheme, parts["losses"])
+        if "sampler" not in parts:
+            return
         sampler = parts["sampler"]
         if components.describe("samplers", sampler.use).facts["needs_signal"]:
             signals = [loss.name for loss in parts["losses"] if loss.on and (loss.on == "student" or scheme.teacher == "together")]

@@ -34,10 +34,10 @@ def experiment_schema() -> dict[str, Any]:
             **_object("file", table_options(FileOptions))["properties"],
             "setting": {"oneOf": [{"type": "string"}, _setting(row)]},
             "defaults": row,
-            "rows": {"type": "object", "additionalProperties": row, "minProperties": 1},
+            "rows": {"type": "object", "additionalProperties": {"oneOf": [row, {"const": False}]}, "minProperties": 1},
             "results": _object("results", table_options(ResultOptions)),
         },
-        "required": ["rows"],
+        "anyOf": [{"required": ["rows"]}, {"required": ["inherit"]}],
         "additionalProperties": False,
     }
 

@@ -6,6 +6,7 @@ Shape suffixes as in `registry.contracts`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -77,13 +78,14 @@ class Model(nn.Module):
         self.register_buffer("scale", 1 / (255 * std_3), persistent=False)
         self.register_buffer("shift", -torch.tensor(mean).reshape(1, 3, 1, 1) / std_3, persistent=False)
 
-    def backbone_parameters(self) -> list[nn.Parameter]:
-        """Parameters of the backbone group."""
-        return list(self.backbone.parameters())
-
-    def head_parameters(self) -> list[nn.Parameter]:
-        """Parameters of the heads group: projections and classifiers of student and teachers."""
-        return [parameter for name, parameter in self.named_parameters() if not name.startswith("backbone.")]
+    def parameter_groups(self, student_head: Literal["heads", "backbone"] = "heads") -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+        """(backbone group, heads group): the backbone, and the projections and classifiers of student and teachers; `student_head`
+        says which of them holds the student's projection."""
+        with_backbone = ("backbone.", "student_head.") if student_head == "backbone" else ("backbone.",)
+        backbone, heads = [], []
+        for name, parameter in self.named_parameters():
+            (backbone if name.startswith(with_backbone) else heads).append(parameter)
+        return backbone, heads
 
     def features(self, images_B3HW: Tensor) -> Tensor:
         """L2-normalised float32 features [B, F]."""

@@ -28,8 +28,9 @@ def schedule_factor(schedule: Schedule, step: int, steps: int) -> float:
 class TwoGroupAdamW:
     """Decoupled AdamW over a backbone group and a heads group.
 
-    `options.frozen` and `schedule.warm_up` are steps. Call `prepare(step)`, which sets learning rates and clears gradients and says
-    whether the backbone needs a backward pass, then backward, then `step()`.
+    `backbone` are the parameters that the frozen phase holds: the backbone's own and, for the published baselines, the student's
+    projection. `options.frozen` and `schedule.warm_up` are steps. Call `prepare(step)`, which sets learning rates and clears gradients
+    and says whether the backbone needs a backward pass, then backward, then `step()`.
 
     Under `drift` the heads' gradients are zeros, never None, so momentum keeps moving the heads of inactive domains and one step
     count holds for all; under `skip` they are None, and torch leaves those parameters alone.
@@ -45,6 +46,7 @@ class TwoGroupAdamW:
         self.adamw = torch.optim.AdamW(
             groups, betas=(options.beta1, options.beta2), eps=options.eps, weight_decay=options.weight_decay, fused=True
         )
+        self._held = False
 
     def frozen_at(self, step: int) -> bool:
         """Whether 0-based `step` leaves the backbone in place."""
@@ -68,10 +70,14 @@ class TwoGroupAdamW:
                 parameter.grad = torch.zeros_like(parameter)
         else:
             torch._foreach_zero_([parameter.grad for parameter in self.heads])
-        return not (frozen and self.options.freeze == "no_grad")
+        self._held = frozen and self.options.freeze == "no_grad"
+        return not self._held
 
     def step(self) -> None:
-        """Update every parameter that has a gradient."""
+        """Update every parameter that has a gradient and is not held."""
+        if self._held:  # a projection in the backbone's group gets a gradient all the same: its Adam count starts when it wakes
+            for parameter in self.backbone:
+                parameter.grad = None
         self.adamw.step()
 
     def state_dict(self) -> dict[str, Any]:

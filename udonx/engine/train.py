@@ -165,9 +165,8 @@ class _Training:
         spec, device = job.spec, job.device
         self.objective = Objective(spec)
         self.sampler = build_sampler(spec, {domain.name: domain.train_images for domain in job.benchmark.facts})
-        self.optimiser = TwoGroupAdamW(
-            model.backbone_parameters(), model.head_parameters(), self.training.optimiser, self.training.schedule, self.training.steps
-        )
+        backbone, heads = model.parameter_groups(self.training.student_head_group or "heads")
+        self.optimiser = TwoGroupAdamW(backbone, heads, self.training.optimiser, self.training.schedule, self.training.steps)
         self.teachers: dict[str, Model] = {}
         for teacher, folder in zip(spec.teachers, job.teachers, strict=True):
             frozen = load_stage(folder, device)

@@ -66,6 +66,32 @@ def test_classification_is_one_student_stage():
     assert (stage.training.optimiser.frozen, stage.training.validate_every) == (2, 5)
 
 
+def test_a_published_baseline_trains_its_projection_with_the_backbone():
+    """`published` fixes seven of ten epochs, frozen for two, validated after each, and puts the projection into the backbone's group."""
+    published = schemes.get("classification")(published=True)
+    assert published.fixed_row == {"budget": {"scale": 0.7}, "optimiser": {"frozen": "2/7"}, "validation": {"every": "1/7"}}
+    assert schemes.get("classification")().fixed_row == {}
+    (evaluation,) = published.plan(row(losses=CLASSIFICATION[1:]), FACTS)
+    (fair,) = plan("classification", row(losses=CLASSIFICATION[1:]))
+    ours, theirs = evaluation.embedders["cars"], fair.embedders["cars"]
+    assert (ours.training.student_head_group, theirs.training.student_head_group) == ("backbone", None)
+    assert attrs.evolve(ours, training=attrs.evolve(ours.training, student_head_group=None)) == theirs
+
+
+@pytest.mark.parametrize(("budget", "steps"), [("equal_exposure", [4, 3, 3]), ("full", [10, 10, 10])])
+def test_specialists_are_one_student_per_domain(budget, steps):
+    """Each specialist trains its own domain alone; the evaluation has no merged index, since each domain has an embedding of its own."""
+    (evaluation,) = plan("specialists", row(losses=CLASSIFICATION[1:], teacher_budget=budget, sampler=None))
+    assert not evaluation.merged and evaluation.branch == "student"
+    stages = list(evaluation.embedders.values())
+    assert [stage.domains for stage in stages] == [("cars",), ("food",), ("sop",)]
+    assert [stage.training.steps for stage in stages] == steps
+    assert all(names(stage) == ["student_ce"] and stage.student_head.dim == 4 and stage.teacher_head is None for stage in stages)
+    assert all(stage.training.student_head_group is None for stage in stages)
+    (published,) = plan("specialists", row(losses=CLASSIFICATION[1:], sampler=None), published=True)
+    assert all(stage.training.student_head_group == "backbone" for stage in published.embedders.values())
+
+
 def test_udon_is_one_stage_that_holds_teachers_and_student():
     """UDON trains all four losses in one stage, with teacher heads of its own and the row's sampler."""
     (evaluation,) = plan("udon", row())

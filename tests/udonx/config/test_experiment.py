@@ -133,8 +133,10 @@ def test_an_unknown_path_or_value_of_set_is_an_error(tmp_path, override, message
 
 def test_a_backbone_role_that_the_setting_lacks_skips_the_row(tmp_path):
     """A row with another role is said to be not in this setting; it is neither replaced nor an error."""
-    experiment = load(tmp_path, TWO_ROWS + 'backbone = "large"\n')
-    assert [row.skipped for row in experiment.rows] == [None, "not in this setting: it has no backbone 'large'"]
+    experiment = load(tmp_path, TWO_ROWS + 'backbone = "huge"\n[rows.c]\nscheme = "off_the_shelf"\nbackbone = "huge"\nlabel = "C"\n')
+    why = "not in this setting, which has no backbone 'huge'"
+    assert [row.skipped for row in experiment.rows] == [None, why, why]
+    assert experiment.skipped() == [f"{why}: b; C"]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from tests.tiny import ROOT
 from udonx.config.schema import experiment_schema, setting_schema
 
-EXPERIMENTS = sorted((ROOT / "experiments").glob("*.toml"))
+EXPERIMENTS = sorted(path for folder in ("", "pretraining") for path in (ROOT / "experiments" / folder).glob("*.toml"))
 SETTINGS = sorted((ROOT / "experiments" / "settings").glob("*.toml"))
 
 
@@ -75,3 +75,5 @@ def test_the_shipped_files_point_to_an_up_to_date_schema(folder, of):
     assert json.loads((ROOT / folder / "schema.json").read_text()) == built, f"udonx schema {of} > {folder}/schema.json"
     for path in (ROOT / folder).glob("*.toml"):
         assert path.read_text().startswith("#:schema schema.json\n"), path
+    for path in (ROOT / "experiments" / "pretraining").glob("*.toml"):
+        assert path.read_text().startswith("#:schema ../schema.json\n"), path

@@ -82,10 +82,44 @@ def test_groups_by_name(shared_dir: Path) -> None:
     )
     groups = read_json(shared_dir, "optimizer")["groups_udon"]
     assert {"projection" in name for name in groups["head_group"]} == {True}
-    assert len(model.head_parameters()) == len(groups["head_group"])
+    backbone, heads = model.parameter_groups()
+    assert len(heads) == len(groups["head_group"])
     # timm holds query, key and value as one: 2 x (3 - 1) arrays fewer in each of the two blocks
-    assert len(model.backbone_parameters()) == len(groups["backbone_group"]) - 2 * 4
-    assert {id(one) for one in model.parameters()} == {id(one) for one in [*model.backbone_parameters(), *model.head_parameters()]}
+    assert len(backbone) == len(groups["backbone_group"]) - 2 * 4
+    assert {id(one) for one in model.parameters()} == {id(one) for one in [*backbone, *heads]}
+
+
+def test_groups_of_the_published_baselines(shared_dir: Path) -> None:
+    """In the published baselines the projection is held and trained with the backbone; only classifiers are heads."""
+    domains = ("a", "b", "c")
+    model = Model(
+        backbone=backbones.get("timm")(Start(folder=None, crop=32), model="vit_tiny_patch16_224", kwargs=tiny_vit_kwargs()),
+        mean=(0, 0, 0),
+        std=(1, 1, 1),
+        crop=32,
+        domains=domains,
+        student_head=LinearHead(64, 8),
+        student_classifiers=Classifiers([CosineClassifier(8, count) for count in (7, 11, 5)], domains, False),
+    )
+    groups = read_json(shared_dir, "optimizer")["groups_baseline_uscrr"]
+    backbone, heads = model.parameter_groups("backbone")
+    assert [id(one) for one in heads] == [id(one) for one in model.student_classifiers.parameters()]
+    assert len(heads) == len(groups["head_group"]) and len(backbone) == len(groups["backbone_group"]) - 2 * 4
+    assert {id(one) for one in model.student_head.parameters()} <= {id(one) for one in backbone}
+
+
+def test_a_projection_that_is_held_starts_its_count_when_it_wakes():
+    """Under `no_grad` a projection in the backbone's group gets a gradient while it is held: neither it nor its moments move."""
+    projection, head = parameter(1), parameter(1)
+    ours = optimiser([projection], [head], lr_heads=1e-3, lr_backbone=1e-3, frozen=2, freeze="no_grad")
+    before = projection.detach().clone()
+    for step in range(3):
+        ours.prepare(step)
+        projection.grad = torch.ones_like(projection)
+        head.grad += 1.0
+        ours.step()
+        assert torch.equal(projection, before) == (step < 2)
+    assert ours.adamw.state[projection]["step"] == 1 and ours.adamw.state[head]["step"] == 3
 
 
 def test_momentum_drift(shared_dir: Path) -> None:

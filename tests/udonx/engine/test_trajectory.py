@@ -1,4 +1,4 @@
-"""Whole official train steps of a tiny ViT, replayed through Model, Objective and TwoGroupAdamW.
+"""Whole official train steps of a tiny ViT, replayed by the engine's own step on what an experiment file plans.
 
 Replayed are all `trajectory_*` in `trajectory*.npz` of the parity folder (or the one that UDONX_PARITY names).
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,20 +17,19 @@ import torch
 from torch import nn
 
 from registry import backbones
-from registry.contracts import BackboneSpec, Batch, ComponentSpec, LossSpec, Optimiser, Schedule, StageSpec, Start, Training, Transform
+from registry.contracts import Batch, DomainFacts, StageSpec, Start
 from registry.heads.classifier import CosineClassifier
 from registry.heads.linear import LinearHead
 from tests.parity import Arrays, below, heads_state, images_b3hw, tensor, tiny_vit_kwargs, vit_state
+from tests.tiny import write_experiment
+from udonx.config.experiment import load_experiment
+from udonx.engine.folder import StageFolder
 from udonx.engine.model import Classifiers, Model
-from udonx.engine.optim import TwoGroupAdamW
-from udonx.engine.train import Objective
+from udonx.engine.train import Job, _Training
+from udonx.plan import row_evaluations
+from udonx.start_weights import StartWeights
 
-LOSSES = {
-    "teacher_ce": LossSpec(name="teacher_ce", use="ce", on="teacher"),
-    "student_ce": LossSpec(name="student_ce", use="ce", on="student"),
-    "kl_logit": LossSpec(name="kl_logit", use="kl_logit"),
-    "relational": LossSpec(name="relational", use="relational"),
-}
+TERMS = ("teacher_ce", "student_ce", "kl_logit", "relational")
 # where the true gradient is zero or at rounding level, Adam turns noise into steps of the learning rate
 NOISE_ATOL = 5e-5
 
@@ -47,7 +47,6 @@ class Trajectory:
         start = self.params(0)
         self.teachers = "teacher_head/0" in start
         self.model = self._model(start)
-        self.losses = tuple(LOSSES.values()) if self.teachers else (LOSSES["student_ce"],)
 
     def params(self, step: int) -> dict[str, Any]:
         """States by role after `step` official steps: backbone, heads and classifiers."""
@@ -98,31 +97,28 @@ class Trajectory:
                 found[f"teacher_classifier/{number}"] = model.teacher_classifiers.parts[number]
         return found
 
-    def spec(self) -> StageSpec:
-        return StageSpec(
-            domains=self.domains,
-            backbone=BackboneSpec(use="timm", weights="random", mean=(0, 0, 0), std=(1, 1, 1)),
-            transform=Transform(),
-            training=Training(
-                steps=len(self.facts["domain_sequence"]),
-                batch=16,
-                losses=self.losses,
-                sampler=ComponentSpec(use="round_robin"),
-                optimiser=Optimiser(
-                    lr_heads=1e-3, lr_backbone=1e-5, weight_decay=1e-6, frozen=self.facts["frozen_steps"], freeze="official"
-                ),
-                schedule=Schedule(),
-                validate_every=1,
-            ),
+    def spec(self, tmp_path: Path) -> StageSpec:
+        """The stage that an experiment file on the official setting becomes: UDON, or the published baseline USCRR."""
+        scheme = '"udon"' if self.teachers else '{ use = "classification", published = true }'
+        steps, frozen = len(self.facts["domain_sequence"]), self.facts["frozen_steps"]
+        text = f"""
+[setting]
+inherit = "official"
+backbones.main = {{ model = "vit_tiny_patch16_224", random = true }}
+[rows.replayed]
+scheme = {scheme}
+sampler = "round_robin"
+budget = {{ steps = {steps}, batch = 16, scale = 1.0 }}
+optimiser.frozen = {frozen}
+"""
+        experiment = load_experiment(write_experiment(tmp_path, text))
+        weights = {"main": StartWeights(sha256="random", source="random weights")}
+        facts = tuple(
+            DomainFacts(name=name, train_images=16, train_classes=count)
+            for name, count in zip(self.domains, self.facts["classes"], strict=True)
         )
-
-    def optimiser(self, training: Training) -> TwoGroupAdamW:
-        """As the stage groups parameters; the published baseline holds its projection in the backbone group."""
-        backbone, heads = self.model.backbone_parameters(), self.model.head_parameters()
-        if not self.teachers:
-            projection = list(self.model.student_head.parameters())
-            backbone, heads = backbone + projection, [one for one in heads if all(one is not other for other in projection)]
-        return TwoGroupAdamW(backbone, heads, training.optimiser, training.schedule, training.steps)
+        (evaluation,) = row_evaluations(experiment, experiment.rows[0], 0, weights, facts)
+        return evaluation.embedders["0"]
 
 
 def folder_of(shared_dir: Path) -> Path:
@@ -156,25 +152,31 @@ def compare(trajectory: Trajectory, states: dict[str, Any], step: int, rounding_
                 assert share <= 1e-3, f"{role} {name} after step {step}: {share:.1%} of it off by more than 1e-6, at most {off.max():.1e}"
 
 
-def test_replay(shared_dir: Path, file: str, name: str) -> None:
-    """Every step's losses, the first step's gradients and the parameters at all stored steps are the official ones."""
+def test_replay(shared_dir: Path, tmp_path: Path, file: str, name: str) -> None:
+    """The engine's own step, on the stage that the official setting plans: every step's domain and losses, the first step's gradients
+    and the parameters at all stored steps are the official ones."""
     trajectory = Trajectory(folder_of(shared_dir), file, name)
-    spec = trajectory.spec()
-    training, model = spec.training, trajectory.model
-    objective, optimiser = Objective(spec), trajectory.optimiser(training)
+    spec, model = trajectory.spec(tmp_path), trajectory.model
+    assert [loss.name for loss in spec.training.losses] == list(TERMS if trajectory.teachers else ["student_ce"])
+    assert spec.training.student_head_group == (None if trajectory.teachers else "backbone")
+    counts = SimpleNamespace(facts=[DomainFacts(name=name, train_images=16, train_classes=2) for name in spec.domains])
+    job = Job(spec=spec, id="", title="", folder=StageFolder(tmp_path), benchmark=counts, store=None, device=torch.device("cpu"), workers=1)
+    training = _Training(job, model)
     sequence, log = trajectory.facts["domain_sequence"], trajectory.facts["log"]
     rounding_level: set[str] = set()
-    held = {key: value.clone() for key, value in model.backbone.state_dict().items()}
+    frozen_parts = {key: value.clone() for key, value in model.backbone.state_dict().items()}
+    if not trajectory.teachers:  # the published baseline's projection is held with the backbone
+        projection = {key: value.clone() for key, value in model.student_head.state_dict().items()}
     model.train()
     for step, domain in enumerate(sequence):
+        assert training.sampler.domain_at(step) == str(domain)
         images = images_b3hw(trajectory.arrays[f"batch{step + 1}/inputs"])
         batch = Batch(images=images, labels=tensor(trajectory.arrays[f"batch{step + 1}/labels"]), domain=str(domain))
-        needs_backbone = optimiser.prepare(step)
-        student, teacher = model(batch, train_backbone=needs_backbone)
-        total, values = objective(model, student, teacher, batch)
-        total.backward()
-        assert total.item() == pytest.approx(log[step]["total_loss_before_update"], abs=3e-6), f"total before step {step + 1}"
-        for value, official in official_terms(values, log[step]):
+        training.sums_L.zero_()
+        training._train_step(step, batch)
+        *values, total = training.sums_L.tolist()
+        assert total == pytest.approx(log[step]["total_loss_before_update"], abs=3e-6), f"total before step {step + 1}"
+        for value, official in official_terms(dict(zip(training.names, values, strict=True)), log[step]):
             assert value == pytest.approx(official, abs=2e-6), f"a term before step {step + 1}"
         if step == 0:
             expected = trajectory.states(below(trajectory.arrays, "grads_step1/"))
@@ -186,18 +188,20 @@ def test_replay(shared_dir: Path, file: str, name: str) -> None:
         for role, module in trajectory.modules(model).items():
             if role.startswith("teacher_head") and 0 < max(one.grad.abs().max() for one in module.parameters()) < 1e-6:
                 rounding_level.add(role)
-        optimiser.step()
-        if optimiser.frozen_at(step):
-            assert all(torch.equal(value, held[key]) for key, value in model.backbone.state_dict().items())
-        assert optimiser.adamw.param_groups[1]["lr"] == pytest.approx(log[step]["logs"]["backbone_lr"], rel=1e-6)
-        assert optimiser.adamw.param_groups[0]["lr"] == pytest.approx(log[step]["logs"]["classifier_lr"], rel=1e-6)
+        if training.optimiser.frozen_at(step):
+            assert all(torch.equal(value, frozen_parts[key]) for key, value in model.backbone.state_dict().items())
+            if not trajectory.teachers:
+                assert all(torch.equal(value, projection[key]) for key, value in model.student_head.state_dict().items())
+        heads, backbone = training.optimiser.adamw.param_groups
+        assert backbone["lr"] == pytest.approx(log[step]["logs"]["backbone_lr"], rel=1e-6)
+        assert heads["lr"] == pytest.approx(log[step]["logs"]["classifier_lr"], rel=1e-6)
         if step + 1 in trajectory.stored_steps:
             compare(trajectory, trajectory.params(step + 1), step + 1, rounding_level)
     assert len(sequence) in trajectory.stored_steps
 
 
-def official_terms(values: dict[str, torch.Tensor], entry: dict[str, Any]) -> list[tuple[float, float]]:
+def official_terms(values: dict[str, float], entry: dict[str, Any]) -> list[tuple[float, float]]:
     """(ours, official) for the terms that the log names clearly: sums over samples with their normaliser."""
     metrics = {key: total / count for key, (total, count) in entry["metrics_sum_and_normaliser"].items() if count}
     names = {"classifier_loss": "student_ce"} if len(values) == 1 else {}
-    return [(values[ours].item(), metrics[theirs]) for theirs, ours in names.items() if theirs in metrics]
+    return [(values[ours], metrics[theirs]) for theirs, ours in names.items() if theirs in metrics]

@@ -1,0 +1,34 @@
+"""Specialists: one model per domain, each used for its own domain alone: the upper bound "Specialist + Oracle"."""
+
+from __future__ import annotations
+
+from registry import schemes
+from registry.contracts import DomainFacts, EvaluationSpec, Row
+from registry.schemes.stages import CLASSIFICATION_ROW, PUBLISHED_ROW, TRAINING_SLOTS, specialist_stage, steps_per_domain
+
+
+@schemes.register("specialists")
+class Specialists:
+    """One model per domain, trained by classification on that domain alone. A query is embedded by the specialist of its own domain and
+    searched in that domain only, as if an oracle named the domain: an upper bound, no universal embedding.
+
+    Options:
+    * published: train as the released baselines do; see `classification`.
+
+    Source: method.md, 6 (the official UnED code). How long its specialists train is not known to us: `teacher_budget` says it.
+    """
+
+    slots = (TRAINING_SLOTS - {"sampler", "classifier"}) | {"teacher_budget"}
+    default_row = CLASSIFICATION_ROW
+    teacher = "none"
+    branches = ("student",)
+
+    def __init__(self, *, published: bool = False) -> None:
+        self.published = published
+        self.fixed_row = PUBLISHED_ROW if published else {}
+
+    def plan(self, row: Row, facts: tuple[DomainFacts, ...]) -> tuple[EvaluationSpec, ...]:
+        """As many stages as domains, one evaluation without a merged index."""
+        budgets = zip(facts, steps_per_domain(row, facts), strict=True)
+        stages = {domain.name: specialist_stage(row, domain.name, steps, published=self.published) for domain, steps in budgets}
+        return (EvaluationSpec(branch="student", embedders=stages),)
