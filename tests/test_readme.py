@@ -29,7 +29,7 @@ def test_readme_runs_from_top_to_bottom(tmp_path, monkeypatch):
         shutil.copytree(ROOT / name, tmp_path / name)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:/usr/bin:/bin")
     names = {
-        "toml": iter(["my_question.toml", "my_table.toml", "my_setting.toml"]),
+        "toml": iter(["my_question.toml", "my_sequel.toml", "my_table.toml", "my_setting.toml"]),
         "python": iter(["my_loss.py", "my_parts.py", "load_model.py"]),
     }
     printed = {}
@@ -41,6 +41,7 @@ def test_readme_runs_from_top_to_bottom(tmp_path, monkeypatch):
                 write_domain(tmp_path / "DIR", "cars")
             command = {
                 "my_question.toml": ["udonx", "check", name],
+                "my_sequel.toml": ["udonx", "check", name],
                 "my_parts.py": [
                     *("udonx", "run", "my_question.toml", "--row", "baseline", "--plugin", name),
                     *("--set", "sampler=square_root", "--set", "student_head.use=dropout_linear"),

@@ -73,3 +73,12 @@ def write_experiment(folder: Path, text: str, name: str = "table.toml") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_text(text)
     return folder / name
+
+
+def write_classes(root: Path, domain: str, images: dict[str, int], suffix: str = ".png") -> None:
+    """Class folders: `root/<domain>/<class>/` with so many images each."""
+    for name, count in images.items():
+        (root / domain / name).mkdir(parents=True, exist_ok=True)
+        for number in range(count):
+            pixels = np.random.default_rng([number, len(name)]).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / domain / name / f"{number}{suffix}")

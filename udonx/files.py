@@ -42,6 +42,30 @@ def atomic_path(path: Path):
         temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def atomic_folder(path: Path):
+    """Yield a new, empty folder beside `path`; on success it is renamed to `path`, on failure removed with all that it holds.
+
+    `path` must not exist, or be an empty folder. Links in the folder are removed, never what they lead to.
+
+    >>> import tempfile
+    >>> target = Path(tempfile.mkdtemp()) / "a"
+    >>> with atomic_folder(target) as temporary: _ = (temporary / "b.txt").write_text("whole")
+    >>> [file.name for file in target.parent.rglob("*")]
+    ['a', 'b.txt']
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+    try:
+        temporary.chmod(0o777 & ~_umask())  # mkdtemp makes it private
+        yield temporary
+        os.replace(temporary, path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import attrs
 import pytest
 
 from registry import losses
-from registry.contracts import StageSpec
+from registry.contracts import Optimiser, StageSpec
 from tests.tiny import SETTING, write_domain, write_experiment, write_split
+from tests.udonx.engine.small import small_job, small_spec
 from udonx import stages
 from udonx.config.experiment import load_experiment
-from udonx.plan import Plan, make_plan
+from udonx.data.benchmark import Benchmark
+from udonx.engine.folder import StageFolder
+from udonx.engine.train import run_stage
+from udonx.plan import Identities, Plan, make_plan
 from udonx.preflight import open_benchmark, resolve_weights
 
 ROWS = """
@@ -101,6 +106,26 @@ def test_it_covers_the_data_of_its_own_domains(data):
     after_val = teachers()["cars",]
     write_split(data / "data", "cars", "train", [0, 0, 0, 2, 2, 2])
     assert teachers()["cars",] not in (after_val, titles["cars",])
+
+
+def test_no_stage_looks_at_test_files(data, tmp_path):
+    """Selecting on test is impossible: the same stage, with the same identity, trains the same where there are no test files at all."""
+    jobs = {}
+    for name in ("whole", "without"):
+        root = tmp_path / name
+        shutil.copytree(data / "data", root)
+        if name == "without":
+            for file in root.glob("info_files/*/test.json"):
+                file.unlink()
+            for image in root.glob("images/*/test_*.png"):
+                image.unlink()
+        benchmark = Benchmark.open(root)
+        stage = small_spec(domains=benchmark.domains, steps=2, batch=4, validate_every=1, optimiser=Optimiser(frozen=0))
+        folder = tmp_path / f"{name}_stage"
+        run_stage(small_job(folder, stage, benchmark))
+        identity = Identities(benchmark).stage(stage)
+        jobs[name] = (identity, (folder / "best.safetensors").read_bytes(), StageFolder(folder).done["best_r1"])
+    assert jobs["whole"] == jobs["without"]
 
 
 def test_a_component_of_another_version_is_another_stage(data):

@@ -6,7 +6,7 @@ import argparse
 import importlib
 import sys
 
-from udonx.cli.options import COMMANDS
+from udonx.cli.options import COMMANDS, declare
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -17,10 +17,7 @@ def main(arguments: list[str] | None = None) -> int:
         epilog="Start with: udonx run experiments/table3_ablation.toml",
     )
     parser.add_argument("--version", action="store_true", help="print the version")
-    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND")
-    for name, (summary, declare) in COMMANDS.items():
-        command = subparsers.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
-        declare(command)
+    declare(parser, COMMANDS)
     parsed = parser.parse_args(arguments)
     if parsed.version:
         from udonx import __version__
@@ -35,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _guarded(parsed: argparse.Namespace) -> int:
     """Errors that are meant for people end in their one sentence; anything else is a fault of ours and keeps its traceback."""
-    module = importlib.import_module(f"udonx.cli.{parsed.command}")
+    module = importlib.import_module(f"udonx.cli.{parsed.command.replace(' ', '.')}")
     try:
         return module.main(parsed) or 0
     except KeyboardInterrupt:

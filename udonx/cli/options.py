@@ -4,6 +4,31 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from typing import TypeAlias
+
+Commands: TypeAlias = dict[str, tuple[str, "Callable[[argparse.ArgumentParser], None] | Commands"]]
+"""Name -> (what it does, the function that declares its options; or, for a command such as `data`, the commands below it)."""
+
+
+def declare(parser: argparse.ArgumentParser, commands: Commands, above: str = "") -> None:
+    """Give a parser its commands.
+
+    What is parsed holds the command's words in `command`, and they name its file: "data split" is `udonx/cli/data/split.py`.
+
+    >>> parser = argparse.ArgumentParser()
+    >>> declare(parser, COMMANDS)
+    >>> parser.parse_args(["data", "split", "photos", "--out", "split"]).command
+    'data split'
+    """
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=bool(above))
+    for name, (summary, below) in commands.items():
+        command = subparsers.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        words = f"{above} {name}".strip()
+        if isinstance(below, dict):
+            declare(command, below, words)
+        else:
+            below(command)
+            command.set_defaults(command=words)
 
 
 def _seeds(text: str) -> list[int]:
@@ -11,6 +36,13 @@ def _seeds(text: str) -> list[int]:
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise argparse.ArgumentTypeError(f"got {text!r}, allowed are whole numbers such as 0,1,2") from None
+
+
+def _shares(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"got {text!r}, allowed are three numbers such as 0.6,0.2,0.2") from None
 
 
 def _experiment(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +65,11 @@ def _experiment(parser: argparse.ArgumentParser) -> None:
 def _run(parser: argparse.ArgumentParser) -> None:
     _experiment(parser)
     parser.add_argument("--workers", type=int, metavar="N", help="threads that load images (default: the cores, at most 8, 16 with a GPU)")
+
+
+def _plan(parser: argparse.ArgumentParser) -> None:
+    _experiment(parser)
+    parser.add_argument("--measure", action="store_true", help="time a few steps of whatever this machine has not measured yet")
 
 
 def _components(parser: argparse.ArgumentParser) -> None:
@@ -58,14 +95,32 @@ def _export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", choices=["float32", "float16", "bfloat16"], default="float32", help="precision of the written weights")
 
 
-COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
+def _data_split(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="DIR", help="the class folders: DIR/<domain>/<class>/<image>")
+    parser.add_argument("--out", required=True, metavar="DIR2", help="the folder to make: images/ (links to DIR) and info_files/")
+    parser.add_argument(
+        "--shares",
+        type=_shares,
+        default=[0.6, 0.2, 0.2],
+        metavar="0.6,0.2,0.2",
+        help="shares of a domain's classes for train, val and test (default: 0.6,0.2,0.2); val may be 0",
+    )
+    parser.add_argument("--min-images", type=int, default=2, metavar="N", help="leave out classes with fewer images (default: 2)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="which classes are drawn for which split (default: 0)")
+
+
+COMMANDS: Commands = {
     "run": ("run experiments: train what is missing, evaluate, show the table", _run),
     "check": ("find everything that is wrong with experiments, all at once; runs nothing", _experiment),
     "show": ("print what experiments resolve to, itself a runnable file", _experiment),
-    "plan": ("show the stages: which are shared, which are already trained, steps and images", _experiment),
+    "plan": ("show the stages: which are shared, which are already trained, steps, images, and how long the rest takes", _plan),
     "table": ("show the table again from what is stored; runs nothing", _experiment),
     "components": ("list what is registered, with options, types and defaults", _components),
     "schema": ("print the JSON schema of an experiment file, for editors", _schema),
+    "data": (
+        "prepare images of your own",
+        {"split": ("turn class folders DIR/<domain>/<class>/<image> into UnED's layout, no class in two splits", _data_split)},
+    ),
     "doctor": ("look at this machine: versions, GPU, disk, data", _doctor),
     "export": ("write a stage's backbone in timm's folder layout", _export),
 }

@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from udonx.data.errors import DataError
 from udonx.data.paths import resolve_image
@@ -39,6 +39,24 @@ def decode(path: Path | str) -> np.ndarray:
         raise DataError(f"{path} does not exist: unpack the domain's images there.") from error
     except _BROKEN as error:
         raise DataError(f"{path} cannot be decoded ({error}): replace the file or take it out of its split.") from error
+
+
+def header_problem(path: Path | str) -> str:
+    """Why an image file cannot be opened, in a few words; "" where it can be.
+
+    Reads the header alone, which is quick; damage further on in the file shows only when it is decoded.
+
+    Example:
+        >>> header_problem("nowhere.jpg")
+        'No such file or directory'
+    """
+    try:
+        with Image.open(path):
+            return ""
+    except UnidentifiedImageError:
+        return "no image that Pillow knows"
+    except _BROKEN as error:
+        return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -83,10 +83,12 @@ def test_plan_says_what_is_shared_and_what_is_trained(smoke_run, tmp_path, capsy
     """One line per stage with state, steps and images, then what is left."""
     assert main(["plan", *SMOKE, "--results", str(smoke_run.results)]) == 0
     assert "16 stages, 16 already trained; left to train: 0 stages, 0 steps, 0 images" in capsys.readouterr().out
-    assert main(["plan", *SMOKE, "--results", str(tmp_path), "--seeds", "0,1"]) == 0
+    assert main(["plan", *SMOKE, "--results", str(tmp_path), "--seeds", "0,1", "--device", "cpu"]) == 0
     out = capsys.readouterr().out
     # 14 stages with a seed, twice, and 2 without; 8 + 16 + 16 + 8 + 8 steps of 8 images a seed
     assert "30 stages, 0 already trained; left to train: 30 stages, 112 steps, 896 images" in out
+    # what the smoke run has measured: an estimate for every stage
+    assert "896 images, about " in out and out.endswith("(evaluations included)\n") and "?" not in out
     assert main(["plan", TABLE3, TABLE3, "--setting", "smoke", "--results", str(tmp_path)]) == 0
     assert "(shared)" in capsys.readouterr().out
 
@@ -134,9 +136,10 @@ def test_run_reports_preflight_problems_and_starts_nothing(tmp_path, capsys):
     assert not (tmp_path / "results").exists()
 
 
-def test_an_unknown_device_is_told(tmp_path, capsys):
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_an_unknown_device_is_told(command, tmp_path, capsys):
     """A device that is not there is exit status 2, not a traceback."""
-    assert main(["run", *SMOKE, "--results", str(tmp_path), "--device", "cuda:99"]) == 2
+    assert main([command, *SMOKE, "--results", str(tmp_path), "--device", "cuda:99"]) == 2
     assert "cuda:99" in capsys.readouterr().err
 
 

@@ -6,7 +6,7 @@ from PIL import Image
 
 from udonx.data import images
 from udonx.data.errors import DataError
-from udonx.data.images import ImageStore, decode
+from udonx.data.images import ImageStore, decode, header_problem
 
 COLOUR = np.array([[[250, 10, 20], [0, 0, 0]], [[255, 255, 255], [30, 60, 90]]], dtype=np.uint8)
 
@@ -108,3 +108,20 @@ def test_store_names_a_missing_image(tmp_path):
     """An image that is not there raises DataError."""
     with pytest.raises(DataError, match="does not exist"):
         ImageStore(tmp_path).load("cars/a.jpg")
+
+
+def test_a_header_is_read_without_decoding(tmp_path):
+    """A whole image has no problem, nor has one that is truncated after its header; what is no image is told in a few words."""
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(tmp_path / "a.png")
+    assert header_problem(tmp_path / "a.png") == ""
+    whole = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "b.png").write_bytes(whole[: len(whole) // 2])
+    assert header_problem(tmp_path / "b.png") == ""
+    for content, problem in (
+        (whole[:20], "Truncated File Read"),
+        (b"text", "no image that Pillow knows"),
+        (b"", "no image that Pillow knows"),
+    ):
+        (tmp_path / "b.png").write_bytes(content)
+        assert header_problem(tmp_path / "b.png") == problem
+    assert header_problem(tmp_path / "nowhere.png") == "No such file or directory"

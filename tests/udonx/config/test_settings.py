@@ -1,0 +1,131 @@
+"""The shipped settings: the right weights under their right names, the official recipe, every role filled on `smoke`."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from timm.models import get_pretrained_cfg
+from torch import nn
+
+from registry import backbones
+from registry.contracts import DomainFacts, Start
+from tests.tiny import ROOT
+from udonx.config.experiment import load_experiment
+from udonx.plan import row_evaluations
+from udonx.start_weights import StartWeights
+
+EXPERIMENTS = sorted((ROOT / "experiments").glob("*.toml"))
+UNED = ["uned-in21k-s16", "uned-in21k-b16", "uned-in21k-l16", "uned-clip-b16"]
+IMAGENET, HALF = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), ((0.5,) * 3, (0.5,) * 3)
+CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+# of each role: timm's name with its tag, the statistics of its images, and the width of its features
+WEIGHTS = {
+    "small": ("vit_small_patch16_224.augreg_in21k_ft_in1k", HALF, 384),
+    "base": ("vit_base_patch16_224.augreg_in21k_ft_in1k", HALF, 768),
+    "large": ("vit_large_patch16_224.augreg_in21k_ft_in1k", HALF, 1024),
+    "clip": ("vit_base_patch16_clip_224.openai", CLIP, 768),
+    "clip_large": ("vit_large_patch14_clip_224.openai", CLIP, 1024),
+    "dinov2": ("vit_base_patch14_dinov2.lvd142m", IMAGENET, 768),
+    "siglip": ("vit_base_patch16_siglip_224.webli", HALF, 768),
+}
+MAIN = {"uned-in21k-s16": "small", "uned-in21k-b16": "base", "uned-in21k-l16": "large", "uned-clip-b16": "clip"}
+# method.md, 3: training images of UnED
+TRAIN_IMAGES = {
+    "food2k": 472349,
+    "cars": 6346,
+    "sop": 48942,
+    "inshop": 20897,
+    "inat": 273929,
+    "met": 397121,
+    "gldv2": 1422914,
+    "rp2k": 188724,
+}
+
+
+@pytest.mark.parametrize("setting", UNED)
+def test_the_weights_of_each_role_are_timms_own(setting):
+    """Every role of a uned setting names a model and tag of timm's registry, which has it on the hub, with the right statistics."""
+    roles = load_experiment(ROOT / "experiments" / "table1_main.toml", setting=setting).backbones
+    assert set(roles) == {"main", *WEIGHTS} - {"base"}
+    for role, backbone in roles.items():
+        name, (mean, std), _ = WEIGHTS[MAIN[setting] if role == "main" else role]
+        assert f"{backbone.options['model']}.{backbone.hub}" == name
+        config = get_pretrained_cfg(name)
+        assert (config.hf_hub_id, config.mean, config.std) == (f"timm/{name}", mean, std)
+
+
+@pytest.mark.parametrize("role", list(WEIGHTS))
+def test_the_models_are_built_as_the_official_code_builds_them(role):
+    """Tanh-GELU and eps 1e-6 for the ImageNet-21k ViTs, quick-GELU, a norm before the blocks, eps 1e-5 and no final projection for CLIP;
+    features are the CLS token's."""
+    roles = load_experiment(ROOT / "experiments" / "table1_main.toml", setting="uned-in21k-b16").backbones
+    backbone = roles["main" if role == "base" else role]
+    kwargs = {**backbone.options.get("kwargs", {}), "depth": 1}  # one block tells the same and is built at once
+    built = backbones.get("timm")(Start(folder=None, crop=224), model=backbone.options["model"], kwargs=kwargs)
+    vit, block, x = built.model, built.model.blocks[0], torch.linspace(-3, 3, 7)
+    assert built.dim == WEIGHTS[role][2] and isinstance(vit.head, nn.Identity)
+    if role in ("small", "base", "large"):
+        torch.testing.assert_close(block.mlp.act(x), nn.functional.gelu(x, approximate="tanh"))
+        assert (block.norm1.eps, vit.norm.eps, vit.global_pool, isinstance(vit.norm_pre, nn.Identity)) == (1e-6, 1e-6, "token", True)
+    elif role.startswith("clip"):
+        torch.testing.assert_close(block.mlp.act(x), x * torch.sigmoid(1.702 * x))
+        assert (block.norm1.eps, vit.norm.eps, vit.global_pool) == (1e-5, 1e-5, "token")
+        assert isinstance(vit.norm_pre, nn.LayerNorm) and vit.patch_embed.proj.bias is None
+
+
+def stages_on_uned(row: str, setting: str = "uned-in21k-b16"):
+    """The stages that a row of table 1 evaluates, planned for UnED's sizes."""
+    experiment = load_experiment(ROOT / "experiments" / "table1_main.toml", setting=setting)
+    weights = {role: StartWeights(sha256=role, source="test") for role in experiment.backbones}
+    facts = tuple(DomainFacts(name=name, train_images=count, train_classes=2) for name, count in TRAIN_IMAGES.items())
+    planned = next(found for found in experiment.rows if found.name == row)
+    (evaluation,) = row_evaluations(experiment, planned, 0, weights, facts)
+    return list(evaluation.embedders.values())
+
+
+@pytest.mark.parametrize(
+    ("row", "classifier", "sampler"),
+    [
+        ("ujcds", "joint", "size_proportional"),
+        ("ujcrr", "joint", "round_robin"),
+        ("uscds", "separate", "size_proportional"),
+        ("uscrr", "separate", "round_robin"),
+    ],
+)
+def test_the_published_baselines_are_the_authors(row, classifier, sampler):
+    """Joint or separate classifiers, by size or round robin; 7 of 10 epochs, frozen for two, the projection with the backbone; the
+    dynamic sampler's quirks and the frozen phase's off-by-one are the official setting's."""
+    stage = stages_on_uned(row)[0]
+    training = stage.training
+    assert (stage.classifier, training.sampler.use, training.student_head_group) == (classifier, sampler, "backbone")
+    assert (training.steps, training.batch, training.optimiser.frozen, training.optimiser.freeze) == (154_826, 128, 44_236, "official")
+    assert (training.validate_every, stage.student_head.dim) == (22_118, 64)
+
+
+def test_the_fair_baseline_and_udon_train_as_long_as_each_other():
+    """The comparison that claims are made against has its projection among the heads and UDON's own 221,180 steps."""
+    fair, udon = stages_on_uned("uscrr_fair")[0].training, stages_on_uned("udon")[0].training
+    assert fair.steps == udon.steps == 221_180 and fair.optimiser == udon.optimiser and fair.student_head_group is None
+    assert fair.optimiser.frozen == 44_236
+    assert udon.sampler.options == {"interval": 1000, "signal": "teacher_ce", "window": "since_log", "log_interval": 2211}
+
+
+def test_specialists_share_the_budget_of_one_student():
+    """Eight 64-d models, each with the steps that round robin gives its domain."""
+    stages = stages_on_uned("specialist_oracle", "uned-clip-b16")
+    assert [stage.domains for stage in stages] == [(name,) for name in TRAIN_IMAGES]
+    assert sum(stage.training.steps for stage in stages) == 221_180
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_every_file_resolves_on_every_setting_that_needs_no_folder(path):
+    """On `smoke` every row of every file is there: each role is filled."""
+    load_experiment(path, setting="demo")
+    assert all(row.skipped is None for row in load_experiment(path, setting="smoke").rows)
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_every_file_resolves_on_uned(path):
+    """No row of any file lacks its backbone in the paper's settings."""
+    for setting in UNED:
+        assert all(row.skipped is None for row in load_experiment(path, setting=setting).rows)

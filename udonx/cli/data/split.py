@@ -1,0 +1,44 @@
+"""`udonx data split`: see `udonx.data.split_folders.split_folders`."""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import ExitStack
+
+from udonx.console import say
+from udonx.data.errors import DataError
+from udonx.data.split_folders import FolderSplit, split_folders
+from udonx.data.split_report import describe_split
+from udonx.engine.report import Report
+
+
+def main(parsed: argparse.Namespace) -> int:
+    """Split, then print what became of each domain and what to do next."""
+    try:
+        split = _split(parsed)
+    except DataError as error:  # the folders or the options are not right
+        say(f"udonx data split: {error}")
+        return 2
+    except OSError as error:  # a full disk, no permission
+        say(f"udonx data split: {error.strerror}: {error.filename}; nothing was written")
+        return 1
+    except KeyboardInterrupt:
+        say("\nstopped; nothing was written")
+        return 130
+    print(f"\n{describe_split(split)}")
+    return 0
+
+
+def _split(parsed: argparse.Namespace) -> FolderSplit:
+    with ExitStack() as stack:
+        bar: list[Report] = []
+
+        def progress(done: int, total: int) -> None:
+            if not bar:
+                bar.append(stack.enter_context(Report("opening every image once", total, "images")))
+            bar[0].tick(done - bar[0].count)
+
+        say(f"looking for images in {parsed.source}")  # listing many folders on a network disk takes a while
+        return split_folders(
+            parsed.source, parsed.out, shares=parsed.shares, min_images=parsed.min_images, seed=parsed.seed, progress=progress
+        )
