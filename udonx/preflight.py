@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import attrs
@@ -53,52 +53,92 @@ def resolve_weights(
     experiment: Experiment, weights: Path | str | None, say: Callable[[str], None], *, fetch: bool = True
 ) -> dict[str, StartWeights]:
     """The start weights of every role that is used. Raises ConfigError with all that are missing."""
-    found, problems = _find_weights(experiment, weights, say, fetch)
-    if problems:
-        raise ConfigError(problems)
+    finder = _WeightsFinder(weights, say, fetch)
+    found = finder.of(experiment)
+    if finder.problems:
+        raise ConfigError(finder.problems)
     return found
 
 
-def _find_weights(
-    experiment: Experiment, weights: Path | str | None, say: Callable[[str], None], fetch: bool = True
-) -> tuple[dict[str, StartWeights], list[Problem]]:
-    found, problems = {}, []
-    for role in used_roles(experiment):
-        try:
-            found[role] = resolve(experiment.backbones[role], weights, say, fetch=fetch)
-        except WeightsError as error:
-            problems.append(Problem(where=experiment.setting_place, key=f"backbones.{role}", message=str(error)))
-    return found, problems
+class _WeightsFinder:
+    """Finds start weights, each once however many experiments want them; `problems` are those that are missing."""
+
+    def __init__(self, weights: Path | str | None, say: Callable[[str], None], fetch: bool = True) -> None:
+        self.weights, self.say, self.fetch = weights, say, fetch
+        self.found: dict[str, StartWeights | None] = {}
+        self.problems: list[Problem] = []
+
+    def of(self, experiment: Experiment) -> dict[str, StartWeights]:
+        """The start weights that are there, by role."""
+        by_role = {}
+        for role in used_roles(experiment):
+            if (start := self._find(experiment, role)) is not None:
+                by_role[role] = start
+        return by_role
+
+    def _find(self, experiment: Experiment, role: str) -> StartWeights | None:
+        backbone = experiment.backbones[role]
+        key = repr(backbone)
+        if key not in self.found:
+            self.found[key] = None
+            try:
+                self.found[key] = resolve(backbone, self.weights, self.say, fetch=self.fetch)
+            except WeightsError as error:
+                self.problems.append(Problem(where=experiment.setting_place, key=f"backbones.{role}", message=str(error)))
+        return self.found[key]
 
 
 def preflight(
-    experiment: Experiment, weights: Path | str | None, results: Path, say: Callable[[str], None], *, quiet: bool = False
-) -> Plan:
-    """Look at everything that an experiment will use, and plan it. Raises ConfigError with all problems, whatever their kind; says what
-    is unusual but allowed."""
+    experiments: Sequence[Experiment], weights: Path | str | None, results: Path, say: Callable[[str], None], *, quiet: bool = False
+) -> list[Plan]:
+    """Look at everything that experiments will use, each thing once, and plan them. Raises ConfigError with all problems, whatever their
+    kind; says what is unusual but allowed."""
+    finder = _WeightsFinder(weights, say)
+    found = [finder.of(experiment) for experiment in experiments]
+    problems: list[Problem] = []
+    benchmarks: dict[str, tuple[Benchmark, set[str]] | None] = {}
+    models = _Models(results)
+    plans = []
+    for experiment, start in zip(experiments, found, strict=True):
+        key = repr(experiment.data)
+        if key not in benchmarks:
+            alike = [other for other in experiments if repr(other.data) == key]
+            benchmarks[key] = _look_at_data(experiment, any(map(_trains, alike)), problems, say, quiet)
+        if benchmarks[key] is None:
+            continue
+        benchmark, broken = benchmarks[key]
+        facts = _facts(benchmark, broken)
+        if broken or len(start) < len(used_roles(experiment)):
+            for row, spec in _rough_stages(experiment, start, facts):
+                models.add(experiment, facts, start, digest(to_plain(spec)), spec, row)
+            continue
+        plan = make_plan(experiment, benchmark, start)
+        plans.append(plan)
+        for identity, spec in plan.stages.items():
+            if Results(results).stage(identity).done is None:
+                for row in plan.users[identity]:
+                    models.add(experiment, facts, start, identity, spec, row)
+    problems += [*finder.problems, *models.problems()]
+    if problems:
+        raise ConfigError(problems)
+    return plans
+
+
+def _look_at_data(
+    experiment: Experiment, trains: bool, problems: list[Problem], say: Callable[[str], None], quiet: bool
+) -> tuple[Benchmark, set[str]] | None:
+    """The benchmark and the domains that something is wrong with, None where it cannot be opened; what is wrong joins `problems`."""
     where = experiment.setting_place
-    found, problems = _find_weights(experiment, weights, say)
     try:
         benchmark = open_benchmark(experiment, quiet)
     except DataError as error:
-        raise ConfigError([Problem(where=where, key="data", message=str(error)), *problems]) from None
-    broken: set[str] = set()
-    for domain, message in _data_problems(benchmark, _trains(experiment), say):
+        problems.append(Problem(where=where, key="data", message=str(error)))
+        return None
+    broken = set()
+    for domain, message in _data_problems(benchmark, trains, say):
         broken.add(domain)
         problems.append(Problem(where=where, key="data", message=message))
-    stages, users, plan = {}, {}, None
-    if problems:
-        for row, spec in _rough_stages(experiment, found, benchmark, broken):
-            identity = digest(to_plain(spec))
-            stages[identity] = spec
-            users.setdefault(identity, []).append(row)
-    else:
-        plan = make_plan(experiment, benchmark, found)
-        stages, users = {key: spec for key, spec in plan.stages.items() if Results(results).stage(key).done is None}, plan.users
-    problems += _model_problems(stages, users, found, _facts(benchmark, broken), where, results)
-    if problems:
-        raise ConfigError(problems)
-    return plan
+    return benchmark, broken
 
 
 def _trains(experiment: Experiment) -> bool:
@@ -117,9 +157,9 @@ def _facts(benchmark: Benchmark, broken: set[str]) -> tuple[DomainFacts, ...]:
 
 
 def _rough_stages(
-    experiment: Experiment, weights: dict[str, StartWeights], benchmark: Benchmark, broken: set[str]
+    experiment: Experiment, weights: Mapping[str, StartWeights], facts: tuple[DomainFacts, ...]
 ) -> Iterator[tuple[str, StageSpec]]:
-    facts = _facts(benchmark, broken)
+    """(row, stage) of what can be planned although something is wrong, so that models are looked at all the same."""
     for row in experiment.wanted_rows():
         if row.skipped or row.backbone not in weights:
             continue
@@ -215,43 +255,68 @@ def _query_problems(benchmark: Benchmark, domain: str, stage: str, say: Callable
         say(f"{domain}: {without} of {len(query)} {stage} queries have no positive in the index; they count as misses")
 
 
-def _model_problems(
-    stages: Mapping[str, StageSpec],
-    users: Mapping[str, list[str]],
-    weights: Mapping[str, StartWeights],
-    facts: tuple[DomainFacts, ...],
-    where: str,
-    results: Path,
-) -> Iterator[Problem]:
-    """Build every different model once, with its weights, and every sampler and loss: what fails here would fail after hours."""
-    from udonx.engine.build import build_losses, build_model, build_sampler
+@attrs.define
+class _Wanted:
+    """A stage that is to be trained, and who wants it."""
 
-    folders = {start.sha256: start.folder for start in weights.values()}
-    classes = {domain.name: max(2, domain.train_classes) for domain in facts}
-    images = {domain.name: domain.train_images for domain in facts}
-    largest, heads, seen = 0, {}, set()
-    for identity, spec in stages.items():
-        dims = sum(head.dim for head in (spec.student_head, spec.teacher_head) if head) if spec.training else 0
-        heads[identity] = dims * sum(classes[domain] for domain in spec.domains)
-        try:
-            if spec.training is not None:
-                build_losses(spec)
-                build_sampler(spec, images)
-            if (key := _model_key(spec)) not in seen:
-                seen.add(key)
-                model = build_model(spec, dict.fromkeys(classes, 2), folders[spec.backbone.weights])
-                largest = max(largest, sum(parameter.numel() for parameter in model.parameters()))
-        except (ValueError, TypeError, RuntimeError) as error:
-            rows = tuple(dict.fromkeys(users[identity]))
-            yield Problem(where=where, rows=rows, message=f"its model, losses or sampler cannot be built: {error}")
-    # Each stage keeps its best weights. The one that runs also has a checkpoint of weights and two moments, and while a new checkpoint or
-    # new best weights are written the old ones are still there.
-    need = 4 * sum(largest + count for count in heads.values()) + (2 * 12 + 4) * (largest + max(heads.values(), default=0))
-    anchor = next(folder for folder in (results.resolve(), *results.resolve().parents) if folder.exists())
-    free = shutil.disk_usage(anchor).free
-    if free < need:
-        sizes = f"{_gigabytes(free)} free, but up to {_gigabytes(need)} are needed"
-        yield Problem(where="--results", message=f"{shown(results)} has {sizes}; free some, or give another folder")
+    spec: StageSpec
+    facts: tuple[DomainFacts, ...]
+    folder: Path | None
+    where: str
+    rows: list[str]
+
+
+class _Models:
+    """The models of all stages that are to be trained: each different one is built once, with its weights, and every sampler and loss:
+    what fails here would fail after hours."""
+
+    def __init__(self, results: Path) -> None:
+        self.results = results
+        self.wanted: dict[str, _Wanted] = {}
+
+    def add(
+        self,
+        experiment: Experiment,
+        facts: tuple[DomainFacts, ...],
+        weights: Mapping[str, StartWeights],
+        identity: str,
+        spec: StageSpec,
+        row: str,
+    ) -> None:
+        """Note that a row wants a stage."""
+        folders = {start.sha256: start.folder for start in weights.values()}
+        stage = _Wanted(spec, facts, folders[spec.backbone.weights], experiment.setting_place, [])
+        self.wanted.setdefault(identity, stage).rows.append(row)
+
+    def problems(self) -> Iterator[Problem]:
+        """What cannot be built, and a disk that is too small."""
+        from udonx.engine.build import build_losses, build_model, build_sampler
+
+        largest, heads, seen = 0, [], set()
+        for stage in self.wanted.values():
+            spec = stage.spec
+            classes = {domain.name: max(2, domain.train_classes) for domain in stage.facts}
+            dims = sum(head.dim for head in (spec.student_head, spec.teacher_head) if head) if spec.training else 0
+            heads.append(dims * sum(classes[domain] for domain in spec.domains))
+            try:
+                if spec.training is not None:
+                    build_losses(spec)
+                    build_sampler(spec, {domain.name: domain.train_images for domain in stage.facts})
+                if (key := _model_key(spec)) not in seen:
+                    seen.add(key)
+                    model = build_model(spec, dict.fromkeys(classes, 2), stage.folder)
+                    largest = max(largest, sum(parameter.numel() for parameter in model.parameters()))
+            except (ValueError, TypeError, RuntimeError) as error:
+                message = f"its model, losses or sampler cannot be built: {error}"
+                yield Problem(where=stage.where, rows=tuple(dict.fromkeys(stage.rows)), message=message)
+        # Each stage keeps its best weights. The one that runs also has a checkpoint of weights and two moments, and while a new checkpoint
+        # or new best weights are written the old ones are still there.
+        need = 4 * sum(largest + count for count in heads) + (2 * 12 + 4) * (largest + max(heads, default=0))
+        anchor = next(folder for folder in (self.results.resolve(), *self.results.resolve().parents) if folder.exists())
+        free = shutil.disk_usage(anchor).free
+        if free < need:
+            sizes = f"{_gigabytes(free)} free, but up to {_gigabytes(need)} are needed"
+            yield Problem(where="--results", message=f"{shown(self.results)} has {sizes}; free some, or give another folder")
 
 
 def _gigabytes(size: int) -> str:

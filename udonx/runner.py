@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -19,7 +18,7 @@ from udonx import console
 from udonx.config.experiment import Experiment, load_experiments
 from udonx.config.problems import ConfigError, Problem
 from udonx.data.images import ImageStore
-from udonx.engine.device import choose, make_repeatable
+from udonx.engine.device import choose, describe, loading_threads, make_repeatable
 from udonx.engine.load import load_stage
 from udonx.engine.report import Report, clock
 from udonx.engine.train import Job, run_stage
@@ -31,6 +30,7 @@ from udonx.results.lock import StageLock
 from udonx.results.record import Recorder, check_observers
 from udonx.results.store import Results
 from udonx.results.table import Table, build_table, write_table
+from udonx.timings import Timings, embed_kind
 
 _POLL_SECONDS = 2.0
 
@@ -121,27 +121,29 @@ def run_experiments(experiments: Sequence[Experiment], options: Options, say: Ca
     except ValueError as error:
         raise ConfigError([Problem(where="command", message=str(error))]) from None
     make_repeatable(device)
-    plans, problems = [], []
+    problems = []
     for experiment in experiments:
         problems += [Problem(where=str(experiment.path), message=message) for message in check_observers(experiment.observers)]
-        try:
-            plans.append(preflight(experiment, options.weights, options.results, say, quiet=options.quiet))
-        except ConfigError as error:
-            problems += error.problems
+    try:
+        plans = preflight(experiments, options.weights, options.results, say, quiet=options.quiet)
+    except ConfigError as error:
+        problems += error.problems
     if problems:
         raise ConfigError(problems)
     trained_here: set[str] = set()
-    return [_Runner(plan, options, device, say, trained_here).run() for plan in plans]
+    stores = {plan.benchmark.root: ImageStore(plan.benchmark.root) for plan in plans}  # decoded images outlive a table
+    return [_Runner(plan, options, device, say, stores[plan.benchmark.root], trained_here).run() for plan in plans]
 
 
 class _Runner:
     """Runs one plan."""
 
-    def __init__(self, plan: Plan, options: Options, device: torch.device, say: Callable[[str], None], fresh_done: set[str]) -> None:
-        self.plan, self.options, self.device, self.say = plan, options, device, say
+    def __init__(
+        self, plan: Plan, options: Options, device: torch.device, say: Callable[[str], None], store: ImageStore, fresh_done: set[str]
+    ) -> None:
+        self.plan, self.options, self.device, self.say, self.store = plan, options, device, say, store
         self.results = Results(options.results)
-        self.store = ImageStore(plan.benchmark.root)
-        self.workers = options.workers or min(os.cpu_count() or 1, 16 if device.type == "cuda" else 8)
+        self.workers = options.workers or loading_threads(device)
         self.recorder = Recorder(self.results.root / "sacred", plan.experiment.observers, say)
         self.fresh_done = fresh_done
 
@@ -306,6 +308,7 @@ class _Runner:
         embedders = {domain: Embedder(models[identity], evaluation.spec.branch) for domain, identity in evaluation.stages.items()}
         benchmark = self.plan.benchmark
         total = image_count(benchmark, embedders, "test")
+        began = time.monotonic()
         with Report(f"{name}: evaluation", total, "images", quiet=self.options.quiet) as report:
             result = evaluate(
                 embedders,
@@ -317,7 +320,10 @@ class _Runner:
                 workers=self.workers,
                 tick=report.tick,
             )
+            seconds = time.monotonic() - began
             report.note(f"R@1 {100 * result.main.r1:.1f}, mMP@5 {100 * result.main.mmp5:.1f}")
+        (kind, *_) = map(embed_kind, evaluation.spec.embedders.values())  # a row has one backbone, so they are all the same
+        Timings(describe(self.device)).add([(kind, seconds, total)])
         about = {
             "stages": evaluation.stages,
             "branch": evaluation.spec.branch,

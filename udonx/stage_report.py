@@ -1,39 +1,57 @@
-"""The stages of one or more plans as text: what `udonx plan` prints."""
+"""The stages of one or more plans as text, with an estimate of time: what `udonx plan` prints."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from udonx.plan import Plan, stage_title
-from udonx.results.store import Results
+from udonx.engine.report import roughly
+from udonx.plan import stage_title
+from udonx.timings import Timings
+from udonx.workload import PlannedStage, Workload
+
+_HEADER = f"{'stage':16}  {'what':25} {'seed':>4}  {'state':8} {'steps':>7} {'images':>9} {'time left':>9}  rows"
 
 
-def describe_stages(plans: Sequence[Plan], results: Results, *, fresh: bool = False) -> str:
-    """One line per stage (id, what it is, state, steps, images, rows that use it), then what is left to train: with `fresh`, everything."""
-    users: dict[str, list[str]] = {}
-    specs = {}
-    skipped = []
-    for plan in plans:
-        prefix = f"{plan.experiment.name}." if len(plans) > 1 else ""
-        for identity, rows in plan.users.items():
-            specs[identity] = plan.stages[identity]
-            users.setdefault(identity, []).extend(f"{prefix}{row}" for row in rows)
-        skipped += [f"{prefix}{row.name}: {row.skipped}" for row in plan.experiment.wanted_rows() if row.skipped]
-    lines = [f"{'stage':16}  {'what':26} {'seed':>4} {'state':11} {'steps':>7} {'images':>10}  rows"]
-    left_steps = left_images = left = 0
-    for identity, spec in specs.items():
-        folder = results.stage(identity)
-        done = folder.done is not None and not fresh
-        state = "trained" if done else "to train" if fresh else "started" if folder.started else "to train"
-        steps = spec.training.steps if spec.training else 0
-        images = steps * spec.training.batch if spec.training else 0
-        if not done:
-            left, left_steps, left_images = left + 1, left_steps + steps, left_images + images
-        seed = "-" if spec.seed is None else str(spec.seed)
-        shared = " (shared)" if len(users[identity]) > 1 else ""
-        figures = f"{seed:>4} {state:11} {steps:7} {images:10}"
-        lines.append(f"{identity:16}  {stage_title(spec):26.26} {figures}  {', '.join(users[identity])}{shared}")
-    lines += skipped
-    there = f"{len(specs)} stages, {len(specs) - left} already trained"
-    lines.append(f"{there}; left to train: {left} stages, {left_steps} steps, {left_images} images")
+def describe_stages(todo: Workload, timings: Timings) -> str:
+    """One line per stage (id, what it is, state, steps, images, time left, the rows that use it), then what is left to train and how
+    long that and the evaluations take on the device of `timings`."""
+    seconds = {stage.id: timings.seconds(stage.work) for stage in todo.stages}
+    lines = [_HEADER, *(_line(stage, seconds[stage.id]) for stage in todo.stages), *todo.skipped]
+    evaluations = [timings.seconds(work) for work in todo.evaluations]
+    unknown = [list(seconds.values()).count(None), evaluations.count(None)]
+    if any(unknown):
+        lines.append(_no_estimate(*unknown, timings.device))
+    left = [stage for stage in todo.stages if stage.state != "trained"]
+    there = f"{_stages(len(todo.stages))}, {len(todo.stages) - len(left)} already trained"
+    amounts = f"{sum(stage.steps_left for stage in left)} steps, {sum(stage.images_left for stage in left)} images"
+    total = _total([*seconds.values()], evaluations, timings.device)
+    lines.append(f"{there}; left to train: {_stages(len(left))}, {amounts}{total}")
     return "\n".join(lines)
+
+
+def _stages(count: int) -> str:
+    return f"{count} stage{'s' * (count != 1)}"
+
+
+def _line(stage: PlannedStage, seconds: float | None) -> str:
+    seed = "-" if stage.spec.seed is None else str(stage.spec.seed)
+    time = "?" if seconds is None else roughly(seconds) if seconds else "-"
+    shared = "(shared) " if len(stage.users) > 1 else ""
+    figures = f"{seed:>4}  {stage.state:8} {stage.steps:7} {stage.images:9} {time:>9}"
+    return f"{stage.id:16}  {stage_title(stage.spec):25.25} {figures}  {shared}{', '.join(stage.users)}"
+
+
+def _total(stages: Sequence[float | None], evaluations: Sequence[float | None], device: str) -> str:
+    known = sum(seconds for seconds in (*stages, *evaluations) if seconds)
+    if not known:
+        return ""
+    about = "more than" if None in stages or None in evaluations else "about"
+    included = " (evaluations included)" if any(evaluations) else ""
+    return f", {about} {roughly(known)} on {device}{included}"
+
+
+def _no_estimate(stages: int, evaluations: int, device: str) -> str:
+    what = [f"{_stages(stages)} (marked ?)"] if stages else []
+    what += [f"{evaluations} evaluation{'s' * (evaluations != 1)}"] if evaluations else []
+    cure = "`udonx plan ... --measure` times a few steps of each kind"
+    return f"no estimate for {' and '.join(what)}: nothing like that has run on this machine ({device}) yet; {cure}"

@@ -65,7 +65,7 @@ def test_single_queries_without_positives_are_only_said(tmp_path):
     write_split(tmp_path / "data", "cars", "test", [0, 0, 1])
     experiment = load_experiment(write_experiment(tmp_path, SETTING + ROWS), data=tmp_path / "data")
     said: list[str] = []
-    plan = preflight(experiment, None, tmp_path / "results", said.append)
+    (plan,) = preflight([experiment], None, tmp_path / "results", said.append)
     assert "cars: 1 of 3 test queries have no positive in the index; they count as misses" in said
     assert [row.row.name for row in plan.rows] == ["a", "b"]
 
@@ -75,9 +75,9 @@ def test_what_no_row_reads_is_not_asked_for(tmp_path):
     write_domain(tmp_path / "data", "cars")
     (tmp_path / "data" / "info_files" / "cars" / "train.json").unlink()
     file = write_experiment(tmp_path, SETTING + ROWS)
-    preflight(load_experiment(file, data=tmp_path / "data", rows=["b"]), None, tmp_path / "results", print)
+    preflight([load_experiment(file, data=tmp_path / "data", rows=["b"])], None, tmp_path / "results", print)
     with pytest.raises(udonx.ConfigError, match=r"domain 'cars' has no train split: .*train\.json is missing"):
-        preflight(load_experiment(file, data=tmp_path / "data"), None, tmp_path / "results", print)
+        preflight([load_experiment(file, data=tmp_path / "data")], None, tmp_path / "results", print)
 
 
 def test_a_component_that_cannot_be_built_is_found(tmp_path):
@@ -86,7 +86,7 @@ def test_a_component_that_cannot_be_built_is_found(tmp_path):
     text = SETTING + ROWS + "[rows.a.losses.student_ce]\nm = 0.5\n"
     text += "[rows.c]\nscheme = 'classification'\nsampler = { use = 'fixed', shares = { cras = 1.0 } }\n"
     with pytest.raises(udonx.ConfigError) as caught:
-        preflight(load_experiment(write_experiment(tmp_path, text), data=tmp_path / "data"), None, tmp_path / "results", print)
+        preflight([load_experiment(write_experiment(tmp_path, text), data=tmp_path / "data")], None, tmp_path / "results", print)
     assert "row a: its model, losses or sampler cannot be built: normface has no margin" in str(caught.value)
     assert "row c: its model, losses or sampler cannot be built: " in str(caught.value) and "cras" in str(caught.value)
 
@@ -99,5 +99,5 @@ def test_classes_that_train_and_test_share_are_said(tmp_path):
     write_split(tmp_path / "data", "cars", "val", [8, 8, 9, 9])
     experiment = load_experiment(write_experiment(tmp_path, SETTING + ROWS), data=tmp_path / "data")
     said: list[str] = []
-    preflight(experiment, None, tmp_path / "results", said.append)
+    preflight([experiment], None, tmp_path / "results", said.append)
     assert said == ["cars: 1 class of train is also in test, so its scores are not those of unseen classes"]

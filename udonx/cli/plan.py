@@ -1,4 +1,4 @@
-"""`udonx plan`: the stages of experiments, which are shared and which are already there, before anything runs."""
+"""`udonx plan`: the stages of experiments, which are shared and which are already there, and how long the rest takes, before it runs."""
 
 from __future__ import annotations
 
@@ -10,11 +10,24 @@ from udonx.cli.common import load_all, options, say
 def main(parsed: argparse.Namespace) -> int:
     """Print one line per stage, rows beside it, and the sum of what is left to train."""
     experiments = load_all(parsed)
+    from udonx.config.problems import ConfigError, Problem
+    from udonx.engine.device import choose, describe
     from udonx.results.store import Results
     from udonx.runner import load_plan
     from udonx.stage_report import describe_stages
+    from udonx.timings import Timings
+    from udonx.workload import workload
 
     chosen = options(parsed)
-    plans = [load_plan(experiment, chosen, say) for experiment in experiments]
-    print(describe_stages(plans, Results(chosen.results), fresh=chosen.fresh))
+    try:
+        device = choose(chosen.device)
+    except ValueError as error:
+        raise ConfigError([Problem(where="command", message=str(error))]) from None
+    results = Results(chosen.results)
+    todo = workload([load_plan(experiment, chosen, say) for experiment in experiments], results, fresh=chosen.fresh)
+    if parsed.measure:
+        from udonx.measure import measure
+
+        measure(todo, results, device, say)
+    print(describe_stages(todo, Timings(describe(device))))
     return 0

@@ -23,6 +23,19 @@ def choose(name: str | None) -> torch.device:
     return torch.device(name)
 
 
+def describe(device: torch.device) -> str:
+    """What a device is, as far as its speed goes: `cpu, 2 cores`, or the GPU's name."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cores = os.cpu_count() or 1
+    return f"cpu, {cores} core{'s' * (cores != 1)}"
+
+
+def loading_threads(device: torch.device) -> int:
+    """How many threads load images where nobody says it: the CPU's cores, at most 8, or 16 to feed a GPU."""
+    return min(os.cpu_count() or 1, 16 if device.type == "cuda" else 8)
+
+
 def make_repeatable(device: torch.device) -> None:
     """Ask for algorithms that give the same numbers again. On the CPU torch's are, at a fixed number of threads."""
     if device.type == "cuda":

@@ -75,6 +75,18 @@ class Report:
             print(line, file=self.stream, flush=True)
 
 
+def roughly(seconds: float) -> str:
+    """A duration that is only about known.
+
+    >>> roughly(0.4), roughly(42), roughly(144), roughly(1500), roughly(7300), roughly(400_000)
+    ('1 s', '42 s', '2.4 min', '25 min', '2.0 h', '4.6 days')
+    """
+    for unit, size, most in (("s", 1, 90), ("min", 60, 90), ("h", 3600, 48)):
+        if (count := seconds / size) < most:
+            return f"{max(1, round(count))} {unit}" if count >= 10 or unit == "s" else f"{count:.1f} {unit}"
+    return f"{seconds / 86400:.1f} days"
+
+
 def clock(seconds: float) -> str:
     """A duration as people say it.
 

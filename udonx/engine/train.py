@@ -25,6 +25,7 @@ from udonx.data.images import ImageStore
 from udonx.data.loader import BatchLoader
 from udonx.data.seeds import stream_seed
 from udonx.engine.build import build_losses, build_model, build_sampler
+from udonx.engine.device import describe
 from udonx.engine.folder import StageFolder
 from udonx.engine.load import load_stage
 from udonx.engine.model import Model
@@ -32,6 +33,7 @@ from udonx.engine.optim import TwoGroupAdamW
 from udonx.engine.report import Report
 from udonx.evaluation.protocol import Embedder, evaluate, image_count, test_images
 from udonx.stages import to_plain
+from udonx.timings import StageTimer, Timings
 
 CHECKPOINT_SECONDS = 300.0
 
@@ -71,6 +73,12 @@ def run_stage(job: Job) -> dict[str, Any]:
     """
     if done := job.folder.done:
         return done
+    model = prepare(job)
+    return _fit(job, model) if job.spec.training is None else _Training(job, model).run()
+
+
+def prepare(job: Job) -> Model:
+    """The untrained model of a stage, on its device; what it is stands in the stage's folder afterwards."""
     class_ids = {domain: list(job.benchmark.labels(domain)) for domain in job.spec.domains} if job.spec.training else {}
     counts = {domain: len(ids) for domain, ids in class_ids.items()}
     model = build_model(job.spec, counts, job.weights).to(job.device)
@@ -78,7 +86,7 @@ def run_stage(job: Job) -> dict[str, Any]:
     about = {"id": job.id, "data": job.manifest, "plugins": list(job.plugins)}
     job.folder.tidy()
     job.folder.write_spec({**about, "spec": plain}, {**about, "spec": plain, "classes": counts, "class_ids": class_ids})
-    return _fit(job, model) if job.spec.training is None else _Training(job, model).run()
+    return model
 
 
 def _fit(job: Job, model: Model) -> dict[str, Any]:
@@ -182,6 +190,8 @@ class _Training:
         self.taken: dict[str, int] = {}
         self.best_r1, self.best_step = -1.0, 0
         self.log_every = min(max(1, self.training.steps // 50), 100)
+        classes = sum(domain.train_classes for domain in job.benchmark.facts if domain.name in self.position)
+        self.timer = StageTimer(Timings(describe(device)), spec, classes)
 
     # -------------------------------------------------------------------------------------------------------- checkpoint
 
@@ -286,6 +296,8 @@ class _Training:
             self._validate()
         if saves:
             self._save()
+        if validates or saves:
+            self.timer.save()
 
     def _check_finite(self) -> None:
         """Nothing may follow a loss, or be kept with weights, that are not finite; called where the host waits for the device anyway."""
@@ -307,7 +319,9 @@ class _Training:
         self._refuse([name for name, value in zip([*self.names, "total"], means, strict=True) if not math.isfinite(value)])
         self.job.summary("loss", means[-1], self.step)
         losses = dict(zip(self.names, means, strict=False))
-        rate = (self.step - self.log_step) * self.training.batch / (time.monotonic() - self.log_began)
+        seconds = time.monotonic() - self.log_began
+        self.timer.lap(self.log_step, self.step, seconds)
+        rate = (self.step - self.log_step) * self.training.batch / seconds
         self.job.folder.log({"step": self.step, "total": means[-1], "losses": losses})
         shares = self.sampler.shares()
         largest_first = sorted(shares, key=shares.get, reverse=True) if self.signal else []
@@ -326,7 +340,7 @@ class _Training:
         branch = "student" if job.spec.student_head is not None else "teacher"
         self.model.eval()
         embedders = {domain: Embedder(self.model, branch) for domain in job.spec.domains}
-        result = None
+        result, began = None, time.monotonic()
         if images := image_count(job.benchmark, job.spec.domains, "val"):
             merged = branch == "student"
             with Report(f"{job.title}: validation", images, "images", quiet=job.quiet, closing_line=False) as report:
@@ -340,6 +354,7 @@ class _Training:
                     workers=job.workers,
                     tick=report.tick,
                 )
+            self.timer.embedded(images, time.monotonic() - began)
         self.model.train()
         if result is None:
             if self.step == self.training.steps:

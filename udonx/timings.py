@@ -1,0 +1,169 @@
+"""What work costs on this machine, in seconds per unit: every run measures it, `udonx plan` estimates from it.
+
+Units are steps and embedded images. A kind of work is plain data and holds what makes its unit cost what it costs: the backbone with its
+options, crop, batch, precision, and for a step whether the backbone has a backward pass, who teaches, and how many classes there are (the
+power of two). Seeds, rates, loss weights and the dimensions of heads are not in it: they cost nothing, or next to nothing.
+
+Kept in timings.json of the cache folder. A folder that cannot be written, or a file that cannot be read, means no estimate, never an error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import platform
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import cattrs
+
+from registry.contracts import StageSpec, Training
+from udonx.files import cache_dir, write_atomic
+from udonx.stages import digest, to_plain
+
+Kind = dict[str, Any]
+Work = list[tuple[Kind, int]]
+"""Kinds, and how many units of each."""
+
+_converter = cattrs.Converter(detailed_validation=False)
+
+
+def embed_kind(spec: StageSpec) -> Kind:
+    """The kind of embedding images with a stage's model; which head comes last makes no difference."""
+    backbone = {"use": spec.backbone.use, "options": to_plain(spec)["backbone"]["options"]}
+    return {"unit": "image", "backbone": backbone, "crop": spec.transform.crop, "precision": spec.precision}
+
+
+def step_kind(spec: StageSpec, classes: int, *, backward: bool) -> Kind:
+    """The kind of a stage's steps that have a backward pass of the backbone, or of those that have none; `classes` are the stage's."""
+    teachers = {digest(kind): kind for kind in map(embed_kind, spec.teachers)}
+    size = {"bits": classes.bit_length(), "of": spec.classifier, "inactive": spec.training.optimiser.inactive_heads}
+    return {
+        **embed_kind(spec),
+        "unit": "step",
+        "transform": spec.transform.mode,
+        "batch": spec.training.batch,
+        "backward": backward,
+        "own_teachers": spec.teacher_head is not None,
+        "teachers": [teachers[key] for key in sorted(teachers)],
+        "classifiers": size,
+    }
+
+
+def held_steps(training: Training) -> int:
+    """How many of the first steps have no backward pass of the backbone; a rate of 0 (`zero_lr`, `official`) saves nothing."""
+    return min(int(training.optimiser.frozen), training.steps) if training.optimiser.freeze == "no_grad" else 0
+
+
+@attrs.frozen
+class Cost:
+    """Seconds per unit of a kind of work: the mean over `count` units, measured on `day`."""
+
+    kind: dict[str, Any]
+    seconds: float = attrs.field(validator=attrs.validators.gt(0))
+    count: int
+    day: str
+
+
+class Timings:
+    """The costs measured on this machine with one `device` (what udonx.engine.device.describe says of it)."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        self._machine = f"{platform.node()}: {device}"
+        self._costs = _read().get(self._machine, {})
+
+    def knows(self, kind: Kind) -> bool:
+        """Whether this very kind has been measured."""
+        return digest(kind) in self._costs
+
+    def cost(self, kind: Kind) -> float | None:
+        """Seconds per unit. A step that has not been measured counts like the nearest that differs only in its classifiers; a step
+        or image that nothing is near to has no cost (None)."""
+        if exact := self._costs.get(digest(kind)):
+            return exact.seconds
+        if kind["unit"] != "step":
+            return None
+        near = [cost for cost in self._costs.values() if _without_classifiers(cost.kind) == _without_classifiers(kind)]
+        return min(near, key=lambda cost: _distance(cost.kind, kind)).seconds if near else None
+
+    def seconds(self, work: Work) -> float | None:
+        """How long work takes; None where the cost of a part of it is not known."""
+        parts = [(self.cost(kind), count) for kind, count in work if count]
+        return None if any(cost is None for cost, _ in parts) else sum((cost * count for cost, count in parts), 0.0)
+
+    def add(self, measured: Iterable[tuple[Kind, float, int]]) -> None:
+        """Keep (kind, seconds, units): in place of what was measured on an earlier day, or today over no more units.
+
+        Of two processes that write at the same moment one may be lost, which the next measurement makes good.
+        """
+        everything, today = _read(), time.strftime("%Y-%m-%d")
+        self._costs = everything.setdefault(self._machine, {})
+        for kind, seconds, count in measured:
+            if count < 1 or seconds <= 0:
+                continue
+            before = self._costs.get(digest(kind))
+            if before is None or before.day < today or before.count <= count:
+                self._costs[digest(kind)] = Cost(kind, seconds / count, count, today)
+        if file := _file():
+            with contextlib.suppress(OSError):
+                write_atomic(file, json.dumps(_converter.unstructure(everything), indent=1))
+
+
+class StageTimer:
+    """Collects what the training loop measures of one stage.
+
+    The first lap of each kind is left out as soon as there is a second: it holds memory being taken and the loader's start.
+    """
+
+    def __init__(self, timings: Timings, spec: StageSpec, classes: int) -> None:
+        self._timings = timings
+        self._held = held_steps(spec.training)
+        self._kinds = {backward: step_kind(spec, classes, backward=backward) for backward in (False, True)}
+        self._laps: dict[bool, list[tuple[float, int]]] = {False: [], True: []}
+        self._images = embed_kind(spec)
+        self._embedded: list[tuple[float, int]] = []
+
+    def lap(self, first: int, last: int, seconds: float) -> None:
+        """The 0-based steps `first` to `last` - 1 took so long; a lap in which the backbone wakes says nothing of either kind."""
+        if last <= self._held or first >= self._held:
+            self._laps[first >= self._held].append((seconds, last - first))
+
+    def embedded(self, images: int, seconds: float) -> None:
+        """So many images were embedded and searched in so long."""
+        self._embedded.append((seconds, images))
+
+    def save(self) -> None:
+        """Keep what was measured so far."""
+        self._timings.add(self._measured())
+
+    def _measured(self) -> Iterator[tuple[Kind, float, int]]:
+        laps = [(self._kinds[backward], laps[1:] or laps) for backward, laps in self._laps.items()]
+        for kind, parts in [*laps, (self._images, self._embedded)]:
+            yield kind, sum(seconds for seconds, _ in parts), sum(count for _, count in parts)
+
+
+def _file() -> Path | None:
+    folder = cache_dir()
+    return folder / "timings.json" if folder else None
+
+
+def _read() -> dict[str, dict[str, Cost]]:
+    """All machines' costs by kind; none where there is no file or it is not what `Timings.add` wrote."""
+    file = _file()
+    try:
+        return _converter.structure(json.loads(file.read_text()), dict[str, dict[str, Cost]]) if file else {}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return {}
+
+
+def _without_classifiers(kind: Kind) -> str:
+    return digest({key: value for key, value in kind.items() if key != "classifiers"})
+
+
+def _distance(one: Kind, other: Kind) -> tuple[int, bool, bool]:
+    ours, theirs = one["classifiers"], other["classifiers"]
+    return abs(ours["bits"] - theirs["bits"]), ours["of"] != theirs["of"], ours["inactive"] != theirs["inactive"]
