@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,6 +17,27 @@ from udonx.engine.folder import StageFolder
 from udonx.evaluation.metrics import RetrievalMetrics
 from udonx.evaluation.protocol import ProtocolResult
 from udonx.files import atomic_path, write_atomic
+
+
+class PerQueryError(Exception):
+    """per_query.npz of an evaluation is missing or damaged; `str()` says which of them, in a few words."""
+
+
+@attrs.frozen(eq=False)
+class StoredHits:
+    """The R@1 hits of an evaluation's queries, in the order of the file. `checksum` is equal where the queries and their order are."""
+
+    file: Path
+    hit_Q: np.ndarray  # bool
+    checksum: tuple[int, ...]
+
+    def read(self, name: str) -> np.ndarray:
+        """The queries' "domain" or "id" [Q], as text. Raises PerQueryError."""
+        with _open_arrays(self.file) as arrays:
+            array_Q = arrays[name]
+            if array_Q.shape != self.hit_Q.shape:
+                raise ValueError(f"{name} and hits have different lengths")
+        return array_Q
 
 
 @attrs.frozen
@@ -53,6 +76,20 @@ class Results:
         plain = {**about, "merged": result.merged and _plain(result.merged), "own": _plain(result.own)}
         write_atomic(folder / "metrics.json", json.dumps(plain, indent=1))
 
+    def read_hits(self, identity: str, index: str) -> StoredHits:
+        """What per_query.npz says of R@1 with the index "merged" or "own". Raises PerQueryError.
+
+        The names of the queries take a hundred times as long to read as their hits; so they are compared by the checksums that the
+        archive holds anyway, and read only where those differ.
+        """
+        file = self.evaluation(identity) / "per_query.npz"
+        with _open_arrays(file) as arrays:
+            hit_Q = arrays[f"{index}_hit"]
+            if hit_Q.dtype != bool or hit_Q.ndim != 1 or not len(hit_Q):
+                raise ValueError(f"{index}_hit is no list of hits")
+            members = [arrays.zip.getinfo(f"{name}.npy") for name in ("domain", "id")]
+        return StoredHits(file, hit_Q, tuple(number for member in members for number in (member.CRC, member.file_size)))
+
     def forget_evaluations(self, stages: set[str]) -> None:
         """Remove every evaluation that looked at one of `stages`, so that it is made again."""
         for file in (self.root / "evaluations").glob("*/metrics.json"):
@@ -79,6 +116,18 @@ class Results:
         """All lines of runs.jsonl; an unterminated last one is dropped."""
         file = self.root / "runs.jsonl"
         return [json.loads(line) for line in file.read_text().split("\n")[:-1]] if file.exists() else []
+
+
+@contextlib.contextmanager
+def _open_arrays(file: Path) -> Iterator[np.lib.npyio.NpzFile]:
+    """The arrays of a per_query.npz; what goes wrong while they are read becomes a PerQueryError."""
+    try:
+        with np.load(file) as arrays:
+            yield arrays
+    except FileNotFoundError:
+        raise PerQueryError("missing") from None
+    except Exception as error:  # a damaged archive fails in as many ways as it has bytes, and a table is shown all the same
+        raise PerQueryError("unreadable") from error
 
 
 def _plain(metrics: RetrievalMetrics) -> dict[str, Any]:

@@ -13,11 +13,14 @@ import attrs
 
 from udonx.files import write_atomic
 from udonx.plan import Plan, PlannedEvaluation, PlannedRow
+from udonx.results.bootstrap import LEVEL
+from udonx.results.compare import Comparisons, common_seeds, first_rows
 from udonx.results.store import Results
 
 _WIDTH = 100
 _NARROWEST = 4  # letters of a domain's name
 _SHORTEST_LABEL = 10
+_INDEXES = {"merged": "merged index", "own": "own-domain index *"}
 
 
 @attrs.frozen(kw_only=True)
@@ -44,7 +47,11 @@ class Cell:
 
 @attrs.frozen(kw_only=True)
 class TableRow:
-    """One line of a table. `index` is "merged", or "own" where each domain is searched alone; figures are fractions."""
+    """One line of a table. `index` is "merged", or "own" where each domain is searched alone; figures are fractions.
+
+    `difference` is R@1 minus that of the first row with the same index, at the same seeds and queries; `interval` is its 95 % interval
+    (bootstrap.py).
+    """
 
     name: str
     label: str
@@ -56,6 +63,7 @@ class TableRow:
     r1_per_seed: tuple[float, ...]
     mmp5: Cell
     difference: float | None
+    interval: tuple[float, float] | None
     r1_per_domain: dict[str, Cell]
     mmp5_per_domain: dict[str, Cell]
     own_r1: Cell
@@ -65,6 +73,11 @@ class TableRow:
     minutes: float
     evaluations: tuple[str, ...]
     stages: tuple[str, ...]
+
+    @property
+    def unclear(self) -> bool:
+        """Whether the interval of the difference contains zero."""
+        return self.interval is not None and self.interval[0] <= 0 <= self.interval[1]
 
 
 @attrs.frozen(kw_only=True)
@@ -80,8 +93,11 @@ class Table:
 
     def to_text(self) -> str:
         """For the screen, at most 100 columns: one decimal, names cut to fit, no ± per domain; domains that find no room are left out."""
-        left = [["", "R@1", "mMP@5", "diff"]]
-        left += [[row.label, row.r1.spell(""), row.mmp5.spell(""), _points(row.difference)] for row in self.rows]
+        stars = _marks([row.index == "own" for row in self.rows], "*" if self._mixed else "")
+        tildes = _marks([row.unclear for row in self.rows], "~")
+        left = [["", "R@1" + stars[0], "mMP@5", "diff" + tildes[0]]]
+        for row, star, tilde in zip(self.rows, stars[1:], tildes[1:], strict=True):
+            left.append([row.label, row.r1.spell("") + star, row.mmp5.spell(""), _points(row.difference) + tilde])
         middle = [[_mean(row.r1_per_domain.get(name)) for name in self.domains] for row in self.rows]
         right = [["steps", "min"], *([str(row.steps), f"{row.minutes:.1f}"] for row in self.rows)]
         (label, *figures), ends = _widths(left), _widths(right)
@@ -104,7 +120,40 @@ class Table:
             lines.append(" ".join([name[:label].ljust(label), *texts]).rstrip())
         left_out = self.domains[len(wide) :]
         notes = [*self.missing, *self.footer, *([f"without room here: {', '.join(left_out)}"] if left_out else [])]
-        return "\n".join([*lines, *(textwrap.fill(note, _WIDTH, subsequent_indent="  ") for note in notes)])
+        return "\n".join([*lines, *self._intervals(), *(textwrap.fill(note, _WIDTH, subsequent_indent="  ") for note in notes)])
+
+    @property
+    def _mixed(self) -> bool:
+        """Whether rows of both indexes are there."""
+        return len({row.index for row in self.rows}) > 1
+
+    def _method(self, subject: str) -> str:
+        """What the intervals are, in one line; empty where there is none."""
+        compared = [row for row in self.rows if row.interval is not None]
+        if not compared:
+            return ""
+        firsts = first_rows(self.rows)
+        over = "seeds and queries" if any(common_seeds(row, firsts[row.index]) > 1 for row in compared) else "queries"
+        zero = "; ~ contains zero" if any(row.unclear for row in compared) else ""
+        return f"{subject}, {100 * LEVEL:.0f} % interval (paired bootstrap over {over}){zero}"
+
+    def _intervals(self) -> list[str]:
+        """The differences with their intervals, for the screen; row by row, or index by index where rows of both are there."""
+        compared = [row for row in self.rows if row.interval is not None]
+        if not compared:
+            return []
+        points, lows, highs = (_right(column) for column in zip(*map(_figures, compared), strict=True))
+        figures = [f"  {point}  [{low}, {high}]" for point, low, high in zip(points, lows, highs, strict=True)]
+        indent = "    " if self._mixed else "  "
+        width = min(max(len(row.label) for row in compared), _WIDTH - len(indent) - len(figures[0]) - len(" ~"))
+        lines = [self._method("differences in R@1" if self._mixed else "R@1 minus the first row's")]
+        for index, first in first_rows(self.rows).items():
+            block = [(row, figure) for row, figure in zip(compared, figures, strict=True) if row.index == index]
+            if block and self._mixed:
+                room = _WIDTH - len(f"  minus , {_INDEXES[index]}")
+                lines.append(f"  minus {first.label[:room]}, {_INDEXES[index]}")
+            lines += [f"{indent}{row.label[:width]:{width}}{figure}{' ~' * row.unclear}" for row, figure in block]
+        return lines
 
     def to_markdown(self) -> str:
         """Everything, ± per domain included."""
@@ -112,15 +161,20 @@ class Table:
         header += [f"{name} {figure}" for figure in ("R@1", "mMP@5") for name in self.domains] + ["steps", "images", "minutes"]
         lines = [f"# {self.title} ({self.setting})", "", f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
         for row in self.rows:
-            cells = [row.label, row.index, row.r1.spell(), row.mmp5.spell(), _points(row.difference)]
+            cells = [row.label, row.index, row.r1.spell(), row.mmp5.spell(), _with_interval(row)]
             for figures in (row.r1_per_domain, row.mmp5_per_domain):
                 cells += [figures[name].spell() if name in figures else "-" for name in self.domains]
             lines.append(f"| {' | '.join([*cells, str(row.steps), str(row.images), f'{row.minutes:.1f}'])} |")
-        return "\n".join([*lines, "", *(f"- {line}" for line in (*self.missing, *self.footer)), ""])
+        same = " with the same index" if self._mixed else ""
+        method = self._method(f"diff R@1: R@1 minus that of the first row{same}")
+        notes = [*([method] if method else []), *self.missing, *self.footer]
+        starred = [note.replace("*", r"\*") for note in notes]  # a line that begins with a star would be a list within the list
+        return "\n".join([*lines, "", *(f"- {note}" for note in starred), ""])
 
     def to_csv(self) -> str:
         """One line per row, figures as unrounded fractions."""
-        header = ["row", "label", "branch", "index", "reference", "seeds", "r1", "r1_std", "mmp5", "mmp5_std", "difference"]
+        header = ["row", "label", "branch", "index", "reference", "seeds", "r1", "r1_std", "mmp5", "mmp5_std"]
+        header += ["difference", "difference_low", "difference_high"]
         header += ["own_index_r1", "own_index_mmp5"]
         header += [f"{name}_{figure}" for name in self.domains for figure in ("r1", "r1_std", "mmp5", "mmp5_std")]
         header += ["steps", "images", "minutes"]
@@ -130,7 +184,8 @@ class Table:
         for row in self.rows:
             seeds = " ".join(str(seed) for seed in row.seeds if seed is not None)
             line: list[Any] = [row.name, row.label, row.branch, row.index, row.reference, seeds]
-            line += [row.r1.mean, row.r1.std, row.mmp5.mean, row.mmp5.std, row.difference, row.own_r1.mean, row.own_mmp5.mean]
+            line += [row.r1.mean, row.r1.std, row.mmp5.mean, row.mmp5.std]
+            line += [row.difference, *(row.interval or (None, None)), row.own_r1.mean, row.own_mmp5.mean]
             for name in self.domains:
                 for figures in (row.r1_per_domain, row.mmp5_per_domain):
                     cell = figures.get(name)
@@ -165,8 +220,11 @@ def build_table(plan: Plan, results: Results) -> Table:
     order = {row.name: number for number, row in enumerate(experiment.rows)}
     lines = [_table_row(group, results) for _, group in sorted(grouped.items(), key=lambda item: (order[item[0][0]], item[0][1]))]
     lines.sort(key=lambda row: row.reference)
-    first = next((row for row in lines if not row.reference), None)
-    lines = [attrs.evolve(row, difference=_difference(row, first)) if _compares(row, first) else row for row in lines]
+    firsts, comparisons = first_rows(lines), Comparisons(results)
+    for position, row in enumerate(lines):
+        if not row.reference and row is not firsts[row.index]:
+            difference, interval = comparisons.compare(row, firsts[row.index])
+            lines[position] = attrs.evolve(row, difference=difference, interval=interval)
     seeds = sorted({seed for row in lines for seed in row.seeds if seed is not None})
     partial = [row for row in lines if row.seeds != (None,) and len(row.seeds) < len(seeds)]
     missing |= {f"{row.name}/{row.branch}": f"{row.label}: only seed{_these(row.seeds)} so far" for row in partial}
@@ -175,8 +233,7 @@ def build_table(plan: Plan, results: Results) -> Table:
     untested = [name for name in plan.benchmark.domains if plan.benchmark.query_index(name, "test") is None]
     if untested:
         footer.append(f"means are over the other domains: {', '.join(untested)} {'has' if len(untested) == 1 else 'have'} no test split")
-    if any(row.index == "own" for row in lines):
-        footer.append("rows of a teacher: each query is searched in its own domain only")
+    footer += [*_about_own_index(lines), *_about_one_seed(lines), *comparisons.notes()]
     return Table(
         title=experiment.title,
         setting=experiment.variant,
@@ -191,22 +248,48 @@ def _these(seeds: tuple[int | None, ...]) -> str:
     return f"{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
 
 
-def _difference(row: TableRow, first: TableRow) -> float | None:
-    """Mean difference in R@1 over the seeds that both rows have: differences between rows are paired."""
-    common = [seed for seed in row.seeds if seed in first.seeds]
-    if not common:
-        return None
-    ours, theirs = dict(zip(row.seeds, row.r1_per_seed, strict=True)), dict(zip(first.seeds, first.r1_per_seed, strict=True))
-    return statistics.fmean(ours[seed] - theirs[seed] for seed in common)
+def _about_own_index(rows: list[TableRow]) -> list[str]:
+    """Which rows search each query in its own domain only."""
+    own = [row.label for row in rows if row.index == "own"]
+    if len(own) == len(rows):
+        return ["own-domain index: in every row each query is searched in its own domain only"] if own else []
+    searched = "each query is searched in its own domain only; not comparable with the other rows"
+    return [f"* own-domain index ({', '.join(own)}): {searched}"] if own else []
 
 
-def _compares(row: TableRow, first: TableRow | None) -> bool:
-    """Whether the difference to the first row says something: same index, no reference."""
-    return first is not None and row is not first and not row.reference and row.index == first.index
+def _about_one_seed(rows: list[TableRow]) -> list[str]:
+    """Which intervals say nothing of training."""
+    firsts = first_rows(rows)
+    compared = [row for row in rows if row.interval is not None]
+    single = [row.label for row in compared if common_seeds(row, firsts[row.index]) == 1]
+    which = "" if len(single) == len(compared) else f" in {', '.join(single)}"
+    return [f"one seed{which}: the interval covers the choice of queries, not of training seed"] if single else []
 
 
 def _widths(lines: list[list[str]]) -> list[int]:
     return [max(len(text) for text in column) for column in zip(*lines, strict=True)]
+
+
+def _right(texts: list[str]) -> list[str]:
+    """Texts of one width, to the right."""
+    return [text.rjust(max(map(len, texts))) for text in texts]
+
+
+def _marks(marked: list[bool], mark: str) -> list[str]:
+    """What stands behind a column's header and its figures: the mark, or a blank in its place; nothing where nothing is marked."""
+    return [(mark if here else " ") if any(marked) and mark else "" for here in (False, *marked)]
+
+
+def _figures(row: TableRow) -> list[str]:
+    """The difference and the ends of its interval."""
+    return [_points(value) for value in (row.difference, *(row.interval or ()))]
+
+
+def _with_interval(row: TableRow) -> str:
+    if row.interval is None:
+        return _points(row.difference)
+    point, low, high = _figures(row)
+    return f"{point} [{low}, {high}]{' ~' * row.unclear}"
 
 
 def _points(difference: float | None) -> str:
@@ -219,7 +302,7 @@ def _mean(cell: Cell | None) -> str:
 
 def _table_row(group: list[tuple[PlannedRow, PlannedEvaluation, dict[str, Any]]], results: Results) -> TableRow:
     planned, evaluation, first = group[0]
-    index = "merged" if first["merged"] else "own"
+    index = "merged" if first["merged"] and not planned.row.own_index else "own"
     measured = [stored[index] for _, _, stored in group]
     own = [stored["own"] for _, _, stored in group]
     done = [[results.stage(stage).done or {} for stage in row.stages] for row, _, _ in group]
@@ -237,6 +320,7 @@ def _table_row(group: list[tuple[PlannedRow, PlannedEvaluation, dict[str, Any]]]
         r1_per_seed=tuple(figures["r1"] for figures in measured),
         mmp5=Cell.of([figures["mmp5"] for figures in measured]),
         difference=None,
+        interval=None,
         r1_per_domain={name: Cell.of([figures["per_domain"][name]["r1"] for figures in measured]) for name in domains},
         mmp5_per_domain={name: Cell.of([figures["per_domain"][name]["mmp5"] for figures in measured]) for name in domains},
         own_r1=Cell.of([figures["r1"] for figures in own]),

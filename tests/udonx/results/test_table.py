@@ -5,33 +5,51 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
 
+import attrs
 import numpy as np
 import pytest
 
 import udonx
-from tests.tiny import ROOT
-from udonx.results.table import Cell, Table, TableRow
+from tests.tiny import ROOT, write_experiment
+from udonx.config.experiment import load_experiment
+from udonx.results.bootstrap import paired_interval
+from udonx.results.table import Cell, Table, TableRow, _about_own_index
+from udonx.runner import Options, stored_table
 
 TABLE3 = ROOT / "experiments" / "table3_ablation.toml"
 DOMAINS = ("architecture", "clothing_and_shoes", "food", "gldv2_landmarks", "inaturalist", "met_artworks", "rp2k", "sop_products")
 
 
-def table_row(name: str, *, seeds: int = 3, reference: bool = False, difference: float | None = None, label: str = "") -> TableRow:
+Interval = tuple[float, float] | None
+
+
+def table_row(
+    name: str,
+    *,
+    seeds: int = 3,
+    reference: bool = False,
+    difference: float | None = None,
+    interval: Interval = None,
+    label: str = "",
+    index: str = "merged",
+) -> TableRow:
     """A row of high figures over several seeds: the widest that there is."""
     figures = {domain: Cell.of([1.0 - 0.01 * seed for seed in range(seeds)]) for domain in DOMAINS}
     return TableRow(
         name=name,
         label=label or name,
         branch="student",
-        index="merged",
+        index=index,
         reference=reference,
         seeds=tuple(range(seeds)),
         r1=Cell.of([1.0, 0.75, 0.5][:seeds]),
         r1_per_seed=(1.0, 0.75, 0.5)[:seeds],
         mmp5=Cell.of([1.0, 0.8, 0.9][:seeds]),
         difference=difference,
+        interval=interval,
         r1_per_domain=figures,
         mmp5_per_domain=figures,
         own_r1=Cell.of([0.9]),
@@ -85,12 +103,97 @@ def test_domains_without_room_are_named_below():
     assert "without room here: " in text and "domain_19" in text
 
 
+def test_differences_are_listed_with_their_intervals():
+    """Below the table, before the notes, aligned; those that contain zero are marked, here and in the column; others are not listed."""
+    rows = [
+        table_row("first"),
+        table_row("worse", difference=-0.123, interval=(-0.2, -0.05)),
+        table_row("a longer label", difference=0.005, interval=(-0.004, 0.012)),
+        table_row("no queries", difference=0.02),
+        table_row("reference", reference=True),
+    ]
+    lines = table(*rows).to_text().split("\n")
+    end = lines[1].index("diff") + len("diff ")
+    assert [line[end - 6 : end] for line in lines[3:7]] == [" " * 6, "-12.3 ", " +0.5~", " +2.0 "]
+    block = lines.index("R@1 minus the first row's, 95 % interval (paired bootstrap over seeds and queries); ~ contains zero")
+    assert lines[block + 1 : block + 4] == [
+        "  worse           -12.3  [-20.0, -5.0]",
+        "  a longer label   +0.5  [ -0.4, +1.2] ~",
+        "other: not run yet",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("interval", "unclear"),
+    [((-0.1, 0.1), True), ((0.0, 0.0), True), ((0.0, 0.2), True), ((-0.2, 0.0), True), ((1e-9, 0.2), False), ((-0.2, -1e-9), False)],
+)
+def test_a_difference_is_unclear_where_its_interval_contains_zero(interval, unclear):
+    """Its ends included, unrounded."""
+    assert table_row("a", difference=0.0, interval=interval).unclear is unclear
+    assert not table_row("a", difference=0.0).unclear
+
+
+def test_clear_differences_are_not_marked():
+    """Where no interval contains zero there is no mark, no room for one and no word on it."""
+    text = table(table_row("a"), table_row("b", difference=0.1, interval=(0.05, 0.15))).to_text()
+    assert "~" not in text and "diff arch" in text and "  b  +10.0  [+5.0, +15.0]\n" in text
+
+
+def test_without_intervals_there_is_no_list():
+    """A table of one row, or of damaged results, says nothing of intervals."""
+    assert "interval" not in table(table_row("a"), table_row("b", difference=0.1)).to_text()
+    assert "interval" not in table(table_row("a"), table_row("b", difference=0.1)).to_markdown()
+
+
+def test_intervals_of_one_seed_are_over_queries():
+    """The heading claims seeds only where there are several."""
+    text = table(table_row("a", seeds=1), table_row("b", seeds=1, difference=0.1, interval=(0.0, 0.2))).to_text()
+    assert "(paired bootstrap over queries); ~ contains zero" in text and "seeds and queries" not in text
+
+
+def test_rows_of_both_indexes_are_told_apart():
+    """Own-domain figures bear a star, and each group of differences names the row that it is compared with."""
+    rows = [
+        table_row("teachers", index="own"),
+        table_row("student"),
+        table_row("other teachers", index="own", difference=0.01, interval=(-0.01, 0.03)),
+        table_row("other student", difference=0.02, interval=(0.01, 0.03)),
+    ]
+    text = table(*rows).to_text()
+    lines = text.split("\n")
+    assert ["75.0±25.0* " in line for line in lines[3:7]] == [True, False, True, False]
+    assert len({line.index("90.0±10.0") for line in lines[3:7]}) == 1 and "*" not in lines[1] + lines[4] + lines[6]
+    start = lines.index("differences in R@1, 95 % interval (paired bootstrap over seeds and queries); ~ contains zero")
+    assert lines[start + 1 : start + 5] == [
+        "  minus teachers, own-domain index *",
+        "    other teachers  +1.0  [-1.0, +3.0] ~",
+        "  minus student, merged index",
+        "    other student   +2.0  [+1.0, +3.0]",
+    ]
+    assert "*" not in table(rows[0], rows[2]).to_text()
+
+
+def test_the_text_stays_within_100_columns_with_marks_and_intervals():
+    """Stars, tildes and long labels included; figures are never cut."""
+    long = "a label that is much longer than there is room for, however the table is laid out, and then some more of it"
+    rows = [table_row("a", label=long), table_row("b", label=long, difference=-1.0, interval=(-1.0, 1.0))]
+    rows += [table_row("c", label=long, index="own"), table_row("d", label=long, index="own", difference=-1.0, interval=(-1.0, 1.0))]
+    for shown in (rows, rows[:2]):
+        lines = table(*shown).to_text().split("\n")
+        assert max(len(line) for line in lines) <= 100
+        assert sum(line.endswith("  -100.0  [-100.0, +100.0] ~") for line in lines) == len(shown) // 2
+        assert sum("-100.0~ " in line for line in lines) == len(shown) // 2
+    assert sum(line.endswith(", own-domain index *") for line in table(*rows).to_text().split("\n")) == 1
+
+
 def test_csv_holds_unrounded_fractions_and_deviations():
     """One line per row; every figure with its deviation, empty where one seed gives none."""
-    rows = list(csv.DictReader(io.StringIO(table(table_row("a"), table_row("b", seeds=1, difference=0.25)).to_csv())))
+    second = table_row("b", seeds=1, difference=0.25, interval=(-0.125, 0.5))
+    rows = list(csv.DictReader(io.StringIO(table(table_row("a"), second).to_csv())))
     assert [row["row"] for row in rows] == ["a", "b"]
     assert (float(rows[0]["r1"]), float(rows[0]["r1_std"]), rows[0]["seeds"]) == (0.75, 0.25, "0 1 2")
     assert (float(rows[0]["food_r1_std"]), rows[1]["food_r1_std"], rows[1]["difference"]) == (pytest.approx(0.01), "", "0.25")
+    assert [rows[1][f"difference_{end}"] for end in ("low", "high")] == ["-0.125", "0.5"] and rows[0]["difference_low"] == ""
     assert (rows[0]["images"], rows[0]["own_index_r1"]) == ("9876543", "0.9")
 
 
@@ -102,10 +205,21 @@ def test_markdown_holds_deviations_per_domain_and_images():
     assert "99.0 ± 1.0" in lines[4] and "9876543" in lines[4]
 
 
+def test_markdown_holds_intervals_and_says_what_they_are():
+    """Behind the difference, marked where it contains zero; a note that begins with a star does not become a list of its own."""
+    rows = [table_row("a"), table_row("b", difference=0.018, interval=(0.008, 0.029)), table_row("c", difference=0.0, interval=(-0.1, 0.1))]
+    shown = attrs.evolve(table(*rows), footer=("* own-domain index (b)",))
+    text = shown.to_markdown()
+    assert "| +1.8 [+0.8, +2.9] |" in text and "| +0.0 [-10.0, +10.0] ~ |" in text
+    assert "- diff R@1: R@1 minus that of the first row, 95 % interval (paired bootstrap over seeds and queries); ~ contains zero\n" in text
+    assert "\n- \\* own-domain index (b)\n" in text
+
+
 def test_json_leads_from_a_row_to_its_evaluations_and_stages():
     """Every number can be traced: the ids stand beside it."""
-    row = json.loads(table(table_row("a")).to_json())["rows"][0]
+    row, second = json.loads(table(table_row("a"), table_row("b", difference=0.1, interval=(0.0, 0.25))).to_json())["rows"]
     assert (row["evaluations"], row["stages"], row["r1"]) == (["e1"], ["s1", "s2"], {"mean": 0.75, "std": 0.25})
+    assert (row["interval"], second["difference"], second["interval"]) == (None, 0.1, [0.0, 0.25])
 
 
 def test_the_table_of_a_run_is_what_was_evaluated(smoke_run):
@@ -116,10 +230,128 @@ def test_the_table_of_a_run_is_what_was_evaluated(smoke_run):
         stored = json.loads((smoke_run.results / "evaluations" / row.evaluations[0] / "metrics.json").read_text())["merged"]
         assert row.r1.mean == pytest.approx(np.mean([domain["r1"] for domain in stored["per_domain"].values()]))
         assert row.r1_per_domain["plates"].mean == stored["per_domain"]["plates"]["r1"]
-        assert (row.difference is None) == (row.reference or row.name == "baseline")
+        assert (row.difference is None) == (row.interval is None) == (row.reference or row.name == "baseline")
     assert table.row("udon").difference == pytest.approx(table.row("udon").r1.mean - table.row("baseline").r1.mean)
+    assert "one seed: the interval covers the choice of queries, not of training seed" in table.footer
     assert [table.row(name).steps for name in ("baseline", "separate_teachers", "off_the_shelf")] == [8, 16, 0]
     assert table.row("separate_teachers").images == 16 * 8
+
+
+def hits_by_query(results: Path, evaluation: str, index: str) -> dict[tuple[str, str], int]:
+    """The stored hits, by (domain, id)."""
+    with np.load(results / "evaluations" / evaluation / "per_query.npz") as stored:
+        queries = zip(stored["domain"].tolist(), stored["id"].tolist(), strict=True)
+        return dict(zip(queries, stored[f"{index}_hit"].astype(int).tolist(), strict=True))
+
+
+def interval_by_hand(results: Path, ours: tuple[str, ...], theirs: tuple[str, ...], index: str) -> Interval:
+    """The interval of two rows' evaluations, paired one by one."""
+    mine, other = ([hits_by_query(results, evaluation, index) for evaluation in side] for side in (ours, theirs))
+    queries = sorted(mine[0])
+    return paired_interval(
+        [
+            np.array([[m[query] - o[query] for query in queries if query[0] == domain] for m, o in zip(mine, other, strict=True)])
+            for domain in sorted({domain for domain, _ in queries})
+        ]
+    )
+
+
+def test_intervals_come_from_the_stored_queries(smoke_run):
+    """Each row's interval is that of its stored hits minus the first row's; building the table again gives the same bytes."""
+    first = smoke_run.table.row("baseline")
+    widths = set()
+    for row in smoke_run.table.rows[1:5]:
+        assert row.interval == pytest.approx(interval_by_hand(smoke_run.results, row.evaluations, first.evaluations, "merged"))
+        assert row.interval[0] <= row.difference <= row.interval[1]
+        widths.add(row.interval[1] - row.interval[0])
+    assert max(widths) > 0
+    experiment = load_experiment(smoke_run.file, setting="smoke")
+    again = stored_table(experiment, Options(results=smoke_run.results), print)
+    assert (again.to_json(), again.to_text()) == (smoke_run.table.to_json(), smoke_run.table.to_text())
+
+
+def test_a_table_with_damaged_queries_is_shown(smoke_run, tmp_path: Path):
+    """One row's per-query results are gone: its difference stays, the footer says what to do, and all others have their intervals."""
+    shutil.copytree(smoke_run.results / "evaluations", tmp_path / "evaluations")
+    shutil.copytree(smoke_run.results / "stages", tmp_path / "stages", ignore=shutil.ignore_patterns("*.safetensors"))
+    (evaluation,) = smoke_run.table.row("udon").evaluations
+    (tmp_path / "evaluations" / evaluation / "per_query.npz").unlink()
+    table = stored_table(load_experiment(smoke_run.file, setting="smoke"), Options(results=tmp_path), print)
+    assert [row.interval is None for row in table.rows] == [True, False, False, True, False, True, True]
+    assert table.row("udon").difference == smoke_run.table.row("udon").difference
+    assert table.footer[-1].startswith(
+        f"no interval for UDON, for want of per-query results: UDON, seed 0 (evaluations/{evaluation}: missing)"
+    )
+
+
+MIXED = """
+[setting]
+inherit = "smoke"
+[setting.data]
+domains = ["plates", "logos"]
+[defaults]
+sampler = "round_robin"
+[rows.teachers]
+scheme = "separate_teachers"
+evaluate = ["teacher"]
+[rows.start]
+scheme = "off_the_shelf"
+[rows.pca]
+scheme = { use = "off_the_shelf", reduce = "pca" }
+[rows.udon]
+scheme = "udon"
+evaluate = ["student", "teacher"]
+[rows.reference]
+scheme = { use = "off_the_shelf", reduce = "pca" }
+reference = true
+own_index = true
+"""
+
+
+@pytest.fixture(scope="module")
+def mixed_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Table, Path]:
+    """Rows of teachers, rows without a seed and a student, two seeds; with the results folder."""
+    folder = tmp_path_factory.mktemp("mixed")
+    file = write_experiment(folder, MIXED)
+    return udonx.run(file, seeds=[0, 1], results=folder / "results", device="cpu", quiet=True), folder / "results"
+
+
+def test_rows_are_compared_with_the_first_of_their_index(mixed_run):
+    """Teachers with the first teachers, merged rows with the first merged row, the first of each and references with nothing."""
+    table, results = mixed_run
+    lines = [(row.name, row.branch, row.index, row.difference is not None) for row in table.rows]
+    assert lines == [
+        ("teachers", "teacher", "own", False),
+        ("start", "feature", "merged", False),
+        ("pca", "student", "merged", True),
+        ("udon", "student", "merged", True),
+        ("udon", "teacher", "own", True),
+        ("reference", "student", "own", False),
+    ]
+    teachers, start, pca, udon, udon_teachers, reference = table.rows
+    assert reference.evaluations == pca.evaluations and reference.r1 == pca.own_r1 != pca.r1
+    assert udon_teachers.difference == pytest.approx(udon_teachers.r1.mean - teachers.r1.mean)
+    assert udon_teachers.interval == pytest.approx(interval_by_hand(results, udon_teachers.evaluations, teachers.evaluations, "own"))
+    assert udon.difference == pytest.approx(udon.r1.mean - start.r1.mean)
+
+
+def test_a_first_row_without_a_seed_is_paired_with_every_seed(mixed_run):
+    """A deterministic first row stands beside each seed of a trained one; two deterministic rows differ by their queries only."""
+    table, results = mixed_run
+    _, start, pca, udon, _, _ = table.rows
+    assert (start.seeds, pca.seeds, udon.seeds) == ((None,), (None,), (0, 1))
+    assert udon.interval == pytest.approx(interval_by_hand(results, udon.evaluations, start.evaluations * 2, "merged"))
+    assert pca.interval == pytest.approx(interval_by_hand(results, pca.evaluations, start.evaluations, "merged"))
+    assert not any(note.startswith("one seed") for note in table.footer)
+
+
+def test_rows_of_the_own_domain_index_are_named(mixed_run):
+    """The footer names them where there are others too; where there are none it says it of all."""
+    table, _ = mixed_run
+    searched = "each query is searched in its own domain only"
+    assert f"* own-domain index (teachers, udon: teacher, reference): {searched}; not comparable with the other rows" in table.footer
+    assert _about_own_index([row for row in table.rows if row.index == "own"]) == [f"own-domain index: in every row {searched}"]
+    assert _about_own_index([row for row in table.rows if row.index == "merged"]) == []
 
 
 def test_the_table_is_written_in_three_forms(smoke_run):
@@ -132,9 +364,6 @@ def test_the_table_is_written_in_three_forms(smoke_run):
 
 def test_rows_that_are_missing_are_said(smoke_run, tmp_path: Path):
     """What has not been run stands below the table."""
-    from udonx.config.experiment import load_experiment
-    from udonx.runner import Options, stored_table
-
     table = stored_table(load_experiment(smoke_run.file, setting="smoke"), Options(results=tmp_path / "empty"), print)
     assert table.rows == () and len(table.missing) == 7
     assert "UDON: not run yet" in table.to_text()
@@ -147,4 +376,6 @@ def test_differences_are_paired_and_missing_seeds_are_said(tmp_path):
     baseline, udon = table.row("baseline"), table.row("udon_dynamic")
     assert (baseline.seeds, udon.seeds) == ((0, 1), (1,))
     assert udon.difference == pytest.approx(udon.r1_per_seed[0] - baseline.r1_per_seed[1])
+    assert udon.interval == pytest.approx(interval_by_hand(tmp_path, udon.evaluations, baseline.evaluations[1:], "merged"))
+    assert "one seed: the interval covers the choice of queries, not of training seed" in table.footer
     assert "UDON + dynamic sampler: only seed 1 so far" in table.to_text()
