@@ -17,10 +17,11 @@ _T = TypeVar("_T")
 
 
 class Row(Protocol):
-    """What of a table's row is compared: per seed an R@1 and an evaluation. `index` is "merged" or "own"."""
+    """What of a table's row is compared: per seed an R@1 and an evaluation. `index` is "merged" or "own"; `backbone` is its role."""
 
     label: str
     index: str
+    backbone: str
     reference: bool
     seeds: tuple[int | None, ...]
     r1_per_seed: tuple[float, ...]
@@ -30,12 +31,21 @@ class Row(Protocol):
 _R = TypeVar("_R", bound=Row)
 
 
-def first_rows(rows: Iterable[_R]) -> dict[str, _R]:
-    """For each index the row that others of that index are compared with: the first that is no reference."""
-    firsts: dict[str, _R] = {}
+Group = tuple[str, str]
+"""Index and backbone: rows of one group are compared with each other. A method is not what differs between two backbones."""
+
+
+def group_of(row: Row) -> Group:
+    """The group of a row."""
+    return row.index, row.backbone
+
+
+def first_rows(rows: Iterable[_R]) -> dict[Group, _R]:
+    """For each group the row that its others are compared with: the first that is no reference."""
+    firsts: dict[Group, _R] = {}
     for row in rows:
         if not row.reference:
-            firsts.setdefault(row.index, row)
+            firsts.setdefault(group_of(row), row)
     return firsts
 
 

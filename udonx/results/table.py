@@ -14,7 +14,7 @@ import attrs
 from udonx.files import write_atomic
 from udonx.plan import Plan, PlannedEvaluation, PlannedRow
 from udonx.results.bootstrap import LEVEL
-from udonx.results.compare import Comparisons, common_seeds, first_rows
+from udonx.results.compare import Comparisons, common_seeds, first_rows, group_of
 from udonx.results.store import Results
 
 _WIDTH = 100
@@ -49,14 +49,15 @@ class Cell:
 class TableRow:
     """One line of a table. `index` is "merged", or "own" where each domain is searched alone; figures are fractions.
 
-    `difference` is R@1 minus that of the first row with the same index, at the same seeds and queries; `interval` is its 95 % interval
-    (bootstrap.py).
+    `difference` is R@1 minus that of the first row with the same index and backbone, at the same seeds and queries; `interval` is its
+    95 % interval (bootstrap.py).
     """
 
     name: str
     label: str
     branch: str
     index: str
+    backbone: str
     reference: bool
     seeds: tuple[int | None, ...]
     r1: Cell
@@ -127,31 +128,36 @@ class Table:
         """Whether rows of both indexes are there."""
         return len({row.index for row in self.rows}) > 1
 
+    @property
+    def _grouped(self) -> bool:
+        """Whether differences are to several first rows: of either index, or of several backbones."""
+        return len({group_of(row) for row in self.rows if row.interval is not None}) > 1
+
     def _method(self, subject: str) -> str:
         """What the intervals are, in one line; empty where there is none."""
         compared = [row for row in self.rows if row.interval is not None]
         if not compared:
             return ""
         firsts = first_rows(self.rows)
-        over = "seeds and queries" if any(common_seeds(row, firsts[row.index]) > 1 for row in compared) else "queries"
+        over = "seeds and queries" if any(common_seeds(row, firsts[group_of(row)]) > 1 for row in compared) else "queries"
         zero = "; ~ contains zero" if any(row.unclear for row in compared) else ""
         return f"{subject}, {100 * LEVEL:.0f} % interval (paired bootstrap over {over}){zero}"
 
     def _intervals(self) -> list[str]:
-        """The differences with their intervals, for the screen; row by row, or index by index where rows of both are there."""
+        """The differences with their intervals, for the screen; row by row, or group by group where there are several."""
         compared = [row for row in self.rows if row.interval is not None]
         if not compared:
             return []
         points, lows, highs = (_right(column) for column in zip(*map(_figures, compared), strict=True))
         figures = [f"  {point}  [{low}, {high}]" for point, low, high in zip(points, lows, highs, strict=True)]
-        indent = "    " if self._mixed else "  "
+        indent = "    " if self._grouped else "  "
         width = min(max(len(row.label) for row in compared), _WIDTH - len(indent) - len(figures[0]) - len(" ~"))
-        lines = [self._method("differences in R@1" if self._mixed else "R@1 minus the first row's")]
-        for index, first in first_rows(self.rows).items():
-            block = [(row, figure) for row, figure in zip(compared, figures, strict=True) if row.index == index]
-            if block and self._mixed:
-                room = _WIDTH - len(f"  minus , {_INDEXES[index]}")
-                lines.append(f"  minus {first.label[:room]}, {_INDEXES[index]}")
+        lines = [self._method("differences in R@1" if self._grouped else "R@1 minus the first row's")]
+        for group, first in first_rows(self.rows).items():
+            block = [(row, figure) for row, figure in zip(compared, figures, strict=True) if group_of(row) == group]
+            if block and self._grouped:
+                index = f", {_INDEXES[first.index]}" if self._mixed else ""
+                lines.append(f"  minus {first.label[: _WIDTH - len(f'  minus {index}')]}{index}")
             lines += [f"{indent}{row.label[:width]:{width}}{figure}{' ~' * row.unclear}" for row, figure in block]
         return lines
 
@@ -165,7 +171,7 @@ class Table:
             for figures in (row.r1_per_domain, row.mmp5_per_domain):
                 cells += [figures[name].spell() if name in figures else "-" for name in self.domains]
             lines.append(f"| {' | '.join([*cells, str(row.steps), str(row.images), f'{row.minutes:.1f}'])} |")
-        same = " with the same index" if self._mixed else ""
+        same = " with the same index and backbone" if self._grouped else ""
         method = self._method(f"diff R@1: R@1 minus that of the first row{same}")
         notes = [*([method] if method else []), *self.missing, *self.footer]
         starred = [note.replace("*", r"\*") for note in notes]  # a line that begins with a star would be a list within the list
@@ -173,7 +179,7 @@ class Table:
 
     def to_csv(self) -> str:
         """One line per row, figures as unrounded fractions."""
-        header = ["row", "label", "branch", "index", "reference", "seeds", "r1", "r1_std", "mmp5", "mmp5_std"]
+        header = ["row", "label", "branch", "index", "backbone", "reference", "seeds", "r1", "r1_std", "mmp5", "mmp5_std"]
         header += ["difference", "difference_low", "difference_high"]
         header += ["own_index_r1", "own_index_mmp5"]
         header += [f"{name}_{figure}" for name in self.domains for figure in ("r1", "r1_std", "mmp5", "mmp5_std")]
@@ -183,7 +189,7 @@ class Table:
         writer.writerow(header)
         for row in self.rows:
             seeds = " ".join(str(seed) for seed in row.seeds if seed is not None)
-            line: list[Any] = [row.name, row.label, row.branch, row.index, row.reference, seeds]
+            line: list[Any] = [row.name, row.label, row.branch, row.index, row.backbone, row.reference, seeds]
             line += [row.r1.mean, row.r1.std, row.mmp5.mean, row.mmp5.std]
             line += [row.difference, *(row.interval or (None, None)), row.own_r1.mean, row.own_mmp5.mean]
             for name in self.domains:
@@ -209,7 +215,7 @@ def build_table(plan: Plan, results: Results) -> Table:
     """The table from what is stored: every row of the plan, over those of its seeds that have been evaluated."""
     experiment = plan.experiment
     grouped: dict[tuple[str, int], list[tuple[PlannedRow, PlannedEvaluation, dict[str, Any]]]] = {}
-    missing: dict[str, str] = {row.name: f"{row.label}: {row.skipped}" for row in experiment.rows if row.skipped}
+    missing = dict(enumerate(experiment.skipped()))
     for planned in plan.rows:
         for position, evaluation in enumerate(planned.evaluations):
             stored = results.read_evaluation(evaluation.id)
@@ -222,8 +228,8 @@ def build_table(plan: Plan, results: Results) -> Table:
     lines.sort(key=lambda row: row.reference)
     firsts, comparisons = first_rows(lines), Comparisons(results)
     for position, row in enumerate(lines):
-        if not row.reference and row is not firsts[row.index]:
-            difference, interval = comparisons.compare(row, firsts[row.index])
+        if not row.reference and row is not firsts[group_of(row)]:
+            difference, interval = comparisons.compare(row, firsts[group_of(row)])
             lines[position] = attrs.evolve(row, difference=difference, interval=interval)
     seeds = sorted({seed for row in lines for seed in row.seeds if seed is not None})
     partial = [row for row in lines if row.seeds != (None,) and len(row.seeds) < len(seeds)]
@@ -261,7 +267,7 @@ def _about_one_seed(rows: list[TableRow]) -> list[str]:
     """Which intervals say nothing of training."""
     firsts = first_rows(rows)
     compared = [row for row in rows if row.interval is not None]
-    single = [row.label for row in compared if common_seeds(row, firsts[row.index]) == 1]
+    single = [row.label for row in compared if common_seeds(row, firsts[group_of(row)]) == 1]
     which = "" if len(single) == len(compared) else f" in {', '.join(single)}"
     return [f"one seed{which}: the interval covers the choice of queries, not of training seed"] if single else []
 
@@ -314,6 +320,7 @@ def _table_row(group: list[tuple[PlannedRow, PlannedEvaluation, dict[str, Any]]]
         label=label,
         branch=evaluation.spec.branch,
         index=index,
+        backbone=planned.row.backbone,
         reference=planned.row.reference,
         seeds=tuple(row.seed for row, _, _ in group),
         r1=Cell.of([figures["r1"] for figures in measured]),

@@ -120,18 +120,32 @@ def test_seeds_that_differ_widen_the_interval():
 
 @pytest.mark.parametrize("seeds", [1, 3, 45])
 def test_distinct_columns_are_counted(seeds):
-    """As np.unique over columns counts them, for more seeds too than a 64-bit code in base 3 holds."""
+    """As np.unique over columns counts them, columns that differ in the first or last seed only included."""
     rng = np.random.default_rng(0)
-    few_SP = rng.integers(-1, 2, (seeds, 6), dtype=np.int8)
-    few_SP[:, 1] = few_SP[:, 0]
-    few_SP[-1, 1] = -1 if few_SP[-1, 0] != -1 else 0  # differs in the last seed only
-    few_SP[:, 2] = few_SP[:, 0]
-    few_SP[0, 2] = -1 if few_SP[0, 0] != -1 else 0  # differs in the first seed only
-    differences_SQ = few_SP[:, rng.integers(6, size=500)]
-    columns_SP, counts_P = distinct_columns(differences_SQ)
-    expected_SP, expected_P = np.unique(differences_SQ, axis=1, return_counts=True)
-    mine = sorted(zip(map(tuple, columns_SP.T.tolist()), counts_P.tolist(), strict=True))
-    assert mine == sorted(zip(map(tuple, expected_SP.T.tolist()), expected_P.tolist(), strict=True))
+    some_SP = rng.integers(-1, 2, (seeds, 4), dtype=np.int8)
+    for seed in (0, -1):
+        other_S = some_SP[:, :1].copy()
+        other_S[seed] = -1 if other_S[seed] != -1 else 0
+        some_SP = np.hstack([some_SP, other_S])
+    assert_counted(some_SP[:, rng.integers(6, size=500)])
+
+
+def test_distinct_columns_of_many_seeds_are_not_mixed_up():
+    """42 differences that would make the same 64-bit number as no difference at all, 2**64 written in digits -1, 0, 1, stay apart."""
+    digits, rest = [], 2**64
+    while rest:
+        digits.append((rest + 1) % 3 - 1)
+        rest = (rest - digits[-1]) // 3
+    assert_counted(np.array([digits[::-1], [0] * len(digits), [0] * len(digits)], dtype=np.int8).T)
+
+
+def assert_counted(differences_SQ: np.ndarray) -> None:
+    """`distinct_columns` says what np.unique says, in any order."""
+    found, wanted = distinct_columns(differences_SQ), np.unique(differences_SQ, axis=1, return_counts=True)
+    mine, others = (
+        sorted(zip(map(tuple, columns_SP.T.tolist()), counts_P.tolist(), strict=True)) for columns_SP, counts_P in (found, wanted)
+    )
+    assert mine == others
 
 
 @pytest.mark.parametrize(

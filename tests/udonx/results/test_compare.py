@@ -28,6 +28,7 @@ class Row:
     evaluations: tuple[str, ...]
     index: str = "merged"
     reference: bool = False
+    backbone: str = "main"
 
 
 def draw(generator: int, rate: float = 0.5) -> dict[str, np.ndarray]:
@@ -122,10 +123,13 @@ def test_seeds_are_paired_by_number_never_by_place():
     assert seed_pairs((0,), (1,)) == []
 
 
-def test_the_first_row_of_an_index_is_no_reference():
-    """Merged rows are compared with the first merged row, own-domain rows with the first such; references with nothing."""
+def test_the_first_row_of_a_group_is_no_reference():
+    """Merged rows are compared with the first merged row, own-domain rows with the first such, each with those of its own backbone;
+    references with nothing."""
     rows = [Row(name, (0,), (0.5,), (name,), index=index, reference=name == "r") for name, index in zip("rabcd", "mmomo", strict=True)]
-    assert {index: row.label for index, row in first_rows(rows).items()} == {"m": "a", "o": "b"}
+    rows += [Row(name, (0,), (0.5,), (name,), index="m", backbone="large") for name in "ef"]
+    firsts = {group: row.label for group, row in first_rows(rows).items()}
+    assert firsts == {("m", "main"): "a", ("o", "main"): "b", ("m", "large"): "e"}
     assert first_rows([]) == {}
 
 

@@ -35,6 +35,7 @@ def table_row(
     interval: Interval = None,
     label: str = "",
     index: str = "merged",
+    backbone: str = "main",
 ) -> TableRow:
     """A row of high figures over several seeds: the widest that there is."""
     figures = {domain: Cell.of([1.0 - 0.01 * seed for seed in range(seeds)]) for domain in DOMAINS}
@@ -43,6 +44,7 @@ def table_row(
         label=label or name,
         branch="student",
         index=index,
+        backbone=backbone,
         reference=reference,
         seeds=tuple(range(seeds)),
         r1=Cell.of([1.0, 0.75, 0.5][:seeds]),
@@ -171,6 +173,25 @@ def test_rows_of_both_indexes_are_told_apart():
         "    other student   +2.0  [+1.0, +3.0]",
     ]
     assert "*" not in table(rows[0], rows[2]).to_text()
+
+
+def test_rows_of_several_backbones_are_compared_with_their_own_first():
+    """Two backbones on the same index: two groups of differences, without a word of the index."""
+    rows = [
+        table_row("a"),
+        table_row("b", difference=0.02, interval=(0.01, 0.03)),
+        table_row("large a", backbone="large"),
+        table_row("large b", backbone="large", difference=0.03, interval=(0.02, 0.04)),
+    ]
+    lines = table(*rows).to_text().split("\n")
+    start = lines.index("differences in R@1, 95 % interval (paired bootstrap over seeds and queries)")
+    assert lines[start + 1 : start + 5] == [
+        "  minus a",
+        "    b        +2.0  [+1.0, +3.0]",
+        "  minus large a",
+        "    large b  +3.0  [+2.0, +4.0]",
+    ]
+    assert "R@1 minus that of the first row with the same index and backbone" in table(*rows).to_markdown()
 
 
 def test_the_text_stays_within_100_columns_with_marks_and_intervals():
