@@ -130,8 +130,9 @@ class Table:
 
     @property
     def _grouped(self) -> bool:
-        """Whether differences are to several first rows: of either index, or of several backbones."""
-        return len({group_of(row) for row in self.rows if row.interval is not None}) > 1
+        """Whether any difference is to another row than the table's first: to the first of its index or backbone."""
+        firsts = first_rows(self.rows)
+        return any(firsts[group_of(row)] is not self.rows[0] for row in self.rows if row.interval is not None)
 
     def _method(self, subject: str) -> str:
         """What the intervals are, in one line; empty where there is none."""

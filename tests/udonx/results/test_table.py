@@ -194,6 +194,14 @@ def test_rows_of_several_backbones_are_compared_with_their_own_first():
     assert "R@1 minus that of the first row with the same index and backbone" in table(*rows).to_markdown()
 
 
+def test_a_difference_to_a_later_row_names_it():
+    """Only the teachers are compared, and with each other: "the first row" would be the student."""
+    rows = [table_row("student"), table_row("a", index="own"), table_row("b", index="own", difference=0.1, interval=(0.05, 0.2))]
+    text = table(*rows).to_text()
+    assert "\n  minus a, own-domain index *\n    b  +10.0  [+5.0, +20.0]\n" in text and "the first row" not in text
+    assert "R@1 minus that of the first row with the same index and backbone" in table(*rows).to_markdown()
+
+
 def test_the_text_stays_within_100_columns_with_marks_and_intervals():
     """Stars, tildes and long labels included; figures are never cut."""
     long = "a label that is much longer than there is room for, however the table is laid out, and then some more of it"
