@@ -1,6 +1,8 @@
 """Time a few real steps of every kind of work that is left and that this machine has not measured: `udonx plan --measure`.
 
-The engine's own loop runs on the real data, in a temporary folder, and keeps the costs as it does in every run (udonx/timings.py).
+The engine's own loop runs on the real data, in a temporary folder, and keeps the costs as it does in every run (udonx/timings.py). Every
+image is decoded, as in a run over far more of them than stay in memory (ImageStore). A run decodes a benchmark that fits once: its estimate
+is too high until a run has measured more of it.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from udonx.engine.device import describe, loading_threads, make_repeatable
 from udonx.engine.folder import StageFolder
 from udonx.engine.model import Model
 from udonx.engine.train import Job, _Training, prepare
-from udonx.evaluation.protocol import Embedder, embed_paths
+from udonx.evaluation.protocol import EMBED_BATCH, Embedder, embed_paths
 from udonx.plan import Plan, stage_title
 from udonx.results.store import Results
 from udonx.stages import digest
@@ -28,7 +30,6 @@ from udonx.timings import Timings, embed_kind, held_steps
 from udonx.workload import PlannedStage, Workload, stage_work
 
 _LAPS = 3  # of steps of each kind; the first is warm-up (StageTimer)
-_BATCH = 256  # images that the evaluation embeds at once
 
 
 def measure(todo: Workload, results: Results, device: torch.device, say: Callable[[str], None]) -> None:
@@ -51,7 +52,7 @@ def _unknown(todo: Workload, timings: Timings) -> Iterator[PlannedStage]:
     needed = {digest(kind) for kind, count in work if count and not timings.knows(kind)}
     for stage in todo.stages:
         kinds = [kind for kind, _ in stage_work(stage.spec, stage.plan.benchmark)]
-        shown = {digest(kind) for kind in (*kinds, embed_kind(stage.spec))}
+        shown = {digest(kind) for kind in (*kinds, embed_kind(stage.spec, stage.plan.benchmark))}
         if shown & needed:
             needed -= shown
             yield stage
@@ -64,7 +65,6 @@ class _Probe:
         self.results, self.device, self.folder = results, device, folder
         self.threads = loading_threads(device)
         self.lap = max(4, 2 * self.threads)  # steps: two batches of each thread, so that waiting for images shows in every lap
-        self.stores: dict[Path, ImageStore] = {}
 
     def run(self, stage: PlannedStage) -> None:
         """Time a stage's steps, frozen and awake, and its embedding."""
@@ -73,7 +73,7 @@ class _Probe:
         model = prepare(job)
         if stage.spec.training is not None:
             self._steps(job, model)
-        if not Timings(describe(self.device)).knows(embed_kind(stage.spec)):
+        if not Timings(describe(self.device)).knows(embed_kind(stage.spec, job.benchmark)):
             self._images(job, model)
 
     def _job(self, plan: Plan, spec: StageSpec, teachers: tuple[StageFolder, ...] = ()) -> Job:
@@ -84,7 +84,7 @@ class _Probe:
             title=f"timing {stage_title(spec)}",
             folder=StageFolder(self.folder / identity),
             benchmark=plan.benchmark,
-            store=self.stores.setdefault(plan.benchmark.root, ImageStore(plan.benchmark.root)),
+            store=ImageStore(plan.benchmark.root, cache_bytes=0),
             device=self.device,
             workers=self.threads,
             weights=plan.weights_of(spec).folder,
@@ -117,13 +117,13 @@ class _Probe:
 
     def _images(self, job: Job, model: Model) -> None:
         benchmark, paths = job.benchmark, []
-        each = 1 + _BATCH * (1 + self.threads) // len(job.spec.domains)  # of every domain: their images differ in size
+        each = 1 + EMBED_BATCH * (1 + self.threads) // len(job.spec.domains)  # of every domain: their images differ in size
         for domain in job.spec.domains:
             names = [name for stage in ("val", "test") for name in benchmark.evaluated_splits(domain, stage)] or ["train"]
             paths += benchmark.split(domain, names[0]).paths[:each]
         embedder = Embedder(model.eval(), "feature")
-        embed_paths(embedder, job.store, paths[:_BATCH], None, self.device, self.threads)
-        timed = paths[_BATCH:] or paths
+        embed_paths(embedder, job.store, paths[:EMBED_BATCH], None, self.device, self.threads)
+        timed = paths[EMBED_BATCH:] or paths
         began = time.monotonic()
         embed_paths(embedder, job.store, timed, None, self.device, self.threads)
-        Timings(describe(self.device)).add([(embed_kind(job.spec), time.monotonic() - began, len(timed))])
+        Timings(describe(self.device)).add([(embed_kind(job.spec, benchmark), time.monotonic() - began, len(timed))])

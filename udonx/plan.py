@@ -166,5 +166,5 @@ def stage_title(spec: StageSpec) -> str:
     if spec.student_head is None:
         return f"teacher of {spec.domains[0]}" if len(spec.domains) == 1 else f"teacher with {len(spec.domains)} heads"
     if len(spec.domains) == 1 and not spec.teacher_head and not spec.teachers:
-        return f"specialist of {spec.domains[0]}"
+        return f"student of {spec.domains[0]}"
     return "student" if not spec.teacher_head else "student and teachers"

@@ -108,16 +108,17 @@ def preflight(
             continue
         benchmark, broken = benchmarks[key]
         facts = _facts(benchmark, broken)
+        prefix = f"{experiment.name}." if len(experiments) > 1 else ""
         if broken or len(start) < len(used_roles(experiment)):
             for row, spec in _rough_stages(experiment, start, facts):
-                models.add(experiment, facts, start, digest(to_plain(spec)), spec, row)
+                models.add(experiment, facts, start, digest(to_plain(spec)), spec, prefix + row)
             continue
         plan = make_plan(experiment, benchmark, start)
         plans.append(plan)
         for identity, spec in plan.stages.items():
             if Results(results).stage(identity).done is None:
                 for row in plan.users[identity]:
-                    models.add(experiment, facts, start, identity, spec, row)
+                    models.add(experiment, facts, start, identity, spec, prefix + row)
     problems += [*finder.problems, *models.problems()]
     if problems:
         raise ConfigError(problems)
@@ -244,6 +245,8 @@ def _query_problems(benchmark: Benchmark, domain: str, stage: str, say: Callable
         yield f"domain '{domain}': {len(index.several)} images of its index split '{splits[1]}' have several labels; only queries may"
         return
     labels, counts = np.unique(index.class_ids, return_counts=True)
+    if len(labels) == 1:
+        say(f"{domain}: the {stage} index '{splits[1]}' shows one class only, so that a search in the domain cannot miss")
     needed = 2 if splits[0] == splits[1] else 1
     relevant = set(labels[counts >= needed].tolist())
     rows = enumerate(query.class_ids.tolist())
@@ -292,26 +295,29 @@ class _Models:
         """What cannot be built, and a disk that is too small."""
         from udonx.engine.build import build_losses, build_model, build_sampler
 
-        largest, heads, seen = 0, [], set()
+        sizes: dict[str, int] = {}  # parameters of each different model, but for the classifiers
+        need = largest = 0
         for stage in self.wanted.values():
             spec = stage.spec
             classes = {domain.name: max(2, domain.train_classes) for domain in stage.facts}
             dims = sum(head.dim for head in (spec.student_head, spec.teacher_head) if head) if spec.training else 0
-            heads.append(dims * sum(classes[domain] for domain in spec.domains))
+            classifiers = dims * sum(classes[domain] for domain in spec.domains)
             try:
                 if spec.training is not None:
                     build_losses(spec)
                     build_sampler(spec, {domain.name: domain.train_images for domain in stage.facts})
-                if (key := _model_key(spec)) not in seen:
-                    seen.add(key)
+                if (key := _model_key(spec)) not in sizes:
+                    sizes[key] = 0
                     model = build_model(spec, dict.fromkeys(classes, 2), stage.folder)
-                    largest = max(largest, sum(parameter.numel() for parameter in model.parameters()))
+                    sizes[key] = sum(parameter.numel() for parameter in model.parameters())
             except (ValueError, TypeError, RuntimeError) as error:
                 message = f"its model, losses or sampler cannot be built: {error}"
                 yield Problem(where=stage.where, rows=tuple(dict.fromkeys(stage.rows)), message=message)
+            size = sizes.get(_model_key(spec), 0) + classifiers
+            need, largest = need + 4 * size, max(largest, size)
         # Each stage keeps its best weights. The one that runs also has a checkpoint of weights and two moments, and while a new checkpoint
         # or new best weights are written the old ones are still there.
-        need = 4 * sum(largest + count for count in heads) + (2 * 12 + 4) * (largest + max(heads, default=0))
+        need += (2 * 12 + 4) * largest
         anchor = next(folder for folder in (self.results.resolve(), *self.results.resolve().parents) if folder.exists())
         free = shutil.disk_usage(anchor).free
         if free < need:

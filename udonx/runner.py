@@ -153,6 +153,11 @@ class _Runner:
             self._forget()
         for line in self.plan.experiment.skipped():
             self.say(line)
+        if not self.plan.rows:
+            self.say(
+                f"{self.plan.experiment.path}: no row of this file is in the setting '{self.plan.experiment.setting}'; nothing was run"
+            )
+            return self._view()
         pending = deque(self.plan.rows)
         refused = 0
         while pending:
@@ -174,6 +179,10 @@ class _Runner:
         self.say(f"done in {clock(time.monotonic() - began)}; {places}")
         return table
 
+    def _view(self) -> Table:
+        """The table of this call's rows, from what is stored."""
+        return build_table(stored_seeds(self.plan, self.results), self.results)
+
     def _table(self) -> Table:
         """The table over all of the file's rows, whichever of them this call asked for; kept only where it is whole."""
         experiment, plan = self.plan.experiment, self.plan
@@ -182,7 +191,7 @@ class _Runner:
             try:
                 weights = resolve_weights(everything, self.options.weights, self.say, fetch=False)
             except ConfigError:  # a row that was not asked for needs weights that are not here: show what was asked for
-                return build_table(stored_seeds(plan, self.results), self.results)
+                return self._view()
             plan = make_plan(everything, self.plan.benchmark, weights)
         table = build_table(stored_seeds(plan, self.results), self.results)
         write_table(table, self.plan, self.results)
@@ -322,8 +331,9 @@ class _Runner:
             )
             seconds = time.monotonic() - began
             report.note(f"R@1 {100 * result.main.r1:.1f}, mMP@5 {100 * result.main.mmp5:.1f}")
-        (kind, *_) = map(embed_kind, evaluation.spec.embedders.values())  # a row has one backbone, so they are all the same
-        Timings(describe(self.device)).add([(kind, seconds, total)])
+        if self.workers == loading_threads(self.device):  # see udonx/timings.py
+            (spec, *_) = evaluation.spec.embedders.values()  # a row has one backbone, so their kinds are all the same
+            Timings(describe(self.device)).add([(embed_kind(spec, benchmark), seconds, total)])
         about = {
             "stages": evaluation.stages,
             "branch": evaluation.spec.branch,

@@ -14,7 +14,7 @@ _HEADER = f"{'stage':16}  {'what':25} {'seed':>4}  {'state':8} {'steps':>7} {'im
 
 def describe_stages(todo: Workload, timings: Timings) -> str:
     """One line per stage (id, what it is, state, steps, images, time left, the rows that use it), then what is left to train and how
-    long that and the evaluations take on the device of `timings`."""
+    long that and the evaluations take on the device of `timings`. What a process needs to start is not in the estimate."""
     seconds = {stage.id: timings.seconds(stage.work) for stage in todo.stages}
     lines = [_HEADER, *(_line(stage, seconds[stage.id]) for stage in todo.stages), *todo.skipped]
     evaluations = [timings.seconds(work) for work in todo.evaluations]

@@ -1,8 +1,12 @@
 """What work costs on this machine, in seconds per unit: every run measures it, `udonx plan` estimates from it.
 
-Units are steps and embedded images. A kind of work is plain data and holds what makes its unit cost what it costs: the backbone with its
-options, crop, batch, precision, and for a step whether the backbone has a backward pass, who teaches, and how many classes there are (the
-power of two). Seeds, rates, loss weights and the dimensions of heads are not in it: they cost nothing, or next to nothing.
+Units are steps and embedded images. A kind of work is plain data and holds what makes its unit cost what it costs: the data, the backbone
+with its options, crop, batch, precision, and for a step whether the backbone has a backward pass, who learns and who teaches, and how many
+parameters the classifiers have (the power of two): the optimiser updates all domains' in every step, unless it skips the inactive ones,
+which is in it too. Seeds, rates, loss weights and what a head is are not in it: they cost nothing, or next to nothing. Nor is which domains
+of the data a stage has: their images are taken to cost the same.
+
+Costs are those of the usual number of loading threads: what runs with another records nothing.
 
 Kept in timings.json of the cache folder. A folder that cannot be written, or a file that cannot be read, means no estimate, never an error.
 """
@@ -21,6 +25,7 @@ import attrs
 import cattrs
 
 from registry.contracts import StageSpec, Training
+from udonx.data.benchmark import Benchmark
 from udonx.files import cache_dir, write_atomic
 from udonx.stages import digest, to_plain
 
@@ -31,26 +36,39 @@ Work = list[tuple[Kind, int]]
 _converter = cattrs.Converter(detailed_validation=False)
 
 
-def embed_kind(spec: StageSpec) -> Kind:
-    """The kind of embedding images with a stage's model; which head comes last makes no difference."""
-    backbone = {"use": spec.backbone.use, "options": to_plain(spec)["backbone"]["options"]}
-    return {"unit": "image", "backbone": backbone, "crop": spec.transform.crop, "precision": spec.precision}
+def embed_kind(spec: StageSpec, benchmark: Benchmark) -> Kind:
+    """The kind of embedding images with a stage's model; which head comes last makes no difference. The data are named by what generated
+    them, or by where they lie."""
+    return {"unit": "image", "data": benchmark.fingerprint or str(benchmark.root.resolve()), **_forward(spec)}
 
 
-def step_kind(spec: StageSpec, classes: int, *, backward: bool) -> Kind:
-    """The kind of a stage's steps that have a backward pass of the backbone, or of those that have none; `classes` are the stage's."""
-    teachers = {digest(kind): kind for kind in map(embed_kind, spec.teachers)}
-    size = {"bits": classes.bit_length(), "of": spec.classifier, "inactive": spec.training.optimiser.inactive_heads}
+def step_kind(spec: StageSpec, benchmark: Benchmark, *, backward: bool) -> Kind:
+    """The kind of a stage's steps that have a backward pass of the backbone, or of those that have none."""
+    teachers = {digest(kind): kind for kind in map(_forward, spec.teachers)}
+    size = _classifier_parameters(spec, benchmark).bit_length()
     return {
-        **embed_kind(spec),
+        **embed_kind(spec, benchmark),
         "unit": "step",
         "transform": spec.transform.mode,
         "batch": spec.training.batch,
         "backward": backward,
+        "student": spec.student_head is not None,
         "own_teachers": spec.teacher_head is not None,
         "teachers": [teachers[key] for key in sorted(teachers)],
-        "classifiers": size,
+        "classifiers": {"bits": size, "of": spec.classifier, "inactive": spec.training.optimiser.inactive_heads},
     }
+
+
+def _forward(spec: StageSpec) -> Kind:
+    """What a forward pass of a stage's model costs."""
+    backbone = {"use": spec.backbone.use, "options": to_plain(spec)["backbone"]["options"]}
+    return {"backbone": backbone, "crop": spec.transform.crop, "precision": spec.precision}
+
+
+def _classifier_parameters(spec: StageSpec, benchmark: Benchmark) -> int:
+    """A weight per class and dimension, for the student and for the stage's own teachers."""
+    classes = sum(domain.train_classes for domain in benchmark.facts if domain.name in spec.domains)
+    return classes * sum(head.dim for head in (spec.student_head, spec.teacher_head) if head is not None)
 
 
 def held_steps(training: Training) -> int:
@@ -119,12 +137,12 @@ class StageTimer:
     The first lap of each kind is left out as soon as there is a second: it holds memory being taken and the loader's start.
     """
 
-    def __init__(self, timings: Timings, spec: StageSpec, classes: int) -> None:
+    def __init__(self, timings: Timings, spec: StageSpec, benchmark: Benchmark) -> None:
         self._timings = timings
         self._held = held_steps(spec.training)
-        self._kinds = {backward: step_kind(spec, classes, backward=backward) for backward in (False, True)}
+        self._kinds = {backward: step_kind(spec, benchmark, backward=backward) for backward in (False, True)}
         self._laps: dict[bool, list[tuple[float, int]]] = {False: [], True: []}
-        self._images = embed_kind(spec)
+        self._images = embed_kind(spec, benchmark)
         self._embedded: list[tuple[float, int]] = []
 
     def lap(self, first: int, last: int, seconds: float) -> None:

@@ -62,10 +62,10 @@ def workload(plans: Sequence[Plan], results: Results, *, fresh: bool = False) ->
     stages: dict[str, PlannedStage] = {}
     evaluations: dict[str, Work] = {}
     skipped: list[str] = []
-    benchmarks: dict[object, Benchmark] = {}  # by folder: split files are large, so those that several plans share are read once
+    benchmarks: dict[object, Benchmark] = {}  # split files are large, so those that several plans share are read once
     for plan in plans:
         prefix = f"{plan.experiment.name}." if len(plans) > 1 else ""
-        benchmark = benchmarks.setdefault(plan.benchmark.root, plan.benchmark)
+        benchmark = benchmarks.setdefault(repr(plan.experiment.data), plan.benchmark)
         for identity, rows in plan.users.items():
             if identity not in stages:
                 stages[identity] = _stage(identity, plan, benchmark, results, fresh)
@@ -93,16 +93,15 @@ def _stage(identity: str, plan: Plan, benchmark: Benchmark, results: Results, fr
 def stage_work(spec: StageSpec, benchmark: Benchmark, done: int = 0) -> Work:
     """What a stage does after `done` steps: steps without and with a backward pass of the backbone, and images embedded, to validate
     or to fit a head on."""
-    images = embed_kind(spec)
+    images = embed_kind(spec, benchmark)
     if (training := spec.training) is None:
         fitted = spec.domains if spec.student_head is not None else ()
         return [(images, sum(domain.train_images for domain in benchmark.facts if domain.name in fitted))]
-    classes = sum(domain.train_classes for domain in benchmark.facts if domain.name in spec.domains)
     held, steps, every = held_steps(training), training.steps, training.validate_every
     validations = steps // every + (steps % every > 0) - done // every
     work = [
-        (step_kind(spec, classes, backward=False), max(0, held - done)),
-        (step_kind(spec, classes, backward=True), steps - max(held, done)),
+        (step_kind(spec, benchmark, backward=False), max(0, held - done)),
+        (step_kind(spec, benchmark, backward=True), steps - max(held, done)),
         (images, validations * image_count(benchmark, spec.domains, "val")),
     ]
     return [(kind, count) for kind, count in work if count]
@@ -110,4 +109,4 @@ def stage_work(spec: StageSpec, benchmark: Benchmark, done: int = 0) -> Work:
 
 def evaluation_work(spec: EvaluationSpec, benchmark: Benchmark) -> Work:
     """The test images that an evaluation embeds and searches."""
-    return [(embed_kind(stage), image_count(benchmark, [domain], "test")) for domain, stage in spec.embedders.items()]
+    return [(embed_kind(stage, benchmark), image_count(benchmark, [domain], "test")) for domain, stage in spec.embedders.items()]

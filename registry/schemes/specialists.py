@@ -29,6 +29,6 @@ class Specialists:
 
     def plan(self, row: Row, facts: tuple[DomainFacts, ...]) -> tuple[EvaluationSpec, ...]:
         """As many stages as domains, one evaluation without a merged index."""
-        budgets = zip(facts, steps_per_domain(row, facts), strict=True)
+        budgets = zip(facts, steps_per_domain(row, facts, published=self.published), strict=True)
         stages = {domain.name: specialist_stage(row, domain.name, steps, published=self.published) for domain, steps in budgets}
         return (EvaluationSpec(branch="student", embedders=stages),)

@@ -19,8 +19,11 @@ TEACHER_SLOTS = TRAINING_SLOTS | {"teacher_head", "distill_to_backbone"}
 CLASSIFICATION_ROW: Mapping[str, Any] = {"losses": {"student_ce": {"use": "ce", "on": "student"}}}
 """Classification of the student alone."""
 
-PUBLISHED_ROW: Mapping[str, Any] = {"budget": {"scale": 0.7}, "optimiser": {"frozen": "2/7"}, "validation": {"every": "1/7"}}
-"""What the published baselines fix (method.md, 6): seven of the budget's ten epochs, frozen for two, validated after each."""
+PUBLISHED_EPOCHS = 7 / 10
+"""How much of the budget the published baselines take (method.md, 6): seven epochs of ten."""
+
+PUBLISHED_ROW: Mapping[str, Any] = {"optimiser": {"frozen": "2/7"}, "validation": {"every": "1/7"}}
+"""What the published baselines fix of their own budget: frozen for two of seven epochs, validated after each."""
 
 DISTILLATION_ROW: Mapping[str, Any] = {
     "losses": {
@@ -33,20 +36,21 @@ DISTILLATION_ROW: Mapping[str, Any] = {
 """The four terms of UDON, all weights 1 (method.md, 1)."""
 
 
-def student_steps(row: Row, facts: tuple[DomainFacts, ...]) -> int:
-    """Steps of the student's budget: `steps`, or `epochs` of floor(training images / batch) steps, times `scale`."""
+def student_steps(row: Row, facts: tuple[DomainFacts, ...], *, published: bool = False) -> int:
+    """Steps of the student's budget: `steps`, or `epochs` of floor(training images / batch) steps, times `scale`; `published` takes
+    seven tenths of it."""
     budget = row.budget
     if budget.steps is not None:
         steps = budget.steps * budget.scale
     else:
         steps = budget.epochs * (sum(domain.train_images for domain in facts) // budget.batch) * budget.scale
-    return max(1, round(steps))
+    return max(1, round(steps * PUBLISHED_EPOCHS if published else steps))
 
 
-def steps_per_domain(row: Row, facts: tuple[DomainFacts, ...]) -> list[int]:
+def steps_per_domain(row: Row, facts: tuple[DomainFacts, ...], *, published: bool = False) -> list[int]:
     """How long a model of one domain trains: under `equal_exposure` the steps that round robin gives the domain within the student's
     budget, else all of that budget."""
-    steps = student_steps(row, facts)
+    steps = student_steps(row, facts, published=published)
     if row.teacher_budget == "full":
         return [steps] * len(facts)
     return [max(1, share) for share in round_robin_steps(steps, len(facts))]
@@ -130,7 +134,7 @@ def student_stage(
         teachers=teachers,
         training=_training(
             row,
-            student_steps(row, facts),
+            student_steps(row, facts, published=published),
             losses,
             row.sampler,
             distill_to_backbone=row.distill_to_backbone if distilled else True,

@@ -5,10 +5,15 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from tests.tiny import SETTING, write_domain, write_experiment
 from udonx.cli import main
+from udonx.data import images
+from udonx.engine.device import loading_threads
+from udonx.measure import _Probe
 
 ROWS = """
 [rows.teachers]
@@ -75,3 +80,30 @@ def test_a_run_gives_an_estimate(command: list[str], capsys: pytest.CaptureFixtu
     assert main([*command, "--row", "udon", "--seeds", "1"]) == 0
     out = capsys.readouterr().out
     assert "left to train: 1 stage, 20 steps, 80 images, about " in out and "(evaluations included)" in out
+
+
+def test_every_stage_decodes_its_images(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is timed last decodes as many images as if it were timed first: at least three laps of four steps of four, of 28 that exist."""
+    decoded, probed, decode, run = [], [], images.decode, _Probe.run
+
+    def counting(path: Path) -> np.ndarray:
+        decoded.append(path)
+        return decode(path)
+
+    def apart(probe: _Probe, stage: object) -> None:
+        before = len(decoded)
+        run(probe, stage)
+        probed.append(len(decoded) - before)
+
+    monkeypatch.setattr(images, "decode", counting)
+    monkeypatch.setattr(_Probe, "run", apart)
+    assert main([*command, "--measure"]) == 0
+    assert len(probed) == 3 and min(probed) >= 48
+
+
+def test_a_run_with_other_threads_gives_no_estimate(command: list[str], tmp_path: Path) -> None:
+    """With --workers neither the stages nor the evaluation of a run are kept as costs."""
+    workers = str(loading_threads(torch.device("cpu")) + 1)
+    for row in ("udon", "features"):
+        assert main(["run", *command[1:], "--row", row, "--workers", workers]) == 0
+    assert not (tmp_path / "cache" / "timings.json").exists()

@@ -101,3 +101,48 @@ def test_classes_that_train_and_test_share_are_said(tmp_path):
     said: list[str] = []
     preflight([experiment], None, tmp_path / "results", said.append)
     assert said == ["cars: 1 class of train is also in test, so its scores are not those of unseen classes"]
+
+
+def test_an_index_of_one_class_is_said(tmp_path):
+    """Where every image of the domain is of the right class, its own-domain score says nothing."""
+    write_domain(tmp_path / "data", "cars")
+    write_split(tmp_path / "data", "cars", "test", [0, 0, 0])
+    experiment = load_experiment(write_experiment(tmp_path, SETTING + ROWS), data=tmp_path / "data")
+    said: list[str] = []
+    preflight([experiment], None, tmp_path / "results", said.append)
+    assert "cars: the test index 'test' shows one class only, so that a search in the domain cannot miss" in said
+
+
+def test_the_disk_is_asked_for_what_each_stage_keeps(tmp_path, monkeypatch):
+    """A table of a large and a small model needs the sum of both, not twice the large one."""
+    write_domain(tmp_path / "data", "cars")
+    large = SETTING.replace("[setting.transform]", '[setting.backbones.large]\nmodel = "resnet18"\nrandom = true\n[setting.transform]')
+    text = large + '[defaults]\nscheme = "classification"\nsampler = "uniform"\n[rows.a]\nbackbone = "large"\n'
+    small = "".join(f"[rows.b{number}]\noptimiser.lr_heads = 0.{number}\n" for number in range(1, 9))
+    experiment = load_experiment(write_experiment(tmp_path, text + small), data=tmp_path / "data")
+    weights = 4 * 11_200_000  # resnet18 in float32
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(1, 1, 9 * weights))
+    preflight([experiment], None, tmp_path / "results", print)  # its weights, and a checkpoint twice: 8 times; the small ones next to none
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(1, 1, 7 * weights))
+    with pytest.raises(udonx.ConfigError, match=r"--results: .* has 0\.314 GB free, but up to 0\.358 GB are needed"):
+        preflight([experiment], None, tmp_path / "results", print)
+
+
+def test_problems_of_several_files_name_the_file(tmp_path):
+    """The same mistake in two files names both files' rows."""
+    write_domain(tmp_path / "data", "cars")
+    files = [
+        write_experiment(tmp_path, SETTING + ROWS + "[rows.a.losses.student_ce]\nm = 0.5\n", f"{name}.toml") for name in ("one", "two")
+    ]
+    with pytest.raises(udonx.ConfigError, match=r"rows? one\.a, two\.a: its model, losses or sampler cannot be built: normface"):
+        preflight([load_experiment(file, data=tmp_path / "data") for file in files], None, tmp_path / "results", print)
+
+
+def test_a_file_without_rows_in_the_setting_is_said(tmp_path, capsys):
+    """Nothing runs and no table is written where the setting has none of the backbones."""
+    write_domain(tmp_path / "data", "cars")
+    file = write_experiment(tmp_path, SETTING + '[rows.a]\nscheme = "off_the_shelf"\nbackbone = "clip"\n')
+    table = udonx.run(file, data=tmp_path / "data", results=tmp_path / "results", device="cpu")
+    assert table.rows == () and not (tmp_path / "results" / "tables").exists()
+    assert table.missing == ("not in this setting, which has no backbone 'clip': a",)
+    assert "table.toml: no row of this file is in the setting 'own'; nothing was run" in capsys.readouterr().err

@@ -11,10 +11,10 @@ import attrs
 import pytest
 import torch
 
-from registry.contracts import BackboneSpec, Optimiser, StageSpec, Transform
+from registry.contracts import BackboneSpec, DomainFacts, Optimiser, StageSpec, Transform
 from tests.udonx.engine.small import DOMAINS, ROUND_ROBIN, STUDENT_CE, TEACHER_CE, UDON, dynamic, small_job, small_spec
 from udonx.data.benchmark import Benchmark
-from udonx.engine.device import describe
+from udonx.engine.device import describe, loading_threads
 from udonx.engine.train import _Training, prepare, run_stage
 from udonx.evaluation.protocol import image_count
 from udonx.stages import digest
@@ -22,6 +22,7 @@ from udonx.timings import Cost, StageTimer, Timings, embed_kind, held_steps, ste
 
 CPU = "cpu, 2 cores"
 NETWORK = small_spec().backbone
+THREADS = loading_threads(torch.device("cpu"))
 
 
 @pytest.fixture(autouse=True)
@@ -31,8 +32,19 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
+def data(classes: int = 100, root: Path = Path("data"), fingerprint: str = "smoke") -> Benchmark:
+    """A benchmark that is not there, with so many training classes."""
+    benchmark = Benchmark(root, DOMAINS, fingerprint)
+    benchmark.facts = (DomainFacts(name=DOMAINS[0], train_images=8, train_classes=classes),)
+    return benchmark
+
+
 def kind(spec: StageSpec, classes: int = 100, backward: bool = True) -> dict[str, Any]:
-    return step_kind(spec, classes, backward=backward)
+    return step_kind(spec, data(classes), backward=backward)
+
+
+def images(spec: StageSpec) -> dict[str, Any]:
+    return embed_kind(spec, data())
 
 
 def stored(cache: Path) -> list[dict[str, Any]]:
@@ -50,13 +62,13 @@ def stored(cache: Path) -> list[dict[str, Any]]:
         {"optimiser": Optimiser(lr_heads=1.0, lr_backbone=0.5, frozen=19)},
         {"steps": 1000, "validate_every": 3},
         {"losses": (attrs.evolve(UDON[0], weight=9.0), *UDON[1:])},
-        {"student_head": attrs.evolve(small_spec().student_head, dim=64, use="mlp")},
+        {"student_head": attrs.evolve(small_spec().student_head, use="mlp")},
         {"backbone": attrs.evolve(NETWORK, weights="ab" * 32, mean=(0.1, 0.2, 0.3))},
         {"sampler": dynamic(2)},
     ],
 )
 def test_what_costs_nothing_is_not_in_a_kind(changes: dict[str, Any]) -> None:
-    """Seeds, rates, budgets, weights of losses, dimensions of heads, start weights and samplers leave a kind as it is."""
+    """Seeds, rates, budgets, weights of losses, what a head is, start weights and samplers leave a kind as it is."""
     assert kind(small_spec(**changes)) == kind(small_spec())
 
 
@@ -68,7 +80,6 @@ def test_what_costs_nothing_is_not_in_a_kind(changes: dict[str, Any]) -> None:
         {"transform": Transform(resize=36, crop=32, mode="random_resized_crop")},
         {"batch": 16},
         {"precision": "bf16"},
-        {"teacher_head": None},
         {"teachers": (small_spec(),)},
         {"classifier": "joint"},
         {"optimiser": Optimiser(frozen=5, inactive_heads="skip")},
@@ -80,13 +91,41 @@ def test_what_costs_is_in_a_kind(changes: dict[str, Any]) -> None:
 
 
 def test_kinds_of_one_stage() -> None:
-    """Steps with and without a backward pass and embedded images are three kinds; classes count by their power of two, teachers by
-    what their forward pass costs."""
+    """Steps with and without a backward pass and embedded images are three kinds; teachers count by what their forward pass costs."""
     spec = small_spec()
-    assert len({digest(one) for one in (kind(spec), kind(spec, backward=False), embed_kind(spec))}) == 3
-    assert kind(spec, 64) == kind(spec, 127) != kind(spec, 128)
+    assert len({digest(one) for one in (kind(spec), kind(spec, backward=False), images(spec))}) == 3
     taught = [small_spec(teachers=teachers) for teachers in ((spec,), (spec, small_spec(seed=3)))]
     assert kind(taught[0]) == kind(taught[1]) != kind(small_spec(teachers=(small_spec(transform=Transform(crop=24)),)))
+
+
+def test_classifiers_count_by_their_parameters() -> None:
+    """The power of two of classes times dimensions, of the student (16) and of the stage's own teachers (32)."""
+    spec = small_spec()
+    assert kind(spec, 86) == kind(spec, 170) != kind(spec, 171)
+    assert kind(spec)["classifiers"]["bits"] == (4800).bit_length()
+    wider = [small_spec(student_head=attrs.evolve(spec.student_head, dim=dim)) for dim in (20, 64)]
+    assert kind(wider[0]) == kind(spec) != kind(wider[1])
+
+
+def test_who_learns_is_in_a_kind() -> None:
+    """A student and teachers, teachers alone and a student alone are three kinds, also with as many parameters in the classifiers."""
+    kinds = [kind(small_spec()), kind(small_spec(student_head=None), 150), kind(small_spec(teacher_head=None), 300)]
+    assert len({one["classifiers"]["bits"] for one in kinds}) == 1 and len({digest(one) for one in kinds}) == 3
+
+
+def test_the_data_are_in_a_kind() -> None:
+    """Generated images count by what generated them, wherever they lie; given ones by their folder, however it is written."""
+    spec, here = small_spec(), Path("data")
+
+    def kinds(root: Path, fingerprint: str) -> list[dict[str, Any]]:
+        benchmark = data(100, root, fingerprint)
+        return [embed_kind(spec, benchmark), step_kind(spec, benchmark, backward=True)]
+
+    assert kinds(here, "smoke") == kinds(Path("elsewhere"), "smoke")
+    assert kinds(here, "") == kinds(here.absolute(), "") == kinds(here / ".." / "data", "")
+    for other in (kinds(here, "demo"), kinds(here, ""), kinds(Path("elsewhere"), "")):
+        assert all(one != another for one, another in zip(kinds(here, "smoke"), other, strict=True))
+    assert all(one != another for one, another in zip(kinds(here, ""), kinds(Path("elsewhere"), ""), strict=True))
 
 
 @pytest.mark.parametrize(("freeze", "held"), [("no_grad", 5), ("zero_lr", 0), ("official", 0)])
@@ -102,7 +141,7 @@ def test_what_is_kept_is_read_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cost is there for the same device of the same machine, and for no other."""
     Timings(CPU).add([(kind(small_spec()), 6.0, 12)])
     assert Timings(CPU).cost(kind(small_spec(seed=5))) == 0.5
-    assert Timings(CPU).knows(kind(small_spec())) and not Timings(CPU).knows(embed_kind(small_spec()))
+    assert Timings(CPU).knows(kind(small_spec())) and not Timings(CPU).knows(images(small_spec()))
     assert Timings("NVIDIA H200").cost(kind(small_spec())) is None
     Timings("NVIDIA H200").add([(kind(small_spec()), 1.0, 100)])
     assert (Timings(CPU).cost(kind(small_spec())), Timings("NVIDIA H200").cost(kind(small_spec()))) == (0.5, 0.01)
@@ -147,20 +186,21 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_steps_that_differ_in_classifiers_alone_stand_in_for_each_other() -> None:
-    """An unknown number of classes counts like the nearest; another backbone, frozen steps and images have nobody to stand in."""
+    """An unknown number of classes counts like the nearest; another batch, other data, frozen steps and images have nobody to stand in."""
     spec, timings = small_spec(), Timings(CPU)
     timings.add([(kind(spec, 10), 1.0, 1), (kind(spec, 1000), 2.0, 1), (kind(small_spec(classifier="joint"), 1000), 3.0, 1)])
     assert [timings.cost(kind(spec, classes)) for classes in (10, 40, 400, 100_000)] == [1.0, 1.0, 2.0, 2.0]
     assert timings.cost(kind(small_spec(classifier="joint"), 100_000)) == 3.0
     assert not timings.knows(kind(spec, 40))
-    for unknown in (kind(spec, 10, backward=False), kind(small_spec(batch=9), 10), embed_kind(spec)):
+    other_data = step_kind(spec, data(10, fingerprint="demo"), backward=True)
+    for unknown in (kind(spec, 10, backward=False), kind(small_spec(batch=9), 10), other_data, images(spec)):
         assert timings.cost(unknown) is None
 
 
 def test_seconds_of_work() -> None:
     """Units times costs; a part of unknown cost makes the whole unknown, unless there is none of it; no work takes no time."""
     spec, timings = small_spec(), Timings(CPU)
-    frozen, awake, image = kind(spec, backward=False), kind(spec), embed_kind(spec)
+    frozen, awake, image = kind(spec, backward=False), kind(spec), images(spec)
     timings.add([(frozen, 1.0, 4), (awake, 3.0, 4)])
     assert timings.seconds([(frozen, 80), (awake, 320), (image, 0)]) == 80 * 0.25 + 320 * 0.75
     assert timings.seconds([(frozen, 80), (image, 1)]) is None
@@ -173,7 +213,7 @@ def test_seconds_of_work() -> None:
 def test_laps() -> None:
     """The first lap of each kind gives way to later ones, and a lap in which the backbone wakes counts for neither."""
     timings, spec = Timings(CPU), small_spec()
-    timer = StageTimer(timings, spec, 100)
+    timer = StageTimer(timings, spec, data())
     timer.lap(0, 2, 50.0)
     timer.save()
     assert timings.cost(kind(spec, backward=False)) == 25.0 and timings.cost(kind(spec)) is None
@@ -182,30 +222,35 @@ def test_laps() -> None:
     timer.embedded(10, 1.0)
     timer.embedded(30, 1.0)
     timer.save()
-    costs = [timings.cost(one) for one in (kind(spec, backward=False), kind(spec), embed_kind(spec))]
+    costs = [timings.cost(one) for one in (kind(spec, backward=False), kind(spec), images(spec))]
     assert costs == [1.0, 2.0, 0.05]
 
 
 def counts(spec: StageSpec, benchmark: Benchmark) -> list[int | None]:
     """How many frozen steps, awake steps and images were measured."""
     timings = Timings(describe(torch.device("cpu")))
-    classes = sum(len(benchmark.labels(domain)) for domain in spec.domains)
-    kinds = (kind(spec, classes, False), kind(spec, classes), embed_kind(spec))
+    kinds = (*(step_kind(spec, benchmark, backward=backward) for backward in (False, True)), embed_kind(spec, benchmark))
     costs: list[Cost | None] = [timings._costs.get(digest(one)) for one in kinds]
     return [cost and cost.count for cost in costs]
 
 
 def test_a_stage_is_measured(small_benchmark: Benchmark, tmp_path: Path) -> None:
     """Frozen and awake steps, all but each kind's first, and the images of every validation; the stage itself holds nothing of it."""
-    job = small_job(tmp_path / "stage", small_spec(), small_benchmark)
+    job = small_job(tmp_path / "stage", small_spec(), small_benchmark, workers=THREADS)
     run_stage(job)
     assert counts(job.spec, small_benchmark) == [4, 14, 2 * image_count(small_benchmark, DOMAINS, "val")]
     assert "timings" not in json.dumps(job.folder.done)
 
 
+def test_another_number_of_threads_is_not_measured(small_benchmark: Benchmark, tmp_path: Path, cache: Path) -> None:
+    """A stage whose images are loaded by more or fewer threads than usual says nothing of what others cost."""
+    run_stage(small_job(tmp_path / "stage", small_spec(steps=4), small_benchmark, workers=THREADS + 1))
+    assert not (cache / "timings.json").exists()
+
+
 def test_a_resumed_stage_is_measured(small_benchmark: Benchmark, tmp_path: Path, cache: Path) -> None:
     """A process measures the steps that it trains itself, whatever was trained before."""
-    job = small_job(tmp_path / "stage", small_spec(), small_benchmark)
+    job = small_job(tmp_path / "stage", small_spec(), small_benchmark, workers=THREADS)
     steps = _Training(job, prepare(job)).steps()
     while next(steps) < 12:
         pass
@@ -221,9 +266,9 @@ def test_a_stage_of_teachers_is_measured(small_benchmark: Benchmark, tmp_path: P
     """A teacher of one domain and the student of a frozen teacher are kinds of their own."""
     common = {"domains": ("logos",), "steps": 4, "sampler": ROUND_ROBIN, "validate_every": 4, "optimiser": Optimiser(frozen=0)}
     earlier = small_spec(student_head=None, losses=(TEACHER_CE,), **common)
-    teacher = small_job(tmp_path / "teacher", earlier, small_benchmark)
+    teacher = small_job(tmp_path / "teacher", earlier, small_benchmark, workers=THREADS)
     run_stage(teacher)
     student = small_spec(teacher_head=None, teachers=(earlier,), losses=(STUDENT_CE,), **common)
-    run_stage(small_job(tmp_path / "student", student, small_benchmark, teachers=(teacher.folder,)))
+    run_stage(small_job(tmp_path / "student", student, small_benchmark, teachers=(teacher.folder,), workers=THREADS))
     images = image_count(small_benchmark, ["logos"], "val")
     assert counts(earlier, small_benchmark) == counts(student, small_benchmark) == [None, 3, images]

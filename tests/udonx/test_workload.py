@@ -34,16 +34,21 @@ def plan(tmp_path: Path) -> Plan:
     """A classification of 20 steps of 4 images and a PCA, on two domains of 6 training, 4 validation and 4 test images each."""
     for number, domain in enumerate(("cars", "toys")):
         write_domain(tmp_path / "data", domain, first_class=2 * number)
-    file = write_experiment(tmp_path, SETTING + ROWS)
-    experiment = load_experiment(file, data=tmp_path / "data", overrides=["budget.steps=20"])
+    return planned(tmp_path, SETTING)
+
+
+def planned(folder: Path, setting: str) -> Plan:
+    """The plan of the rows on the data in a folder."""
+    file = write_experiment(folder, setting + ROWS)
+    experiment = load_experiment(file, data=folder / "data", overrides=["budget.steps=20"])
     return load_plan(experiment, Options(quiet=True), print)
 
 
 def known(todo: Workload) -> Timings:
     """A frozen step takes 1 s, one that is awake 3 s, an image 0.5 s."""
-    timings, spec = Timings(CPU), todo.stages[0].spec
-    frozen, awake = (step_kind(spec, 4, backward=backward) for backward in (False, True))
-    timings.add([(frozen, 1.0, 1), (awake, 3.0, 1), (embed_kind(spec), 0.5, 1)])
+    timings, spec, benchmark = Timings(CPU), todo.stages[0].spec, todo.stages[0].plan.benchmark
+    frozen, awake = (step_kind(spec, benchmark, backward=backward) for backward in (False, True))
+    timings.add([(frozen, 1.0, 1), (awake, 3.0, 1), (embed_kind(spec, benchmark), 0.5, 1)])
     return timings
 
 
@@ -81,7 +86,7 @@ def test_what_nobody_knows_is_said_in_one_line(plan: Plan, tmp_path: Path) -> No
     *_, unknown, total = describe_stages(todo, timings).split("\n")
     assert unknown.startswith("no estimate for 2 stages (marked ?) and 2 evaluations: nothing like that has run on this machine (cpu, 2")
     assert "`udonx plan ... --measure`" in unknown and total.endswith("20 steps, 80 images")
-    timings.add([(embed_kind(todo.stages[0].spec), 0.5, 1)])
+    timings.add([(embed_kind(todo.stages[0].spec, plan.benchmark), 0.5, 1)])
     _, first, _, unknown, total = describe_stages(todo, timings).split("\n")
     assert " ?  a" in first and unknown.startswith("no estimate for 1 stage (marked ?): ")
     assert total.endswith("80 images, more than 14 s on cpu, 2 cores (evaluations included)")
@@ -115,3 +120,13 @@ def test_stages_of_several_plans_come_once(plan: Plan, tmp_path: Path) -> None:
     assert [stage.users for stage in todo.stages] == [["table.a", "table.a"], ["table.pca", "table.pca"]]
     assert len(todo.evaluations) == 2
     assert "(shared) table.a, table.a" in describe_stages(todo, Timings(CPU))
+
+
+def test_plans_of_other_domains_keep_their_own(plan: Plan, tmp_path: Path) -> None:
+    """Of two files on one folder, one with a domain less, each counts its own domains, whichever comes first."""
+    setting = SETTING.replace('source = "uned"', 'source = "uned"\ndomains = ["cars"]')
+    results, cars = Results(tmp_path / "results"), planned(tmp_path, setting)
+    alone = {stage.id: stage.work for one in (cars, plan) for stage in workload([one], results).stages}
+    assert len(alone) == 4
+    for plans in ([cars, plan], [plan, cars]):
+        assert {stage.id: stage.work for stage in workload(plans, results).stages} == alone

@@ -7,68 +7,91 @@ from typing import Any
 
 import attrs
 
-from udonx.config.files import read_toml, shown
+from udonx.config.files import hint_of, read_toml, shown
 from udonx.config.keys import FILE_KEYS, ROW_KEYS, FileOptions
 from udonx.config.merge import Layer
 from udonx.config.problems import ConfigError, Problem, spell, unknown
 from udonx.config.typed import table_options, validate
 
-_LAYERED = frozenset({"inherit", "defaults", "rows", "plugins"})
-
 
 @attrs.define(kw_only=True)
 class Document:
-    """An experiment file with its parents: `data` holds the keys that are not layered (the file's own over its parents'), `plain` those
-    of FileOptions, complete; `defaults` and each row are layers, parents first."""
+    """An experiment file with those that it inherits from, parents first.
 
-    data: dict[str, Any]
-    plain: dict[str, Any]
-    defaults: list[Layer]
-    rows: dict[str, list[Layer]]
+    Attributes:
+        plain: the keys of FileOptions, complete; a key with a problem has its default.
+        plugins: per file its path and what it lists.
+        settings: per file that has one its path and its `setting`, a name or a table.
+        results: per file that has one its place and its [results].
+        defaults, rows: layers; a row that a parent has too has a layer of each.
+        roles: rows that `roles` made, other than for the first role -> the role.
+    """
+
+    plain: dict[str, Any] = attrs.field(factory=dict)
+    plugins: list[tuple[Path, list[str]]] = attrs.field(factory=list)
+    settings: list[tuple[Path, Any]] = attrs.field(factory=list)
+    results: list[tuple[str, Any]] = attrs.field(factory=list)
+    defaults: list[Layer] = attrs.field(factory=list)
+    rows: dict[str, list[Layer]] = attrs.field(factory=dict)
+    roles: dict[str, str] = attrs.field(factory=dict)
 
 
 def read_document(path: Path, problems: list[Problem]) -> Document:
-    """Read an experiment file and those that it inherits from. A row that a parent has too is laid over the parent's; `NAME = false`
-    leaves the parent's row out. With `roles`, every row that names no backbone is there once for each role.
+    """Read an experiment file and those that it inherits from.
+
+    A row that a parent has too is laid over the parent's; `NAME = false` leaves a row out. With `roles`, every row that names no
+    backbone is there once for each role: under its own name for the first, as ROLE_NAME for the others, and a row that the file
+    has under that name lies over it.
 
     What is wrong with single keys is added to `problems`. Raises ConfigError for a file that cannot be read or inherits in a circle.
     """
-    files = _with_parents(path)
-    document = Document(data={}, plain={}, defaults=[], rows={})
-    plugins: list[str] = []
-    for file, content in files:
+    document = Document(plain=validate("file", table_options(FileOptions), {})[0])
+    left_out: dict[str, str] = {}
+    for file, content in _with_parents(path):
         where = shown(file)
         _check_keys(content, where, problems)
-        document.data |= {key: value for key, value in content.items() if key not in _LAYERED}
-        listed = content.get("plugins", [])
-        if file != path and isinstance(listed, list):  # a parent's plug-ins lie beside the parent
-            listed = [str((file.parent / name).resolve()) if (file.parent / str(name)).is_file() else name for name in listed]
-        plugins = [*plugins, *listed] if isinstance(listed, list) else listed
-        _add_layers(document, content, where, problems)
+        given = _plain_keys(content, where, problems)
+        listed = given.pop("plugins", [])
+        if file != path:  # a parent's plug-ins lie beside the parent
+            listed = [str((file.parent / name).resolve()) if (file.parent / name).is_file() else name for name in listed]
+        document.plugins.append((file, listed))
+        document.plain |= given
+        if "setting" in content:
+            document.settings.append((file, content["setting"]))
+        if "results" in content:
+            document.results.append((where, content["results"]))
+        _add_layers(document, content, where, left_out, problems)
+    if document.plain["roles"]:
+        _make_roles(document, shown(path), problems)
+    for name, where in left_out.items():
+        if document.rows.pop(name, None) is None:
+            message = f"got false, but there is no such row to leave out; there are {', '.join(document.rows) or 'none'}"
+            problems.append(Problem(where=where, key=f"rows.{name}", message=message))
     if not document.rows:
         problems.append(Problem(where=shown(path), key="rows", message="there are no rows; add at least one table [rows.NAME]"))
-    document.plain = _plain_keys(document.data | ({"plugins": plugins} if plugins else {}), shown(path), problems)
-    if document.plain["roles"]:
-        document.rows = _per_role(document.rows, document.plain["roles"], shown(path), problems)
     return document
 
 
 def _with_parents(path: Path) -> list[tuple[Path, dict[str, Any]]]:
     """The file and those above it, the topmost first."""
-    files: list[tuple[Path, dict[str, Any]]] = []
-    while True:
-        if any(path.resolve() == file.resolve() for file, _ in files):
-            circle = " -> ".join([*(file.name for file, _ in files), path.name])
-            raise ConfigError([Problem(where=shown(files[0][0]), key="inherit", message=f"the files {circle} inherit in a circle")])
-        content = read_toml(path)
-        files.append((path, content))
-        parent = content.get("inherit")
+    files = [(path, read_toml(path))]
+    while (parent := files[-1][1].get("inherit")) is not None:
+        below = files[-1][0]
+
+        def problem(message: str, below: Path = below) -> ConfigError:
+            return ConfigError([Problem(where=shown(below), key="inherit", message=message)])
+
         if not isinstance(parent, str):
-            if parent is not None:
-                message = f"got {spell(parent)}, allowed is the path of an experiment file, as seen from this one"
-                raise ConfigError([Problem(where=shown(path), key="inherit", message=message)])
-            return files[::-1]
-        path = path.parent / parent
+            raise problem(f"got {spell(parent)}, allowed is the path of an experiment file, as seen from this one")
+        above = below.parent / parent
+        if any(above.resolve() == file.resolve() for file, _ in files):
+            circle = " -> ".join([*(file.name for file, _ in files), above.name])
+            raise problem(f"the files {circle} inherit in a circle")
+        if not above.is_file():
+            there = [file.name for file in above.parent.glob("*.toml") if file.resolve() != below.resolve()]
+            raise problem(f"got {spell(parent)}, but there is no such file{hint_of(above.name, there)}")
+        files.append((above, read_toml(above)))
+    return files[::-1]
 
 
 def _check_keys(content: dict[str, Any], where: str, problems: list[Problem]) -> None:
@@ -78,7 +101,16 @@ def _check_keys(content: dict[str, Any], where: str, problems: list[Problem]) ->
         problems.append(Problem(where=where, key=key, message=message))
 
 
-def _add_layers(document: Document, content: dict[str, Any], where: str, problems: list[Problem]) -> None:
+def _plain_keys(content: dict[str, Any], where: str, problems: list[Problem]) -> dict[str, Any]:
+    """The plain keys that a file gives, without those that have a problem, so that what stands below them is judged too."""
+    options = table_options(FileOptions)
+    given = {option.name: content[option.name] for option in options if option.name in content}
+    found = validate("file", options, given)[1]
+    problems += [Problem(where=where, key=key, message=message) for key, message in found]
+    return {key: value for key, value in given.items() if key not in {key for key, _ in found}}
+
+
+def _add_layers(document: Document, content: dict[str, Any], where: str, left_out: dict[str, str], problems: list[Problem]) -> None:
     defaults, rows = content.get("defaults", {}), content.get("rows", {})
     if not isinstance(defaults, dict):
         problems.append(Problem(where=where, key="defaults", message=f"got {spell(defaults)}, allowed is a table"))
@@ -92,36 +124,40 @@ def _add_layers(document: Document, content: dict[str, Any], where: str, problem
             document.rows.setdefault(name, []).append(Layer(where=where, prefix=f"rows.{name}", data=row))
         elif row is False and name in document.rows:
             del document.rows[name]
-        elif row is False:
-            message = f"got false, but no file above has this row; there are {', '.join(document.rows) or 'none'}"
-            problems.append(Problem(where=where, key=f"rows.{name}", message=message))
+        elif row is False:  # perhaps one that `roles` makes
+            left_out[name] = where
         else:
-            message = f"got {spell(row)}, allowed is a table, or false to leave out a row of the file above"
+            message = f"got {spell(row)}, allowed is a table, or false to leave out a row"
             problems.append(Problem(where=where, key=f"rows.{name}", message=message))
 
 
-def _plain_keys(given: dict[str, Any], where: str, problems: list[Problem]) -> dict[str, Any]:
-    """The plain keys of a file; one with a problem falls back to its default, so that what stands below it is judged too."""
-    options = table_options(FileOptions)
-    given = {option.name: given[option.name] for option in options if option.name in given}
-    found = validate("file", options, given)[1]
-    problems += [Problem(where=where, key=key, message=message) for key, message in found]
-    wrong = {key for key, _ in found}
-    return validate("file", options, {key: value for key, value in given.items() if key not in wrong})[0]
-
-
-def _per_role(rows: dict[str, list[Layer]], roles: list[str], where: str, problems: list[Problem]) -> dict[str, list[Layer]]:
-    """Every row that names no backbone once per role: under its own name for the first, as ROLE_NAME for the others."""
-    result: dict[str, list[Layer]] = {}
-    for number, role in enumerate(roles):
-        for name, layers in rows.items():
-            if any("backbone" in layer.data for layer in layers):
-                continue
-            new = name if number == 0 else f"{role}_{name}"
-            label = next((layer.data["label"] for layer in reversed(layers) if "label" in layer.data), name.replace("_", " "))
-            data = {"backbone": role} if number == 0 else {"backbone": role, "label": f"{role}: {label}"}
-            if number and new in rows:
-                message = f"the row '{name}' for the role '{role}' would be '{new}', which is there already; rename one"
+def _make_roles(document: Document, where: str, problems: list[Problem]) -> None:
+    """Every row that names no backbone once per role."""
+    first, *others = document.plain["roles"]
+    if any("backbone" in layer.data for layer in document.defaults):
+        message = "says which backbone all rows have, and so does [defaults] with `backbone`; keep one of them"
+        problems.append(Problem(where=where, key="roles", message=message))
+    if len({first, *others}) < 1 + len(others):
+        message = f"got {spell(document.plain['roles'])}, allowed is each role once"
+        problems.append(Problem(where=where, key="roles", message=message))
+        return
+    own = document.rows
+    named = {name for name, layers in own.items() if any("backbone" in layer.data for layer in layers)}
+    over = {f"{role}_{name}" for role in others for name in own if name not in named} & set(own)
+    bases = {name: layers for name, layers in own.items() if name not in named | over}
+    document.rows = {name: [*layers, _role_layer(name, layers, first, labelled=False)] for name, layers in bases.items()}
+    for role in others:
+        for name, layers in bases.items():
+            made = f"{role}_{name}"
+            if made in document.roles:
+                message = f"the row '{name}' for the role '{role}' would be '{made}', as that of another row and role; rename one"
                 problems.append(Problem(where=where, key="roles", message=message))
-            result[new] = [*layers, Layer(where=where, prefix=f"rows.{name}", data=data)]
-    return result | {name: layers for name, layers in rows.items() if name not in result}
+            document.roles[made] = role
+            document.rows[made] = [*layers, _role_layer(name, layers, role, labelled=True), *own.get(made, [])]
+    document.rows |= {name: layers for name, layers in own.items() if name in named - over}
+
+
+def _role_layer(name: str, layers: list[Layer], role: str, *, labelled: bool) -> Layer:
+    label = next((layer.data["label"] for layer in reversed(layers) if "label" in layer.data), name.replace("_", " "))
+    data = {"backbone": role} | ({"label": f"{role}: {label}"} if labelled else {})
+    return Layer(where=layers[0].where, prefix=layers[0].prefix, data=data)

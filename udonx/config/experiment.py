@@ -13,7 +13,7 @@ import attrs
 from registry.catalog import nearest
 from udonx import components
 from udonx.config.document import Document, read_document
-from udonx.config.files import OWN_SETTING, RawSetting, nested, parse_override, read_setting, shown
+from udonx.config.files import OWN_SETTING, RawSetting, nested, parse_override, read_setting, read_settings, shown
 from udonx.config.keys import (
     COMMON,
     KIND_TABLES,
@@ -119,12 +119,17 @@ def load_experiment(
         given, found = validate("file", table_options(FileOptions), {"seeds": list(seeds)})
         problems += [Problem(where="--seeds", message=message) for _, message in found]
         plain["seeds"] = given.get("seeds", plain["seeds"])
-    results, found = validate("results", table_options(ResultOptions), document.data.get("results", {}))
-    problems += [Problem(where=where, key=dotted("results", key), message=message) for key, message in found]
+    results: dict[str, Any] = {}
+    for place, given in document.results:
+        options, found = validate("results", table_options(ResultOptions), given)
+        problems += [Problem(where=place, key=dotted("results", key), message=message) for key, message in found]
+        results |= options
+    listed: list[str] = []
     try:
-        listed = load_plugins(plain["plugins"], path.parent, where=where, allow=allow_plugins, say=say)
+        for file, names in document.plugins:
+            listed += load_plugins(names, file.parent, where=shown(file), allow=allow_plugins, say=say)
         listed += load_plugins(plugins, None, where="--plugin", allow=allow_plugins, say=say)
-        raw = read_setting(setting or document.data.get("setting", "demo"), path)
+        raw = read_setting(setting, path) if setting else read_settings(document.settings or [(path, "demo")])
     except ConfigError as error:  # without plug-ins and setting nothing further can be judged
         raise ConfigError([*problems, *error.problems]) from None
     overrides = tuple(overrides)
@@ -154,7 +159,7 @@ def load_experiment(
         backbones=backbones,
         rows=tuple(resolved),
         seeds=tuple(dict.fromkeys(plain["seeds"])),
-        plugins=tuple(listed),
+        plugins=tuple(dict.fromkeys(listed)),
         observers=tuple(results.get("observers", ())),
         overrides=overrides,
         selected=selected,
@@ -189,6 +194,7 @@ class _FileResolver:
             self._tables(layer)
         self.names = list(document.rows)
         self.defaults, self.row_layers = document.defaults, document.rows
+        self.roles, self.made = document.plain["roles"], document.roles
         self.set_all: list[Layer] = []
         self.set_row: dict[str, list[Layer]] = {}
 
@@ -313,9 +319,7 @@ class _FileResolver:
             if row is None:
                 complete = False
                 continue
-            if row.backbone not in backbones:
-                row = attrs.evolve(row, skipped=f"not in this setting, which has no backbone '{row.backbone}'")
-            resolved.append(row)
+            resolved.append(attrs.evolve(row, skipped=self._skipped(row, backbones)))
         for layer in (*self.defaults, *self.set_all):
             for key, value in layer.data.items():
                 if key not in ROW_KEYS:
@@ -328,6 +332,17 @@ class _FileResolver:
                         but = f"but this is an {unknown(name, there, 'loss of these rows')}"
                         self._of_no_row(layer, f"losses.{name}", value[name], but)
         return resolved
+
+    def _skipped(self, row: RowConfig, backbones: dict[str, BackboneConfig]) -> str | None:
+        """Why this setting cannot have a row; None where it can."""
+        if row.backbone not in backbones:
+            return f"not in this setting, which has no backbone '{row.backbone}'"
+        for role in self.roles if row.name in self.made else ():
+            if role == row.backbone:
+                break
+            if role in backbones and attrs.evolve(backbones[role], role=row.backbone) == backbones[row.backbone]:
+                return f"already there, since the backbone '{row.backbone}' of this setting is its '{role}' too"
+        return None
 
     def _of_no_row(self, layer: Layer, key: str, value: Any, but: str) -> None:
         self.problems.append(Problem(where=layer.where, key=dotted(layer.prefix, key), message=f"got {spell(value)}, {but}"))

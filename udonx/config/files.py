@@ -28,7 +28,8 @@ def shown(path: Path) -> str:
         return str(path)
 
 
-def _hint(name: str, there: list[str]) -> str:
+def hint_of(name: str, there: list[str]) -> str:
+    """The end of a sentence about a name that is not there: the nearest ones that are."""
     close = nearest(name, there)
     return f"; did you mean {' or '.join(repr(item) for item in close)}?" if close else ""
 
@@ -40,7 +41,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         there = [item.name for item in path.parent.glob("*.toml")] if path.parent.is_dir() else []
-        raise ConfigError([Problem(where=str(path), message=f"there is no such file{_hint(path.name, there)}")]) from None
+        raise ConfigError([Problem(where=str(path), message=f"there is no such file{hint_of(path.name, there)}")]) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError([Problem(where=shown(path), message=f"is not valid TOML: {error}")]) from None
     except OSError as error:
@@ -53,6 +54,16 @@ class RawSetting:
 
     name: str
     layers: list[Layer] = attrs.field(factory=list)
+
+
+def read_settings(given: list[tuple[Path, Any]]) -> RawSetting:
+    """The setting of a file and its parents, (file, setting) with parents first: the last counts; a table without `inherit` lies over
+    the table that a parent has. Raises ConfigError as `read_setting` does."""
+    file, value = given[-1]
+    raw = read_setting(value, file)
+    if isinstance(value, dict) and "inherit" not in value and len(given) > 1 and isinstance(given[-2][1], dict):
+        raw.layers = [*read_settings(given[:-1]).layers, *raw.layers]
+    return raw
 
 
 def read_setting(setting: str | dict[str, Any], beside: Path) -> RawSetting:

@@ -61,7 +61,8 @@ class RowResolver:
     def problem(self, key: str, message: str, layer: Layer | None = None) -> None:
         """Report a problem at `key`, at the layer that set it."""
         layer = layer or self.merged.source_of(key) or self.layers.rows[self.name][-1]
-        prefix = "" if layer.prefix == f"rows.{self.name}" else layer.prefix  # the row is named beside the key
+        own = (f"rows.{self.name}", self.layers.rows[self.name][0].prefix)  # the second where `roles` made the row from another
+        prefix = "" if layer.prefix in own else layer.prefix  # the row is named beside the key
         self.problems.append(Problem(where=layer.where, rows=(self.name,), key=dotted(prefix, key), message=message))
 
     def resolve(self) -> RowConfig | None:

@@ -34,10 +34,10 @@ def experiment_schema() -> dict[str, Any]:
             **_object("file", table_options(FileOptions))["properties"],
             "setting": {"oneOf": [{"type": "string"}, _setting(row)]},
             "defaults": row,
-            "rows": {"type": "object", "additionalProperties": {"oneOf": [row, {"const": False}]}, "minProperties": 1},
+            "rows": {"type": "object", "additionalProperties": {"oneOf": [row, {"const": False}]}},
             "results": _object("results", table_options(ResultOptions)),
         },
-        "anyOf": [{"required": ["rows"]}, {"required": ["inherit"]}],
+        "anyOf": [{"required": ["rows"], "properties": {"rows": {"minProperties": 1}}}, {"required": ["inherit"]}],
         "additionalProperties": False,
     }
 

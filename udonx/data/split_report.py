@@ -59,6 +59,9 @@ def _sum(counts: Iterable[Count]) -> Count:
 
 
 def _notes(split: FolderSplit) -> Iterator[str]:
+    alone = [domain.name for domain in split.domains if any(domain.splits[name].classes == 1 for name in domain.splits if name != "train")]
+    if alone:
+        yield f"only one class in val or test, so that a search in the domain cannot miss: {', '.join(map(printable, alone))}"
     ignored = split.ignored
     for tally, one, many in (
         (split.unreadable, "image cannot be opened and is left out", "images cannot be opened and are left out"),

@@ -25,7 +25,7 @@ from udonx.data.images import ImageStore
 from udonx.data.loader import BatchLoader
 from udonx.data.seeds import stream_seed
 from udonx.engine.build import build_losses, build_model, build_sampler
-from udonx.engine.device import describe
+from udonx.engine.device import describe, loading_threads
 from udonx.engine.folder import StageFolder
 from udonx.engine.load import load_stage
 from udonx.engine.model import Model
@@ -190,8 +190,7 @@ class _Training:
         self.taken: dict[str, int] = {}
         self.best_r1, self.best_step = -1.0, 0
         self.log_every = min(max(1, self.training.steps // 50), 100)
-        classes = sum(domain.train_classes for domain in job.benchmark.facts if domain.name in self.position)
-        self.timer = StageTimer(Timings(describe(device)), spec, classes)
+        self.timer = StageTimer(Timings(describe(device)), spec, job.benchmark)
 
     # -------------------------------------------------------------------------------------------------------- checkpoint
 
@@ -296,7 +295,7 @@ class _Training:
             self._validate()
         if saves:
             self._save()
-        if validates or saves:
+        if (validates or saves) and self.job.workers == loading_threads(self.job.device):  # see udonx/timings.py
             self.timer.save()
 
     def _check_finite(self) -> None:

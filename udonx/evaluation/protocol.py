@@ -23,7 +23,8 @@ from udonx.data.transforms import test_batch
 from udonx.evaluation.metrics import RetrievalMetrics, retrieval_metrics
 
 Stage = Literal["val", "test"]
-_BATCH = 256
+EMBED_BATCH = 256
+"""Images that are embedded at once."""
 
 
 class Embedding(Protocol):
@@ -61,10 +62,10 @@ def test_images(
     """Images as the evaluation sees them, float32 [up to 256, 3, crop, crop], in order, decoded ahead in threads."""
 
     def load(start: int) -> Tensor:
-        return test_batch([store.load(path) for path in paths[start : start + _BATCH]], crop)
+        return test_batch([store.load(path) for path in paths[start : start + EMBED_BATCH]], crop)
 
     with ThreadPoolExecutor(workers, thread_name_prefix="udonx-embed") as pool:
-        starts = iter(range(0, len(paths), _BATCH))
+        starts = iter(range(0, len(paths), EMBED_BATCH))
         ahead = deque(pool.submit(load, start) for start in islice(starts, workers + 1))
         while ahead:
             images = ahead.popleft().result()

@@ -69,13 +69,16 @@ def test_classification_is_one_student_stage():
 def test_a_published_baseline_trains_its_projection_with_the_backbone():
     """`published` fixes seven of ten epochs, frozen for two, validated after each, and puts the projection into the backbone's group."""
     published = schemes.get("classification")(published=True)
-    assert published.fixed_row == {"budget": {"scale": 0.7}, "optimiser": {"frozen": "2/7"}, "validation": {"every": "1/7"}}
+    assert published.fixed_row == {"optimiser": {"frozen": "2/7"}, "validation": {"every": "1/7"}}
     assert schemes.get("classification")().fixed_row == {}
     (evaluation,) = published.plan(row(losses=CLASSIFICATION[1:]), FACTS)
     (fair,) = plan("classification", row(losses=CLASSIFICATION[1:]))
     ours, theirs = evaluation.embedders["cars"], fair.embedders["cars"]
     assert (ours.training.student_head_group, theirs.training.student_head_group) == ("backbone", None)
-    assert attrs.evolve(ours, training=attrs.evolve(ours.training, student_head_group=None)) == theirs
+    assert (ours.training.steps, theirs.training.steps) == (7, 10)
+    assert attrs.evolve(ours, training=None) == attrs.evolve(theirs, training=None)
+    (half,) = published.plan(row(losses=CLASSIFICATION[1:], budget=Budget(steps=20, scale=0.5, batch=8)), FACTS)
+    assert half.embedders["cars"].training.steps == 7  # a row's own scale and the seven tenths multiply
 
 
 @pytest.mark.parametrize(("budget", "steps"), [("equal_exposure", [4, 3, 3]), ("full", [10, 10, 10])])
@@ -90,6 +93,7 @@ def test_specialists_are_one_student_per_domain(budget, steps):
     assert all(stage.training.student_head_group is None for stage in stages)
     (published,) = plan("specialists", row(losses=CLASSIFICATION[1:], sampler=None), published=True)
     assert all(stage.training.student_head_group == "backbone" for stage in published.embedders.values())
+    assert [stage.training.steps for stage in published.embedders.values()] == [3, 2, 2]
 
 
 def test_udon_is_one_stage_that_holds_teachers_and_student():

@@ -114,16 +114,26 @@ def test_a_parents_plug_ins_lie_beside_the_parent(tmp_path):
     ("text", "message"),
     [
         ('inherit = "child.toml"\n', r"inherit: the files child.toml -> child.toml inherit in a circle"),
-        ('inherit = "parant.toml"\n', r"there is no such file; did you mean 'parent.toml'"),
+        ('inherit = "parant.toml"\n', r"child.toml: inherit: got \"parant.toml\", but there is no such file; did you mean 'parent.toml'"),
+        ('inherit = ""\n', r"child.toml: inherit: got \"\", but there is no such file"),
         ("inherit = 3\n", r"inherit: got 3, allowed is the path of an experiment file"),
-        ('inherit = "parent.toml"\nrows.nobody = false\n', r"rows.nobody: got false, but no file above has this row; there are udon"),
-        ('inherit = "parent.toml"\nrows.udon = 3\n', r"rows.udon: got 3, allowed is a table, or false"),
         (
-            'inherit = "parent.toml"\nroles = ["main", "a"]\nrows.a_udon.scheme = "udon"\n',
-            r"roles: the row 'udon' .* 'a_udon'.* rename one",
+            'inherit = "parent.toml"\nrows.nobody = false\n',
+            r"rows.nobody: got false, but there is no such row to leave out; there are udon",
         ),
+        ('inherit = "parent.toml"\nrows.udon = 3\n', r"rows.udon: got 3, allowed is a table, or false"),
         ('inherit = "parent.toml"\n[rows]\nudon = false\nbaseline = false\nraw = false\n', r"rows: there are no rows"),
         ('inherit = "parent.toml"\nroles = "main"\n', r'roles: got "main", allowed is'),
+        ('inherit = "parent.toml"\nroles = ["main", "main"]\n', r"roles: got .*, allowed is each role once"),
+        (
+            'inherit = "parent.toml"\nroles = ["main", "a", "a_b"]\nrows.b_udon.scheme = "udon"\n',
+            r"roles: the row 'udon' for the role 'a_b' would be 'a_b_udon', as that of another row and role; rename one",
+        ),
+        (
+            'inherit = "parent.toml"\nroles = ["main"]\ndefaults.backbone = "clip"\n',
+            r"roles: says which backbone all rows have, and so does",
+        ),
+        ('inherit = "parent.toml"\nplugins = "plug.py"\n', r'plugins: got "plug.py", allowed is'),
     ],
 )
 def test_what_cannot_be_inherited_is_said(tmp_path, text, message):
@@ -136,3 +146,62 @@ def test_a_problem_names_the_file_that_holds_it(tmp_path):
     write_experiment(tmp_path, PARENT.replace("weight = 0.5", "weigth = 0.5"), "parent.toml")
     with pytest.raises(ConfigError, match=r"parent\.toml.*losses\.kl_logit\.weigth"):
         load_experiment(write_experiment(tmp_path, 'inherit = "parent.toml"\n', "child.toml"))
+
+
+def test_a_mistake_in_a_row_that_roles_made_is_said_once(tmp_path):
+    """The same mistake in both rows is one problem that names both."""
+    text = problems(tmp_path, 'inherit = "parent.toml"\nroles = ["main", "clip"]\nrows.baseline.optimiser.lr_head = 1.0\n')
+    assert text.startswith("1 problem") and "rows baseline, clip_baseline: optimiser.lr_head: " in text
+
+
+def test_a_row_that_roles_made_is_changed_and_left_out_under_its_name(tmp_path):
+    """What the file has under the made name lies over the made row; `false` leaves it out."""
+    text = 'inherit = "parent.toml"\nroles = ["main", "clip"]\n[rows]\nclip_udon.optimiser.lr_heads = 0.25\nclip_baseline = false\n'
+    experiment = load(tmp_path, text)
+    assert [row.name for row in experiment.rows] == ["udon", "baseline", "clip_udon", "raw"]
+    rates = {row.name: row.parts["optimiser"].lr_heads for row in experiment.rows if "optimiser" in row.parts}
+    assert rates == {"udon": 0.5, "baseline": 0.5, "clip_udon": 0.25}
+    assert experiment.rows[2].backbone == "clip"
+
+
+def test_a_role_that_is_another_roles_backbone_is_not_run_twice(tmp_path):
+    """Where two roles are one backbone, the rows of the second are said to be there already."""
+    text = 'inherit = "parent.toml"\nroles = ["main", "twin"]\n[setting]\ninherit = "smoke"\n[setting.backbones.twin]\n'
+    text += 'model = "resnet10t"\nkwargs = { channels = [8, 8, 16, 32], stem_width = 8 }\nrandom = true\n'
+    experiment = load(tmp_path, text)
+    twins = [row for row in experiment.rows if row.name.startswith("twin_")]
+    assert len(twins) == 2
+    assert {row.skipped for row in twins} == {"already there, since the backbone 'twin' of this setting is its 'main' too"}
+
+
+def test_a_setting_is_looked_up_beside_the_file_that_names_it(tmp_path):
+    """A parent in another folder keeps its own settings; a setting given on the command line is looked up beside the file itself."""
+    write_experiment(tmp_path / "above" / "settings", 'inherit = "smoke"\n[budget]\nsteps = 3\n', "mine.toml")
+    write_experiment(tmp_path / "above", PARENT.replace('"smoke"', '"mine"'), "parent.toml")
+    child = write_experiment(tmp_path / "below", 'inherit = "../above/parent.toml"\n', "child.toml")
+    experiment = load_experiment(child)
+    assert (experiment.setting, experiment.rows[0].parts["budget"].steps) == ("mine", 3)
+    with pytest.raises(ConfigError, match="unknown setting"):
+        load_experiment(child, setting="mine")
+
+
+def test_a_setting_of_its_own_lies_over_the_parents_own(tmp_path):
+    """[setting] over [setting], key by key; one that inherits a setting by name, or a name, replaces it."""
+    own = PARENT.replace('setting = "smoke"\n', "") + '[setting]\ninherit = "smoke"\nbudget = { steps = 5, batch = 4 }\n'
+    write_experiment(tmp_path, own, "parent.toml")
+    over = write_experiment(tmp_path, 'inherit = "parent.toml"\n[setting.budget]\nsteps = 6\n', "over.toml")
+    budget = load_experiment(over).rows[0].parts["budget"]
+    assert (budget.steps, budget.batch) == (6, 4)
+    instead = write_experiment(tmp_path, 'inherit = "parent.toml"\nsetting = "smoke"\n', "instead.toml")
+    assert load_experiment(instead).rows[0].parts["budget"].batch == 8
+
+
+def test_a_problem_of_a_parents_plain_key_or_setting_names_the_parent(tmp_path):
+    """Not the file below, which is healthy."""
+    own = PARENT.replace('setting = "smoke"\nseeds = [3]', "seeds = []") + '[setting]\ninherit = "smoke"\nbudget.stepz = 5\n'
+    write_experiment(tmp_path, own, "parent.toml")
+    with pytest.raises(ConfigError) as caught:
+        load_experiment(write_experiment(tmp_path, 'inherit = "parent.toml"\n', "child.toml"))
+    assert re.search(r"parent\.toml: seeds: got \[\]", str(caught.value)), caught.value
+    assert re.search(r"parent\.toml, row.*: setting\.budget\.stepz", str(caught.value)), caught.value
+    assert "child.toml" not in str(caught.value)

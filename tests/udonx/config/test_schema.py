@@ -64,8 +64,10 @@ def test_it_rejects_misspelt_keys_and_wrong_values(validator, document):
     ],
 )
 def test_it_accepts_what_only_changes_what_is_inherited(validator, row):
-    """A table without `use`, a removal and a bare name are valid."""
+    """A table without `use`, a removal and a bare name are valid; a file over another one needs no rows of its own."""
     validator.validate({"rows": {"a": row}})
+    validator.validate({"inherit": "other.toml", "rows": {"a": row, "b": False}})
+    validator.validate({"inherit": "other.toml", "rows": {}})
 
 
 @pytest.mark.parametrize(("folder", "of"), [("experiments", "experiment"), ("experiments/settings", "setting")])

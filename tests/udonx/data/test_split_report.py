@@ -54,6 +54,14 @@ def test_one_domain_needs_no_sums_and_val_may_be_missing():
     ]
 
 
+def test_a_split_of_one_class_is_said():
+    """Where every neighbour is of the right class, a score says nothing."""
+    single = DomainSplit("cars", {"train": Count(3, 9), "val": Count(2, 6), "test": Count(1, 3)}, Count(0, 0))
+    said = "only one class in val or test, so that a search in the domain cannot miss: cars"
+    assert said in describe_split(outcome(single, domain("food"))).split("\n")
+    assert "only one class" not in describe_split(outcome(domain("food")))
+
+
 def test_long_and_wide_names_fit():
     """Names are cut to leave at most 100 columns, and those of two columns a character are aligned with the others."""
     names = ["ab " * 60, "電車" * 40, "電車", "e\u0301clair"]

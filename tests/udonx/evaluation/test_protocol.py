@@ -110,7 +110,7 @@ def test_several_labels_and_missing_splits(small_benchmark: Benchmark, tmp_path:
 @pytest.mark.parametrize("workers", [1, 4])
 def test_order_and_batches(small_benchmark: Benchmark, monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
     """Embeddings come in the order of the paths, whatever the batch and the number of threads, and each file is loaded once."""
-    monkeypatch.setattr(protocol, "_BATCH", 4)
+    monkeypatch.setattr(protocol, "EMBED_BATCH", 4)
     loads: Counter[str] = Counter()
 
     class Counting(ImageStore):
