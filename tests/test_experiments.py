@@ -80,6 +80,7 @@ def test_no_stage_is_trained_twice(everything):
     assert set(everything.trained.values()) == {1}
     wanted = {stage for table in everything.tables.values() for row in table.rows for stage in row.stages}
     assert set(everything.trained) == wanted
+    assert len(wanted) == 81  # a label, a name or a role in a stage's identity would make more of them
 
 
 def test_the_teachers_of_table_4_are_those_of_table_3(everything):
