@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from registry import schemes
 from registry.contracts import DomainFacts, EvaluationSpec, Row
-from registry.schemes.stages import CLASSIFICATION_ROW, PUBLISHED_ROW, TRAINING_SLOTS, specialist_stage, steps_per_domain
+from registry.schemes.classification import Classification
+from registry.schemes.stages import TRAINING_SLOTS, specialist_stage, steps_per_domain
 
 
 @schemes.register("specialists")
-class Specialists:
+class Specialists(Classification):
     """One model per domain, trained by classification on that domain alone. A query is embedded by the specialist of its own domain and
     searched in that domain only, as if an oracle named the domain: an upper bound, no universal embedding.
 
@@ -19,13 +20,6 @@ class Specialists:
     """
 
     slots = (TRAINING_SLOTS - {"sampler", "classifier"}) | {"teacher_budget"}
-    default_row = CLASSIFICATION_ROW
-    teacher = "none"
-    branches = ("student",)
-
-    def __init__(self, *, published: bool = False) -> None:
-        self.published = published
-        self.fixed_row = PUBLISHED_ROW if published else {}
 
     def plan(self, row: Row, facts: tuple[DomainFacts, ...]) -> tuple[EvaluationSpec, ...]:
         """As many stages as domains, one evaluation without a merged index."""
