@@ -61,6 +61,17 @@ def model_of(name: str, options: tuple[Option, ...]) -> type[BaseModel]:
     return create_model(name, __config__=ConfigDict(extra="forbid", protected_namespaces=(), allow_inf_nan=False), **fields)
 
 
+_models: dict[str, type[BaseModel]] = {}
+
+
+def _remembered(name: str, options: tuple[Option, ...]) -> type[BaseModel]:
+    """`model_of`, made once: rows ask for the same few models again and again, and pydantic takes a millisecond for each."""
+    key = repr((name, options))
+    if key not in _models:
+        _models[key] = model_of(name, options)
+    return _models[key]
+
+
 @functools.cache
 def table_options(cls: type) -> tuple[Option, ...]:
     """The options of a typed table: an attrs class with keyword-only fields."""
@@ -75,7 +86,7 @@ def validate(name: str, options: tuple[Option, ...], values: Any, also: Iterable
     if not isinstance(values, dict):
         return {}, [("", f"got {spell(values)}, allowed is a table")]
     try:
-        model = model_of(name, options).model_validate(values)
+        model = _remembered(name, options).model_validate(values)
     except ValidationError as error:
         return {}, list(dict.fromkeys(_problems(error, options, also)))
     plain = {}
