@@ -39,6 +39,8 @@ def measure(todo: Workload, results: Results, device: torch.device, say: Callabl
     """
     make_repeatable(device)
     stages = list(_unknown(todo, Timings(describe(device))))
+    if not stages:
+        say("nothing to time: this machine has measured all of it, or nothing is left to do")
     with tempfile.TemporaryDirectory(prefix="udonx-measure-") as folder:
         probe = _Probe(results, device, Path(folder))
         for number, stage in enumerate(stages, start=1):

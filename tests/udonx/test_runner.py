@@ -121,7 +121,7 @@ def test_seeds_of_earlier_calls_stay_in_the_table(data, tmp_path):
     row = both.row("a")
     assert row.seeds == (0, 1) and row.r1.std is not None and first.row("a").r1.std is None
     assert first.row("a").evaluations[0] == row.evaluations[0] and len(set(row.evaluations)) == 2
-    assert both.missing == ("b: not run yet",)
+    assert both.missing == ("not run yet: b",)
 
 
 def test_a_loss_in_a_users_own_file_trains(data, tmp_path):

@@ -65,7 +65,7 @@ def read_document(path: Path, problems: list[Problem]) -> Document:
         _make_roles(document, shown(path), problems)
     for name, where in left_out.items():
         if document.rows.pop(name, None) is None:
-            message = f"got false, but there is no such row to leave out; there are {', '.join(document.rows) or 'none'}"
+            message = f"got false, but this is an {unknown(name, document.rows, 'row')}"
             problems.append(Problem(where=where, key=f"rows.{name}", message=message))
     if not document.rows:
         problems.append(Problem(where=shown(path), key="rows", message="there are no rows; add at least one table [rows.NAME]"))

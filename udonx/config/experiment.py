@@ -13,7 +13,7 @@ import attrs
 from registry.catalog import nearest
 from udonx import components
 from udonx.config.document import Document, read_document
-from udonx.config.files import OWN_SETTING, RawSetting, nested, parse_override, read_setting, read_settings, shown
+from udonx.config.files import OWN_SETTING, RawSetting, known_roles, nested, parse_override, read_setting, read_settings, shown
 from udonx.config.keys import (
     COMMON,
     KIND_TABLES,
@@ -133,7 +133,7 @@ def load_experiment(
     except ConfigError as error:  # without plug-ins and setting nothing further can be judged
         raise ConfigError([*problems, *error.problems]) from None
     overrides = tuple(overrides)
-    resolver = _FileResolver(document, raw, problems)
+    resolver = _FileResolver(path, document, raw, problems)
     resolver.override(overrides)
     data_options = resolver.data(data)
     backbones = resolver.backbones()
@@ -186,12 +186,13 @@ def load_experiments(files: Iterable[str | Path], **options: Any) -> list[Experi
 class _FileResolver:
     """Turns one document and its setting into typed parts, collecting problems."""
 
-    def __init__(self, document: Document, raw: RawSetting, problems: list[Problem]) -> None:
+    def __init__(self, path: Path, document: Document, raw: RawSetting, problems: list[Problem]) -> None:
         self.problems = problems
         self.layers = raw.layers
         for layer in raw.layers:
             self._known_keys(layer, SETTING_KEYS, "key of a setting")
             self._tables(layer)
+        self.path = path
         self.names = list(document.rows)
         self.defaults, self.row_layers = document.defaults, document.rows
         self.roles, self.made = document.plain["roles"], document.roles
@@ -319,10 +320,13 @@ class _FileResolver:
             if row is None:
                 complete = False
                 continue
+            self._known_role(row, backbones)
             resolved.append(attrs.evolve(row, skipped=self._skipped(row, backbones)))
         for layer in (*self.defaults, *self.set_all):
             for key, value in layer.data.items():
-                if key not in ROW_KEYS:
+                if key not in ROW_KEYS and key in SETTING_KEYS and layer.prefix == "":
+                    self._of_no_row(layer, key, value, f"but this is a key of the setting: write setting.{key}...")
+                elif key not in ROW_KEYS:
                     self._of_no_row(layer, key, value, f"but this is an {unknown(key, ROW_KEYS)}")
                 elif complete and key not in COMMON and slot_key(layer, key) not in used:
                     self._of_no_row(layer, key, value, "but no row here has a slot for it")
@@ -332,6 +336,14 @@ class _FileResolver:
                         but = f"but this is an {unknown(name, there, 'loss of these rows')}"
                         self._of_no_row(layer, f"losses.{name}", value[name], but)
         return resolved
+
+    def _known_role(self, row: RowConfig, backbones: dict[str, BackboneConfig]) -> None:
+        """A role that this setting lacks leaves a row out; one that no setting has is a mistake."""
+        if row.backbone in backbones or row.backbone in (roles := known_roles(self.path)):
+            return
+        key = "roles" if row.backbone in self.roles else f"rows.{row.name}.backbone"
+        message = f"got {spell(row.backbone)}, which is an {unknown(row.backbone, roles | set(backbones), 'backbone role')}"
+        self.problems.append(Problem(where=shown(self.path), key=key, message=message))
 
     def _skipped(self, row: RowConfig, backbones: dict[str, BackboneConfig]) -> str | None:
         """Why this setting cannot have a row; None where it can."""

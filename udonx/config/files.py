@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import tomllib
@@ -92,8 +93,23 @@ def read_setting(setting: str | dict[str, Any], beside: Path) -> RawSetting:
         name = parent
 
 
+def known_roles(beside: Path) -> set[str]:
+    """The backbone roles of all settings that a file could name."""
+    roles: set[str] = set()
+    for folder in _folders(beside):
+        for path in folder.glob("*.toml"):
+            with contextlib.suppress(ConfigError):  # another setting that cannot be read is no matter of this file
+                backbones = read_toml(path).get("backbones", {})
+                roles |= set(backbones) if isinstance(backbones, dict) else set()
+    return roles
+
+
+def _folders(beside: Path) -> list[Path]:
+    return [beside.parent / "settings", SHIPPED / "settings"]
+
+
 def _find(name: str, beside: Path) -> Path:
-    folders = [beside.parent / "settings", SHIPPED / "settings"]
+    folders = _folders(beside)
     if not isinstance(name, str):
         message = f"got {spell(name)}, allowed is the name of a setting or a table"
         raise ConfigError([Problem(where=shown(beside), key="setting", message=message)])

@@ -102,16 +102,22 @@ class BenchmarkLayout:
         folder = self.root / "info_files"
         if not folder.is_dir():
             raise DataError(
-                f"{folder} is not a folder: the data root must hold info_files/<domain>/<split>.json and images/; set [data] root to it."
+                f"{folder} is not a folder: the data root must hold info_files/<domain>/<split>.json and images/; give it with --data, or as "
+                "[data] root."
             )
         found = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and any(entry.glob("*.json")))
         if not found:
             raise DataError(f"{folder} holds no domain: expected folders with split files such as {folder}/cars/train.json.")
         if wanted is None:
             return found
+        if missing := [domain for domain in wanted if domain not in found]:
+            if len(missing) == 1:
+                raise DataError(f"{folder} holds no domain {missing[0]!r}; {nearest(missing[0], found)}.")
+            raise DataError(
+                f"{folder} holds none of the domains {', '.join(missing)}; there are {', '.join(found)}; give another folder with --data, "
+                "or choose domains with --set 'setting.data.domains=[...]'."
+            )
         for position, domain in enumerate(wanted):
-            if domain not in found:
-                raise DataError(f"{folder} holds no domain {domain!r}; {nearest(domain, found)}.")
             if domain in wanted[:position]:
                 raise DataError(f"the list of domains names {domain!r} twice; name each domain once.")
         return list(wanted)

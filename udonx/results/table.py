@@ -223,7 +223,8 @@ def build_table(plan: Plan, results: Results) -> Table:
             if stored is not None:
                 grouped.setdefault((planned.row.name, position), []).append((planned, evaluation, stored))
     found = {name for name, _ in grouped}
-    missing |= {planned.row.name: f"{planned.row.label}: not run yet" for planned in plan.rows if planned.row.name not in found}
+    if waiting := dict.fromkeys(planned.row.label for planned in plan.rows if planned.row.name not in found):
+        missing["waiting"] = f"not run yet: {'; '.join(waiting)}"
     order = {row.name: number for number, row in enumerate(experiment.rows)}
     lines = [_table_row(group, results) for _, group in sorted(grouped.items(), key=lambda item: (order[item[0][0]], item[0][1]))]
     lines.sort(key=lambda row: row.reference)
@@ -236,7 +237,8 @@ def build_table(plan: Plan, results: Results) -> Table:
     partial = [row for row in lines if row.seeds != (None,) and len(row.seeds) < len(seeds)]
     missing |= {f"{row.name}/{row.branch}": f"{row.label}: only seed{_these(row.seeds)} so far" for row in partial}
     start = "; ".join(f"{role} {weights.source} ({weights.sha256[:12]})" for role, weights in plan.weights.items())
-    footer = [f"{'seeds' if len(seeds) != 1 else 'seed'} {', '.join(map(str, seeds)) or 'none'}; start weights: {start}"]
+    which = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}" if seeds else "no seed: nothing in it is random"
+    footer = [f"{which}; start weights: {start}"]
     untested = [name for name in plan.benchmark.domains if plan.benchmark.query_index(name, "test") is None]
     if untested:
         footer.append(f"means are over the other domains: {', '.join(untested)} {'has' if len(untested) == 1 else 'have'} no test split")

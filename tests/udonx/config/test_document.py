@@ -119,7 +119,7 @@ def test_a_parents_plug_ins_lie_beside_the_parent(tmp_path):
         ("inherit = 3\n", r"inherit: got 3, allowed is the path of an experiment file"),
         (
             'inherit = "parent.toml"\nrows.nobody = false\n',
-            r"rows.nobody: got false, but there is no such row to leave out; there are udon",
+            r"rows.nobody: got false, but this is an unknown row; allowed: baseline, raw, udon",
         ),
         ('inherit = "parent.toml"\nrows.udon = 3\n', r"rows.udon: got 3, allowed is a table, or false"),
         ('inherit = "parent.toml"\n[rows]\nudon = false\nbaseline = false\nraw = false\n', r"rows: there are no rows"),

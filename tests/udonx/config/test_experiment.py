@@ -133,10 +133,26 @@ def test_an_unknown_path_or_value_of_set_is_an_error(tmp_path, override, message
 
 def test_a_backbone_role_that_the_setting_lacks_skips_the_row(tmp_path):
     """A row with another role is said to be not in this setting; it is neither replaced nor an error."""
-    experiment = load(tmp_path, TWO_ROWS + 'backbone = "huge"\n[rows.c]\nscheme = "off_the_shelf"\nbackbone = "huge"\nlabel = "C"\n')
-    why = "not in this setting, which has no backbone 'huge'"
+    text = TWO_ROWS + 'backbone = "large"\n[rows.c]\nscheme = "off_the_shelf"\nbackbone = "large"\nlabel = "C"\n'
+    experiment = load(tmp_path, text, setting="demo")
+    why = "not in this setting, which has no backbone 'large'"
     assert [row.skipped for row in experiment.rows] == [None, why, why]
     assert experiment.skipped() == [f"{why}: b; C"]
+
+
+def test_a_backbone_role_that_no_setting_has_is_a_mistake(tmp_path):
+    """A misspelt role is no row of another setting: it is named with the nearest; a role of a setting beside the file is known."""
+    text = problems(tmp_path, TWO_ROWS + 'backbone = "larg"\n', setting="demo")
+    assert "rows.b.backbone: got \"larg\", which is an unknown backbone role; did you mean 'large'" in text
+    text = problems(tmp_path, 'roles = ["main", "clipp"]\n' + TWO_ROWS, setting="demo")
+    assert "roles: got \"clipp\", which is an unknown backbone role; did you mean 'clip'" in text and text.startswith("1 problem")
+    write_experiment(tmp_path / "settings", 'inherit = "demo"\n[backbones.larg]\nmodel = "resnet18"\nrandom = true\n', "mine.toml")
+    assert load(tmp_path, TWO_ROWS + 'backbone = "larg"\n', setting="demo").rows[1].skipped
+
+
+def test_a_key_of_the_setting_in_set_is_told_its_full_name(tmp_path):
+    """`--set data.domains=...` is what a person tries; the message says how the keys of the setting are written."""
+    assert "but this is a key of the setting: write setting.data..." in problems(tmp_path, TWO_ROWS, overrides=["data.seed=1"])
 
 
 @pytest.mark.parametrize(

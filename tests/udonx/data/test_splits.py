@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 
+from tests.tiny import write_split
 from udonx.data import facts as facts_module
 from udonx.data.errors import DataError
 from udonx.data.facts import DomainFacts, facts, manifest_hash
@@ -167,3 +168,13 @@ def test_imports_neither_torch_nor_pillow():
     """Planning reads splits and facts without importing torch or Pillow."""
     code = "import sys, udonx.data.facts, udonx.data.paths; sys.exit('torch' in sys.modules or 'PIL' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_several_missing_domains_are_one_sentence(tmp_path):
+    """All that are missing, all that are there, and what to do."""
+    for domain in ("birds", "flags"):
+        write_split(tmp_path, domain, "train", [0, 1], images=False)
+    with pytest.raises(
+        DataError, match=r"holds none of the domains cars, sop; there are birds, flags; give another folder with --data, or"
+    ):
+        BenchmarkLayout(tmp_path).domains(["cars", "birds", "sop"])
