@@ -102,8 +102,8 @@ class BenchmarkLayout:
         folder = self.root / "info_files"
         if not folder.is_dir():
             raise DataError(
-                f"{folder} is not a folder: the data root must hold info_files/<domain>/<split>.json and images/; give it with --data, or as "
-                "[data] root."
+                f"{folder} is not a folder: the data root must hold info_files/<domain>/<split>.json and images/; give it with --data, "
+                "or as [data] root."
             )
         found = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and any(entry.glob("*.json")))
         if not found:
