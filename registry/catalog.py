@@ -7,6 +7,7 @@ is declared twice: validation, `udonx components` and the JSON schema all read t
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
 import importlib.metadata
 import inspect
@@ -30,6 +31,12 @@ _SIGNS = {
     "max_length": "of length <=",
 }
 _SCALARS: dict[Any, str] = {bool: "bool", int: "int", float: "float", str: "str", Path: "path", type(None): "none"}
+
+
+@functools.cache
+def _entry_points() -> importlib.metadata.EntryPoints:
+    """What all installed packages offer, read once: it takes a file of each of them."""
+    return importlib.metadata.entry_points()
 
 
 class RegistryError(ValueError):
@@ -268,7 +275,7 @@ class Registry:
         return sorted({*self.builtin, *registered, *self._offered()})
 
     def _offered(self) -> dict[str, importlib.metadata.EntryPoint]:
-        return {point.name: point for point in importlib.metadata.entry_points(group=f"udonx_{self.kind}")}
+        return {point.name: point for point in _entry_points().select(group=f"udonx_{self.kind}")}
 
     def _import(self, name: str) -> None:
         """Import what registers `name`, or register what an entry point names without the decorator."""

@@ -10,7 +10,6 @@ from pathlib import Path
 import attrs
 
 from registry.contracts import DomainFacts
-from udonx.data import demo
 from udonx.data.errors import DataError
 from udonx.data.facts import facts, manifest_hash
 from udonx.data.splits import BenchmarkLayout, Split, label_map, read_split
@@ -77,6 +76,8 @@ class Benchmark:
 
 def demo_domains(source: str) -> tuple[str, ...]:
     """The domains of a generated benchmark (`demo` or `demo_pretrain`), without generating it."""
+    from udonx.data import demo  # the generator draws with Pillow, which planning on other data does not need
+
     return demo.PRETRAIN_DOMAINS if source == "demo_pretrain" else demo.DEMO_DOMAINS
 
 
@@ -90,6 +91,8 @@ def open_demo(
     cache = cache_dir()
     if cache is None:
         raise DataError("the demo benchmark needs a folder that can be written: set UDONX_CACHE to one")
+    from udonx.data import demo
+
     fingerprint = f"{source}-v{demo.GENERATOR_VERSION}-{size}-seed{seed}"
     root = cache / fingerprint
     if not root.is_dir():

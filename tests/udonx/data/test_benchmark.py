@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from udonx.data import benchmark as module
+from udonx.data import demo
 from udonx.data.benchmark import Benchmark, demo_domains, open_demo
 from udonx.data.errors import DataError
 
@@ -69,8 +70,8 @@ def test_manifest(root: Path) -> None:
 def test_demo_is_generated_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The demo is written to the cache folder once, also when two ask at the same time, and found there afterwards."""
     monkeypatch.setenv("UDONX_CACHE", str(tmp_path))
-    writes, write = [], module.demo.write_benchmark
-    monkeypatch.setattr(module.demo, "write_benchmark", lambda *args, **kwargs: writes.append(args) or write(*args, **kwargs))
+    writes, write = [], demo.write_benchmark
+    monkeypatch.setattr(demo, "write_benchmark", lambda *args, **kwargs: writes.append(args) or write(*args, **kwargs))
     found: list[Benchmark] = []
     threads = [threading.Thread(target=lambda: found.append(open_demo("demo", seed=3, size="smoke"))) for _ in range(2)]
     for thread in threads:
@@ -93,6 +94,6 @@ def test_demo_without_a_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     def full(*args: object, **kwargs: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module.demo, "write_benchmark", full)
+    monkeypatch.setattr(demo, "write_benchmark", full)
     with pytest.raises(DataError, match="No space left on device; set UDONX_CACHE"):
         open_demo("demo", seed=0, size="smoke")
