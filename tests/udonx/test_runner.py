@@ -124,6 +124,13 @@ def test_seeds_of_earlier_calls_stay_in_the_table(data, tmp_path):
     assert both.missing == ("not run yet: b",)
 
 
+def test_a_table_in_which_nothing_is_random_has_no_seed(data, tmp_path):
+    """Rows that train nothing name their start weights and no seed."""
+    file = write_experiment(tmp_path, SETTING + '[rows.a]\nscheme = "off_the_shelf"\n')
+    table = udonx.run(file, data=data, results=tmp_path / "results", device="cpu", quiet=True)
+    assert table.footer == ("no seed: nothing in it is random; start weights: main random weights (random)",)
+
+
 def test_a_loss_in_a_users_own_file_trains(data, tmp_path):
     """`from registry import losses` and a decorator are all that a new loss needs, from the file to the table and the log."""
     (tmp_path / "my_losses.py").write_text(OWN_LOSS.replace("{name}", "align"))

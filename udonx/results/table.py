@@ -238,7 +238,7 @@ def build_table(plan: Plan, results: Results) -> Table:
     missing |= {f"{row.name}/{row.branch}": f"{row.label}: only seed{_these(row.seeds)} so far" for row in partial}
     start = "; ".join(f"{role} {weights.source} ({weights.sha256[:12]})" for role, weights in plan.weights.items())
     which = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}" if seeds else "no seed: nothing in it is random"
-    footer = [f"{which}; start weights: {start}"]
+    footer = [f"{which}; start weights: {start}"] if lines else []
     untested = [name for name in plan.benchmark.domains if plan.benchmark.query_index(name, "test") is None]
     if untested:
         footer.append(f"means are over the other domains: {', '.join(untested)} {'has' if len(untested) == 1 else 'have'} no test split")
