@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -82,3 +83,17 @@ def write_classes(root: Path, domain: str, images: dict[str, int], suffix: str =
         for number in range(count):
             pixels = np.random.default_rng([number, len(name)]).integers(0, 256, (40, 40, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(root / domain / name / f"{number}{suffix}")
+
+
+def list_backwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make folders list their entries in the opposite order."""
+    scandir = os.scandir
+
+    class Backwards(list):
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+    monkeypatch.setattr(os, "scandir", lambda path: Backwards(reversed(list(scandir(path)))))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -337,12 +338,17 @@ class _FileResolver:
                         self._of_no_row(layer, f"losses.{name}", value[name], but)
         return resolved
 
+    @cached_property
+    def _known_roles(self) -> set[str]:
+        """Read only where a row asks for a role that this setting lacks, and then once: it takes every setting's file."""
+        return known_roles(self.path)
+
     def _known_role(self, row: RowConfig, backbones: dict[str, BackboneConfig]) -> None:
         """A role that this setting lacks leaves a row out; one that no setting has is a mistake."""
-        if row.backbone in backbones or row.backbone in (roles := known_roles(self.path)):
+        if row.backbone in backbones or row.backbone in self._known_roles:
             return
         key = "roles" if row.backbone in self.roles else f"rows.{row.name}.backbone"
-        message = f"got {spell(row.backbone)}, which is an {unknown(row.backbone, roles | set(backbones), 'backbone role')}"
+        message = f"got {spell(row.backbone)}, which is an {unknown(row.backbone, self._known_roles | set(backbones), 'backbone role')}"
         self.problems.append(Problem(where=shown(self.path), key=key, message=message))
 
     def _skipped(self, row: RowConfig, backbones: dict[str, BackboneConfig]) -> str | None:

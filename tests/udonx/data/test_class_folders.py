@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from tests.tiny import write_classes
+from tests.tiny import list_backwards, write_classes
 from udonx.data import class_folders
 from udonx.data.class_folders import Tally, layout_problems, read_domains, unreadable_images
 from udonx.data.errors import DataError
@@ -20,16 +20,7 @@ def test_a_tree_is_listed_in_alphabetical_order(tmp_path, monkeypatch):
     """Domains, classes and images are sorted, in whatever order the disk lists them; nothing is wrong with such a tree."""
     for name in ("food", "cars"):
         write_classes(tmp_path, name, {"b": 2, "a": 3, "Č": 2})
-    scandir = os.scandir
-
-    class Backwards(list):
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            pass
-
-    monkeypatch.setattr(os, "scandir", lambda path: Backwards(reversed(list(scandir(path)))))
+    list_backwards(monkeypatch)
     domains, _ = read_domains(tmp_path)
     assert [domain.name for domain in domains] == ["cars", "food"] and list(domains[0].classes) == ["a", "b", "Č"]
     assert list(domains[0].paths())[:4] == ["cars/a/0.png", "cars/a/1.png", "cars/a/2.png", "cars/b/0.png"]

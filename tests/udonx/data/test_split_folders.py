@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import udonx
-from tests.tiny import SETTING, python, write_classes, write_experiment
+from tests.tiny import SETTING, list_backwards, python, write_classes, write_experiment
 from udonx.data import split_folders as module
 from udonx.data.benchmark import Benchmark
 from udonx.data.errors import DataError
@@ -66,16 +66,7 @@ def test_the_same_call_gives_the_same_bytes(photos, tmp_path, monkeypatch):
     """Neither a second call, nor another order of listing, nor another place of the tree changes a byte."""
     split_folders(photos, tmp_path / "one")
     photos.rename(tmp_path / "moved")
-    scandir = os.scandir
-
-    class Backwards(list):
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            pass
-
-    monkeypatch.setattr(os, "scandir", lambda path: Backwards(reversed(list(scandir(path)))))
+    list_backwards(monkeypatch)
     split_folders(tmp_path / "moved", tmp_path / "two")
     monkeypatch.undo()
     assert hashes(tmp_path / "one") == hashes(tmp_path / "two") and len(hashes(tmp_path / "one")) == 8
