@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -11,7 +12,9 @@ import pytest
 import udonx
 import udonx.runner
 from tests.tiny import ROOT
+from udonx.config.experiment import load_experiments
 from udonx.results.table import Table
+from udonx.runner import Options, load_plan
 
 FOLDER = ROOT / "experiments"
 FILES = sorted(path.stem for path in FOLDER.glob("*.toml"))
@@ -118,3 +121,13 @@ def test_tables_7_and_8_are_table_1_by_pre_training(everything):
         assert first.row(name).evaluations == seventh.row(name).evaluations
         assert first.row(f"clip_{name}").evaluations == eighth.row(name).evaluations
     assert {"small_off_the_shelf", "dinov2_off_the_shelf"} <= {row.name for row in seventh.rows}
+
+
+def test_the_stages_are_those_that_people_have_trained():
+    """Ids of stages are a promise: what is planned on smoke is what revision 7c97872 planned. A line in CHANGELOG.md or no change."""
+    frozen = json.loads((ROOT / "tests" / "data" / "smoke_stages.json").read_text())
+    planned = {}
+    for experiment in load_experiments([FOLDER], setting="smoke", check_sources=True):
+        plan = load_plan(experiment, Options(quiet=True), print)
+        planned[experiment.name] = {row.row.name: list(row.stages) for row in plan.rows}
+    assert planned == frozen

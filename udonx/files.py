@@ -1,20 +1,52 @@
-"""Files written whole or not at all, and where caches live."""
+"""Files written whole or not at all, read back only as what was written, and where caches live."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
+import json
 import os
+import secrets
 import shutil
+import stat
 import tempfile
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, TypeVar
+
+import cattrs
+
+T = TypeVar("T")
 
 _FULL = 2**20  # a disk with less than this many bytes free counts as full
+_DIGEST = "digest"  # the key that holds the digest of everything else in a JSON file, or in a line of one
+_JSON_ERRORS = (ValueError, RecursionError)  # what json raises: a number of thousands of digits is a ValueError too
+_converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=False)
+
+
+class DamagedFileError(ValueError):
+    """A stored file that is not what was written.
+
+    Attributes:
+        path: the file.
+        why: what is wrong with it, in a few words.
+    """
+
+    for_people = True
+
+    def __init__(self, path: Path, why: str, cure: str = "") -> None:
+        self.path, self.why = Path(path), why
+        super().__init__(f"{path} {why}{'; ' + cure if cure else ''}")
+
+
+# ----------------------------------------------------------------------------------------------------------------- writing
 
 
 @contextlib.contextmanager
-def atomic_path(path: Path):
+def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is synced and renamed to `path`, on failure removed.
 
     >>> import tempfile
@@ -24,26 +56,27 @@ def atomic_path(path: Path):
     'whole'
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with _scratch(path) as folder:
+        temporary = folder / "file"
+        temporary.touch()
+        mode = temporary.stat().st_mode  # some writers replace the file by one that only its owner can read
         try:
             yield temporary
-        except (RuntimeError, OSError, ValueError) as error:
-            # torch and safetensors report a full disk in words of their own
+        except Exception as error:  # torch and safetensors report a full disk in words and classes of their own
             if shutil.disk_usage(path.parent).free < _FULL:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+            if isinstance(error, OSError) and error.filename is None and error.errno is not None:
+                raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
             raise
-        with open(temporary, "rb") as handle:
-            os.fsync(handle.fileno())
-        temporary.chmod(0o666 & ~_umask())  # some writers make files that only their owner can read
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        with _naming(path):
+            with open(temporary, "rb") as handle:
+                os.fsync(handle.fileno())
+            temporary.chmod(stat.S_IMODE(mode))
+            os.replace(temporary, path)
 
 
 @contextlib.contextmanager
-def atomic_folder(path: Path):
+def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a new, empty folder beside `path`; on success it is renamed to `path`, on failure removed with all that it holds.
 
     `path` must not exist, or be an empty folder. Links in the folder are removed, never what they lead to.
@@ -55,21 +88,11 @@ def atomic_folder(path: Path):
     ['a', 'b.txt']
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
-    try:
-        temporary.chmod(0o777 & ~_umask())  # mkdtemp makes it private
+    with _scratch(path) as scratch:
+        temporary = scratch / "folder"
+        temporary.mkdir()
         yield temporary
         os.replace(temporary, path)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
@@ -78,19 +101,201 @@ def write_atomic(path: Path, data: bytes | str) -> None:
         temporary.write_bytes(data.encode() if isinstance(data, str) else data)
 
 
-def cache_dir() -> Path | None:
-    """The folder for caches (`UDONX_CACHE`, else `$XDG_CACHE_HOME/udonx`, else `~/.cache/udonx`); None where it cannot be written."""
-    named = os.environ.get("UDONX_CACHE")
-    folder = Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "udonx"
+@contextlib.contextmanager
+def _scratch(path: Path) -> Iterator[Path]:
+    """A folder beside `path` with a name of its own, for what becomes `path`; gone afterwards with whatever is left in it.
+
+    It is locked as long as its process lives, so that `sweep` can tell what a killed process left behind.
+    """
+    with _naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = path.parent / f".{secrets.token_hex(8)}.tmp"
+        folder.mkdir()
+    lock = os.open(folder, os.O_RDONLY)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder):
-            return folder
-    except OSError:  # an unwritable cache means no cache, not an error: everything can be computed again
-        return None
+        with contextlib.suppress(OSError):  # a file system without locks: nothing is ever swept there
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """An error of the system names the file that a person knows, not the temporary one."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+
+
+def sweep(root: Path) -> None:
+    """Remove what killed processes left below `root` while they wrote; what a living process is writing stays."""
+    for folder in root.rglob(".*.tmp"):
+        if folder.is_symlink() or not folder.is_dir():
+            continue
+        with contextlib.suppress(OSError):  # taken by another process, or swept by one
+            lock = os.open(folder, os.O_RDONLY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(lock)
+
+
+# ----------------------------------------------------------------------------------------------------------------- reading
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a regular file; anything else that stands there is refused, and a pipe is never waited for.
+
+    Raises:
+        DamagedFileError: something else than a file is there.
+        OSError: it is not there, or cannot be read.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise DamagedFileError(path, "is no regular file")
+        with open(handle, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(handle)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a table of plain data with a digest of it, for `read_json`."""
+    write_atomic(path, json.dumps({**content, _DIGEST: _sha256(content)}, indent=1))
+
+
+def read_json(path: Path, kind: type[T], cure: str = "") -> T:
+    """Read what `write_json` wrote, as `kind`: an attrs class, or `dict[str, ...]`.
+
+    Args:
+        path: the file. One without a digest, written by an earlier version, is believed if it has exactly the keys of `kind`.
+        kind: what it holds; unknown keys are refused.
+        cure: the end of the sentence for a damaged file: what makes it again.
+
+    Raises:
+        DamagedFileError: it is no such file, whatever is wrong with it.
+        OSError: it is not there, or cannot be read.
+
+    >>> import tempfile
+    >>> file = Path(tempfile.mkdtemp()) / "a.json"
+    >>> write_json(file, {"r1": 0.5})
+    >>> read_json(file, dict[str, float])
+    {'r1': 0.5}
+    """
+    try:
+        return _converter.structure(_checked(json.loads(read_bytes(path)), _sha256), kind)
+    except DamagedFileError as error:
+        raise DamagedFileError(path, error.why, cure) from None
+    except _JSON_ERRORS as error:
+        raise DamagedFileError(path, f"is no valid JSON ({type(error).__name__})", cure) from None
+    except Exception as error:  # cattrs raises what the classes and converters that it calls raise
+        raise DamagedFileError(path, "does not hold what was written", cure) from error
+
+
+def append_json_line(path: Path, entry: dict[str, Any]) -> None:
+    """Append one entry with its checksum to a JSONL file, in the place of half a line that a killed process left at its end."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    line = json.dumps({**entry, _DIGEST: _crc32(entry)}) + "\n"
+    with open(path, "ab+") as handle:
+        end = handle.seek(0, os.SEEK_END)
+        if end:
+            handle.seek(-1, os.SEEK_END)
+            if handle.read(1) != b"\n":
+                handle.seek(0)
+                handle.truncate(handle.read().rfind(b"\n") + 1)
+        handle.write(line.encode())
+
+
+def read_json_lines(path: Path) -> tuple[list[dict[str, Any]], list[int]]:
+    """The entries of a JSONL file, and the numbers (from 1) of the lines that are damaged.
+
+    No file is an empty one; an unterminated last line, of a process that was killed while it wrote, is no damage and left out.
+
+    Raises:
+        DamagedFileError: something else than a file is there.
+    """
+    entries, damaged = [], []
+    try:
+        lines = read_bytes(path).split(b"\n")[:-1]
+    except FileNotFoundError:
+        return [], []
+    for number, line in enumerate(lines, 1):
+        try:
+            entries.append(_checked(json.loads(line), _crc32))
+        except _JSON_ERRORS:  # DamagedFileError is a ValueError
+            damaged.append(number)
+    return entries, damaged
+
+
+def _checked(content: Any, digest: Any) -> dict[str, Any]:
+    """A table without its digest. Raises DamagedFileError."""
+    if not isinstance(content, dict):
+        raise DamagedFileError(Path(), "does not hold what was written")
+    rest = {key: value for key, value in content.items() if key != _DIGEST}
+    if _DIGEST in content and content[_DIGEST] != digest(rest):
+        raise DamagedFileError(Path(), "is damaged: its content and its digest do not fit together")
+    return rest
+
+
+def _canonical(content: Any) -> bytes:
+    return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _sha256(content: Any) -> str:
+    return hashlib.sha256(_canonical(content)).hexdigest()
+
+
+def _crc32(content: Any) -> str:
+    return f"{zlib.crc32(_canonical(content)):08x}"
 
 
 def sha256_file(path: Path) -> str:
     """The sha256 of a file's content, in hex."""
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+# ------------------------------------------------------------------------------------------------------------------ caches
+
+
+def cache_dir() -> Path | None:
+    """The folder for caches (`UDONX_CACHE`, else `$XDG_CACHE_HOME/udonx`, else `~/.cache/udonx`); None where it cannot be written."""
+    try:
+        named = os.environ.get("UDONX_CACHE")
+        folder = Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "udonx"
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder):
+            return folder
+    except (OSError, RuntimeError):  # RuntimeError: a user without a home. Nothing needs a cache: everything can be computed again
+        return None
+
+
+class JsonCache:
+    """Plain data that is kept between calls as one JSON file of the cache folder.
+
+    A file that is missing, damaged or of another form reads as empty; one that cannot be written is not an error.
+    """
+
+    def __init__(self, name: str, kind: type[T] = dict[str, Any]) -> None:
+        self.name, self.kind = name, kind
+
+    def read(self) -> T:
+        """What is kept, as `kind`; `kind()` where there is nothing."""
+        folder = cache_dir()
+        try:
+            return read_json(folder / self.name, self.kind) if folder else self.kind()
+        except (DamagedFileError, OSError):
+            return self.kind()
+
+    def write(self, content: dict[str, Any]) -> None:
+        """Keep `content` in place of what was kept."""
+        if folder := cache_dir():
+            with contextlib.suppress(OSError):
+                write_json(folder / self.name, content)
