@@ -97,9 +97,8 @@ def test_an_error_of_the_disk_names_the_file(tmp_path, error):
 def test_what_a_killed_process_left_is_swept_and_what_a_living_one_writes_stays(tmp_path):
     """The lock of a temporary folder dies with its process."""
     script = "import sys, time; from udonx.files import atomic_path\nwith atomic_path(sys.argv[1]): print(flush=True); time.sleep(60)"
-    processes = [
-        subprocess.Popen([sys.executable, "-c", script, str(tmp_path / name / "file")], stdout=subprocess.PIPE) for name in ("dead", "alive")
-    ]
+    files = [str(tmp_path / name / "file") for name in ("dead", "alive")]
+    processes = [subprocess.Popen([sys.executable, "-c", script, file], stdout=subprocess.PIPE) for file in files]
     for process in processes:
         process.stdout.readline()
     try:
@@ -128,7 +127,9 @@ def test_every_flipped_bit_of_a_json_file_is_noticed_or_harmless(tmp_path):
             assert str(file) in str(error)
 
 
-@pytest.mark.parametrize("content", ["", "null", "3", "[]", "{}", '{"r1": 0.5}', '{"r1": 0.5, "name": "a", "more": 1}', "[" * 5000, "9" * 5000])
+@pytest.mark.parametrize(
+    "content", ["", "null", "3", "[]", "{}", '{"r1": 0.5}', '{"r1": 0.5, "name": "a", "more": 1}', "[" * 5000, "9" * 5000]
+)
 def test_json_of_another_kind_is_one_sentence_with_the_cure(tmp_path, content):
     """Where, what, and what to do."""
     (tmp_path / "a.json").write_text(content)
