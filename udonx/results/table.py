@@ -7,6 +7,8 @@ import io
 import json
 import statistics
 import textwrap
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import attrs
@@ -212,8 +214,14 @@ class Table:
         raise KeyError(f"{name!r} is no row of this table; there are {', '.join(row.name for row in self.rows) or 'none'}")
 
 
-def build_table(plan: Plan, results: Results) -> Table:
-    """The table from what is stored: every row of the plan, over those of its seeds that have been evaluated."""
+def build_table(plan: Plan, results: Results, failed: Mapping[str, str] = MappingProxyType({})) -> Table:
+    """The table from what is stored: every row of the plan, over those of its seeds that have been evaluated.
+
+    Args:
+        plan: the rows and seeds.
+        results: what is stored.
+        failed: what this call could not make, such as "UDON, seed 1", and why, in one sentence.
+    """
     experiment = plan.experiment
     grouped: dict[tuple[str, int], list[tuple[PlannedRow, PlannedEvaluation, dict[str, Any]]]] = {}
     missing = dict(enumerate(experiment.skipped()))
@@ -236,6 +244,7 @@ def build_table(plan: Plan, results: Results) -> Table:
     seeds = sorted({seed for row in lines for seed in row.seeds if seed is not None})
     partial = [row for row in lines if row.seeds != (None,) and len(row.seeds) < len(seeds)]
     missing |= {f"{row.name}/{row.branch}": f"{row.label}: only seed{_these(row.seeds)} so far" for row in partial}
+    missing |= {f"failed/{what}": f"failed: {what}: {why}" for what, why in failed.items()}
     start = "; ".join(f"{role} {weights.source} ({weights.sha256[:12]})" for role, weights in plan.weights.items())
     which = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}" if seeds else "no seed: nothing in it is random"
     footer = [f"{which}; start weights: {start}"] if lines else []

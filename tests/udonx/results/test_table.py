@@ -16,8 +16,9 @@ import udonx
 from tests.tiny import ROOT, write_experiment
 from udonx.config.experiment import load_experiment
 from udonx.results.bootstrap import paired_interval
-from udonx.results.table import Cell, Table, TableRow, _about_own_index
-from udonx.runner import Options, stored_table
+from udonx.results.store import Results
+from udonx.results.table import Cell, Table, TableRow, _about_own_index, build_table
+from udonx.runner import Options, load_plan, stored_table
 
 TABLE3 = ROOT / "experiments" / "table3_ablation.toml"
 DOMAINS = ("architecture", "clothing_and_shoes", "food", "gldv2_landmarks", "inaturalist", "met_artworks", "rp2k", "sop_products")
@@ -398,6 +399,14 @@ def test_rows_that_are_missing_are_said(smoke_run, tmp_path: Path):
     (line,) = table.missing
     assert line.startswith("not run yet: classification baseline; ") and "; UDON; " in line
     assert table.footer == ()
+
+
+def test_what_failed_is_said_with_its_reason(smoke_run):
+    """A row that this call could not make stands below the table, with the sentence that says why."""
+    plan = load_plan(load_experiment(smoke_run.file, setting="smoke"), Options(), print)
+    table = build_table(plan, Results(smoke_run.results), failed={"UDON, seed 1": "loss 'mine' is not finite"})
+    assert table.missing == ("failed: UDON, seed 1: loss 'mine' is not finite",)
+    assert "\nfailed: UDON, seed 1: loss 'mine' is not finite" in table.to_text()
 
 
 def test_differences_are_paired_and_missing_seeds_are_said(tmp_path):
