@@ -42,6 +42,9 @@ def _entry_points() -> importlib.metadata.EntryPoints:
 class RegistryError(ValueError):
     """A component that cannot be registered, or a name that is not registered; the message says what to do."""
 
+    for_people = True
+    exit_status = 2
+
 
 class Cadence:
     """Marks a number of steps (`400`) or a share of a budget (`"20%"`, `"2/7"`) in an annotation; see `registry.contracts`."""

@@ -146,6 +146,28 @@ def sweep(root: Path) -> None:
                 os.close(lock)
 
 
+def folder_problem(path: Path) -> str | None:
+    """Why a folder cannot be made or used, in one sentence; None where it can be. What is missing above it is made when it is needed.
+
+    >>> folder_problem(Path("/dev/null/results"))
+    '/dev/null is no folder; give another one'
+    """
+    path = Path(os.path.abspath(path))
+    for folder in (path, *path.parents):
+        try:
+            mode = folder.stat().st_mode
+        except FileNotFoundError:
+            if folder.is_symlink():
+                return f"{folder} is a link that leads nowhere; remove it, or give another folder"
+            continue
+        except NotADirectoryError:  # one of those above says which
+            continue
+        except OSError as error:
+            return f"{folder} cannot be used: {os.strerror(error.errno)}; give another folder"
+        return None if stat.S_ISDIR(mode) else f"{folder} is no folder; give another one"
+    return None
+
+
 # ----------------------------------------------------------------------------------------------------------------- reading
 
 

@@ -18,7 +18,7 @@ import torch
 
 from registry.contracts import StageSpec
 from udonx.data.images import ImageStore
-from udonx.engine.device import describe, loading_threads, make_repeatable
+from udonx.engine.device import describe, loading_threads, repeatable
 from udonx.engine.folder import StageFolder
 from udonx.engine.model import Model
 from udonx.engine.train import Job, _Training, prepare
@@ -37,11 +37,10 @@ def measure(todo: Workload, results: Results, device: torch.device, say: Callabl
 
     Raises DataError for an image that cannot be read, TrainingError where the loss is not finite.
     """
-    make_repeatable(device)
     stages = list(_unknown(todo, Timings(describe(device))))
     if not stages:
         say("nothing to time: this machine has measured all of it, or nothing is left to do")
-    with tempfile.TemporaryDirectory(prefix="udonx-measure-") as folder:
+    with repeatable(device), tempfile.TemporaryDirectory(prefix="udonx-measure-") as folder:
         probe = _Probe(results, device, Path(folder))
         for number, stage in enumerate(stages, start=1):
             say(f"timing a few steps, {number} of {len(stages)}: {stage_title(stage.spec)} ({', '.join(stage.users)})")

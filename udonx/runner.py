@@ -18,12 +18,12 @@ from udonx import console
 from udonx.config.experiment import Experiment, load_experiments
 from udonx.config.problems import ConfigError, Problem
 from udonx.data.images import ImageStore
-from udonx.engine.device import choose, describe, loading_threads, make_repeatable
+from udonx.engine.device import choose, describe, loading_threads, repeatable
 from udonx.engine.load import load_stage
 from udonx.engine.report import Report, clock
 from udonx.engine.train import Job, run_stage
 from udonx.evaluation.protocol import Embedder, evaluate, image_count
-from udonx.files import sha256_file
+from udonx.files import folder_problem, sha256_file
 from udonx.plan import Plan, PlannedEvaluation, PlannedRow, make_plan, stage_title
 from udonx.preflight import open_benchmark, preflight, resolve_weights
 from udonx.results.lock import StageLock
@@ -120,8 +120,19 @@ def run_experiments(experiments: Sequence[Experiment], options: Options, say: Ca
         device = choose(options.device)
     except ValueError as error:
         raise ConfigError([Problem(where="command", message=str(error))]) from None
-    make_repeatable(device)
+    with repeatable(device):
+        return _run_experiments(experiments, options, device, say)
+
+
+def _run_experiments(
+    experiments: Sequence[Experiment], options: Options, device: torch.device, say: Callable[[str], None]
+) -> list[Table]:
     problems = []
+    if options.workers is not None and options.workers < 1:
+        problems.append(Problem(where="--workers", message=f"got {options.workers}, allowed is 1 or more"))
+    if problem := folder_problem(options.results):
+        problems.append(Problem(where="--results", message=problem))
+        raise ConfigError(problems)
     for experiment in experiments:
         problems += [Problem(where=str(experiment.path), message=message) for message in check_observers(experiment.observers)]
     try:

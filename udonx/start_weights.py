@@ -23,6 +23,8 @@ _FILES = ("config.json", "model.safetensors")
 class WeightsError(ValueError):
     """Start weights that are missing or do not fit; the message says where they were looked for and how to get them."""
 
+    for_people = True
+
 
 @attrs.frozen(kw_only=True)
 class BackboneConfig:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
+import os
 import sys
 
 from udonx.cli.options import COMMANDS, declare
@@ -18,6 +20,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="store_true", help="print the version")
     declare(parser, COMMANDS)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a title that the terminal cannot show must not cost a run
+            stream.reconfigure(errors="backslashreplace")
     parsed = parser.parse_args(arguments)
     if parsed.version:
         from udonx import __version__
@@ -31,29 +36,20 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _guarded(parsed: argparse.Namespace) -> int:
-    """Errors that are meant for people end in their one sentence; anything else is a fault of ours and keeps its traceback."""
-    module = importlib.import_module(f"udonx.cli.{parsed.command.replace(' ', '.')}")
+    """Errors that people can do something about end in one sentence; anything else is a fault of ours and keeps its traceback."""
     try:
+        module = importlib.import_module(f"udonx.cli.{parsed.command.replace(' ', '.')}")
         return module.main(parsed) or 0
     except KeyboardInterrupt:
         print("\nstopped; the same command continues from the last checkpoint", file=sys.stderr)
         return 130
     except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain while it closes stdout
         return 0
-    except (ValueError, RuntimeError, OSError) as error:
-        from registry.catalog import RegistryError
-        from udonx.config.problems import ConfigError
-        from udonx.data.errors import DataError
-        from udonx.start_weights import WeightsError
+    except Exception as error:
+        from udonx.errors import exit_status, sentence_of
 
-        if isinstance(error, ConfigError | RegistryError):
-            print(f"udonx {parsed.command}: {error}", file=sys.stderr)
-            return 2
-        if isinstance(error, DataError | WeightsError) or getattr(error, "for_people", False):
-            print(f"udonx {parsed.command}: {error}", file=sys.stderr)
-            return 1
-        if isinstance(error, OSError) and error.errno in (13, 28, 30):
-            kept = "what was written before is whole, the same command continues"
-            print(f"udonx {parsed.command}: {error.strerror}: {error.filename}; {kept}", file=sys.stderr)
-            return 1
-        raise
+        if (sentence := sentence_of(error)) is None:
+            raise
+        print(f"udonx {parsed.command}: {sentence}", file=sys.stderr)
+        return exit_status(error)

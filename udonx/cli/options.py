@@ -38,6 +38,12 @@ def _seeds(text: str) -> list[int]:
         raise argparse.ArgumentTypeError(f"got {text!r}, allowed are whole numbers such as 0,1,2") from None
 
 
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"got {text!r}, allowed is a whole number from 1 on")
+    return int(text)
+
+
 def _shares(text: str) -> list[float]:
     try:
         return [float(part) for part in text.split(",")]
@@ -64,7 +70,8 @@ def _experiment(parser: argparse.ArgumentParser) -> None:
 
 def _run(parser: argparse.ArgumentParser) -> None:
     _experiment(parser)
-    parser.add_argument("--workers", type=int, metavar="N", help="threads that load images (default: the cores, at most 8, 16 with a GPU)")
+    threads = "threads that load images (default: the cores, at most 8, 16 with a GPU)"
+    parser.add_argument("--workers", type=_positive, metavar="N", help=threads)
 
 
 def _plan(parser: argparse.ArgumentParser) -> None:

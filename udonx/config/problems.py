@@ -27,6 +27,9 @@ class Problem:
 class ConfigError(ValueError):
     """All problems of one or more experiment files; `str()` is the numbered list."""
 
+    for_people = True
+    exit_status = 2
+
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = merge_rows(problems)
         count = len(self.problems)

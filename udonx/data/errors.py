@@ -3,3 +3,5 @@
 
 class DataError(ValueError):
     """Data on disk is missing or malformed; the message is one sentence: where, what was got, what is allowed, what to do."""
+
+    for_people = True

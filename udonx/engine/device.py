@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
+from collections.abc import Iterator
 
+import numpy as np
 import torch
 
 
@@ -36,11 +40,33 @@ def loading_threads(device: torch.device) -> int:
     return min(os.cpu_count() or 1, 16 if device.type == "cuda" else 8)
 
 
-def make_repeatable(device: torch.device) -> None:
-    """Ask for algorithms that give the same numbers again. On the CPU torch's are, at a fixed number of threads."""
-    if device.type == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.backends.cudnn.benchmark = False
-        torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32, in convolutions as in matrix products
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid that writes every fresh tensor once more
+@contextlib.contextmanager
+def repeatable(device: torch.device) -> Iterator[None]:
+    """Work with algorithms that give the same numbers again, then put back what this changes of Python, NumPy and torch.
+
+    On the CPU torch's algorithms are repeatable, at a fixed number of threads. Whoever calls udonx from a program of their own finds
+    their random generators and torch's switches as they left them, though training and Sacred seed them.
+    """
+    cudnn, deterministic = torch.backends.cudnn, torch.utils.deterministic
+    switches = [(cudnn, "benchmark"), (cudnn, "allow_tf32"), (deterministic, "fill_uninitialized_memory")]
+    before = [(place, name, getattr(place, name)) for place, name in switches]
+    algorithms = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    workspace = os.environ.get("CUBLAS_WORKSPACE_CONFIG")
+    python, numpy = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            if device.type == "cuda":
+                os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+                cudnn.benchmark = False
+                cudnn.allow_tf32 = False  # fp32 means fp32, in convolutions as in matrix products
+                torch.use_deterministic_algorithms(True, warn_only=True)
+                deterministic.fill_uninitialized_memory = False  # a debugging aid that writes every fresh tensor once more
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+        for place, name, value in before:
+            setattr(place, name, value)
+        torch.use_deterministic_algorithms(algorithms[0], warn_only=algorithms[1])
+        if workspace is None:
+            os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)

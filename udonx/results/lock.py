@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import socket
+import warnings
 from pathlib import Path
 from typing import IO
 
+_NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL}
+"""What `flock` gives on a file system that has no locks (some network and user-space ones)."""
+
 
 class StageLock:
-    """`flock` on a file in the stage's folder. Use `acquire()`, which does not wait, and `release()`."""
+    """`flock` on a file in the stage's folder. Use `acquire()`, which does not wait, and `release()`.
+
+    On a file system without locks it is always free, and a warning says that two commands may then train the same stage.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "lock"
@@ -25,6 +33,13 @@ class StageLock:
         except BlockingIOError:
             handle.close()
             return False
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                handle.close()
+                raise
+            where = self.path.parent.parent
+            reason = f"{where} is on a file system without locks ({os.strerror(error.errno)})"
+            warnings.warn(f"{reason}: give only one udonx command at a time with this results folder", stacklevel=2)
         handle.truncate(0)
         handle.write(f"process {os.getpid()} on {socket.gethostname()}")
         handle.flush()

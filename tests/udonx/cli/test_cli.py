@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -217,3 +220,68 @@ def test_check_says_which_weights_come_from_the_hub(capsys, tmp_path):
     said = "weights timm/mobilenetv2_100.ra_in1k are in no folder here: run takes them from the hub, or its cache"
     assert said in capsys.readouterr().err
     assert main(["check", str(TABLE3)]) == 0 and "weights" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("workers", ["-3", "0", "two"])
+def test_a_number_of_threads_that_makes_no_sense_is_refused(workers, capsys):
+    """Before anything is looked at."""
+    with pytest.raises(SystemExit) as caught:
+        main(["run", *SMOKE, "--workers", workers])
+    assert caught.value.code == 2 and "allowed is a whole number from 1 on" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["file", "device", "loop", "below a file"])
+def test_a_results_folder_that_is_none_is_refused_at_once(kind, tmp_path, capsys):
+    """Not after the first stage was trained."""
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    results = {"file": tmp_path / "file", "device": "/dev/null", "loop": tmp_path / "loop", "below a file": tmp_path / "file" / "results"}
+    assert main(["run", *SMOKE, "--results", str(results[kind]), "--device", "cpu"]) == 2
+    assert "--results: " in capsys.readouterr().err
+
+
+def test_an_error_of_the_disk_is_one_sentence(monkeypatch, capsys):
+    """Quota, stale handles and their kin end like a full disk."""
+
+    def fail(_: object) -> None:
+        raise OSError(122, "Disk quota exceeded", "results/runs.jsonl")
+
+    monkeypatch.setattr("udonx.cli.check.main", fail)
+    assert main(["check", TABLE3]) == 1
+    assert capsys.readouterr().err.startswith("udonx check: results/runs.jsonl: Disk quota exceeded; free some of your quota")
+
+
+def test_ctrl_c_while_modules_are_imported_ends_like_any_other(monkeypatch, capsys):
+    """The first second of a command is spent on imports."""
+
+    def interrupted(_: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("importlib.import_module", interrupted)
+    assert main(["check", TABLE3]) == 130
+    assert "stopped" in capsys.readouterr().err
+
+
+def test_a_title_that_the_terminal_cannot_show_is_escaped(tmp_path):
+    """All the work is done by then: a missing letter is no reason to fail."""
+    file = write_experiment(tmp_path, 'title = "Schäfer \u2192 Hütte"\n' + ONE_ROW)
+    run = subprocess.run(
+        [sys.executable, "-m", "udonx.cli", "table", str(file), "--setting", "smoke", "--results", str(tmp_path / "results")],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    assert r"Sch\xe4fer \u2192 H\xfctte" in run.stdout
+
+
+def test_a_working_directory_that_is_gone_is_said(tmp_path):
+    """The shell does not say it."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    code = f"import os, sys; os.chdir({str(gone)!r}); os.rmdir({str(gone)!r}); sys.path.insert(0, {str(ROOT)!r}); "
+    code += "from udonx.cli import main; sys.exit(main(['run', 'table.toml']))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert run.returncode in (1, 2) and "Traceback" not in run.stderr, run.stderr
+    assert "the working directory has been removed" in run.stderr

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
 import subprocess
 import sys
+
+import pytest
 
 from tests.tiny import ROOT
 from udonx.results.lock import StageLock
@@ -34,3 +39,26 @@ def test_a_released_lock_can_be_taken_again(tmp_path):
         assert not StageLock(tmp_path).acquire()
     with StageLock(tmp_path) as again:
         assert again.acquire()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_said_and_used(tmp_path, monkeypatch, number):
+    """Some network disks have none; a run goes on, alone."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with StageLock(tmp_path / "stage") as lock, pytest.warns(UserWarning, match="one udonx command at a time"):
+        assert lock.acquire()
+
+
+def test_another_error_of_the_lock_goes_up(tmp_path, monkeypatch):
+    """A broken disk is no missing feature."""
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    with StageLock(tmp_path / "stage") as lock, pytest.raises(OSError, match="Input/output"):
+        lock.acquire()
