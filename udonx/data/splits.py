@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
+import reprlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +20,12 @@ import attrs
 import numpy as np
 
 from udonx.data.errors import DataError
+from udonx.data.paths import path_problem
+from udonx.files import DamagedFileError, read_bytes
+
+# What a message shows of what was got: enough to find it, however large it is.
+_short = reprlib.Repr()
+_short.maxstring = 200
 
 
 @attrs.frozen(eq=False)
@@ -97,7 +105,8 @@ class BenchmarkLayout:
         """The domains (folders of `info_files` with at least one JSON file): alphabetical, or exactly `wanted` in its order.
 
         Raises:
-            DataError: no such root, no domain, a wanted domain that is missing or named twice.
+            DataError: no such root, no domain, a wanted domain that is missing or named twice, a domain that is a broken link.
+            OSError: a folder cannot be listed.
         """
         folder = self.root / "info_files"
         if not folder.is_dir():
@@ -105,7 +114,7 @@ class BenchmarkLayout:
                 f"{folder} is not a folder: the data root must hold info_files/<domain>/<split>.json and images/; give it with --data, "
                 "or as [data] root."
             )
-        found = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and any(entry.glob("*.json")))
+        found = self._found(folder, wanted)
         if not found:
             raise DataError(f"{folder} holds no domain: expected folders with split files such as {folder}/cars/train.json.")
         if wanted is None:
@@ -122,6 +131,20 @@ class BenchmarkLayout:
                 raise DataError(f"the list of domains names {domain!r} twice; name each domain once.")
         return list(wanted)
 
+    @staticmethod
+    def _found(folder: Path, wanted: Sequence[str] | None) -> list[str]:
+        """The folders of `folder` that hold a JSON file, in alphabetical order."""
+        found = []
+        for name in sorted(os.listdir(folder)):
+            entry = folder / name
+            asked_for = not name.startswith(".") if wanted is None else name in wanted  # an editor's locks are links to nothing
+            if asked_for and _leads_nowhere(entry):
+                # Left out in silence, it would make a table over one domain fewer.
+                raise DataError(f"{entry} is a link that leads nowhere: mend it, or remove it if there is no such domain.")
+            if entry.is_dir() and any(file.endswith(".json") for file in os.listdir(entry)):
+                found.append(name)
+        return found
+
     def split_names(self, domain: str) -> list[str]:
         """The domain's splits in alphabetical order.
 
@@ -129,7 +152,7 @@ class BenchmarkLayout:
             DataError: no such domain.
         """
         self.domains([domain])
-        return sorted(file.stem for file in (self.root / "info_files" / domain).glob("*.json"))
+        return sorted(file.removesuffix(".json") for file in os.listdir(self.root / "info_files" / domain) if file.endswith(".json"))
 
     def query_index_splits(self, domain: str, stage: str) -> tuple[str, str] | None:
         """The (query, index) splits of a domain at "val" or "test", or None where the domain has no such queries.
@@ -162,16 +185,7 @@ def read_split(root: Path | str, domain: str, split: str) -> Split:
         DataError: the file is missing, is not JSON, is empty, or an entry lacks `path` or `class_id` or has one of a wrong type.
     """
     file = split_file(root, domain, split)
-    if not file.is_file():
-        names = BenchmarkLayout(root).split_names(domain)
-        raise DataError(f"{file} does not exist: domain {domain!r} has no split {split!r}; {nearest(split, names)}.")
-    try:
-        # The hook keeps a pair in place of every entry's dict as soon as it is parsed: less memory at 1.4 M entries.
-        entries = json.loads(file.read_text(encoding="utf-8"), object_hook=_as_pair)
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file} is not UTF-8 text ({error}); write it anew as UTF-8.") from error
-    except json.JSONDecodeError as error:
-        raise DataError(f"{file} is not valid JSON: {error.msg} in line {error.lineno}, column {error.colno}; repair it.") from error
+    entries = _entries(file, root, domain, split)
     if not isinstance(entries, list) or not entries:
         got = "an empty list" if entries == [] else f"a JSON {type(entries).__name__}"
         raise DataError(
@@ -187,6 +201,35 @@ def read_split(root: Path | str, domain: str, split: str) -> Split:
     return Split(domain, split, paths, class_ids, several)
 
 
+def _entries(file: Path, root: Path | str, domain: str, split: str) -> object:
+    """What a split file holds, each well-formed entry as a pair. Raises DataError."""
+    try:
+        # The hook keeps a pair in place of every entry's dict as soon as it is parsed: less memory at 1.4 M entries.
+        return json.loads(read_bytes(file).decode(), object_hook=_as_pair)
+    except (FileNotFoundError, NotADirectoryError):
+        if _leads_nowhere(file):
+            raise DataError(f"{file} is a link that leads nowhere: mend it, or remove it if there is no such split.") from None
+        names = BenchmarkLayout(root).split_names(domain)
+        raise DataError(f"{file} does not exist: domain {domain!r} has no split {split!r}; {nearest(split, names)}.") from None
+    except DamagedFileError as error:
+        raise DataError(f"{file} {error.why}: put the list of the split's images there.") from None
+    except OSError as error:
+        raise DataError(f"{file} cannot be read: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file} is not UTF-8 text ({error}); write it anew as UTF-8.") from error
+    except json.JSONDecodeError as error:
+        raise DataError(f"{file} is not valid JSON: {error.msg} in line {error.lineno}, column {error.colno}; repair it.") from error
+    except RecursionError:
+        raise DataError(f'{file} is nested too deeply: it must be a list of {{"path": ..., "class_id": ...}}; repair it.') from None
+    except ValueError as error:  # the one that is left: Python reads no integer of thousands of digits
+        raise DataError(f"{file} holds an integer of thousands of digits: class_id takes at most 63 bits; repair it.") from error
+
+
+def _leads_nowhere(path: Path | str) -> bool:
+    """Whether a path is a link to something that does not exist, or to itself."""
+    return os.path.islink(path) and not os.path.exists(path)
+
+
 def _as_pair(entry: dict) -> tuple | dict:
     """(path, class_id) of a well-formed entry, else the entry as it is, for the message."""
     return (entry["path"], entry["class_id"]) if "path" in entry and "class_id" in entry else entry
@@ -196,13 +239,13 @@ def _checked(file: Path, number: int, entry: object) -> tuple[str, tuple[int, ..
     """Path and labels of one entry, numbered from 0."""
     where = f"{file}, entry {number}"
     if not isinstance(entry, tuple):
-        got = f"the keys {', '.join(map(repr, entry)) or 'none'}" if isinstance(entry, dict) else repr(entry)
+        got = f"the keys {', '.join(map(_short.repr, list(entry)[:5])) or 'none'}" if isinstance(entry, dict) else _short.repr(entry)
         raise DataError(f'{where} has {got}: every entry needs "path" and "class_id".')
     path, class_id = entry
-    if not isinstance(path, str) or not path or path.startswith("/") or ".." in path.split("/"):
-        raise DataError(f"{where} has path {path!r}: it must be text, relative to the folder images and inside it.")
+    if problem := path_problem(path) if isinstance(path, str) else "it is no text":
+        raise DataError(f"{where} has path {_short.repr(path)}: {problem}; it must be text, relative to the folder images and inside it.")
     labels = tuple(class_id) if isinstance(class_id, list) else (class_id,)
     # bool is a subclass of int, but `true` in a split file is a mistake.
     if not labels or any(type(label) is not int or abs(label) >= 2**63 for label in labels):
-        raise DataError(f"{where} has class_id {class_id!r}: it must be an integer or a non-empty list of integers.")
+        raise DataError(f"{where} has class_id {_short.repr(class_id)}: it must be an integer or a non-empty list of integers.")
     return path, labels

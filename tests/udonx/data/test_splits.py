@@ -81,7 +81,18 @@ def test_query_and_index_splits(write, tmp_path):
         ('[{"path": "a", "class_id": []}]', r"entry 0 has class_id \[\]"),
         ('[{"path": "a", "class_id": [1, 2.5]}]', r"entry 0 has class_id \[1, 2.5\]"),
         ('[{"path": 5, "class_id": 1}]', "entry 0 has path 5"),
-        ('[{"path": "../a", "class_id": 1}]', "entry 0 has path '../a'"),
+        ('[{"path": "../a", "class_id": 1}]', "entry 0 has path '../a': it leads out of the folder; it must be text, relative"),
+        ('[{"path": "/a", "class_id": 1}]', "entry 0 has path '/a': it leads out"),
+        ('[{"path": "a\\u0000", "class_id": 1}]', "it holds a zero byte"),
+        ('[{"path": "a\\ud800", "class_id": 1}]', "it holds a character that no file name can hold"),
+        (json.dumps([{"path": f"{'ä' * 128}/a", "class_id": 1}]), "a part of it is 256 bytes long, and a file name has at most 255"),
+        (f'[{{"path": "a", "class_id": {"9" * 5000}}}]', "an integer of thousands of digits"),
+        (f'[{{"path": "a", "class_id": {"9" * 4000}}}]', "entry 0 has class_id 99999"),
+        (json.dumps([{"path": "a", "class_id": [1] * 10**5 + ["b"]}]), "entry 0 has class_id .1, 1, 1, "),
+        ("[" * 100_000, "is nested too deeply"),
+        (f'[{{"path": "a", "class_id": {"[" * 100_000}1}}]', "is nested too deeply"),
+        (json.dumps([dict.fromkeys(range(10**5))]), "entry 0 has the keys '0', '1', '2', '3', '4': every entry needs"),
+        ('\ufeff[{"path": "a", "class_id": 1}]', "is not valid JSON: Unexpected UTF-8 BOM"),
     ],
 )
 def test_malformed_files_are_one_sentence(write, tmp_path, text, message):
@@ -89,7 +100,41 @@ def test_malformed_files_are_one_sentence(write, tmp_path, text, message):
     file = write("cars", "train", text)
     with pytest.raises(DataError, match=message) as caught:
         read_split(tmp_path / "data", "cars", "train")
-    assert str(file) in str(caught.value) and "\n" not in str(caught.value)
+    assert str(file) in str(caught.value) and "\n" not in str(caught.value) and len(str(caught.value)) < 700
+    str(caught.value).encode()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (os.mkfifo, "is no regular file"),
+        (os.mkdir, "is no regular file"),
+        (lambda file: os.symlink("nowhere", file), "is a link that leads nowhere"),
+        (lambda file: os.symlink(file, file), "cannot be read: Too many levels of symbolic links"),
+    ],
+)
+def test_what_is_no_file_is_one_sentence(write, tmp_path, make, message):
+    """A pipe (which nobody writes to), a folder or a broken link in the place of a split file is said at once."""
+    file = write("cars", "train", [("a", 0)])
+    file.unlink()
+    make(file)
+    with pytest.raises(DataError, match=message) as caught:
+        read_split(tmp_path / "data", "cars", "train")
+    assert str(file) in str(caught.value)
+
+
+@pytest.mark.parametrize("target", ["nowhere", "sop"])
+def test_a_domain_that_is_a_broken_link_is_not_left_out(write, tmp_path, target):
+    """A link without a folder behind it, or to itself, is refused where its domain would be used; an editor's lock is none."""
+    write("cars", "train", [("a", 0)])
+    info = tmp_path / "data" / "info_files"
+    (info / ".#cars").symlink_to("somebody@somewhere.1234")
+    assert BenchmarkLayout(tmp_path / "data").domains() == ["cars"]
+    (info / "sop").symlink_to(target)
+    for wanted in (None, ["cars", "sop"]):
+        with pytest.raises(DataError, match="info_files/sop is a link that leads nowhere: mend it"):
+            BenchmarkLayout(tmp_path / "data").domains(wanted)
+    assert BenchmarkLayout(tmp_path / "data").domains(["cars"]) == ["cars"]
 
 
 def test_missing_names_come_with_the_nearest(write, tmp_path):
