@@ -78,12 +78,17 @@ def parse_share(value: int | float | str, total: int) -> int:
 
 @attrs.frozen(kw_only=True)
 class Option:
-    """One option of a component: `type` is a plain-data description (see `type_of`), `default` is plain data."""
+    """One option of a component: `type` is a plain-data description (see `type_of`), `default` is plain data.
+
+    `doc` is one sentence and `unit` a word or two, both read from the annotation (see `words_of`) and empty where it has none.
+    """
 
     name: str
     type: dict[str, Any]
     required: bool
     default: Any = None
+    doc: str = ""
+    unit: str = ""
 
     def spell(self) -> str:
         """The type as a person reads it: `float > 0`, `one of 'normface', 'cosface'`."""
@@ -92,7 +97,10 @@ class Option:
 
 @attrs.frozen(kw_only=True)
 class Component:
-    """Everything known about a component without importing it again; plain data, so it can be cached as JSON."""
+    """Everything known about a component without importing it again; plain data, so it can be cached as JSON.
+
+    `doc` is the first paragraph of its docstring, on one line.
+    """
 
     kind: str
     name: str
@@ -152,6 +160,27 @@ def type_of(annotation: Any) -> dict[str, Any]:
     raise TypeError(f"{annotation!r} is not allowed; use bool, int, float, str, Path, Literal, or a tuple, list or dict of these")
 
 
+def words_of(annotation: Any) -> tuple[str, str]:
+    """What an annotation says of its option in words: (sentence, unit), each empty where it says nothing.
+
+    Both stand in a pydantic `Field`; where an annotation has several, the outer one counts.
+
+    >>> from pydantic import Field
+    >>> words_of(Annotated[int, Field(gt=0, description="Edge of the crop.", json_schema_extra={"unit": "pixels"})])
+    ('Edge of the crop.', 'pixels')
+    """
+    doc, unit = "", ""
+    for extra in typing.get_args(annotation)[1:] if typing.get_origin(annotation) is Annotated else ():
+        doc = getattr(extra, "description", None) or doc
+        unit = (getattr(extra, "json_schema_extra", None) or {}).get("unit", unit)
+    return doc, unit
+
+
+def first_paragraph(target: Any) -> str:
+    """The first paragraph of the docstring of a class or function, on one line; empty where there is none."""
+    return " ".join((inspect.getdoc(target) or "").strip().split("\n\n")[0].split())
+
+
 def spell_type(spec: Mapping[str, Any]) -> str:
     """A type description in words.
 
@@ -193,7 +222,9 @@ def options_of(target: Any) -> tuple[Option, ...]:
             raise TypeError(f"option {parameter.name!r}: {error}") from None
         default = None if parameter.default is parameter.empty else _plain_default(target, parameter)
         plain = list(default) if isinstance(default, tuple) else str(default) if isinstance(default, Path) else default
-        options.append(Option(name=parameter.name, type=described, required=parameter.default is parameter.empty, default=plain))
+        required = parameter.default is parameter.empty
+        doc, unit = words_of(hints[parameter.name])
+        options.append(Option(name=parameter.name, type=described, required=required, default=plain, doc=doc, unit=unit))
     return tuple(options)
 
 
@@ -308,11 +339,10 @@ class Registry:
         """Options, facts and source of `name`; imports the component."""
         target = self.get(name)
         file, line = _source(target)
-        doc = (inspect.getdoc(target) or "").strip().split("\n")[0]
         return Component(
             kind=self.kind,
             name=name,
-            doc=doc,
+            doc=first_paragraph(target),
             options=() if inspect.isclass(target) and target.__init__ is object.__init__ else options_of(target),
             facts=self._facts(target),
             file=file,

@@ -8,10 +8,11 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import timm
 import torch
+from pydantic import Field
 from timm.layers import PatchEmbed
 from timm.models import get_pretrained_cfg, split_model_name_tag
 from torch import Tensor, nn
@@ -37,13 +38,6 @@ class TimmBackbone(nn.Module):
     pooling gives (for a ViT the CLS token after the final norm). The model starts from `start.folder` as timm itself loads a
     folder (config.json and weights, position embeddings resized, float16 files into float32 parameters), or at random.
 
-    Options:
-    * model: timm's name, without a tag: `vit_base_patch16_224`.
-    * kwargs: passed to timm beside and before the folder's own; the official ViTs need `act_layer = "gelu_tanh"`.
-    * batch_norm: `fixed` normalises with the stored statistics, also in training, while scale and shift still learn;
-      `training` is torch's usual behaviour.
-    * layout: memory format; `auto` is channels_last for models with convolutions beside a patch embedding.
-
     Raises ValueError for an unknown model, for kwargs that the model does not take, and for a folder that holds another model
     or weights that do not fit.
     Source: UDON, NeurIPS 2024, uses ViTs of the augreg, ImageNet and CLIP families; tanh-GELU is the released code's.
@@ -59,10 +53,21 @@ class TimmBackbone(nn.Module):
         self,
         start: Start,
         *,
-        model: str,
-        kwargs: dict[str, Any] | None = None,
-        batch_norm: Literal["fixed", "training"] = "fixed",
-        layout: Literal["auto", "channels_last", "contiguous"] = "auto",
+        model: Annotated[str, Field(description="timm's name of the model, without a tag: `vit_base_patch16_224`.")],
+        kwargs: Annotated[
+            dict[str, Any] | None, Field(description='Passed to `timm.create_model`, such as `{ act_layer = "gelu_tanh" }`.')
+        ] = None,
+        batch_norm: Annotated[
+            Literal["fixed", "training"],
+            Field(
+                description="`fixed` normalises with the stored statistics, also in training, while scale and shift still learn; "
+                "`training` is torch's usual behaviour."
+            ),
+        ] = "fixed",
+        layout: Annotated[
+            Literal["auto", "channels_last", "contiguous"],
+            Field(description="Memory format; `auto` is `channels_last` for models with convolutions beside a patch embedding."),
+        ] = "auto",
     ) -> None:
         super().__init__()
         self.model = _build(start, model, kwargs or {})

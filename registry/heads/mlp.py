@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
 from torch import Tensor, nn
 
 from registry import heads
 from registry.contracts import Positive
 from registry.heads.init import l2_normalise, lecun_normal_
+
+Hidden = Annotated[
+    tuple[Positive, ...],
+    Field(description="Widths of the layers before the last.", json_schema_extra={"unit": "dimensions"}),
+]
 
 
 @heads.register("mlp")
@@ -16,7 +24,6 @@ class MlpHead(nn.Module):
     Maps features float [B, in_dim] to an embedding float [B, dim] with unit rows. Weights start LeCun normal (truncated),
     biases at zero; LayerNorm has epsilon 1e-6.
 
-    Options: hidden, the widths of the layers before the last.
     Source: UDON, NeurIPS 2024; projections of the released model with more than one width.
 
     >>> import torch
@@ -24,7 +31,7 @@ class MlpHead(nn.Module):
     torch.Size([1, 4])
     """
 
-    def __init__(self, in_dim: int, dim: int, *, hidden: tuple[Positive, ...] = (512,)) -> None:
+    def __init__(self, in_dim: int, dim: int, *, hidden: Hidden = (512,)) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         width = in_dim

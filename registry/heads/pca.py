@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from registry import heads
@@ -20,7 +21,6 @@ class PcaHead(nn.Module):
     Maps features float [B, in_dim] to an embedding float [B, dim] with unit rows: (features - mean) @ components. It has no
     trainable parameters, only the buffers mean_F [in_dim] and components_FD [in_dim, dim].
 
-    Options: whiten, divide every component by its standard deviation on the fitted features.
     Raises ValueError where dim > in_dim; RuntimeError when called before `fit` or before fitted values are loaded.
 
     >>> head = PcaHead(2, 1).fit(torch.tensor([[0.0, 1.0], [2.0, 1.0], [4.0, 1.0]]))
@@ -31,7 +31,13 @@ class PcaHead(nn.Module):
     mean_F: Tensor
     components_FD: Tensor
 
-    def __init__(self, in_dim: int, dim: int, *, whiten: bool = False) -> None:
+    def __init__(
+        self,
+        in_dim: int,
+        dim: int,
+        *,
+        whiten: Annotated[bool, Field(description="Divides every component by its standard deviation on the fitted features.")] = False,
+    ) -> None:
         super().__init__()
         if dim > in_dim:
             raise ValueError(f"pca: {in_dim} features do not have {dim} principal components; ask for at most {in_dim}")

@@ -19,7 +19,7 @@ class CrossEntropy:
     Called (branch, batch); returns a float32 scalar. The target of label i is column `class_range.start + i`, and all columns
     compete: a joint classifier classifies over the classes of all domains.
 
-    Options: margin, m (>= 0) and scale (> 0); see `registry.losses.functional.cross_entropy`.
+    The maths: `registry.losses.functional.cross_entropy`.
     Raises ValueError for m > 0 with `normface`, which has no margin.
     Source: UDON, NeurIPS 2024; classification loss of the released train step (normface, scale 16, for student and teacher).
 
@@ -34,9 +34,21 @@ class CrossEntropy:
     def __init__(
         self,
         *,
-        margin: Literal["normface", "cosface", "arcface"] = "normface",
-        m: Annotated[float, Field(ge=0)] = 0.0,
-        scale: Annotated[float, Field(gt=0)] = 16.0,
+        margin: Annotated[
+            Literal["normface", "cosface", "arcface"],
+            Field(
+                description="What `m` changes on the target class: nothing (`normface`), its cosine (`cosface`) or its angle (`arcface`)."
+            ),
+        ] = "normface",
+        m: Annotated[
+            float,
+            Field(
+                ge=0,
+                description="The margin: subtracted from the target's cosine, or added to its angle.",
+                json_schema_extra={"unit": "cosine (cosface) or radians (arcface)"},
+            ),
+        ] = 0.0,
+        scale: Annotated[float, Field(gt=0, description="Factor on all cosines before the softmax, an inverse temperature.")] = 16.0,
     ) -> None:
         if margin == "normface" and m != 0:
             raise ValueError(f"normface has no margin, but m = {m}; use margin 'cosface' or 'arcface', or m = 0")

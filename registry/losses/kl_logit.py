@@ -23,7 +23,7 @@ class LogitKL:
     Called (student, teacher, batch); returns a float32 scalar. Both sides are cut to their own `class_range`, so that a joint
     classifier can be distilled from a separate one. The teacher gets no gradient.
 
-    Options: student_temperature, teacher_temperature (> 0); see `registry.losses.functional.kl_logit`.
+    The maths: `registry.losses.functional.kl_logit`.
     Source: UDON, NeurIPS 2024; logit distillation of the released train step (both temperatures 0.1).
 
     >>> import torch
@@ -34,7 +34,10 @@ class LogitKL:
     """
 
     def __init__(
-        self, *, student_temperature: Annotated[float, Field(gt=0)] = 0.1, teacher_temperature: Annotated[float, Field(gt=0)] = 0.1
+        self,
+        *,
+        student_temperature: Annotated[float, Field(gt=0, description="What the student's cosines are divided by.")] = 0.1,
+        teacher_temperature: Annotated[float, Field(gt=0, description="What the teacher's cosines are divided by.")] = 0.1,
     ) -> None:
         self.student_temperature, self.teacher_temperature = student_temperature, teacher_temperature
 

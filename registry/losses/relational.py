@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
+from pydantic import Field
 from torch import Tensor
 
 from registry import losses
@@ -18,7 +19,7 @@ class Relational:
     Called (student, teacher, batch); returns a float32 scalar. Embeddings are compared, not classes, so the two dimensions may
     differ and no classifier is trained by it. The teacher gets no gradient.
 
-    Options: reduction, `official` (B / 4 times the mean square) or `mean`; see `registry.losses.functional.relational`.
+    The maths: `registry.losses.functional.relational`.
     Source: UDON, NeurIPS 2024; relational distillation of the released train step, on one device.
 
     >>> import torch
@@ -28,7 +29,14 @@ class Relational:
     tensor(0.5000)
     """
 
-    def __init__(self, *, reduction: Literal["official", "mean"] = "official") -> None:
+    def __init__(
+        self,
+        *,
+        reduction: Annotated[
+            Literal["official", "mean"],
+            Field(description="`mean` is the mean square over all pairs; `official` is that times batch / 4, as in the released code."),
+        ] = "official",
+    ) -> None:
         self.reduction = reduction
 
     def __call__(self, student: Branch, teacher: Branch, batch: Batch) -> Tensor:

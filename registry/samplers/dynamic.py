@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from registry import samplers
 from registry.catalog import parse_share
@@ -23,13 +24,6 @@ class Dynamic:
     last domain takes the rest), permuted with a seed derived from (seed, step), and read on at the current position.
 
     domains: names in training order. train_counts: training images per domain (not used). steps: the budget. seed: of the order.
-
-    Options:
-    * interval: steps, or a share of the budget, between updates; at least one step. Official: 1000.
-    * signal: which loss is averaged, by the name of its entry; the engine measures it.
-    * window: what the mean is over: `since_update`, all steps since the last update, or `since_log`, the quirk of the released
-      code: its metrics are cleared whenever it logs, after the first step and after each that is 1 modulo `log_interval`.
-    * log_interval: steps, or a share of the budget; only `since_log` reads it. Official: a tenth of an epoch.
 
     Source: UDON, NeurIPS 2024, dynamic sampling; dataset sampling of the released implementation.
 
@@ -50,10 +44,18 @@ class Dynamic:
         steps: int,
         seed: int,
         *,
-        interval: Steps = 1000,
-        signal: str = "teacher_ce",
-        window: Literal["since_update", "since_log"] = "since_update",
-        log_interval: Steps = "1%",
+        interval: Annotated[Steps, Field(description="Between two updates of the shares, at least one step.")] = 1000,
+        signal: Annotated[str, Field(description="Which loss the shares follow, by the name of its entry in `losses`.")] = "teacher_ce",
+        window: Annotated[
+            Literal["since_update", "since_log"],
+            Field(
+                description="What the mean loss is over: all steps since the last update, or only those since the released code would have "
+                "logged (after the first step, and after each that is 1 modulo `log_interval`)."
+            ),
+        ] = "since_update",
+        log_interval: Annotated[
+            Steps, Field(description="How often the released code logs (a tenth of an epoch); read by `since_log` alone.")
+        ] = "1%",
     ) -> None:
         self.signal = signal
         self._domains, self._steps, self._seed = tuple(domains), steps, seed

@@ -54,7 +54,6 @@ class Fixed(_Shuffled):
     """Stated shares per domain, in a shuffled order (`specialist_top_steps` in the released code).
 
     domains: names in training order. train_counts: training images per domain (not used). steps: the budget. seed: of the order.
-    Options: shares, one number per domain, not negative; they are divided by their sum.
     Raises ValueError for a domain without a share, a share without a domain, and shares that are all zero.
 
     >>> Fixed(["cars", "sop"], {"cars": 10, "sop": 90}, 100, 0, shares={"cars": 3, "sop": 1}).shares()
@@ -68,7 +67,9 @@ class Fixed(_Shuffled):
         steps: int,
         seed: int,
         *,
-        shares: dict[str, Annotated[float, Field(ge=0)]],
+        shares: Annotated[
+            dict[str, Annotated[float, Field(ge=0)]], Field(description="One number per domain; they are divided by their sum.")
+        ],
     ) -> None:
         missing, extra = [name for name in domains if name not in shares], [name for name in shares if name not in domains]
         if missing or extra:

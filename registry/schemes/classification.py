@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
+
 from registry import schemes
 from registry.contracts import DomainFacts, EvaluationSpec, Row
 from registry.schemes.stages import CLASSIFICATION_ROW, PUBLISHED_ROW, TRAINING_SLOTS, student_stage
+
+Published = Annotated[
+    bool,
+    Field(
+        description="Trains as the released baselines UJCDS, UJCRR, USCDS and USCRR do: the projection is in the backbone's group (random, "
+        "frozen, then at the backbone's rate), for 7/10 of the budget, frozen for 2/7 of that. Otherwise the projection trains with the "
+        "heads for the whole budget: the fair comparison."
+    ),
+]
 
 
 @schemes.register("classification")
 class Classification:
     """One student trained by classification on all domains, without a teacher: the baseline.
 
-    Options:
-    * published: train as the released baselines UJCDS, UJCRR, USCDS and USCRR do: the student's projection stays in the backbone's
-      group (random, frozen, then at the backbone's rate), for 7/10 of the budget, frozen for 2/7 of that. Off, the projection
-      trains with the heads for the whole budget: the fair comparison.
-
-    Source: method.md, 6 (the official UnED code).
+    Source: the released code of UnED (Towards Universal Image Embeddings, ICCV 2023).
     """
 
     slots = TRAINING_SLOTS
@@ -24,7 +32,7 @@ class Classification:
     teacher = "none"
     branches = ("student",)
 
-    def __init__(self, *, published: bool = False) -> None:
+    def __init__(self, *, published: Published = False) -> None:
         self.published = published
         self.fixed_row = PUBLISHED_ROW if published else {}
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from registry import schemes
 from registry.contracts import DomainFacts, EvaluationSpec, Row, StageSpec
@@ -17,7 +19,13 @@ class OffTheShelf:
     teacher = "none"
     branches = ("student",)
 
-    def __init__(self, *, reduce: Literal["none", "pca"] = "none") -> None:
+    def __init__(
+        self,
+        *,
+        reduce: Annotated[
+            Literal["none", "pca"], Field(description="`pca` reduces the features to `student_head.dim`, fitted on the training images.")
+        ] = "none",
+    ) -> None:
         self.reduce = reduce
         self.slots = frozenset({"student_head"} if reduce == "pca" else ())
         self.fixed_row = {"student_head": {"use": "pca"}} if reduce == "pca" else {}

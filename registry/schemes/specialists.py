@@ -13,10 +13,8 @@ class Specialists(Classification):
     """One model per domain, trained by classification on that domain alone. A query is embedded by the specialist of its own domain and
     searched in that domain only, as if an oracle named the domain: an upper bound, no universal embedding.
 
-    Options:
-    * published: train as the released baselines do; see `classification`.
-
-    Source: method.md, 6 (the official UnED code). How long its specialists train is not known to us: `teacher_budget` says it.
+    Source: "Specialist + Oracle" of UnED (Towards Universal Image Embeddings, ICCV 2023). How long its specialists train is not known to
+    us: `teacher_budget` says it.
     """
 
     slots = (TRAINING_SLOTS - {"sampler", "classifier"}) | {"teacher_budget"}

@@ -12,7 +12,7 @@ import pytest
 from pydantic import Field
 
 from registry.catalog import Registry, RegistryError, options_of, spell_type
-from registry.contracts import Steps
+from registry.contracts import Pixels, Steps
 from tests.tiny import ROOT, python
 from udonx.components import REGISTRIES
 
@@ -29,7 +29,8 @@ def parts() -> Registry:
 
 
 class Good:
-    """Doc line.
+    """Doc
+    line.
 
     More.
     """
@@ -151,6 +152,24 @@ def test_options_are_derived_from_the_signature():
     assert spell_type(options["mode"].type) == "one of 'a', 'b'"
 
 
+def test_an_option_has_the_words_of_its_annotation():
+    """Sentence and unit come from the annotation's fields, the outer ones first; an option without them has neither, and is as good."""
+
+    def part(*, edge: Annotated[Pixels, Field(description="Edge of the crop.")] = 8, every: Steps = 1, plain: int = 0) -> None: ...
+
+    words = {option.name: (option.doc, option.unit) for option in options_of(part)}
+    assert words == {"edge": ("Edge of the crop.", "pixels"), "every": ("", "steps"), "plain": ("", "")}
+
+
+@pytest.mark.parametrize("kind", REGISTRIES)
+def test_every_option_of_a_built_in_is_described(kind):
+    """Each has a sentence that ends in a full stop, and so has each component."""
+    for name in REGISTRIES[kind].builtin:
+        component = REGISTRIES[kind].describe(name)
+        assert component.doc.endswith("."), name
+        assert [option.name for option in component.options if not option.doc.endswith(".")] == [], name
+
+
 def test_a_function_is_a_component_too(parts):
     """A function that builds the part is registered and described like a class."""
 
@@ -182,7 +201,7 @@ def test_a_loss_is_a_class_that_is_called_with_one_or_two_branches():
 
 
 def test_a_version_is_one_unless_it_is_given(parts):
-    """The version of a component is 1 until its author raises it; its doc is the first line."""
+    """The version of a component is 1 until its author raises it; its doc is the first paragraph, on one line."""
     parts.register("good")(Good)
     described = parts.describe("good")
     assert (described.version, described.doc) == (1, "Doc line.")

@@ -12,85 +12,142 @@ from registry.contracts import Budget, Optimiser, Schedule, Transform, Validatio
 
 @attrs.frozen(kw_only=True)
 class DataOptions:
-    """Where the images come from. `demo` and `demo_pretrain` are generated from `seed` and need no folder; `uned` is any folder in
-    UnED's layout, given as `root` or by `--data`. `domains` fixes their order (default: alphabetical)."""
+    """Where the images come from."""
 
-    source: Literal["demo", "demo_pretrain", "uned"] = "demo"
-    root: str | None = None
-    domains: list[str] | None = None
-    seed: Annotated[int, Field(ge=0)] = 0
-    size: Literal["full", "smoke"] = "full"
+    source: Annotated[
+        Literal["demo", "demo_pretrain", "uned"],
+        Field(
+            description="`demo` and `demo_pretrain` are generated and need no folder; `uned` is any folder in UnED's layout, given as "
+            "`root` or by `--data`."
+        ),
+    ] = "demo"
+    root: Annotated[str | None, Field(description="The folder of a `uned` source; `--data` replaces it.")] = None
+    domains: Annotated[
+        list[str] | None, Field(description="The domains to use, in this order; without it all of them, in alphabetical order.")
+    ] = None
+    seed: Annotated[int, Field(ge=0, description="What a generated source is drawn from; the seeds of training do not touch it.")] = 0
+    size: Annotated[Literal["full", "smoke"], Field(description="Of a generated source: `smoke` has a few tiny images.")] = "full"
 
 
 @attrs.frozen(kw_only=True)
 class StartOptions:
-    """Where a backbone's start weights come from: `local`, a folder in timm's layout looked up under --weights, UDONX_WEIGHTS and the
-    package's own; else `hub`, a tag of timm's; else, only if `random` says so, initialisation from the seed."""
+    """A backbone and its start weights: a folder (`local`), else timm's hub (`hub`), else, only if `random` says so, none."""
 
-    use: str = "timm"
-    local: str | None = None
-    hub: str | None = None
-    random: bool = False
+    use: Annotated[str, Field(description="Which backbone of the registry.")] = "timm"
+    local: Annotated[
+        str | None,
+        Field(
+            description="A folder of start weights in timm's layout, looked up under `--weights`, `UDONX_WEIGHTS` and udonx's own weights."
+        ),
+    ] = None
+    hub: Annotated[str | None, Field(description="A tag of timm's weights of this model, such as `a1_in1k`.")] = None
+    random: Annotated[bool, Field(description="Starts from random weights, drawn from the seed.")] = False
 
 
 @attrs.frozen(kw_only=True)
 class ResultOptions:
-    """Sacred observers beside the file storage in the results folder: `mongodb://...` or SQLAlchemy URLs."""
+    """What is kept beside the results folder."""
 
-    observers: list[str] = attrs.field(factory=list)
+    observers: Annotated[
+        list[str], Field(description="Further Sacred observers: `mongodb://...` or SQLAlchemy URLs such as `sqlite:///runs.db`.")
+    ] = attrs.field(factory=list)
 
 
 @attrs.frozen(kw_only=True)
 class FileOptions:
-    """The plain keys of an experiment file. `inherit` is another experiment file, by its path from this one, whose keys and rows lie
-    below this file's own; `roles` makes every row that names no backbone once for each of these backbones."""
+    """The plain keys of an experiment file."""
 
-    title: str = ""
-    inherit: str | None = None
-    roles: list[str] = attrs.field(factory=list)
-    plugins: list[str] = attrs.field(factory=list)
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = attrs.field(factory=lambda: [0])
+    title: Annotated[str, Field(description="The table's title; without it the file's name.")] = ""
+    inherit: Annotated[
+        str | None, Field(description="Another experiment file, by its path from this one: its keys and rows lie below this file's own.")
+    ] = None
+    roles: Annotated[
+        list[str],
+        Field(
+            description="Makes every row that names no backbone once for each of these roles of the setting, such as `main` and `large`."
+        ),
+    ] = attrs.field(factory=list)
+    plugins: Annotated[
+        list[str],
+        Field(description="Python files (by their path from this one) and modules to import first; no other code of a file is ever run."),
+    ] = attrs.field(factory=list)
+    seeds: Annotated[
+        list[Annotated[int, Field(ge=0)]],
+        Field(min_length=1, description="Every row is trained once with each of these seeds; `--seeds` replaces them."),
+    ] = attrs.field(factory=lambda: [0])
+
+
+@attrs.frozen(kw_only=True)
+class SettingOptions:
+    """The plain key of a setting."""
+
+    inherit: Annotated[str | None, Field(description="Another setting, by its name: this one lies over it and says only what differs.")] = (
+        None
+    )
 
 
 @attrs.frozen(kw_only=True)
 class PlainKeys:
-    """The plain keys of a row. `own_index` shows the figures of the own-domain index, each query searched in its own domain only, where
-    the merged index would be shown."""
+    """The plain keys of a row."""
 
-    label: str | None = None
-    reference: bool = False
-    backbone: str = "main"
-    own_index: bool = False
-    evaluate: Annotated[list[str], Field(min_length=1)] = attrs.field(factory=lambda: ["student"])
-    precision: Literal["fp32", "bf16"] = "fp32"
-    classifier: Literal["separate", "joint"] = "separate"
-    normalise_total: bool = True
-    distill_to_backbone: bool = True
-    teacher_budget: Literal["equal_exposure", "full"] = "equal_exposure"
+    label: Annotated[str | None, Field(description="The row's name in the table; without it its name in the file.")] = None
+    reference: Annotated[bool, Field(description="Shows the row below a line, for orientation: it is not compared with the others.")] = (
+        False
+    )
+    backbone: Annotated[str, Field(description="The backbone's role in the setting, such as `main` or `large`.")] = "main"
+    own_index: Annotated[
+        bool,
+        Field(description="Shows the figures of the own-domain index (a query is searched in its own domain only), not the merged one."),
+    ] = False
+    evaluate: Annotated[
+        list[str],
+        Field(min_length=1, description="Whose embeddings are evaluated: `student`, `teacher` or both; the scheme says which it has."),
+    ] = attrs.field(factory=lambda: ["student"])
+    precision: Annotated[
+        Literal["fp32", "bf16"], Field(description="Of the backbone in training and evaluation; heads and losses are always fp32.")
+    ] = "fp32"
+    classifier: Annotated[
+        Literal["separate", "joint"],
+        Field(description="Of the student: `separate` has one per domain, `joint` one over the classes of all domains."),
+    ] = "separate"
+    normalise_total: Annotated[bool, Field(description="Divides the weighted sum of the losses by the sum of their weights.")] = True
+    distill_to_backbone: Annotated[
+        bool, Field(description="Lets the gradient of the distillation losses flow through the student's head into the backbone.")
+    ] = True
+    teacher_budget: Annotated[
+        Literal["equal_exposure", "full"],
+        Field(
+            description="How long one model per domain trains: `equal_exposure` gives each the steps that round robin gives its domain "
+            "within the student's budget, `full` all of that budget."
+        ),
+    ] = "equal_exposure"
 
 
 @attrs.frozen(kw_only=True)
 class HeadSlot:
     """The own keys of a head slot."""
 
-    use: str = "linear"
-    dim: Annotated[int, Field(gt=0)]
+    use: Annotated[str, Field(description="Which head of the registry.")] = "linear"
+    dim: Annotated[int, Field(gt=0, description="Length of the embedding.", json_schema_extra={"unit": "dimensions"})]
 
 
 @attrs.frozen(kw_only=True)
 class LossSlot:
-    """The own keys of a loss entry. `on` says which branch a classification loss looks at."""
+    """The own keys of a loss entry."""
 
-    use: str
-    weight: Annotated[float, Field(ge=0)] = 1.0
-    on: Literal["teacher", "student"] | None = None
+    use: Annotated[str, Field(description="Which loss of the registry.")]
+    weight: Annotated[float, Field(ge=0, description="Factor of this term in the total loss.")] = 1.0
+    on: Annotated[
+        Literal["teacher", "student"] | None,
+        Field(description="Whose classification it is, of a loss that needs no teacher; without it the student's."),
+    ] = None
 
 
 @attrs.frozen(kw_only=True)
 class PlainSlot:
     """The own key of a slot that has no other."""
 
-    use: str
+    use: Annotated[str, Field(description="Which component of the registry.")]
 
 
 TABLES: dict[str, type] = {
@@ -100,16 +157,42 @@ TABLES: dict[str, type] = {
     "budget": Budget,
     "validation": Validation,
 }
+"""Keys of a row that hold a table of their own keys."""
+
 SLOT_KEYS: dict[str, tuple[str, type]] = {
     "scheme": ("schemes", PlainSlot),
     "student_head": ("heads", HeadSlot),
     "teacher_head": ("heads", HeadSlot),
     "sampler": ("samplers", PlainSlot),
 }
+"""Keys of a row that hold one component: its kind, and the slot's own keys."""
+
+KIND_TABLES = ("heads", "losses", "samplers", "schemes")
+"""Tables of a setting that give components new defaults."""
+
+DOCS: dict[str, str] = {
+    "setting": "Data, backbones and budget: a setting by its name (`demo`, `smoke`, or a file in `settings/` beside this one), or a table "
+    "of a setting's keys.",
+    "defaults": "Keys of a row, for all rows of this file. A key that a row's scheme has no slot for is left out of that row.",
+    "rows": "The rows of the table, each a table `[rows.NAME]`. `NAME = false` leaves out an inherited row.",
+    "results": "What is kept beside the results folder.",
+    "data": "Where the images come from.",
+    "backbones": "The backbones that rows may name, each a table `[backbones.ROLE]`. A row without `backbone` has the role `main`.",
+    "heads": "New defaults of heads for this setting, `[heads.NAME]`.",
+    "losses": "The terms of the total loss, each a table `[losses.NAME]` or the name of a loss. `NAME = false` removes an inherited one.",
+    "samplers": "New defaults of samplers for this setting, `[samplers.NAME]`.",
+    "schemes": "New defaults of schemes for this setting, `[schemes.NAME]`.",
+    "scheme": "Who teaches whom.",
+    "student_head": "The head whose embedding is the result.",
+    "teacher_head": "The head of each domain's teacher.",
+    "sampler": "Which domain the next batch comes from.",
+    "reported": "Figures of this row from elsewhere, such as a paper: for the reader of the file, not used by udonx.",
+}
+"""What the keys that hold tables are for, in one or two sentences; those of `TABLES` say it in their docstrings."""
+
 COMMON = frozenset({"label", "reference", "own_index", "reported", "scheme", "backbone", "evaluate", "transform", "precision"})
 ROW_KEYS = COMMON | set(TABLES) | set(SLOT_KEYS) | {"losses"} | {field.name for field in attrs.fields(PlainKeys)}
-FILE_KEYS = frozenset({"title", "setting", "defaults", "rows", "plugins", "results", "seeds", "inherit", "roles"})
-KIND_TABLES = ("heads", "losses", "samplers", "schemes")
+FILE_KEYS = frozenset({"setting", "defaults", "rows", "results", *(field.name for field in attrs.fields(FileOptions))})
 VIEW = frozenset({"label", "reference", "own_index", "reported"})
 """Keys of a row that say how it is shown, and change nothing that is computed."""
 SETTING_KEYS = frozenset({"inherit", "data", "backbones", *KIND_TABLES}) | (ROW_KEYS - VIEW - {"scheme"})
