@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import re
@@ -19,15 +20,11 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from registry import backbones
+from registry.backbones.timm_arguments import REFUSED
 from registry.catalog import nearest
 from registry.contracts import Start
 
-_OURS = {
-    "pretrained": "weights come from the backbone's own keys",
-    "num_classes": "a backbone has no classifier",
-    "img_size": "the input size is the transform's crop",
-}
-_REFUSED = re.compile(r"(unexpected keyword|multiple values for|multiple values for keyword) argument '(\w+)'")
+_CLASHES = re.compile(r"(unexpected keyword|multiple values for|multiple values for keyword) argument '(\w+)'")
 
 
 @backbones.register("timm")
@@ -75,7 +72,8 @@ class TimmBackbone(nn.Module):
         convolutional = layout == "channels_last" or (layout == "auto" and _is_convolutional(self.model))
         self.memory_format = torch.channels_last if convolutional else torch.contiguous_format
         self.model.to(memory_format=self.memory_format)
-        self.dim = self._probe(start.crop, model)
+        with _in_one_sentence(start, model, kwargs or {}):
+            self.dim = self._probe(start.crop, model)
         self.train()
 
     def _probe(self, crop: int, model: str) -> int:
@@ -107,8 +105,7 @@ def _build(start: Start, model: str, kwargs: dict[str, Any]) -> nn.Module:
         close = nearest(architecture, timm.list_models())
         hint = f"; did you mean {' or '.join(close)}?" if close else ""
         raise ValueError(f"backbone {model}: timm {timm.__version__} has no such model{hint}")
-    for key in kwargs.keys() & _OURS.keys():
-        raise ValueError(f"backbone {model}: kwargs may not set {key!r}: {_OURS[key]}")
+    _check_arguments(model, "kwargs", kwargs)
     name, registered = model, get_pretrained_cfg(model) or get_pretrained_cfg(architecture)
     # timm marks the models that are built for one input size, and only those take img_size.
     fixed_size = registered is not None and registered.fixed_input_size
@@ -116,18 +113,33 @@ def _build(start: Start, model: str, kwargs: dict[str, Any]) -> nn.Module:
         name, config = f"local-dir:{start.folder}", _read_config(start.folder, model)
         if (found := config["architecture"]) != architecture:
             raise ValueError(f"backbone {model}: the folder {start.folder} holds {found}; name that model or another folder")
+        stored = config.get("model_args") or {}
+        _check_arguments(model, f"model_args of {start.folder / 'config.json'}", stored, given=("img_size", "num_classes"))
         fixed_size = fixed_size or config.get("pretrained_cfg", config).get("fixed_input_size", False)
     size = {"img_size": start.crop} if fixed_size else {}
-    with _no_missing_weights(model, start):
-        try:
-            return timm.create_model(name, pretrained=start.folder is not None, num_classes=0, **size, **kwargs)
-        except (TypeError, KeyError) as error:
-            raise _explained(error, model, kwargs) from error
-        except RuntimeError as error:
-            if "loading state_dict" not in str(error):
-                raise
-            details = " ".join(str(error).split("\n", 1)[-1].split())
-            raise ValueError(f"backbone {model}: the weights in {start.folder} do not fit the model: {details:.300}") from error
+    with _no_missing_weights(model, start), _in_one_sentence(start, model, kwargs):
+        return timm.create_model(name, pretrained=start.folder is not None, num_classes=0, **size, **kwargs)
+
+
+def _check_arguments(model: str, where: str, arguments: dict[str, Any], given: tuple[str, ...] = ()) -> None:
+    """Refuse what would load other weights or build another kind of model; `given` are arguments that we give ourselves all the same."""
+    own = dict.fromkeys(inspect.signature(timm.create_model).parameters, "it is an argument of timm.create_model itself")
+    for key, reason in (own | REFUSED).items():
+        if key in arguments and key not in given:
+            raise ValueError(f"backbone {model}: {where} may not set {key!r}: {reason}")
+
+
+@contextmanager
+def _in_one_sentence(start: Start, model: str, kwargs: dict[str, Any]) -> Iterator[None]:
+    """Whatever timm raises while it builds or loads a model becomes a ValueError of one sentence."""
+    try:
+        yield
+    except ValueError as error:
+        if str(error).startswith("backbone "):
+            raise
+        raise _explained(error, start, model, kwargs) from error
+    except Exception as error:  # models state their limits in asserts, and loaders raise classes of their own
+        raise _explained(error, start, model, kwargs) from error
 
 
 def _read_config(folder: Path, model: str) -> dict[str, Any]:
@@ -140,15 +152,22 @@ def _read_config(folder: Path, model: str) -> dict[str, Any]:
     return config
 
 
-def _explained(error: TypeError | KeyError, model: str, kwargs: dict[str, Any]) -> Exception:
+def _explained(error: Exception, start: Start, model: str, kwargs: dict[str, Any]) -> ValueError:
+    words = " ".join(str(error).split())
     if isinstance(error, KeyError):  # timm looks names such as act_layer up in a table
-        key = next((key for key, value in kwargs.items() if value == error.args[0]), None)
-        return error if key is None else ValueError(f"backbone {model}: kwargs has {key} = {kwargs[key]!r}, which timm does not know")
-    match = _REFUSED.search(str(error))
-    if match is None or match.group(2) not in kwargs:
-        return error
-    why = "takes no such argument" if match.group(1) == "unexpected keyword" else "sets it itself"
-    return ValueError(f"backbone {model}: kwargs has {match.group(2)!r}, but timm's {model} {why}")
+        for key, value in kwargs.items():
+            if value == error.args[0]:
+                return ValueError(f"backbone {model}: kwargs has {key} = {value!r}, which timm does not know")
+    if (match := _CLASHES.search(words)) and match.group(2) in kwargs:
+        why = "takes no such argument" if match.group(1) == "unexpected keyword" else "sets it itself"
+        return ValueError(f"backbone {model}: kwargs has {match.group(2)!r}, but timm's {model} {why}")
+    if "loading state_dict" in words:
+        return ValueError(f"backbone {model}: the weights in {start.folder} do not fit the model: {words.partition(': ')[2]:.300}")
+    source = f" with the weights in {start.folder}" if start.folder else ""
+    return ValueError(
+        f"backbone {model}: timm {timm.__version__} cannot build it for images of {start.crop} x {start.crop}{source}: "
+        f"{type(error).__name__}: {words:.300}"
+    )
 
 
 @contextmanager

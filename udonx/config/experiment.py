@@ -11,6 +11,7 @@ from typing import Any
 
 import attrs
 
+from registry.backbones.timm_arguments import REFUSED
 from registry.catalog import nearest
 from udonx import components
 from udonx.config.document import Document, read_document
@@ -285,6 +286,11 @@ class _FileResolver:
             if use == "timm" and options["model"] not in (models := components.timm_models()):
                 message = f'got "{options["model"]}", which is an {_unknown_model(options["model"], models)}'
                 self.problems.append(Problem(where=layer.where, key=f"{key}.model", message=message))
+                continue
+            if use == "timm" and (refused := options.get("kwargs", {}).keys() & REFUSED.keys()):
+                for name in sorted(refused):
+                    message = f"got {spell(options['kwargs'][name])}, but this may not be set: {REFUSED[name]}"
+                    self.problems.append(Problem(where=layer.where, key=f"{key}.kwargs.{name}", message=message))
                 continue
             if use == "timm" and start["hub"] and not start["random"] and start["hub"] not in models[options["model"]]:
                 tags = models[options["model"]]

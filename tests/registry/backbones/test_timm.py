@@ -232,3 +232,33 @@ def test_a_folder_must_hold_the_model_that_is_named(shared_dir: Path, tmp_path: 
         TimmBackbone(Start(folder=shared_dir / MOBILENET, crop=64), model="resnet10t")
     with pytest.raises(ValueError, match=r"backbone resnet10t: .*config\.json is absent"):
         TimmBackbone(Start(folder=tmp_path, crop=64), model="resnet10t")
+
+
+@pytest.mark.parametrize(
+    "key", ["checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir", "scriptable", "features_only", "in_chans", "dtype"]
+)
+def test_timms_own_switches_are_refused(key, tmp_path: Path):
+    """What would load a file or build another kind of model is refused in kwargs and in a folder's model_args; nothing is opened."""
+    with pytest.raises(ValueError, match=f"backbone resnet10t: kwargs may not set '{key}': "):
+        TimmBackbone(Start(folder=None, crop=32), model="resnet10t", kwargs={key: str(tmp_path / "absent.pth")})
+    state = timm.create_model("resnet10t", num_classes=0).state_dict()
+    folder = save_folder(tmp_path / "given", "resnet10t", state, model_args={key: str(tmp_path / "absent.pth")})
+    with pytest.raises(ValueError, match=rf"backbone resnet10t: model_args of .*config\.json may not set '{key}': "):
+        TimmBackbone(Start(folder=folder, crop=32), model="resnet10t")
+
+
+@pytest.mark.parametrize(("model", "crop"), [("xcit_nano_12_p8_224", 60), ("test_vit", 60)])
+def test_a_crop_that_a_model_does_not_take_is_one_sentence(model, crop):
+    """Models state their limits in asserts; the sentence names the model and the crop."""
+    with pytest.raises(ValueError, match=f"backbone {model}: timm .* cannot build it for images of {crop} x {crop}: AssertionError"):
+        TimmBackbone(Start(folder=None, crop=crop), model=model)
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 5, b"x" * 500, "half"])
+def test_a_broken_file_of_weights_is_one_sentence(content, tmp_path: Path):
+    """Empty, short, random and cut off files are a ValueError that names the folder."""
+    folder = save_folder(tmp_path / "broken", "resnet10t", timm.create_model("resnet10t", num_classes=0).state_dict())
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:100_000] if content == "half" else content)
+    with pytest.raises(ValueError, match=r"backbone resnet10t: timm .* cannot build it .* with the weights in .*broken: \w*Error"):
+        TimmBackbone(Start(folder=folder, crop=32), model="resnet10t")

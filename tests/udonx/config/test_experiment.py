@@ -334,3 +334,10 @@ def test_a_misspelt_scheme_key_is_named(tmp_path):
     path = write_experiment(tmp_path, '[rows.a]\nschema = "udon"\n')
     with pytest.raises(ConfigError, match=r"schema: got \"udon\", but this is an unknown key; did you mean 'scheme'"):
         load_experiment(path, setting="smoke")
+
+
+@pytest.mark.parametrize("key", ["checkpoint_path", "pretrained_cfg", "cache_dir", "no_jit", "img_size"])
+def test_timms_own_switches_are_refused_by_a_check(tmp_path, key):
+    """What would load weights past the stage's identity is a problem at its key, found without torch."""
+    text = SETTING.replace("stem_width = 8", f'stem_width = 8, {key} = "evil.pth"') + TWO_ROWS
+    assert f'backbones.main.kwargs.{key}: got "evil.pth", but this may not be set: ' in problems(tmp_path, text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 from pathlib import Path
 
@@ -116,3 +117,27 @@ def test_missing_plugin(stage: Path, tmp_path: Path) -> None:
     file.write_text(json.dumps(kept | {"plugins": ["my_heads.py"]}))
     with pytest.raises(ValueError, match=r"my_head.*--plugin my_heads\.py"):
         LoadedModel(tmp_path / "stage")
+
+
+def test_a_given_stage_names_no_file_of_weights(stage: Path, tmp_path: Path) -> None:
+    """A model.json whose backbone names a checkpoint runs no code and opens nothing: it is refused in one sentence."""
+    shutil.copytree(stage, tmp_path / "stage")
+    (tmp_path / "evil.pth").write_bytes(evil(tmp_path / "ran"))
+    file = tmp_path / "stage" / "model.json"
+    kept = json.loads(file.read_text())
+    kept.pop("digest", None)
+    kept["spec"]["backbone"]["options"]["kwargs"]["checkpoint_path"] = str(tmp_path / "evil.pth")
+    file.write_text(json.dumps(kept))
+    with pytest.raises(ValueError, match="kwargs may not set 'checkpoint_path'"):
+        LoadedModel(tmp_path / "stage")
+    assert not (tmp_path / "ran").exists()
+
+
+def evil(path: Path) -> bytes:
+    """A pickle that creates `path` when it is loaded."""
+
+    class Payload:
+        def __reduce__(self):
+            return Path.touch, (path,)
+
+    return pickle.dumps(Payload())
