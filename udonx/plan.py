@@ -9,6 +9,7 @@ import attrs
 
 from registry.contracts import BackboneSpec, DomainFacts, EvaluationSpec, StageSpec
 from udonx.config.experiment import Experiment
+from udonx.config.labels import fill
 from udonx.config.rows import RowConfig
 from udonx.data.benchmark import Benchmark
 from udonx.stages import digest, stage_id
@@ -29,7 +30,8 @@ class PlannedEvaluation:
 
 @attrs.frozen(kw_only=True)
 class PlannedRow:
-    """A row for one seed: its evaluations and all stages that it needs, teachers first. `seed` is None where nothing is random."""
+    """A row for one seed: its evaluations and all stages that it needs, teachers first. `seed` is None where nothing is random;
+    the row's label is filled in, for these data."""
 
     row: RowConfig
     seed: int | None
@@ -141,7 +143,8 @@ def make_plan(experiment: Experiment, benchmark: Benchmark, weights: dict[str, S
                 continue
             for identity, stage in needed.items():
                 stages.setdefault(identity, stage)
-            planned.append(PlannedRow(row=row, seed=seed if random else None, evaluations=tuple(evaluations), stages=tuple(needed)))
+            labelled = attrs.evolve(row, label=fill(row.label, len(benchmark.domains)))
+            planned.append(PlannedRow(row=labelled, seed=seed if random else None, evaluations=tuple(evaluations), stages=tuple(needed)))
     return Plan(experiment=experiment, benchmark=benchmark, weights=weights, rows=planned, stages=stages, identities=identities)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -27,7 +28,7 @@ from udonx.files import folder_problem, sha256_file
 from udonx.plan import Plan, PlannedEvaluation, PlannedRow, make_plan, stage_title
 from udonx.preflight import open_benchmark, preflight, resolve_weights
 from udonx.results.lock import StageLock
-from udonx.results.record import Recorder, check_observers
+from udonx.results.record import Recorder, check_observers, command_line, git_state
 from udonx.results.store import Results
 from udonx.results.table import Table, build_table, write_table
 from udonx.timings import Timings, embed_kind
@@ -157,12 +158,13 @@ class _Runner:
         self.workers = options.workers or loading_threads(device)
         self.recorder = Recorder(self.results.root / "sacred", plan.experiment.observers, say)
         self.fresh_done = fresh_done
+        self.git = git_state(Path.cwd())
 
     def run(self) -> Table:
         began = time.monotonic()
         if self.options.fresh:
             self._forget()
-        for line in self.plan.experiment.skipped():
+        for line in self.plan.experiment.skipped(len(self.plan.benchmark.domains)):
             self.say(line)
         if not self.plan.rows:
             self.say(
@@ -253,7 +255,10 @@ class _Runner:
         weights = {role: {"source": start.source, "sha256": start.sha256} for role, start in self.plan.weights.items()}
         identities = self.plan.identities
         config = {
-            **entry,
+            **{key: value for key, value in entry.items() if key != "seed"},
+            "training_seed": planned.seed,
+            "command": command_line(),
+            "git": self.git,
             "resolved": planned.row.data,
             "backbone": attrs.asdict(experiment.backbones[planned.row.backbone]),
             "data": attrs.asdict(experiment.data),
@@ -284,14 +289,17 @@ class _Runner:
             stored = self.results.read_evaluation(evaluation.id)
             row[evaluation.spec.branch] = stored
             metrics = stored["merged"] or stored["own"]
-            record.log_scalar(f"test.{evaluation.spec.branch}.r1", metrics["r1"])
-            record.log_scalar(f"test.{evaluation.spec.branch}.mmp5", metrics["mmp5"])
+            _record(record, f"test.{evaluation.spec.branch}.r1", metrics["r1"])
+            _record(record, f"test.{evaluation.spec.branch}.mmp5", metrics["mmp5"])
             record.add_artifact(self.results.evaluation(evaluation.id) / "metrics.json", name=f"{evaluation.spec.branch}_metrics.json")
         weights = {}
         for identity in planned.stages:
             folder = self.results.stage(identity).path
             weights[identity] = {"path": str(folder / "best.safetensors"), "sha256": sha256_file(folder / "best.safetensors")}
             record.add_artifact(folder / "stage.toml", name=f"{identity}.stage.toml")
+            for file in sorted(path for path in (folder / "plugins").rglob("*") if path.is_file()):
+                name = ".".join(file.relative_to(folder).parts)
+                record.add_artifact(file, name=f"{identity}.{name}")
         record.info["weights"] = weights
         return row
 
@@ -319,7 +327,7 @@ class _Runner:
                     plugins=self.plan.experiment.plugins,
                     manifest={domain: self.plan.identities.training_manifest(domain) for domain in spec.domains},
                     quiet=self.options.quiet,
-                    summary=lambda key, value, step: record.log_scalar(f"{stage_title(spec).replace(' ', '_')}.{key}", value, step),
+                    summary=lambda key, value, step: _record(record, f"{stage_title(spec).replace(' ', '_')}.{key}", value, step),
                 )
                 run_stage(job)
 
@@ -353,6 +361,12 @@ class _Runner:
             "data": {domain: self.plan.identities.test_manifest(domain) for domain in embedders},
         }
         self.results.write_evaluation(evaluation.id, result, about)
+
+
+def _record(run: Any, key: str, value: float, step: int | None = None) -> None:
+    """Give a figure to the run record, whose JSON has no place for one that is not finite."""
+    if math.isfinite(value):
+        run.log_scalar(key, value, step)
 
 
 def stored_seeds(plan: Plan, results: Results) -> Plan:

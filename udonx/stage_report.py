@@ -23,14 +23,18 @@ def describe_stages(todo: Workload, timings: Timings) -> str:
         lines.append(_no_estimate(*unknown, timings.device))
     left = [stage for stage in todo.stages if stage.state != "trained"]
     there = f"{_stages(len(todo.stages))}, {len(todo.stages) - len(left)} already trained"
-    amounts = f"{sum(stage.steps_left for stage in left)} steps, {sum(stage.images_left for stage in left)} images"
+    amounts = f"{_count(sum(stage.steps_left for stage in left), 'step')}, {_count(sum(stage.images_left for stage in left), 'image')}"
     total = _total([*seconds.values()], evaluations, timings.device)
     lines.append(f"{there}; left to train: {_stages(len(left))}, {amounts}{total}")
     return "\n".join(lines)
 
 
 def _stages(count: int) -> str:
-    return f"{count} stage{'s' * (count != 1)}"
+    return _count(count, "stage")
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
 
 
 def _line(stage: PlannedStage, seconds: float | None) -> str:
@@ -52,6 +56,6 @@ def _total(stages: Sequence[float | None], evaluations: Sequence[float | None], 
 
 def _no_estimate(stages: int, evaluations: int, device: str) -> str:
     what = [f"{_stages(stages)} (marked ?)"] if stages else []
-    what += [f"{evaluations} evaluation{'s' * (evaluations != 1)}"] if evaluations else []
+    what += [_count(evaluations, "evaluation")] if evaluations else []
     cure = "`udonx plan ... --measure` times a few steps of each kind"
     return f"no estimate for {' and '.join(what)}: nothing like that has run on this machine ({device}) yet; {cure}"

@@ -73,7 +73,7 @@ def workload(plans: Sequence[Plan], results: Results, *, fresh: bool = False) ->
         for evaluation in (evaluation for row in plan.rows for evaluation in row.evaluations):
             if evaluation.id not in evaluations and (fresh or results.read_evaluation(evaluation.id) is None):
                 evaluations[evaluation.id] = evaluation_work(evaluation.spec, benchmark)
-        skipped += [f"{plan.experiment.name}: {line}" if prefix else line for line in plan.experiment.skipped()]
+        skipped += [f"{plan.experiment.name}: {line}" if prefix else line for line in plan.experiment.skipped(len(plan.benchmark.domains))]
     return Workload(stages=list(stages.values()), evaluations=list(evaluations.values()), skipped=skipped)
 
 

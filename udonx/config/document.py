@@ -9,6 +9,7 @@ import attrs
 
 from udonx.config.files import hint_of, read_toml, shown
 from udonx.config.keys import FILE_KEYS, ROW_KEYS, FileOptions
+from udonx.config.labels import label_of_name
 from udonx.config.merge import Layer
 from udonx.config.problems import ConfigError, Problem, spell, unknown
 from udonx.config.typed import table_options, validate
@@ -158,6 +159,6 @@ def _make_roles(document: Document, where: str, problems: list[Problem]) -> None
 
 
 def _role_layer(name: str, layers: list[Layer], role: str, *, labelled: bool) -> Layer:
-    label = next((layer.data["label"] for layer in reversed(layers) if "label" in layer.data), name.replace("_", " "))
+    label = next((layer.data["label"] for layer in reversed(layers) if "label" in layer.data), label_of_name(name))
     data = {"backbone": role} | ({"label": f"{role}: {label}"} if labelled else {})
     return Layer(where=layers[0].where, prefix=layers[0].prefix, data=data)

@@ -26,6 +26,7 @@ from udonx.config.keys import (
     ResultOptions,
     StartOptions,
 )
+from udonx.config.labels import fill
 from udonx.config.merge import Layer, Merged
 from udonx.config.plugins import load_plugins
 from udonx.config.problems import ConfigError, Problem, dotted, spell, unknown
@@ -73,12 +74,12 @@ class Experiment:
         rows = [row for row in self.rows if not self.selected or row.name in self.selected]
         return sorted(rows, key=lambda row: row.reference)
 
-    def skipped(self) -> list[str]:
-        """What is said of the wanted rows that this setting cannot have, one sentence for each reason."""
+    def skipped(self, domains: int | None = None) -> list[str]:
+        """What is said of the wanted rows that this setting cannot have, one sentence for each reason; labels count `domains`."""
         rows: dict[str, list[str]] = {}
         for row in self.wanted_rows():
             if row.skipped:
-                rows.setdefault(row.skipped, []).append(row.label)
+                rows.setdefault(row.skipped, []).append(fill(row.label, domains))
         return [f"{reason}: {'; '.join(labels)}" for reason, labels in rows.items()]
 
 

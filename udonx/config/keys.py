@@ -72,7 +72,7 @@ class FileOptions:
         Field(description="Python files (by their path from this one) and modules to import first; no other code of a file is ever run."),
     ] = attrs.field(factory=list)
     seeds: Annotated[
-        list[Annotated[int, Field(ge=0)]],
+        list[Annotated[int, Field(ge=0, lt=2**63)]],
         Field(min_length=1, description="Every row is trained once with each of these seeds; `--seeds` replaces them."),
     ] = attrs.field(factory=lambda: [0])
 
@@ -90,7 +90,10 @@ class SettingOptions:
 class PlainKeys:
     """The plain keys of a row."""
 
-    label: Annotated[str | None, Field(description="The row's name in the table; without it its name in the file.")] = None
+    label: Annotated[
+        str | None,
+        Field(description="The row's name in the table, where `{domains}` is the number of domains; without it its name in the file."),
+    ] = None
     reference: Annotated[bool, Field(description="Shows the row below a line, for orientation: it is not compared with the others.")] = (
         False
     )

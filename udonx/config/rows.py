@@ -11,6 +11,7 @@ from registry.catalog import RegistryError
 from registry.contracts import BackboneSpec, ComponentSpec, HeadSpec, LossSpec, Row
 from udonx import components
 from udonx.config.keys import COMMON, FILE_KEYS, KIND_TABLES, ROW_KEYS, SLOT_KEYS, TABLES, LossSlot, PlainKeys
+from udonx.config.labels import label_of_name, label_problem
 from udonx.config.merge import Layer, Merged
 from udonx.config.problems import Problem, dotted, spell, unknown
 from udonx.config.typed import table_options, validate
@@ -31,7 +32,8 @@ class Layers:
 
 @attrs.frozen(kw_only=True)
 class RowConfig:
-    """A row, resolved but for what only the data and the weights can tell: `data` is what `udonx show` prints, `parts` the typed slots."""
+    """A row, resolved but for what only the data and the weights can tell: `data` is what `udonx show` prints, `parts` the typed slots;
+    the placeholders of `label` are filled where a plan is made."""
 
     name: str
     label: str
@@ -86,12 +88,14 @@ class RowResolver:
         for key in ("precision", "evaluate", "classifier", "normalise_total", "distill_to_backbone", "teacher_budget"):
             if key in plain and key in allowed:
                 parts[key] = tuple(plain[key]) if key == "evaluate" else plain[key]
+        if plain.get("label") and (message := label_problem(plain["label"])):
+            self.problem("label", message)
         self._pairs(scheme, scheme_spec.use, parts, whole=len(self.problems) == before)
         if len(self.problems) > before:
             return None
         return RowConfig(
             name=self.name,
-            label=plain["label"] or self.name.replace("_", " "),
+            label=plain["label"] or label_of_name(self.name),
             reference=plain["reference"],
             backbone=plain["backbone"],
             own_index=plain["own_index"],
@@ -272,6 +276,8 @@ class RowResolver:
         for branch in parts.get("evaluate", ()):
             if branch not in scheme.branches:
                 self.problem("evaluate", f"got \"{branch}\", allowed with scheme '{scheme_name}': {', '.join(scheme.branches)}")
+        if len(set(parts.get("evaluate", ()))) < len(parts.get("evaluate", ())):
+            self.problem("evaluate", f"got {spell(list(parts['evaluate']))}, allowed is each branch once")
         if transform := parts["transform"]:
             if transform.mode == "resize_crop" and transform.resize < transform.crop:
                 self.problem("transform.resize", f"got {transform.resize}, allowed is at least crop = {transform.crop}")

@@ -5,6 +5,9 @@ from __future__ import annotations
 import importlib
 import logging
 import re
+import shlex
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +15,9 @@ from types import ModuleType
 from typing import Any
 
 import attrs
+
+SACRED_SEED = 0
+"""What Sacred's own key "seed" always holds: without one it would invent a number. The seed of a training is `training_seed`."""
 
 
 class GuardedObserver:
@@ -52,7 +58,8 @@ class Recorder:
     ) -> dict[str, Any]:
         """Run `body(run)` as a Sacred run and return what it returns; an exception marks the run failed or interrupted and goes on up.
 
-        `started` is told the run's id before the body begins.
+        `started` is told the run's id before the body begins. Sacred seeds Python's, NumPy's and torch's generators, always alike: all
+        that udonx draws follows from its own named streams.
         """
         sacred = import_sacred()
         from sacred.observers import FileStorageObserver
@@ -63,7 +70,7 @@ class Recorder:
         experiment.logger = _quiet_logger()
         observers = [(FileStorageObserver(self.folder), str(self.folder)), *((_observer(url), url) for url in self.urls)]
         experiment.observers = [GuardedObserver(observer, where, self.say) for observer, where in observers]
-        experiment.add_config(_sacred_keys(config))
+        experiment.add_config({**_sacred_keys(config), "seed": SACRED_SEED})
 
         def main(_run: Any) -> dict[str, Any]:
             started(_run._id)
@@ -81,16 +88,40 @@ def import_sacred() -> ModuleType:
 
 
 def check_observers(urls: tuple[str, ...]) -> list[str]:
-    """What is wrong with observers' URLs, one sentence each."""
+    """What is wrong with observers' URLs, one sentence each; nothing is connected to."""
     problems = []
     for url in urls:
         package = "pymongo" if url.startswith("mongodb") else "sqlalchemy"
         try:
-            __import__(package)
+            importlib.import_module(package)
         except ImportError:
             extra = "mongo" if package == "pymongo" else "sql"
             problems.append(f'results.observers: "{url}" needs the package {package}; install it with pip install "udonx[{extra}]"')
+            continue
+        try:
+            import_sacred()
+            _observer(url)
+        except Exception as error:  # a URL of a wrong form, or a driver that is missing: each package has errors of its own
+            allowed = "allowed is mongodb://HOST/DATABASE or a URL of SQLAlchemy such as sqlite:///runs.db"
+            problems.append(f'results.observers: got "{url}", which cannot be used ({type(error).__name__}: {error}); {allowed}')
     return problems
+
+
+def command_line() -> str:
+    """The command that started this process, as a shell would take it."""
+    return shlex.join(sys.orig_argv)
+
+
+def git_state(folder: Path) -> dict[str, Any] | None:
+    """The git commit of a folder and whether files that git follows were changed since; None where there is no repository, or no git."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "changed": bool(git("status", "--porcelain", "--untracked-files=no"))}
+    except (OSError, subprocess.SubprocessError):
+        return None
 
 
 def _observer(url: str) -> Any:

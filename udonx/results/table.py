@@ -224,7 +224,7 @@ def build_table(plan: Plan, results: Results, failed: Mapping[str, str] = Mappin
     """
     experiment = plan.experiment
     grouped: dict[tuple[str, int], list[tuple[PlannedRow, PlannedEvaluation, dict[str, Any]]]] = {}
-    missing = dict(enumerate(experiment.skipped()))
+    missing = dict(enumerate(experiment.skipped(len(plan.benchmark.domains))))
     for planned in plan.rows:
         for position, evaluation in enumerate(planned.evaluations):
             stored = results.read_evaluation(evaluation.id)

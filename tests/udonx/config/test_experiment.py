@@ -131,6 +131,12 @@ def test_an_unknown_path_or_value_of_set_is_an_error(tmp_path, override, message
     assert message in problems(tmp_path, TWO_ROWS, overrides=[override])
 
 
+def test_a_branch_is_evaluated_once(tmp_path):
+    """The same branch twice would stand in the table twice, compared with itself."""
+    text = TWO_ROWS + 'evaluate = ["student", "student"]\n'
+    assert "row b: evaluate: got ['student', 'student'], allowed is each branch once" in problems(tmp_path, text)
+
+
 def test_a_backbone_role_that_the_setting_lacks_skips_the_row(tmp_path):
     """A row with another role is said to be not in this setting; it is neither replaced nor an error."""
     text = TWO_ROWS + 'backbone = "large"\n[rows.c]\nscheme = "off_the_shelf"\nbackbone = "large"\nlabel = "C"\n'
