@@ -124,7 +124,7 @@ def test_no_stage_looks_at_test_files(data, tmp_path):
         folder = tmp_path / f"{name}_stage"
         run_stage(small_job(folder, stage, benchmark))
         identity = Identities(benchmark).stage(stage)
-        jobs[name] = (identity, (folder / "best.safetensors").read_bytes(), StageFolder(folder).done["best_r1"])
+        jobs[name] = (identity, (folder / "best.safetensors").read_bytes(), StageFolder(folder).done.best_r1)
     assert jobs["whole"] == jobs["without"]
 
 

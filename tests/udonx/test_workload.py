@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from registry.contracts import Optimiser
 from tests.tiny import SETTING, write_domain, write_experiment
 from tests.udonx.engine.small import DOMAINS, small_spec
 from udonx.config.experiment import load_experiment
 from udonx.data.benchmark import Benchmark
+from udonx.engine.folder import Done
 from udonx.evaluation.protocol import image_count
 from udonx.plan import Plan
 from udonx.results.store import Results
@@ -106,7 +108,7 @@ def test_what_is_there_takes_no_time(plan: Plan, tmp_path: Path) -> None:
     # ten awake steps and the validations after steps 10, already made, 15 and 20
     assert [count for _, count in started.stages[0].work] == [10, 2 * 8]
     assert " started " in describe_stages(started, known(whole)).split("\n")[1]
-    folder.finish({})
+    folder.finish(Done(steps=20, images=80, seconds=1.0, best_step=20, best_r1=0.5, weights=folder.save_best({"a": torch.ones(1)})))
     trained = workload([plan], results)
     lines = describe_stages(trained, known(whole)).split("\n")
     assert (trained.stages[0].state, trained.stages[0].work) == ("trained", []) and " -  a" in lines[1]

@@ -22,7 +22,7 @@ def export_backbone(stage: str | Path, out: str | Path, dtype: str = "float32") 
     """
     folder = StageFolder(Path(stage))
     model = load_stage(folder, torch.device("cpu"))
-    spec = folder.read_model()["spec"]
+    spec = folder.read_model().spec
     if spec["backbone"]["use"] != "timm":
         raise ValueError(f"{folder.path}: its backbone is '{spec['backbone']['use']}', only timm models have timm's layout")
     network = model.backbone.model

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
-from safetensors import SafetensorError
 from torch import Tensor
 
 from registry.catalog import RegistryError
 from udonx.data.images import decode, to_rgb
 from udonx.data.transforms import test_batch
 from udonx.engine.build import build_model
-from udonx.engine.folder import StageFolder
+from udonx.engine.folder import RETRAIN, StageFolder
 from udonx.engine.model import Model
+from udonx.files import DamagedFileError
 from udonx.stages import from_plain
 
 _BATCH = 128
@@ -25,24 +26,27 @@ _BATCH = 128
 def load_stage(folder: StageFolder, device: torch.device) -> Model:
     """The best model of a finished stage, in eval mode, without gradients.
 
-    Raises ValueError where the folder is no finished stage, or where a component that it needs is not registered: nothing is
-    imported for it, the message names the plug-in.
+    Raises ValueError where the folder is no finished stage or its files are damaged, or where a component that it needs is not
+    registered: nothing is imported for it, the message names the plug-in.
     """
-    if not (folder.path / "model.json").is_file() or not (folder.path / "best.safetensors").is_file():
+    if not (folder.path / "model.json").is_file() or not os.path.lexists(folder.best):
         raise ValueError(f"{folder.path} is no trained stage: it needs model.json and best.safetensors (a folder of results/stages)")
     kept = folder.read_model()
     try:
-        model = build_model(from_plain(kept["spec"]), kept["classes"], None)
+        spec = from_plain(kept.spec)
+    except Exception as error:  # cattrs raises what the classes and converters that it calls raise
+        raise DamagedFileError(folder.path / "model.json", "does not describe a stage", RETRAIN) from error
+    try:
+        model = build_model(spec, kept.classes, None)
     except RegistryError as error:
-        plugins = " ".join(f"--plugin {name}" for name in kept["plugins"])
+        plugins = " ".join(f"--plugin {name}" for name in kept.plugins)
         hint = f"; it was trained with {plugins}: import that first" if plugins else ""
         raise ValueError(f"{folder.path}: {error}{hint}") from None
+    tensors = folder.load_best()
     try:
-        model.load_state_dict(folder.load_best())
-    except (SafetensorError, RuntimeError) as error:
-        raise ValueError(
-            f"{folder.path / 'best.safetensors'} is damaged or not of this model ({error}); train the stage again: --fresh"
-        ) from error
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise DamagedFileError(folder.best, f"is not of this model ({' '.join(str(error).split())})", RETRAIN) from error
     return model.requires_grad_(False).eval().to(device)
 
 
@@ -58,7 +62,7 @@ class LoadedModel:
         self.model = load_stage(self.folder, self.device)
         self.domains = tuple(self.model.position)
         self.crop = self.model.crop
-        spec = from_plain(self.folder.read_model()["spec"])
+        spec = from_plain(self.folder.read_model().spec)
         self._dims = {"feature": self.model.backbone.dim}
         for branch, head in (("teacher", spec.teacher_head), ("student", spec.student_head)):
             if head is not None:

@@ -1,7 +1,8 @@
 """THE training loop: every scheme's stages run through it.
 
 batch -> model -> losses -> weighted mean -> backward -> two-group AdamW -> sums on the device
-every log interval: sums to the host, bar, log; at an update of the sampler: its window; at a validation: best weights, checkpoint
+every log interval: sums to the host, bar, log; at an update of the sampler: its window; at a validation: checkpoint, best weights;
+every few minutes, and where SIGINT or SIGTERM asks to stop: checkpoint
 """
 
 from __future__ import annotations
@@ -20,22 +21,23 @@ from torch import Tensor
 
 from registry.catalog import place
 from registry.contracts import Batch, Branch, LossSpec, StageSpec
+from udonx import console
 from udonx.data.benchmark import Benchmark
 from udonx.data.images import ImageStore
 from udonx.data.loader import BatchLoader
 from udonx.data.seeds import stream_seed
 from udonx.engine.build import build_losses, build_model, build_sampler
 from udonx.engine.device import describe, loading_threads
-from udonx.engine.folder import StageFolder
+from udonx.engine.folder import RETRAIN, Done, StageFolder, StageModel, Weights
 from udonx.engine.load import load_stage
 from udonx.engine.model import Model
 from udonx.engine.optim import TwoGroupAdamW
 from udonx.engine.report import Report
-from udonx.evaluation.protocol import Embedder, evaluate, image_count, test_images
+from udonx.evaluation.protocol import Embedder, ProtocolResult, evaluate, image_count, test_images
+from udonx.files import DamagedFileError
+from udonx.interrupts import Stopped, StopRequest, deferred
 from udonx.stages import to_plain
 from udonx.timings import StageTimer, Timings
-
-CHECKPOINT_SECONDS = 300.0
 
 
 class TrainingError(RuntimeError):
@@ -48,7 +50,8 @@ class TrainingError(RuntimeError):
 class Job:
     """A stage to run: its spec and identity, where it is kept, its data, and where it runs. `weights` is the folder of the start
     weights; `teachers` are the folders of the earlier stages in the order of `spec.teachers`; `summary` is told
-    (key, value, step) of the few figures that a run record keeps; `manifest` hashes the split files of each domain."""
+    (key, value, step) of the few figures that a run record keeps; `manifest` hashes the split files of each domain;
+    `checkpoint_seconds` are between two checkpoints at most, but for the time that a step or a validation takes."""
 
     spec: StageSpec
     id: str
@@ -63,13 +66,20 @@ class Job:
     plugins: tuple[str, ...] = ()
     manifest: dict[str, str] = attrs.field(factory=dict)
     quiet: bool = False
+    checkpoint_seconds: float = 300.0
     summary: Callable[[str, float, int], None] = lambda key, value, step: None
 
 
-def run_stage(job: Job) -> dict[str, Any]:
+def run_stage(job: Job) -> Done:
     """Train (or fit, or only build) a stage to the end, continuing from its checkpoint where there is one; returns done.json.
 
-    Raises TrainingError where the loss is no longer finite, DataError for an image that cannot be read.
+    A checkpoint that is damaged is said and left for the next one to replace: the stage starts anew.
+
+    Raises:
+        TrainingError: the loss is no longer finite, or a loss or sampler fails.
+        DataError: an image cannot be read.
+        DamagedFileError: the best weights of a stage half trained, or a finished stage, are not what was written.
+        Stopped: SIGINT or SIGTERM has come; a checkpoint has been written after the step that was under way.
     """
     if done := job.folder.done:
         return done
@@ -83,13 +93,13 @@ def prepare(job: Job) -> Model:
     counts = {domain: len(ids) for domain, ids in class_ids.items()}
     model = build_model(job.spec, counts, job.weights).to(job.device)
     plain = to_plain(job.spec)
-    about = {"id": job.id, "data": job.manifest, "plugins": list(job.plugins)}
+    about = {"id": job.id, "data": job.manifest, "plugins": list(job.plugins), "spec": plain}
     job.folder.tidy()
-    job.folder.write_spec({**about, "spec": plain}, {**about, "spec": plain, "classes": counts, "class_ids": class_ids})
+    job.folder.write_spec(about, StageModel(**about, classes=counts, class_ids=class_ids))
     return model
 
 
-def _fit(job: Job, model: Model) -> dict[str, Any]:
+def _fit(job: Job, model: Model) -> Done:
     """A stage of no steps: fit the head on the training images where it has one, keep the weights."""
     began = time.monotonic()
     model.eval()
@@ -103,8 +113,8 @@ def _fit(job: Job, model: Model) -> dict[str, Any]:
                 for batch in test_images(job.store, domain_paths, model.crop, job.workers, report.tick):
                     features.append(model.embed(batch.to(job.device), "feature").cpu())
         model.student_head.fit(torch.cat(features))
-    job.folder.save_best(model.state_dict())
-    done = {"steps": 0, "images": images, "seconds": time.monotonic() - began, "best_step": 0, "best_r1": None}
+    weights = job.folder.save_best(model.state_dict(), {"stage": job.id})
+    done = Done(steps=0, images=images, seconds=time.monotonic() - began, best_step=0, best_r1=None, weights=weights)
     job.folder.finish(done)
     return done
 
@@ -189,6 +199,9 @@ class _Training:
         self.step, self.seconds = 0, 0.0
         self.taken: dict[str, int] = {}
         self.best_r1, self.best_step = -1.0, 0
+        self.best: Weights | None = None  # what best.safetensors is; None where it is written right after the checkpoint
+        self.unvalidated = False  # whether the validation after `step` is still to be made
+        self.stop = StopRequest()
         self.log_every = min(max(1, self.training.steps // 50), 100)
         self.timer = StageTimer(Timings(describe(device)), spec, job.benchmark)
 
@@ -198,10 +211,12 @@ class _Training:
         self.job.folder.save_state(
             {
                 "step": self.step,
+                "unvalidated": self.unvalidated,
                 "seconds": self.seconds + time.monotonic() - self.began,
                 "taken": self.taken,
                 "best_r1": self.best_r1,
                 "best_step": self.best_step,
+                "best": self.best and attrs.asdict(self.best),
                 "window": self.window_D2,
                 "sums": self.sums_L,
                 "summed": self.summed,
@@ -213,32 +228,60 @@ class _Training:
         )
         self.saved = time.monotonic()
 
-    def _restore(self) -> None:
-        state = self.job.folder.load_state(self.job.device)
+    def _save_best(self) -> None:
+        """Keep the weights as the best. This comes after the checkpoint of the same step, which holds them too: a process that is killed
+        between the two finds them there, and the weights are never those of a step that no checkpoint knows."""
+        about = {"stage": self.job.id, "step": self.step, "validation_r1": self.best_r1 if self.best_r1 >= 0 else None}
+        self.best = self.job.folder.save_best(self.model.state_dict(), about)
+
+    def _start(self) -> None:
+        """Continue from the checkpoint where there is one that can be read, else begin the log."""
+        folder = self.job.folder
+        try:
+            state = folder.load_state(self.job.device) if folder.started else None
+        except DamagedFileError as error:
+            console.say(f"{self.job.title}: {error}; the stage starts anew")
+            state = None
+        if state is None:
+            folder.cut_log(0)
+            return
+        try:
+            self._restore(state)
+        except (KeyError, TypeError, RuntimeError) as error:
+            why = f"is no checkpoint of this stage ({type(error).__name__}: {' '.join(str(error).split())})"
+            raise DamagedFileError(folder.path / "state.pt", why, RETRAIN) from error
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        folder = self.job.folder
         self.step, self.seconds, self.taken, self.summed = state["step"], state["seconds"], state["taken"], state["summed"]
         self.best_r1, self.best_step = state["best_r1"], state["best_step"]
+        self.unvalidated = state.get("unvalidated", False)
         self.window_D2.copy_(state["window"])
         self.sums_L.copy_(state["sums"])
         self.sampler.load_state_dict(state["sampler"])
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.job.folder.cut_log(state["log"])
+        folder.cut_log(state["log"])
+        if self.best_step == self.step:
+            self._save_best()
+        elif self.best_step:
+            # a checkpoint of an earlier version does not say what the weights are
+            self.best = Weights(**state["best"]) if state.get("best") else folder.weigh_best()
+            folder.check_best(self.best)
 
     # -------------------------------------------------------------------------------------------------------------- loop
 
-    def run(self) -> dict[str, Any]:
-        """Train to the end; returns done.json."""
-        for _ in self.steps():
-            pass
-        return self._finish()
+    def run(self) -> Done:
+        """Train to the end; returns done.json. The first SIGINT or SIGTERM lets the step that is under way finish."""
+        with deferred() as self.stop:
+            for _ in self.steps():
+                pass
+            return self._finish()
 
     def steps(self) -> Iterator[int]:
         """Train, from the checkpoint on where there is one; yields the number of steps done after each."""
         job, training = self.job, self.training
-        if job.folder.started:
-            self._restore()
-        else:
-            job.folder.cut_log(0)
+        self._start()
         self.began = self.saved = time.monotonic()
         spec, pin = job.spec, job.device.type == "cuda"
         loader = BatchLoader(job.benchmark, job.store, spec.domains, spec.transform, training.batch, spec.seed, job.workers, pin)
@@ -249,6 +292,8 @@ class _Training:
             if self.step:
                 self.report.say(f"{job.title}: continues after step {self.step}")
             self.log_began, self.log_step = time.monotonic(), self.step
+            if self.unvalidated:
+                self._validate()
             for step, batch in batches:
                 if self.sampler.clears_at(step):
                     self.window_D2.zero_()
@@ -282,21 +327,33 @@ class _Training:
         last = step == self.training.steps
         if step % self.log_every == 0 or last:
             self._log()
-        updates = step == self.sampler.known_until() and not last
-        validates = step % self.training.validate_every == 0 or last
-        saves = not last and (validates or time.monotonic() - self.saved > CHECKPOINT_SECONDS)
-        if updates or validates or saves:
-            self._check_finite()
-        if updates:
-            sums = self.window_D2.cpu().tolist()
-            self.sampler.update(step, {domain: (sums[row][0], int(sums[row][1])) for domain, row in self.position.items() if sums[row][1]})
-            self.job.folder.log({"step": step, "shares": self.sampler.shares()})
-        if validates:
+        if step == self.sampler.known_until() and not last:
+            self._update_sampler(step)
+        self.unvalidated = step % self.training.validate_every == 0 or last
+        if self.stop.signal is not None:
+            self._stop()
+        if self.unvalidated:
             self._validate()
-        if saves:
+        elif time.monotonic() - self.saved > self.job.checkpoint_seconds:
+            self._check_finite()
             self._save()
-        if (validates or saves) and self.job.workers == loading_threads(self.job.device):  # see udonx/timings.py
+        else:
+            return
+        if self.job.workers == loading_threads(self.job.device):  # see udonx/timings.py
             self.timer.save()
+
+    def _update_sampler(self, step: int) -> None:
+        self._check_finite()
+        sums = self.window_D2.cpu().tolist()
+        self.sampler.update(step, {domain: (sums[row][0], int(sums[row][1])) for domain, row in self.position.items() if sums[row][1]})
+        self.job.folder.log({"step": step, "shares": self.sampler.shares()})
+
+    def _stop(self) -> None:
+        """Write a checkpoint and give in to the signal."""
+        self._check_finite()
+        self._save()
+        where = f"stopped after step {self.step} of {self.training.steps}"
+        raise Stopped(self.stop.signal, f"{self.job.title}: {where}; the same command continues there")
 
     def _check_finite(self) -> None:
         """Nothing may follow a loss, or be kept with weights, that are not finite; called where the host waits for the device anyway."""
@@ -335,48 +392,68 @@ class _Training:
 
     def _validate(self) -> None:
         """Keep the weights where validation R@1 is strictly better than before; without a validation split, the last ones."""
-        job = self.job
-        branch = "student" if job.spec.student_head is not None else "teacher"
-        self.model.eval()
-        embedders = {domain: Embedder(self.model, branch) for domain in job.spec.domains}
-        result, began = None, time.monotonic()
-        if images := image_count(job.benchmark, job.spec.domains, "val"):
-            merged = branch == "student"
-            with Report(f"{job.title}: validation", images, "images", quiet=job.quiet, closing_line=False) as report:
-                result = evaluate(
-                    embedders,
-                    job.benchmark,
-                    job.store,
-                    "val",
-                    merged=merged,
-                    device=job.device,
-                    workers=job.workers,
-                    tick=report.tick,
-                )
-            self.timer.embedded(images, time.monotonic() - began)
-        self.model.train()
+        self._check_finite()
+        result = self._measure_validation()
+        self.unvalidated = False
         if result is None:
-            if self.step == self.training.steps:
-                self.best_step, self.best_r1 = self.step, -1.0
-                job.folder.save_best(self.model.state_dict())
-            return
-        metrics = result.main
-        per_domain = {name: metrics.per_domain[name].r1 for name in metrics.per_domain}
-        job.folder.log({"step": self.step, "validation": {"r1": metrics.r1, "mmp5": metrics.mmp5, "per_domain": per_domain}})
-        job.summary("validation.r1", metrics.r1, self.step)
-        if metrics.r1 > self.best_r1:
-            self.best_r1, self.best_step = metrics.r1, self.step
-            job.folder.save_best(self.model.state_dict())
+            better = self.step == self.training.steps
+            self.best_step = self.step if better else 0
+        else:
+            metrics = result.main
+            better = metrics.r1 > self.best_r1
+            per_domain = {name: metrics.per_domain[name].r1 for name in metrics.per_domain}
+            self.job.folder.log({"step": self.step, "validation": {"r1": metrics.r1, "mmp5": metrics.mmp5, "per_domain": per_domain}})
+            self.job.summary("validation.r1", metrics.r1, self.step)
+            if better:
+                self.best_r1, self.best_step = metrics.r1, self.step
+            after = f"{self.job.title}: after step {self.step} of {self.training.steps}"
+            best = "the best so far" if better else f"the best is {100 * self.best_r1:.1f} after step {self.best_step}"
+            self.report.say(f"{after}: validation R@1 {100 * metrics.r1:.1f}, {best}")
+        self._save()
+        if better:
+            self._save_best()
         self.log_began, self.log_step = time.monotonic(), self.step
 
-    def _finish(self) -> dict[str, Any]:
-        done = {
-            "steps": self.training.steps,
-            "images": self.training.steps * self.training.batch,
-            "seconds": self.seconds + time.monotonic() - self.began,
-            "best_step": self.best_step,
-            "best_r1": self.best_r1 if self.best_r1 >= 0 else None,
-            "batches": self.taken,
-        }
+    def _measure_validation(self) -> ProtocolResult | None:
+        """The student's metrics on the validation images (the teacher's where there is no student); None where there are none."""
+        job = self.job
+        images = image_count(job.benchmark, job.spec.domains, "val")
+        if not images:
+            return None
+        branch = "student" if job.spec.student_head is not None else "teacher"
+        embedders = {domain: Embedder(self.model, branch) for domain in job.spec.domains}
+        began = time.monotonic()
+        self.model.eval()
+        with Report(f"{job.title}: validation", images, "images", quiet=job.quiet, closing_line=False) as report:
+
+            def tick(count: int = 1) -> None:
+                report.tick(count)
+                if self.stop.signal is not None:  # a validation may take longer than whoever sent the signal waits
+                    self._stop()
+
+            result = evaluate(
+                embedders,
+                job.benchmark,
+                job.store,
+                "val",
+                merged=branch == "student",
+                device=job.device,
+                workers=job.workers,
+                tick=tick,
+            )
+        self.model.train()
+        self.timer.embedded(images, time.monotonic() - began)
+        return result
+
+    def _finish(self) -> Done:
+        done = Done(
+            steps=self.training.steps,
+            images=self.training.steps * self.training.batch,
+            seconds=self.seconds + time.monotonic() - self.began,
+            best_step=self.best_step,
+            best_r1=self.best_r1 if self.best_r1 >= 0 else None,
+            batches=self.taken,
+            weights=self.best,
+        )
         self.job.folder.finish(done)
         return done

@@ -13,7 +13,8 @@ from typing import Any
 
 import attrs
 
-from udonx.files import write_atomic
+from udonx.engine.folder import Done
+from udonx.files import DamagedFileError, write_atomic
 from udonx.plan import Plan, PlannedEvaluation, PlannedRow
 from udonx.results.bootstrap import LEVEL
 from udonx.results.compare import Comparisons, common_seeds, first_rows, group_of
@@ -244,6 +245,8 @@ def build_table(plan: Plan, results: Results, failed: Mapping[str, str] = Mappin
     seeds = sorted({seed for row in lines for seed in row.seeds if seed is not None})
     partial = [row for row in lines if row.seeds != (None,) and len(row.seeds) < len(seeds)]
     missing |= {f"{row.name}/{row.branch}": f"{row.label}: only seed{_these(row.seeds)} so far" for row in partial}
+    damaged = {stage: results.stage(stage).problem for row in plan.rows for stage in row.stages}
+    missing |= {f"damaged/{stage}": why for stage, why in damaged.items() if why}
     missing |= {f"failed/{what}": f"failed: {what}: {why}" for what, why in failed.items()}
     start = "; ".join(f"{role} {weights.source} ({weights.sha256[:12]})" for role, weights in plan.weights.items())
     which = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}" if seeds else "no seed: nothing in it is random"
@@ -323,7 +326,7 @@ def _table_row(group: list[tuple[PlannedRow, PlannedEvaluation, dict[str, Any]]]
     index = "merged" if first["merged"] and not planned.row.own_index else "own"
     measured = [stored[index] for _, _, stored in group]
     own = [stored["own"] for _, _, stored in group]
-    done = [[results.stage(stage).done or {} for stage in row.stages] for row, _, _ in group]
+    done = [[found for stage in row.stages if (found := _done(results, stage))] for row, _, _ in group]
     alone = len(planned.evaluations) == 1 or evaluation.spec.branch == "student"
     label = planned.row.label if alone else f"{planned.row.label}: {evaluation.spec.branch}"
     domains = list(first[index]["per_domain"])
@@ -344,12 +347,20 @@ def _table_row(group: list[tuple[PlannedRow, PlannedEvaluation, dict[str, Any]]]
         mmp5_per_domain={name: Cell.of([figures["per_domain"][name]["mmp5"] for figures in measured]) for name in domains},
         own_r1=Cell.of([figures["r1"] for figures in own]),
         own_mmp5=Cell.of([figures["mmp5"] for figures in own]),
-        steps=sum(stage.get("steps", 0) for stage in done[0]),
-        images=sum(stage.get("images", 0) for stage in done[0]),
-        minutes=statistics.fmean(sum(stage.get("seconds", 0.0) for stage in stages) for stages in done) / 60,
+        steps=sum(stage.steps for stage in done[0]),
+        images=sum(stage.images for stage in done[0]),
+        minutes=statistics.fmean(sum(stage.seconds for stage in stages) for stages in done) / 60,
         evaluations=tuple(evaluation.id for _, evaluation, _ in group),
         stages=tuple(dict.fromkeys(stage for row, _, _ in group for stage in row.stages)),
     )
+
+
+def _done(results: Results, stage: str) -> Done | None:
+    """What a stage took; None where it is not finished or damaged, which `build_table` says."""
+    try:
+        return results.stage(stage).done
+    except DamagedFileError:
+        return None
 
 
 def write_table(table: Table, plan: Plan, results: Results) -> None:

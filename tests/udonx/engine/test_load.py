@@ -113,6 +113,7 @@ def test_missing_plugin(stage: Path, tmp_path: Path) -> None:
     shutil.copytree(stage, tmp_path / "stage")
     file = tmp_path / "stage" / "model.json"
     kept = json.loads(file.read_text())
+    del kept["digest"]
     kept["spec"]["student_head"]["use"] = "my_head"
     file.write_text(json.dumps(kept | {"plugins": ["my_heads.py"]}))
     with pytest.raises(ValueError, match=r"my_head.*--plugin my_heads\.py"):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import re
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,17 +15,20 @@ from typing import Any
 import attrs
 import numpy as np
 import pytest
+import safetensors
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from registry.contracts import Optimiser
 from tests.udonx.engine.small import DOMAINS, PAIR, ROUND_ROBIN, STUDENT_CE, TEACHER_CE, dynamic, small_job, small_spec
+from udonx import interrupts
 from udonx.data.benchmark import Benchmark
 from udonx.data.errors import DataError
 from udonx.engine import train
 from udonx.engine.build import build_model
-from udonx.engine.folder import StageFolder
+from udonx.engine.folder import Done, StageFolder
 from udonx.engine.train import Job, TrainingError, _Training, run_stage
+from udonx.files import DamagedFileError
 
 CURVE = [
     3.260862, 1.440343, 3.824143, 2.037458, 2.279855, 2.576869, 2.06461, 2.072635, 2.37832, 1.366709,
@@ -54,10 +60,9 @@ def totals(folder: StageFolder) -> list[float]:
     return [entry["total"] for entry in folder.read_log() if "total" in entry]
 
 
-def kept(folder: StageFolder) -> tuple[bytes, list[dict[str, Any]], dict[str, Any]]:
+def kept(folder: StageFolder) -> tuple[bytes, list[dict[str, Any]], Done]:
     """All that must not depend on how a run went: weights, log, done.json without the time."""
-    done = {key: value for key, value in folder.done.items() if key != "seconds"}
-    return (folder.path / "best.safetensors").read_bytes(), folder.read_log(), done
+    return (folder.path / "best.safetensors").read_bytes(), folder.read_log(), attrs.evolve(folder.done, seconds=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -113,8 +118,7 @@ def test_resume(long: StageFolder, small_benchmark: Benchmark, tmp_path: Path, m
     seed = random.randrange(2**32)
     chance = random.Random(seed)
     print(f"seed {seed}")
-    if every_step:
-        monkeypatch.setattr(train, "CHECKPOINT_SECONDS", 0.0)
+    seconds = 0.0 if every_step else 300.0
     whole = _Training._train_step
     stops = sorted(chance.sample(range(1, 100), 3))
 
@@ -130,7 +134,7 @@ def test_resume(long: StageFolder, small_benchmark: Benchmark, tmp_path: Path, m
     spec = small_spec(**LONG)
     while stops:
         with pytest.raises(Stopped):
-            run_stage(small_job(tmp_path, spec, small_benchmark))
+            run_stage(small_job(tmp_path, spec, small_benchmark, checkpoint_seconds=seconds))
         # what a process that is killed while it writes its log leaves
         with open(tmp_path / "log.jsonl", "a") as log:
             log.write('{"step": 10')
@@ -151,7 +155,7 @@ def test_checkpoint_is_plain(small_benchmark: Benchmark, tmp_path: Path) -> None
     assert state["step"] == 30 and state["summed"] == 0 and sum(state["taken"].values()) == 30
     assert state["window"][:, 1].sum() == 2 * 4  # two steps since the update at 28
     run_stage(job)
-    assert not job.folder.started and job.folder.done["steps"] == 100
+    assert not job.folder.started and job.folder.done.steps == 100
 
 
 @pytest.mark.parametrize("where", ["loss", "weight"])
@@ -188,14 +192,13 @@ def test_not_finite_at_log_interval(small_benchmark: Benchmark, tmp_path: Path, 
         next(steps)
 
 
-def test_corrupt_image(short: StageFolder, small_benchmark: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_corrupt_image(short: StageFolder, small_benchmark: Benchmark, tmp_path: Path) -> None:
     """An image that breaks amid a run stops it with the file's name; once it is mended, the same command gives the undisturbed result."""
     root = tmp_path / "data"
     shutil.copytree(small_benchmark.root, root)
     benchmark = Benchmark.open(root, list(small_benchmark.domains), small_benchmark.fingerprint)
     loop = training(small_job(tmp_path / "look", small_spec(), benchmark))
-    job = small_job(tmp_path / "stage", small_spec(), benchmark)
-    monkeypatch.setattr(train, "CHECKPOINT_SECONDS", 0.0)
+    job = small_job(tmp_path / "stage", small_spec(), benchmark, checkpoint_seconds=0.0)
     seen, path = set(), None  # of an image that is needed for the first time when some steps are done
     batches = train.BatchLoader(benchmark, job.store, DOMAINS, job.spec.transform, 8, 0, 1, False).batches(loop.sampler, 0, 20, {})
     for step, batch in batches:
@@ -240,7 +243,7 @@ def test_without_validation(small_benchmark: Benchmark, tmp_path: Path) -> None:
     job = small_job(tmp_path / "stage", small_spec(steps=6, validate_every=2), Benchmark.open(root, list(DOMAINS)))
     loop = training(job)
     done = loop.run()
-    assert (done["best_step"], done["best_r1"]) == (6, None)
+    assert (done.best_step, done.best_r1) == (6, None)
     assert same(job.folder.load_best(), loop.model.state_dict())
 
 
@@ -257,8 +260,120 @@ def test_best_is_strictly_better(small_benchmark: Benchmark, tmp_path: Path, mon
     loop = training(job)
     weights = {step: snapshot(loop.model) for step in loop.steps()}
     done = loop._finish()
-    assert (done["best_step"], done["best_r1"]) == (4, 0.5)
+    assert (done.best_step, done.best_r1) == (4, 0.5)
     assert same(job.folder.load_best(), weights[4])
+
+
+def test_best_weights_are_those_that_the_checkpoint_names(
+    small_benchmark: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that ends between the checkpoint and the best weights leaves both of one step to the next, even where validation, made
+    again, would no longer call that step the best (another device, another number of threads)."""
+    scores, whole, save = iter([0.25, 0.5, 0.4, 0.3]), train.evaluate, StageFolder.save_best
+
+    def scored(*args: Any, **kwargs: Any) -> Any:
+        result = whole(*args, **kwargs)
+        return attrs.evolve(result, merged=attrs.evolve(result.merged, r1=next(scores)))
+
+    def dying(self: StageFolder, tensors: Any, about: dict[str, Any]) -> Any:
+        if about["step"] == 4 and not stopped:
+            stopped.append(True)
+            raise Stopped
+        return save(self, tensors, about)
+
+    stopped: list[bool] = []
+    monkeypatch.setattr(train, "evaluate", scored)
+    monkeypatch.setattr(StageFolder, "save_best", dying)
+    job = small_job(tmp_path, small_spec(steps=8, validate_every=2), small_benchmark)
+    with pytest.raises(Stopped):
+        run_stage(job)
+    loop = training(job)
+    weights = {}
+    for _ in loop.steps():
+        weights = weights or job.folder.load_best()
+    done = loop._finish()
+    with safetensors.safe_open(job.folder.best, "pt") as file:
+        about = json.loads(file.metadata()["udonx"])
+    assert (done.best_step, done.best_r1) == (4, 0.5) and about == {"stage": "small", "step": 4, "validation_r1": 0.5}
+    assert same(job.folder.load_best(), weights)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("when", ["step", "validation"])
+def test_a_signal_is_followed_by_a_checkpoint(
+    long: StageFolder, small_benchmark: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, code: int, when: str
+) -> None:
+    """SIGINT and SIGTERM end a stage after the step that is under way, also amid its validation, with a checkpoint; the sentence says
+    after which step, the status which signal it was, and the stage continues there to the same bytes."""
+    step, evaluate = _Training._train_step, train.evaluate
+
+    def signalled(self: _Training, number_of_step: int, batch: Any) -> None:
+        if (number_of_step, when) == (41, "step"):
+            os.kill(os.getpid(), number)
+        step(self, number_of_step, batch)
+
+    def validated(*args: Any, **kwargs: Any) -> Any:
+        if when == "validation":
+            os.kill(os.getpid(), number)
+        return evaluate(*args, **kwargs)
+
+    job, handlers = (
+        small_job(tmp_path, small_spec(**LONG), small_benchmark),
+        [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)],
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(_Training, "_train_step", signalled)
+        patch.setattr(train, "evaluate", validated)
+        with pytest.raises(
+            interrupts.Stopped, match=f"stopped after step {42 if when == 'step' else 30} of 100; the same command"
+        ) as caught:
+            run_stage(job)
+    assert caught.value.code == code and isinstance(caught.value, KeyboardInterrupt)
+    assert job.folder.load_state(torch.device("cpu"))["step"] == (42 if when == "step" else 30)
+    assert handlers == [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
+    run_stage(job)
+    assert kept(job.folder) == kept(long)
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "empty"])
+def test_a_damaged_checkpoint(
+    short: StageFolder, small_benchmark: Benchmark, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str
+) -> None:
+    """A stage whose checkpoint is damaged says so and starts anew, and ends as one that was never stopped."""
+    job = small_job(tmp_path, small_spec(), small_benchmark, checkpoint_seconds=0.0)
+    loop = training(job).steps()
+    for _ in range(3):
+        next(loop)
+    loop.close()
+    content = bytearray((tmp_path / "state.pt").read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "state.pt").write_bytes({"flipped": content, "cut": content[:-100], "empty": b""}[damage])
+    run_stage(job)
+    assert re.search(r"small: .*state\.pt is damaged \(.+\); the stage starts anew", capsys.readouterr().err)
+    assert kept(job.folder) == kept(short)
+
+
+def test_damaged_best_weights_of_a_stage_half_trained(small_benchmark: Benchmark, tmp_path: Path) -> None:
+    """Best weights that are no longer those that the checkpoint names stop the stage in one sentence; the checkpoint stays."""
+    job = small_job(tmp_path, small_spec(validate_every=2), small_benchmark, checkpoint_seconds=0.0)
+    loop = training(job).steps()
+    for _ in range(3):
+        next(loop)
+    loop.close()
+    content = bytearray(job.folder.best.read_bytes())
+    content[-20] ^= 1
+    job.folder.best.write_bytes(content)
+    with pytest.raises(DamagedFileError, match=r"best\.safetensors is damaged: it is not what was written; train the stage again"):
+        run_stage(job)
+    assert job.folder.started
+
+
+def test_validation_is_said(small_benchmark: Benchmark, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every validation's R@1 is said as it is measured, with its step, and which step is the best so far."""
+    done = run_stage(small_job(tmp_path, small_spec(steps=4, validate_every=2), small_benchmark, quiet=False))
+    said = [line for line in capsys.readouterr().err.splitlines() if "validation R@1" in line]
+    assert said[0].startswith("small: after step 2 of 4: validation R@1 ") and said[0].endswith(", the best so far") and len(said) == 2
+    assert done.best_step == 4 or said[1].endswith(f"the best is {100 * done.best_r1:.1f} after step 2")
 
 
 class CountSyncs(TorchDispatchMode):
@@ -303,7 +418,7 @@ def test_no_host_sync(small_benchmark: Benchmark, tmp_path: Path, monkeypatch: p
         calls.extend(mode.found)
 
     monkeypatch.setattr(_Training, "_train_step", watched)
-    assert loop.run()["steps"] == 4
+    assert loop.run().steps == 4
     assert calls == []
 
 
@@ -358,11 +473,11 @@ def test_bf16(small_benchmark: Benchmark, tmp_path: Path) -> None:
 def test_off_the_shelf(small_benchmark: Benchmark, tmp_path: Path) -> None:
     """A stage without training keeps the start weights, and fits a head on the training images where it has one."""
     plain = small_spec(training=None, student_head=None, teacher_head=None, seed=None)
-    assert run_stage(small_job(tmp_path / "plain", plain, small_benchmark))["steps"] == 0
+    assert run_stage(small_job(tmp_path / "plain", plain, small_benchmark)).steps == 0
     head = attrs.evolve(small_spec().student_head, use="pca", dim=8)
     fitted = attrs.evolve(plain, student_head=head)
     done = run_stage(small_job(tmp_path / "fitted", fitted, small_benchmark))
-    assert done["images"] == sum(len(small_benchmark.split(domain, "train")) for domain in DOMAINS)
+    assert done.images == sum(len(small_benchmark.split(domain, "train")) for domain in DOMAINS)
     ours, theirs = StageFolder(tmp_path / "plain").load_best(), StageFolder(tmp_path / "fitted").load_best()
     assert all(torch.equal(value, theirs[name]) for name, value in ours.items()) and len(theirs) > len(ours)
 
@@ -371,7 +486,7 @@ def test_teacher_stage_alone(small_benchmark: Benchmark, tmp_path: Path) -> None
     """A stage of one domain's teacher head trains and validates with the own-domain index, and its student may learn from it."""
     earlier = small_spec(domains=("logos",), student_head=None, losses=(TEACHER_CE,), steps=4, validate_every=2, sampler=ROUND_ROBIN)
     done = run_stage(small_job(tmp_path / "teacher", earlier, small_benchmark))
-    assert done["batches"] == {"logos": 4} and done["best_r1"] is not None
+    assert done.batches == {"logos": 4} and done.best_r1 is not None
     student = small_spec(domains=("logos",), teacher_head=None, teachers=(earlier,), losses=(STUDENT_CE, *PAIR), steps=2, validate_every=2)
     job = small_job(tmp_path / "student", student, small_benchmark, teachers=(StageFolder(tmp_path / "teacher"),))
     loop = training(job)
