@@ -12,9 +12,8 @@ from pathlib import Path
 
 import attrs
 
+from udonx.data.benchmark import Benchmark
 from udonx.data.errors import DataError
-from udonx.data.facts import facts
-from udonx.data.splits import BenchmarkLayout
 from udonx.files import cache_dir
 from udonx.results.record import import_sacred
 
@@ -95,9 +94,9 @@ def _disk(results: Path) -> Iterator[Finding]:
 
 def _data(root: Path) -> Finding:
     try:
-        domains = BenchmarkLayout(root).domains()
-        counted = facts(root, domains)
+        benchmark = Benchmark.open(root)
+        counted = benchmark.facts
     except DataError as error:
         return Finding(False, f"data: {error}")
-    images = sum(fact.train_images for fact in counted.values())
-    return Finding(True, f"data in {root}: {len(domains)} domains ({', '.join(domains)}), {images} training images")
+    images = sum(fact.train_images for fact in counted)
+    return Finding(True, f"data in {root}: {len(counted)} domains ({', '.join(benchmark.domains)}), {images} training images")

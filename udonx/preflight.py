@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,6 @@ from udonx.config.files import shown
 from udonx.config.problems import ConfigError, Problem
 from udonx.data.benchmark import Benchmark, open_demo
 from udonx.data.errors import DataError
-from udonx.data.paths import resolve_image
 from udonx.engine.report import Report
 from udonx.plan import Plan, make_plan, row_evaluations, with_teachers
 from udonx.results.store import Results
@@ -196,18 +194,7 @@ def _data_problems(benchmark: Benchmark, trains: bool, say: Callable[[str], None
 
 
 def _missing_images(benchmark: Benchmark, domain: str, names: list[str]) -> Iterator[str]:
-    missing, listed = [], {}
-    for path in dict.fromkeys(path for name in names for path in benchmark.split(domain, name).paths):
-        folder, _, name = path.rpartition("/")
-        if folder not in listed:  # a folder is listed once: asking for millions of files one by one takes minutes on a network disk
-            there = benchmark.root / "images" / folder
-            listed[folder] = set(os.listdir(there)) if there.is_dir() else set()
-        if name in listed[folder]:
-            continue
-        try:
-            resolve_image(benchmark.root, path)
-        except DataError:
-            missing.append(path)
+    missing = list(dict.fromkeys(path for name in dict.fromkeys(names) for path in benchmark.missing(domain, name)))
     if missing:
         named = ", ".join(missing[:_SHOWN]) + (f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else "")
         are = "images are" if len(missing) > 1 else "image is"

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from tests.tiny import ROOT
+import shutil
+
+from PIL import Image
+
+from tests.tiny import ROOT, SETTING, write_domain, write_experiment
 from udonx.config.experiment import load_experiment
 from udonx.plan import Plan, make_plan, stage_title
 from udonx.preflight import open_benchmark, resolve_weights
@@ -80,3 +84,19 @@ def test_what_a_stage_does_not_read_is_not_in_its_identity():
     assert {row.row.name: row.stages for row in flipped.rows if row.row.reference} == untrained
     assert set(before.stages) & set(flipped.stages) == {stage for stages in untrained.values() for stage in stages}
     assert set(scaled.stages) == set(before.stages) == set(spelt.stages)
+
+
+def test_other_images_under_the_same_names_have_other_identities(tmp_path):
+    """Over a copy in which every image is black no stage and no evaluation is the one of the original; over a plain copy all are."""
+    write_domain(tmp_path / "given", "cars")
+    for name in ("copied", "black"):
+        shutil.copytree(tmp_path / "given", tmp_path / name)
+    for file in (tmp_path / "black" / "images").rglob("*.png"):
+        Image.new("RGB", (40, 40)).save(file)
+    file = write_experiment(tmp_path, SETTING + '[rows.a]\nscheme = "udon"\nsampler = "round_robin"\n[rows.b]\nscheme = "off_the_shelf"\n')
+    ids = {}
+    for name in ("given", "copied", "black"):
+        experiment = load_experiment(file, data=tmp_path / name)
+        planned = make_plan(experiment, open_benchmark(experiment), resolve_weights(experiment, None, print))
+        ids[name] = {*planned.stages, *(evaluation.id for row in planned.rows for evaluation in row.evaluations)}
+    assert len(ids["given"]) >= 4 and ids["copied"] == ids["given"] and not ids["black"] & ids["given"]

@@ -8,10 +8,12 @@ from functools import cached_property
 from pathlib import Path
 
 import attrs
+import numpy as np
 
 from registry.contracts import DomainFacts
 from udonx.data.errors import DataError
-from udonx.data.facts import facts, manifest_hash
+from udonx.data.facts import images_digest, manifest_hash, split_digest, train_facts
+from udonx.data.sizes import MISSING, image_sizes
 from udonx.data.splits import BenchmarkLayout, Split, label_map, read_split
 from udonx.files import cache_dir
 
@@ -27,6 +29,8 @@ class Benchmark:
     domains: tuple[str, ...]
     fingerprint: str = ""
     _splits: dict[tuple[str, str], Split] = attrs.field(factory=dict, init=False)
+    _sizes: dict[tuple[str, str], np.ndarray] = attrs.field(factory=dict, init=False)
+    _digests: dict[tuple[str, str], tuple[str, ...]] = attrs.field(factory=dict, init=False)
     _queries: dict[tuple[str, str], tuple[str, str] | None] = attrs.field(factory=dict, init=False)
 
     @classmethod
@@ -42,7 +46,7 @@ class Benchmark:
     @cached_property
     def facts(self) -> tuple[DomainFacts, ...]:
         """Training images and classes of each domain, in order."""
-        return tuple(facts(self.root, self.domains).values())
+        return tuple(train_facts(domain, self.split(domain, "train") if self.has(domain, "train") else None) for domain in self.domains)
 
     def split(self, domain: str, name: str) -> Split:
         """A split, read once."""
@@ -64,10 +68,29 @@ class Benchmark:
         """Original training class ids to 0..C-1."""
         return label_map(self.split(domain, "train"))
 
+    def missing(self, domain: str, name: str) -> list[str]:
+        """The paths of a split that have no image."""
+        paths = self.split(domain, name).paths
+        return [paths[row] for row in np.flatnonzero(self._image_sizes(domain, name) == MISSING).tolist()]
+
     def manifest(self, domain: str, splits: tuple[str, ...]) -> str:
-        """Hash of the content of those splits that the domain has, and of the fingerprint."""
-        there = [name for name in splits if self.has(domain, name)]
-        return manifest_hash(self.root, domain, there, self.fingerprint)
+        """Hash of what determines a result on those splits that the domain has: their content, and the fingerprint of generated images or
+        something of the images that were given, wherever they lie."""
+        return manifest_hash(domain, self.fingerprint, [(name, *self._digest(domain, name)) for name in splits if self.has(domain, name)])
+
+    def _digest(self, domain: str, name: str) -> tuple[str, ...]:
+        """What of a split enters a manifest, computed once."""
+        if (domain, name) not in self._digests:
+            split = self.split(domain, name)
+            images = [] if self.fingerprint else [images_digest(self.root, split, self._image_sizes(domain, name))]
+            self._digests[domain, name] = (split_digest(split), *images)
+        return self._digests[domain, name]
+
+    def _image_sizes(self, domain: str, name: str) -> np.ndarray:
+        """Sizes of a split's images, looked at once."""
+        if (domain, name) not in self._sizes:
+            self._sizes[domain, name] = image_sizes(self.root, self.split(domain, name).paths)
+        return self._sizes[domain, name]
 
     def evaluated_splits(self, domain: str, stage: str) -> tuple[str, ...]:
         """The split files that are read at "val" or "test", none where the domain has no such queries."""

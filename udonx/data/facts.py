@@ -1,6 +1,6 @@
-"""What planning needs to know of split files: counts, and a hash of their content. Cached, so that a large file is read once.
+"""What identities need to know of a benchmark: a hash of what its split files say, and one of the images that they name.
 
-The cache key of a file is its path, size and modification time in nanoseconds; what is cached never depends on where it lies.
+Nothing here is kept between calls: what would have to be looked at to know that a kept hash still holds is what the hash is made of.
 """
 
 from __future__ import annotations
@@ -8,80 +8,58 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from json.encoder import encode_basestring_ascii
 from pathlib import Path
 
-import attrs
+import numpy as np
 
 from registry.contracts import DomainFacts
-from udonx.data.splits import BenchmarkLayout, Split, read_split, split_file
-from udonx.files import cache_dir, write_atomic
+from udonx.data.paths import resolve_image
+from udonx.data.sizes import MISSING
+from udonx.data.splits import Split
+from udonx.files import read_bytes
 
-# Raised when the summary below changes: older cache entries are then no longer found.
-_VERSION = 1
-
-
-@attrs.frozen
-class _Summary:
-    images: int
-    classes: int
-    digest: str  # sha256 over paths and class ids in the file's order
+_READ = 16  # images of each split whose bytes are part of its hash
 
 
-def facts(root: Path | str, domains: Sequence[str]) -> dict[str, DomainFacts]:
-    """Count the training images and classes of each domain, in the given order; 0 where it has no train split.
-
-    Args:
-        root: the folder that holds `images` and `info_files`.
-        domains: names, as `BenchmarkLayout.domains` returns them.
-
-    Raises:
-        DataError: a domain is missing or one of its split files is malformed.
-    """
-    layout = BenchmarkLayout(root)
-    result = {}
-    for domain in domains:
-        train = _summary(layout.root, domain, "train") if "train" in layout.split_names(domain) else _Summary(0, 0, "")
-        result[domain] = DomainFacts(name=domain, train_images=train.images, train_classes=train.classes)
-    return result
+def train_facts(domain: str, train: Split | None) -> DomainFacts:
+    """Count a domain's training images and classes; 0 where it has no train split."""
+    if train is None:
+        return DomainFacts(name=domain, train_images=0, train_classes=0)
+    return DomainFacts(name=domain, train_images=len(train), train_classes=len(train.classes()))
 
 
-def manifest_hash(root: Path | str, domain: str, splits: Sequence[str], fingerprint: str) -> str:
-    """Hash what a domain's split files say, not where they lie or how they are formatted.
-
-    Args:
-        root: the folder that holds `images` and `info_files`.
-        domain: a domain's name.
-        splits: the splits that matter, in a fixed order.
-        fingerprint: what else determines the images (generator version and seed), "" for files as published.
-
-    Returns:
-        sha256 in hex over domain, fingerprint and, per split, its name and its paths and class ids in the file's order.
-
-    Raises:
-        DataError: a split is missing or malformed.
-    """
-    content = [domain, fingerprint, [[split, _summary(root, domain, split).digest] for split in splits]]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
-
-
-def _summary(root: Path | str, domain: str, split: str) -> _Summary:
-    file = split_file(root, domain, split)
-    folder = cache_dir()
-    if folder is None or not file.is_file():
-        return _summarise(read_split(root, domain, split))
-    about = file.stat()
-    key = json.dumps([_VERSION, str(file.resolve()), about.st_size, about.st_mtime_ns])
-    cached = folder / "splits" / f"{hashlib.sha256(key.encode()).hexdigest()}.json"
-    if cached.is_file():
-        return _Summary(**json.loads(cached.read_bytes()))
-    summary = _summarise(read_split(root, domain, split))
-    write_atomic(cached, json.dumps(attrs.asdict(summary)))
-    return summary
-
-
-def _summarise(split: Split) -> _Summary:
+def split_digest(split: Split) -> str:
+    """sha256 in hex over paths and class ids in the file's order: what a split file says, not where it lies or how it is formatted."""
     digest = hashlib.sha256()
+    several = {row: json.dumps(labels) for row, labels in split.several.items()}
     for row, (path, label) in enumerate(zip(split.paths, split.class_ids.tolist(), strict=True)):
         # JSON of the pair: no path can imitate the separator.
-        digest.update(json.dumps([path, split.several.get(row, label)]).encode() + b"\n")
-    return _Summary(len(split), len(split.classes()), digest.hexdigest())
+        digest.update(f"[{encode_basestring_ascii(path)}, {several.get(row, label)}]\n".encode())
+    return digest.hexdigest()
+
+
+def images_digest(root: Path | str, split: Split, sizes_N: np.ndarray) -> str:
+    """sha256 in hex over the images of a split: the sizes of all, and the bytes of a few at fixed positions, the first and the last
+    among them. Where they lie and when they were written is no part of it.
+
+    Args:
+        root: the folder that holds `images`.
+        split: N entries.
+        sizes_N: int64 [N], as `image_sizes` returns them.
+
+    Raises:
+        OSError: an image cannot be read.
+    """
+    digest = hashlib.sha256(sizes_N.astype("<i8").tobytes())
+    for row in np.unique(np.linspace(0, len(split) - 1, _READ).astype(np.int64)).tolist():
+        content = b"" if sizes_N[row] == MISSING else read_bytes(resolve_image(root, split.paths[row]))
+        digest.update(hashlib.sha256(content).digest())
+    return digest.hexdigest()
+
+
+def manifest_hash(domain: str, fingerprint: str, splits: Sequence[tuple[str, ...]]) -> str:
+    """sha256 in hex over a domain, what generated its images, and for each split its name, its `split_digest` and, of images that were
+    not generated, its `images_digest`."""
+    content = [domain, fingerprint, [list(split) for split in splits]]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()

@@ -16,7 +16,7 @@ from udonx.data.errors import DataError
 _ESCAPE = re.compile(r"#U([0-9a-fA-F]{4})|#L(0[0-9a-fA-F]{5}|10[0-9a-fA-F]{4})")
 _LONGEST_NAME = 255  # bytes, on all common file systems
 # What the system says of a path at which there is no file; any other error (a disk that fails, no permission) is no answer.
-_NOWHERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL}
+NOWHERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL}
 
 
 def path_problem(path: str) -> str:
@@ -74,7 +74,7 @@ def _is_file(path: Path) -> bool:
     try:
         return stat.S_ISREG(path.stat().st_mode)
     except OSError as error:
-        if error.errno in _NOWHERE:
+        if error.errno in NOWHERE:
             return False
         raise
 

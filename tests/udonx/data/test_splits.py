@@ -7,16 +7,13 @@ import numpy as np
 import pytest
 
 from tests.tiny import write_split
-from udonx.data import facts as facts_module
 from udonx.data.errors import DataError
-from udonx.data.facts import DomainFacts, facts, manifest_hash
 from udonx.data.splits import BenchmarkLayout, label_map, read_split
 
 
 @pytest.fixture
-def write(tmp_path, monkeypatch):
-    """Writes a split file below tmp_path/data and returns it; caches go to tmp_path/cache."""
-    monkeypatch.setenv("UDONX_CACHE", str(tmp_path / "cache"))
+def write(tmp_path):
+    """Writes a split file below tmp_path/data and returns it."""
 
     def write(domain, split, entries, root="data"):
         file = tmp_path / root / "info_files" / domain / f"{split}.json"
@@ -153,59 +150,8 @@ def test_missing_names_come_with_the_nearest(write, tmp_path):
         BenchmarkLayout(tmp_path / "nowhere").domains()
 
 
-def test_facts_count_what_is_there(write, tmp_path):
-    """Training images and classes are counted; a split that is absent counts 0."""
-    write("met", "train", [("a", 5), ("b", 5), ("c", 8)])
-    write("met", "val", [("d", 1)])
-    write("met", "small_index", [("e", 1), ("f", 2)])
-    write("cars", "test", [("g", [1, 2])])
-    assert facts(tmp_path / "data", ["met", "cars"]) == {
-        "met": DomainFacts(name="met", train_images=3, train_classes=2),
-        "cars": DomainFacts(name="cars", train_images=0, train_classes=0),
-    }
-
-
-def test_unchanged_files_are_read_once(write, tmp_path, monkeypatch):
-    """Counts and hashes come from the cache until the file's size or time changes."""
-    file = write("cars", "train", [("a", 5), ("b", 6)])
-    before = manifest_hash(tmp_path / "data", "cars", ["train"], "")
-    reads = []
-    monkeypatch.setattr(facts_module, "read_split", lambda *names: reads.append(names) or read_split(*names))
-    assert facts(tmp_path / "data", ["cars"])["cars"].train_classes == 2
-    assert manifest_hash(tmp_path / "data", "cars", ["train"], "") == before and reads == []
-    write("cars", "train", [("a", 6), ("b", 6)])
-    os.utime(file, ns=(1, file.stat().st_mtime_ns + 10**9))
-    assert facts(tmp_path / "data", ["cars"])["cars"].train_classes == 1 and len(reads) == 1
-    assert manifest_hash(tmp_path / "data", "cars", ["train"], "") != before
-
-
-def test_works_without_a_cache(write, tmp_path, monkeypatch):
-    """Where the cache cannot be written everything is read again, with the same result."""
-    write("cars", "train", [("a", 5)])
-    before = manifest_hash(tmp_path / "data", "cars", ["train"], "")
-    monkeypatch.setattr(facts_module, "cache_dir", lambda: None)
-    assert manifest_hash(tmp_path / "data", "cars", ["train"], "") == before
-
-
-def test_manifest_hash_depends_on_content_alone(write, tmp_path):
-    """The hash ignores place and formatting; paths, labels, order, domain, splits and fingerprint change it."""
-    write("cars", "train", [("a", 1), ("b", [2, 3])])
-    write("cars", "train", '[{"class_id":1,\n"path":"a"}, {"path":"b","class_id":[2,3]}]', root="elsewhere")
-    base = manifest_hash(tmp_path / "data", "cars", ["train"], "v1")
-    assert len(base) == 64 and base == manifest_hash(tmp_path / "elsewhere", "cars", ["train"], "v1")
-    others = [manifest_hash(tmp_path / "data", "cars", ["train"], "v2"), manifest_hash(tmp_path / "data", "cars", [], "v1")]
-    changes = ([("b", [2, 3]), ("a", 1)], [("a", 1), ("b", 2)], [("a", 1), ("c", [2, 3])], [("a", 1)])
-    for number, entries in enumerate(changes):
-        write("cars", "train", entries, root=f"changed{number}")
-        others.append(manifest_hash(tmp_path / f"changed{number}", "cars", ["train"], "v1"))
-    assert len({base, *others}) == len(others) + 1
-
-
 def test_reads_uned_mini(shared_dir):
-    """uned_mini's counts are those of its README, and some flag queries have several labels."""
-    counted = facts(shared_dir / "uned_mini", ["omniglot", "flags"])
-    assert counted["omniglot"] == DomainFacts(name="omniglot", train_images=4800, train_classes=320)
-    assert counted["flags"] == DomainFacts(name="flags", train_images=1039, train_classes=150)
+    """Some flag queries of uned_mini have several labels."""
     assert len(read_split(shared_dir / "uned_mini", "flags", "test").several) == 9
 
 
