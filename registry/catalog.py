@@ -191,7 +191,7 @@ def spell_type(spec: Mapping[str, Any]) -> str:
     if kind == "literal":
         words = "one of " + ", ".join(repr(value) for value in spec["values"])
     elif kind == "union":
-        words = " or ".join(spell_type(item) for item in spec["of"])
+        words = " or ".join(spell_type(item) for item in spec["of"] if item["type"] != "none")  # what may be left out: TOML has no null
     elif kind == "list":
         words = f"list of {spell_type(spec['of'])}"
     elif kind == "tuple":

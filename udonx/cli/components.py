@@ -1,20 +1,23 @@
-"""`udonx components`: what is registered, with options, types, defaults, one-line doc and file:line."""
+"""`udonx components`: what is registered, with options, types, defaults, what they are for, and file:line."""
 
 from __future__ import annotations
 
 import argparse
 
-from registry.catalog import Component
+from registry.catalog import Component, RegistryError
 from udonx.cli.common import say
 from udonx.components import REGISTRIES, describe, registry_of
 from udonx.config.files import shown
 from udonx.config.plugins import load_plugins
-from udonx.config.problems import spell
+from udonx.config.reference import describe_options, sections, wrapped
 
 
 def main(parsed: argparse.Namespace) -> int:
     """Print the components of all kinds, of one kind, or one component."""
     load_plugins(parsed.plugins, None, where="--plugin", say=say)
+    if parsed.kind and parsed.kind not in REGISTRIES and parsed.kind in sections():
+        kinds = ", ".join(REGISTRIES)
+        raise RegistryError(f"{parsed.kind!r} is no kind of component; there are {kinds}; for the table of keys: udonx keys {parsed.kind}")
     kinds = [registry_of(parsed.kind).kind] if parsed.kind else list(REGISTRIES)
     for kind in kinds:
         names = [parsed.name] if parsed.name else registry_of(kind).names()
@@ -26,8 +29,5 @@ def main(parsed: argparse.Namespace) -> int:
 
 
 def _lines(component: Component, indent: str) -> str:
-    lines = [f"{indent}{component.name}: {component.doc}", f"{indent}    {shown(component.file)}:{component.line}"]
-    for option in component.options:
-        default = "required" if option.required else "unset" if option.default is None else spell(option.default)
-        lines.append(f"{indent}    {option.name} = {default}  ({option.spell()})")
-    return "\n".join(lines)
+    lines = [*wrapped(f"{component.name}: {component.doc}", indent), f"{indent}    {shown(component.file)}:{component.line}"]
+    return "\n".join([*lines, *describe_options(component.options, f"{indent}    ")])

@@ -85,6 +85,11 @@ def _components(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plugin", dest="plugins", action="append", default=[], metavar="P", help="a module or .py file to import first")
 
 
+def _keys(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", nargs="?", metavar="TABLE", help="one table: file, row, setting, optimiser, budget, ... (default: all)")
+    parser.add_argument("--markdown", action="store_true", help="print the whole reference, components included, as a page (docs/keys.md)")
+
+
 def _doctor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", metavar="DIR", help="a folder in UnED's layout to look at")
     parser.add_argument("--weights", metavar="DIR", help="a folder of start weights to look at")
@@ -94,6 +99,7 @@ def _doctor(parser: argparse.ArgumentParser) -> None:
 def _schema(parser: argparse.ArgumentParser) -> None:
     kinds = ["experiment", "setting"]
     parser.add_argument("of", nargs="?", choices=kinds, default="experiment", help="which kind of file (default: experiment)")
+    parser.add_argument("--plugin", dest="plugins", action="append", default=[], metavar="P", help="a module or .py file to import first")
 
 
 def _export(parser: argparse.ArgumentParser) -> None:
@@ -123,6 +129,7 @@ COMMANDS: Commands = {
     "plan": ("show the stages: which are shared, which are already trained, steps, images, and how long the rest takes", _plan),
     "table": ("show the table again from what is stored; runs nothing", _experiment),
     "components": ("list what is registered, with options, types and defaults", _components),
+    "keys": ("list the keys of experiment files and settings, with types, defaults and what they are for", _keys),
     "schema": ("print the JSON schema of an experiment file, for editors", _schema),
     "data": (
         "prepare images of your own",

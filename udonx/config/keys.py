@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import attrs
 from pydantic import Field
 
+from registry.catalog import first_paragraph
 from registry.contracts import Budget, Optimiser, Schedule, Transform, Validation
 
 
@@ -181,17 +182,18 @@ DOCS: dict[str, str] = {
     "results": "What is kept beside the results folder.",
     "data": "Where the images come from.",
     "backbones": "The backbones that rows may name, each a table `[backbones.ROLE]`. A row without `backbone` has the role `main`.",
-    "heads": "New defaults of heads for this setting, `[heads.NAME]`.",
     "losses": "The terms of the total loss, each a table `[losses.NAME]` or the name of a loss. `NAME = false` removes an inherited one.",
-    "samplers": "New defaults of samplers for this setting, `[samplers.NAME]`.",
-    "schemes": "New defaults of schemes for this setting, `[schemes.NAME]`.",
-    "scheme": "Who teaches whom.",
+    "scheme": "Who teaches whom; every row has one, its own or from [defaults].",
     "student_head": "The head whose embedding is the result.",
     "teacher_head": "The head of each domain's teacher.",
     "sampler": "Which domain the next batch comes from.",
+    **{key: first_paragraph(cls) for key, cls in TABLES.items()},
     "reported": "Figures of this row from elsewhere, such as a paper: for the reader of the file, not used by udonx.",
 }
-"""What the keys that hold tables are for, in one or two sentences; those of `TABLES` say it in their docstrings."""
+"""What the keys that hold tables are for."""
+
+SETTING_DOCS = {**DOCS, **{kind: f"New defaults of {kind} for this setting, each a table `[{kind}.NAME]`." for kind in KIND_TABLES}}
+"""The same in a setting, where `losses` are defaults and not terms."""
 
 COMMON = frozenset({"label", "reference", "own_index", "reported", "scheme", "backbone", "evaluate", "transform", "precision"})
 ROW_KEYS = COMMON | set(TABLES) | set(SLOT_KEYS) | {"losses"} | {field.name for field in attrs.fields(PlainKeys)}

@@ -62,8 +62,8 @@ def merge_rows(problems: Iterable[Problem]) -> list[Problem]:
 def spell(value: Any) -> str:
     """A value as it stands in TOML, cut to one short line.
 
-    >>> spell(True), spell("a"), spell([1, 2])
-    ('true', '"a"', '[1, 2]')
+    >>> spell(True), spell("a"), spell([1, "b"])
+    ('true', '"a"', '[1, "b"]')
     """
     if isinstance(value, bool):
         text = str(value).lower()
@@ -71,6 +71,8 @@ def spell(value: Any) -> str:
         text = f'"{value}"'
     elif isinstance(value, dict):
         text = "{ " + ", ".join(f"{key} = {spell(item)}" for key, item in value.items()) + " }"
+    elif isinstance(value, list):
+        text = f"[{', '.join(spell(item) for item in value)}]"
     else:
         text = str(value)
     return text if len(text) <= 80 else text[:77] + "..."

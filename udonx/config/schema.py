@@ -1,13 +1,23 @@
-"""The JSON schema of an experiment file, derived from the same declarations that validate it. For editors."""
+"""The JSON schemas of an experiment file and of a setting, derived from the same declarations that validate them. For editors.
+
+What depends on a value (the options of the component that `use` names, the keys that a scheme has slots for) is said with if/then and
+never with oneOf, so that an editor marks the key that is wrong and not the whole table around it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
+from registry import schemes
 from registry.catalog import Option
 from udonx import components
 from udonx.config.keys import (
+    COMMON,
+    DOCS,
     KIND_TABLES,
+    ROW_KEYS,
+    SETTING_DOCS,
     SETTING_KEYS,
     SLOT_KEYS,
     TABLES,
@@ -16,85 +26,141 @@ from udonx.config.keys import (
     LossSlot,
     PlainKeys,
     ResultOptions,
+    SettingOptions,
     StartOptions,
 )
 from udonx.config.typed import model_of, table_options
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
+_UNKNOWN: dict[str, Any] = {"not": {}}
+"""Where additional properties are concerned the same as false, but the error is at the key and not at the table around it."""
 
 
 def experiment_schema() -> dict[str, Any]:
-    """A JSON schema (draft 2020-12) that accepts every valid experiment file: keys, types, bounds, components with their options."""
-    row = _row()
+    """A JSON schema (draft 2020-12) that accepts every valid experiment file: keys, types, bounds, components with their options.
+
+    Plug-ins that are imported are in it. A row's keys are judged by the scheme that the row itself names.
+    """
     return {
         "$schema": _DRAFT,
         "title": "udonx experiment",
-        "type": "object",
-        "properties": {
-            **_object("file", table_options(FileOptions))["properties"],
-            "setting": {"oneOf": [{"type": "string"}, _setting(row)]},
-            "defaults": row,
-            "rows": {"type": "object", "additionalProperties": {"oneOf": [row, {"const": False}]}},
-            "results": _object("results", table_options(ResultOptions)),
-        },
+        **_closed(
+            {
+                **_properties("file", table_options(FileOptions)),
+                "setting": {"description": DOCS["setting"], **_table_or({"type": "string"}, {"$ref": "#/$defs/setting"})},
+                "defaults": {"description": DOCS["defaults"], "$ref": "#/$defs/keys_of_row"},
+                "rows": {
+                    "description": DOCS["rows"],
+                    "type": "object",
+                    "additionalProperties": _table_or({"const": False}, {"$ref": "#/$defs/row"}),
+                },
+                "results": {"description": DOCS["results"], **_closed(_properties("results", table_options(ResultOptions)))},
+            }
+        ),
         "anyOf": [{"required": ["rows"], "properties": {"rows": {"minProperties": 1}}}, {"required": ["inherit"]}],
-        "additionalProperties": False,
+        "$defs": {
+            "setting": _setting(),
+            "row": {"$ref": "#/$defs/keys_of_row", "allOf": list(_slots_by_scheme())},
+            "keys_of_row": _closed({key: {"$ref": f"#/$defs/{key}"} for key in sorted(ROW_KEYS)}),
+            **_row_keys(),
+        },
     }
 
 
 def setting_schema() -> dict[str, Any]:
     """A JSON schema that accepts every valid file of a setting."""
-    return {"$schema": _DRAFT, "title": "udonx setting", **_setting(_row())}
+    return {"$schema": _DRAFT, "title": "udonx setting", **_setting(), "$defs": _row_keys()}
 
 
-def _setting(row: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": {
-            "inherit": {"type": "string"},
-            "data": _object("data", table_options(DataOptions)),
-            "backbones": {"type": "object", "additionalProperties": _slot("backbones", StartOptions)},
-            **{kind: _defaults(kind) for kind in KIND_TABLES},
-            **{key: value for key, value in row["properties"].items() if key in SETTING_KEYS},
-            "losses": _defaults("losses"),
-        },
-        "additionalProperties": False,
-    }
+def _setting() -> dict[str, Any]:
+    names = components.registry_of("backbones").names()
+    options = {name: components.describe("backbones", name).options for name in names}
+    return _closed(
+        {
+            **_properties("setting", table_options(SettingOptions)),
+            "data": {"description": SETTING_DOCS["data"], **_closed(_properties("data", table_options(DataOptions)))},
+            "backbones": {
+                "description": SETTING_DOCS["backbones"],
+                "type": "object",
+                "additionalProperties": {"type": "object", **_by_use(_properties("backbone", table_options(StartOptions)), options)},
+            },
+            **{key: {"$ref": f"#/$defs/{key}"} for key in sorted(SETTING_KEYS & ROW_KEYS)},
+            **{kind: {"description": SETTING_DOCS[kind], **_defaults(kind)} for kind in KIND_TABLES},
+        }
+    )
 
 
-def _row() -> dict[str, Any]:
-    properties = dict(_object("row", table_options(PlainKeys))["properties"])
-    properties |= {key: _object(key, table_options(cls)) for key, cls in TABLES.items()}
-    properties |= {key: _slot(kind, slot) for key, (kind, slot) in SLOT_KEYS.items()}
-    properties["losses"] = {"type": "object", "additionalProperties": {"oneOf": [*_slot("losses", LossSlot)["oneOf"], {"const": False}]}}
-    properties["reported"] = {"type": "object"}
-    return {"type": "object", "properties": properties, "additionalProperties": False}
+def _row_keys() -> dict[str, Any]:
+    """Each key of a row."""
+    keys: dict[str, Any] = _properties("row", table_options(PlainKeys))
+    keys |= {key: {"description": DOCS[key], **_closed(_properties(key, table_options(cls)))} for key, cls in TABLES.items()}
+    keys |= {key: {"description": DOCS[key], **_slot(kind, slot)} for key, (kind, slot) in SLOT_KEYS.items()}
+    keys["losses"] = {"description": DOCS["losses"], "type": "object", "additionalProperties": _slot("losses", LossSlot, removable=True)}
+    keys["reported"] = {"description": DOCS["reported"], "type": "object"}
+    return {key: keys[key] for key in sorted(ROW_KEYS)}
 
 
-def _object(name: str, options: tuple[Option, ...]) -> dict[str, Any]:
-    schema = model_of(name, options).model_json_schema()
-    # merging over several layers: nothing is required in any one of them
-    return {"type": "object", "properties": schema.get("properties", {}), "additionalProperties": False}
+def _slots_by_scheme() -> Iterable[dict[str, Any]]:
+    """For each scheme what its rows may not have; not for one whose slots depend on its options, so that its class has none."""
+    for name in components.registry_of("schemes").names():
+        slots = getattr(schemes.get(name), "slots", None)
+        if isinstance(slots, set | frozenset):
+            named = {"if": {"const": name}, "else": {"type": "object", "required": ["use"], "properties": {"use": {"const": name}}}}
+            without = {key: _UNKNOWN for key in sorted(ROW_KEYS - COMMON - slots)}
+            yield {"if": {"required": ["scheme"], "properties": {"scheme": named}}, "then": {"properties": without}}
 
 
-def _slot(kind: str, slot: type) -> dict[str, Any]:
-    """A component by name, or a table: one alternative per component, and one without `use` that changes what is inherited."""
-    own = _object("slot", table_options(slot))["properties"]
-    alternatives: list[dict[str, Any]] = [{"type": "string", "enum": components.registry_of(kind).names()}] if kind != "backbones" else []
-    inherited: dict[str, list[Any]] = {}
-    for name in components.registry_of(kind).names():
-        component = components.describe(kind, name)
-        options = _object(name, component.options)["properties"]
-        for option, described in options.items():
-            inherited.setdefault(option, []).append(described)
-        properties = {**own, **options, "use": {"const": name, "description": component.doc}}
-        alternatives.append({"type": "object", "properties": properties, "required": ["use"], "additionalProperties": False})
-    without = {name: item for name, item in own.items() if name != "use"}
-    without |= {option: described[0] if len(described) == 1 else {"anyOf": described} for option, described in inherited.items()}
-    return {"oneOf": [*alternatives, {"type": "object", "properties": without, "additionalProperties": False}]}
+def _slot(kind: str, slot: type, *, removable: bool = False) -> dict[str, Any]:
+    """A component by its name, or a table of the slot's own keys and the component's options; `false` where it may be removed."""
+    names = components.registry_of(kind).names()
+    own = _properties("slot", table_options(slot))
+    options = {name: components.describe(kind, name).options for name in names}
+    scalar: dict[str, Any] = {"enum": [*names, False] if removable else names}
+    return _table_or(scalar, _by_use(own, options))
+
+
+def _by_use(own: dict[str, Any], options: dict[str, tuple[Option, ...]]) -> dict[str, Any]:
+    """A table of its own keys and of the options of the component that `use` names; without `use` of those of any component."""
+    of_any: dict[str, list[dict[str, Any]]] = {}
+    cases = []
+    for name, described in options.items():
+        properties = _properties(name, described)
+        for option, item in properties.items():
+            of_any.setdefault(option, []).append(item)
+        allowed = {**dict.fromkeys(own, True), **properties}
+        cases.append({"if": {"required": ["use"], "properties": {"use": {"const": name}}}, "then": _closed(allowed)})
+    merged = {option: items[0] if all(item == items[0] for item in items) else {"anyOf": items} for option, items in of_any.items()}
+    cases.append({"if": {"not": {"required": ["use"]}}, "then": _closed({**dict.fromkeys(own, True), **merged})})
+    return {"properties": {**own, "use": {**own["use"], "enum": list(options)}}, "allOf": cases}
 
 
 def _defaults(kind: str) -> dict[str, Any]:
-    names = components.registry_of(kind).names()
-    properties = {name: _object(name, components.describe(kind, name).options) for name in names}
-    return {"type": "object", "properties": properties, "additionalProperties": False}
+    """New defaults of components, [KIND.NAME]."""
+    described = [components.describe(kind, name) for name in components.registry_of(kind).names()]
+    return _closed({item.name: {"description": item.doc, **_closed(_properties(item.name, item.options))} for item in described})
+
+
+def _table_or(scalar: dict[str, Any], table: dict[str, Any]) -> dict[str, Any]:
+    """Either a table or a value of another type, told apart by the type alone."""
+    return {"if": {"type": "object"}, "then": table, "else": scalar}
+
+
+def _closed(properties: dict[str, Any]) -> dict[str, Any]:
+    # merging over several layers: nothing is required in any one of them
+    return {"type": "object", "properties": properties, "additionalProperties": _UNKNOWN}
+
+
+def _properties(name: str, options: tuple[Option, ...]) -> dict[str, Any]:
+    """Each option's schema: type, bounds, default, and its sentence with its unit as the description."""
+    derived = model_of(name, options).model_json_schema().get("properties", {})
+    return {option.name: _property(derived[option.name], option) for option in options}
+
+
+def _property(derived: dict[str, Any], option: Option) -> dict[str, Any]:
+    # pydantic's titles repeat the key, and what may be left out is "or null" to pydantic, which TOML does not have
+    schema = {key: value for key, value in derived.items() if key != "title" and value is not None}
+    if "anyOf" in schema:
+        kinds = [item for item in schema.pop("anyOf") if item != {"type": "null"}]
+        schema |= kinds[0] if len(kinds) == 1 else {"anyOf": kinds}
+    words = f"{option.doc[:-1]} ({option.unit})." if option.unit and option.doc else option.doc
+    return {"description": words, **schema} if words else schema

@@ -159,6 +159,30 @@ def test_components_lists_options_types_and_places(capsys):
     assert main(["components", "losses", "kl"]) == 2
     assert main(["components", "loss"]) == 2
     assert "'loss' is no kind of component; there are backbones" in capsys.readouterr().err
+    assert main(["components", "optimiser"]) == 2
+    assert "for the table of keys: udonx keys optimiser" in capsys.readouterr().err
+
+
+def test_components_says_what_an_option_is_for(capsys):
+    """An option has its sentence below it, and a component its whole first paragraph."""
+    assert main(["components", "losses", "ce"]) == 0
+    assert "The margin: subtracted from the target's cosine, or added to its angle." in capsys.readouterr().out
+    assert main(["components", "schemes", "specialists"]) == 0
+    assert "no universal embedding." in " ".join(capsys.readouterr().out.split())
+
+
+def test_keys_shows_one_table_or_all(capsys):
+    """One table by its name, all of them without a name, and with --markdown the page; an unknown one is exit status 2."""
+    assert main(["keys", "optimiser"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("optimiser: ") and "lr_heads = 0.001" in out and "budget" not in out
+    assert main(["keys"]) == 0
+    out = capsys.readouterr().out
+    assert "teacher_budget = " in out and "lr_heads = 0.001" in out
+    assert main(["keys", "--markdown"]) == 0
+    assert "| `lr_heads` |" in capsys.readouterr().out
+    assert main(["keys", "optimizer"]) == 2
+    assert "did you mean 'optimiser'" in capsys.readouterr().err
 
 
 def test_components_takes_a_plug_in(tmp_path, capsys):
