@@ -134,16 +134,16 @@ def _naming(path: Path) -> Iterator[None]:
 
 def sweep(root: Path) -> None:
     """Remove what killed processes left below `root` while they wrote; what a living process is writing stays."""
-    for folder in root.rglob(".*.tmp"):
-        if folder.is_symlink() or not folder.is_dir():
-            continue
-        with contextlib.suppress(OSError):  # taken by another process, or swept by one
-            lock = os.open(folder, os.O_RDONLY)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
-            finally:
-                os.close(lock)
+    for parent, folders, _ in os.walk(root):  # which passes over what vanishes meanwhile
+        for name in [name for name in folders if name.startswith(".") and name.endswith(".tmp")]:
+            folders.remove(name)
+            with contextlib.suppress(OSError):  # a link, or taken by another process, or swept by one
+                lock = os.open(Path(parent, name), os.O_RDONLY | os.O_NOFOLLOW)
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(Path(parent, name), ignore_errors=True)
+                finally:
+                    os.close(lock)
 
 
 def folder_problem(path: Path) -> str | None:
@@ -287,15 +287,26 @@ def sha256_file(path: Path) -> str:
 # ------------------------------------------------------------------------------------------------------------------ caches
 
 
-def cache_dir() -> Path | None:
-    """The folder for caches (`UDONX_CACHE`, else `$XDG_CACHE_HOME/udonx`, else `~/.cache/udonx`); None where it cannot be written."""
+def cache_path() -> Path | None:
+    """The folder for caches (`UDONX_CACHE`, else `$XDG_CACHE_HOME/udonx`, else `~/.cache/udonx`), whether or not it is there; None for a
+    user without a home."""
+    if named := os.environ.get("UDONX_CACHE"):
+        return Path(named)
     try:
-        named = os.environ.get("UDONX_CACHE")
-        folder = Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "udonx"
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "udonx"
+    except RuntimeError:
+        return None
+
+
+def cache_dir() -> Path | None:
+    """`cache_path()`, made if it is not there; None where it cannot be written: nothing needs a cache."""
+    if (folder := cache_path()) is None:
+        return None
+    try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder):
             return folder
-    except (OSError, RuntimeError):  # RuntimeError: a user without a home. Nothing needs a cache: everything can be computed again
+    except OSError:
         return None
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
+import json
+import shutil
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import attrs
@@ -15,7 +18,7 @@ from udonx.data.errors import DataError
 from udonx.data.facts import images_digest, manifest_hash, split_digest, train_facts
 from udonx.data.sizes import MISSING, image_sizes
 from udonx.data.splits import BenchmarkLayout, Split, label_map, read_split
-from udonx.files import cache_dir
+from udonx.files import cache_dir, cache_path, sweep
 
 
 @attrs.define(eq=False, slots=False)
@@ -107,25 +110,37 @@ def demo_domains(source: str) -> tuple[str, ...]:
 def open_demo(
     source: str, *, seed: int, size: str, domains: list[str] | None = None, progress: Callable[[int, int], None] | None = None
 ) -> Benchmark:
-    """The generated benchmark, written to the cache folder if it is not there yet; a second process waits for the first.
+    """The generated benchmark, written to the cache folder if it is not there whole; a second process waits for the first.
 
     Raises DataError where there is no folder to write it to.
     """
-    cache = cache_dir()
-    if cache is None:
-        raise DataError("the demo benchmark needs a folder that can be written: set UDONX_CACHE to one")
     from udonx.data import demo
 
+    pretrain = source == "demo_pretrain"
     fingerprint = f"{source}-v{demo.GENERATOR_VERSION}-{size}-seed{seed}"
-    root = cache / fingerprint
-    if not root.is_dir():
-        with open(cache / f"{fingerprint}.lock", "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not root.is_dir():
-                try:
-                    demo.write_benchmark(root, seed=seed, size=size, pretrain=source == "demo_pretrain", progress=progress)
-                except OSError as error:
-                    why = error.strerror or error
-                    message = f"the demo benchmark could not be written to {root}: {why}; set UDONX_CACHE to a folder with space"
-                    raise DataError(message) from error
+    # A picture depends on the fingerprint alone; which of them there are follows from the sizes of the splits, which may grow.
+    counts = json.dumps(demo.plan_benchmark(seed=seed, size=size, pretrain=pretrain))
+    cache = cache_path()
+    root = cache / f"{fingerprint}-{hashlib.sha256(counts.encode()).hexdigest()[:8]}" if cache else None
+    if root is None or not demo.is_whole(root):
+        if cache_dir() is None:
+            raise DataError("the demo benchmark needs a folder that can be written: set UDONX_CACHE to one")
+        _write_demo(root, partial(demo.write_benchmark, seed=seed, size=size, pretrain=pretrain, progress=progress))
     return Benchmark.open(root, list(domains or demo_domains(source)), fingerprint)
+
+
+def _write_demo(root: Path, write: Callable[[Path], None]) -> None:
+    """Write a generated benchmark in place of what is left of one, unless another process has done so meanwhile."""
+    from udonx.data import demo
+
+    with open(root.with_name(f"{root.name}.lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if demo.is_whole(root):
+            return
+        sweep(root.parent)
+        shutil.rmtree(root, ignore_errors=True)
+        try:
+            write(root)
+        except OSError as error:
+            why = error.strerror or error
+            raise DataError(f"the demo benchmark could not be written to {root}: {why}; set UDONX_CACHE to a folder with space") from error

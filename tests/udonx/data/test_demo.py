@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from udonx.data import demo
-from udonx.data.demo import DEMO_DOMAINS, PRETRAIN_DOMAINS, build, write_benchmark
+from udonx.data.demo import DEMO_DOMAINS, PRETRAIN_DOMAINS, build, drawing, write_benchmark
 from udonx.data.demo.canvas import rng_for
 from udonx.data.demo.families import DEMO, PRETRAIN
 
@@ -79,13 +79,27 @@ def test_same_seed_same_bytes(smoke: Path, tmp_path: Path) -> None:
     assert not {first[p] for p in first if p.endswith(".png")} & {second[p] for p in second if p.endswith(".png")}
 
 
-def test_processes_do_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+JOBS = [("glyphs", 3, 2), ("plates", 0, 2), ("textures", 1, 2), ("logos", 5, 2)]
+
+
+def drawn(root: Path, workers: int) -> dict[str, str]:
+    """The images of JOBS, drawn by so many processes."""
+    for name, _, _ in JOBS:
+        (root / "images" / name).mkdir(parents=True)
+    assert sum(drawing.draw(root, JOBS, seed=0, px=48, workers=workers)) == 8
+    return digests(root)
+
+
+def test_processes_do_not_matter(tmp_path: Path) -> None:
     """Worker processes write the same bytes as this process alone."""
-    jobs = [("glyphs", 3, 2), ("plates", 0, 2), ("textures", 1, 2)]
-    monkeypatch.setattr(build, "_CHUNK", 1)
-    for workers in (1, 2):
-        assert sum(build._render(tmp_path / str(workers), jobs, seed=0, px=48, workers=workers)) == 6
-    assert digests(tmp_path / "1") == digests(tmp_path / "2")
+    assert drawn(tmp_path / "1", workers=1) == drawn(tmp_path / "2", workers=2)
+
+
+@pytest.mark.parametrize("broken", ["import sys; sys.exit(1)", "import sys; sys.stdin.readline()"])
+def test_workers_that_die_are_replaced_by_this_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
+    """Where drawing processes end too early, at once or over a class, everything is drawn all the same."""
+    monkeypatch.setattr(drawing, "_WORKER", broken)
+    assert drawn(tmp_path / "2", workers=2) == drawn(tmp_path / "1", workers=1)
 
 
 @pytest.mark.parametrize(("name", "domain"), [*DEMO.items(), *PRETRAIN.items()])

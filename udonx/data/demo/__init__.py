@@ -4,6 +4,7 @@
 the demo's small backbone is pre-trained.
 """
 
-from udonx.data.demo.build import DEMO_DOMAINS, GENERATOR_VERSION, PRETRAIN_DOMAINS, write_benchmark
+from udonx.data.demo.build import DEMO_DOMAINS, PRETRAIN_DOMAINS, is_whole, plan_benchmark, write_benchmark
+from udonx.data.demo.drawing import GENERATOR_VERSION
 
-__all__ = ["DEMO_DOMAINS", "GENERATOR_VERSION", "PRETRAIN_DOMAINS", "write_benchmark"]
+__all__ = ["DEMO_DOMAINS", "GENERATOR_VERSION", "PRETRAIN_DOMAINS", "is_whole", "plan_benchmark", "write_benchmark"]
