@@ -92,10 +92,11 @@ class Budget:
     (`teacher_budget`)."""
 
     steps: Annotated[
-        Annotated[int, Field(gt=0)] | None, Field(description="Steps of the student.", json_schema_extra={"unit": "steps"})
+        Annotated[int, Field(gt=0, le=1_000_000_000)] | None,
+        Field(description="Steps of the student.", json_schema_extra={"unit": "steps"}),
     ] = None
     epochs: Annotated[
-        Annotated[float, Field(gt=0)] | None,
+        Annotated[float, Field(gt=0, le=1_000_000)] | None,
         Field(
             description="Instead of `steps`: an epoch is floor(training images of all domains / batch) steps.",
             json_schema_extra={"unit": "epochs"},
@@ -103,7 +104,12 @@ class Budget:
     ] = None
     batch: Annotated[Positive, Field(description="Size of a batch, all of one domain.", json_schema_extra={"unit": "images"})] = 128
     scale: Annotated[
-        float, Field(gt=0, description="Factor on the steps or epochs, by which a row changes what its setting says without repeating it.")
+        float,
+        Field(
+            gt=0,
+            le=1_000_000,
+            description="Factor on the steps or epochs, by which a row changes what its setting says without repeating it.",
+        ),
     ] = 1.0
 
 

@@ -10,6 +10,7 @@ import attrs
 from registry.contracts import BackboneSpec, DomainFacts, EvaluationSpec, StageSpec
 from udonx.config.experiment import Experiment
 from udonx.config.labels import fill
+from udonx.config.problems import ConfigError, Problem
 from udonx.config.rows import RowConfig
 from udonx.data.benchmark import Benchmark
 from udonx.stages import digest, stage_id
@@ -17,6 +18,8 @@ from udonx.start_weights import StartWeights
 
 EVALUATION_VERSION = 1
 """Raised when the evaluation's numbers change."""
+
+_MOST_STEPS = 1_000_000_000  # a sampler lays out the whole budget
 
 
 @attrs.frozen(kw_only=True)
@@ -151,8 +154,14 @@ def make_plan(experiment: Experiment, benchmark: Benchmark, weights: dict[str, S
 def row_evaluations(
     experiment: Experiment, row: RowConfig, seed: int, weights: Mapping[str, StartWeights], facts: tuple[DomainFacts, ...]
 ) -> tuple[EvaluationSpec, ...]:
-    """What a row wants to see evaluated, as its scheme plans it for one seed."""
-    return row.scheme.plan(row.at(backbone_spec(experiment, row.backbone, weights[row.backbone]), seed), facts)
+    """What a row wants to see evaluated, as its scheme plans it for one seed. Raises ConfigError for a stage of absurdly many steps."""
+    evaluations = row.scheme.plan(row.at(backbone_spec(experiment, row.backbone, weights[row.backbone]), seed), facts)
+    stages = [reached for evaluation in evaluations for stage in evaluation.embedders.values() for reached in with_teachers(stage)]
+    most = max((stage.training.steps for stage in stages if stage.training), default=0)
+    if most > _MOST_STEPS:
+        message = f"steps, or epochs times images, times scale come to {most} steps, allowed are at most {_MOST_STEPS}"
+        raise ConfigError([Problem(where=experiment.setting_place, rows=(row.name,), key="budget", message=message)])
+    return evaluations
 
 
 def with_teachers(stage: StageSpec) -> Iterator[StageSpec]:

@@ -44,6 +44,7 @@ class CrossEntropy:
             float,
             Field(
                 ge=0,
+                le=1.5,  # beyond a quarter turn an arcface margin would reward the wrong side
                 description="The margin: subtracted from the target's cosine, or added to its angle.",
                 json_schema_extra={"unit": "cosine (cosface) or radians (arcface)"},
             ),

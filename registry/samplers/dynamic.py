@@ -65,6 +65,11 @@ class Dynamic:
         self._updated = 0  # the step of the last update; 0 is none
         self._order = self._build_order()
 
+    @staticmethod
+    def unread(options: Mapping[str, Any]) -> frozenset[str]:
+        """The options that others leave without effect: only the window `since_log` reads `log_interval`."""
+        return frozenset() if options.get("window") == "since_log" else frozenset({"log_interval"})
+
     def _build_order(self) -> NDArray[np.int16]:
         if self._updated == 0:
             return (np.arange(self._steps) % len(self._domains)).astype(np.int16)

@@ -82,9 +82,13 @@ def _round_robin() -> ComponentSpec:
 
 
 def _resolved(sampler: ComponentSpec, steps: int) -> ComponentSpec:
-    """A sampler whose cadences are steps: "25%" of 8 steps and 2 are the same sampler."""
-    cadences = {option.name for option in samplers.describe(sampler.use).options if option.type["type"] == "steps"}
-    options = {name: parse_share(value, steps) if name in cadences else value for name, value in sampler.options.items()}
+    """A sampler whose cadences are steps, and with the options that it does not read at their defaults: "25%" of 8 steps and 2 are the
+    same sampler. A sampler may have `unread(options)`, the names of options that others make meaningless."""
+    described, cls = samplers.describe(sampler.use), samplers.get(sampler.use)
+    unread = cls.unread(sampler.options) if hasattr(cls, "unread") else frozenset()
+    options = {name: described.defaults()[name] if name in unread else value for name, value in sampler.options.items()}
+    cadences = {option.name for option in described.options if option.type["type"] == "steps"}
+    options = {name: parse_share(value, steps) if name in cadences else value for name, value in options.items()}
     return attrs.evolve(sampler, options=options)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from udonx.config.files import hint_of, read_toml, shown
+from udonx.config.files import hint_of, is_there, read_toml, shown
 from udonx.config.keys import FILE_KEYS, ROW_KEYS, FileOptions
 from udonx.config.labels import label_of_name
 from udonx.config.merge import Layer
@@ -85,12 +85,12 @@ def _with_parents(path: Path) -> list[tuple[Path, dict[str, Any]]]:
         if not isinstance(parent, str):
             raise problem(f"got {spell(parent)}, allowed is the path of an experiment file, as seen from this one")
         above = below.parent / parent
-        if any(above.resolve() == file.resolve() for file, _ in files):
+        if not is_there(above) or above.is_dir():
+            there = [file.name for file in below.parent.glob("*.toml") if file.resolve() != below.resolve()]
+            raise problem(f"got {spell(parent)}, but there is no such file{hint_of(Path(parent).name, there)}")
+        if any(above.samefile(file) for file, _ in files):
             circle = " -> ".join([*(file.name for file, _ in files), above.name])
             raise problem(f"the files {circle} inherit in a circle")
-        if not above.is_file():
-            there = [file.name for file in above.parent.glob("*.toml") if file.resolve() != below.resolve()]
-            raise problem(f"got {spell(parent)}, but there is no such file{hint_of(above.name, there)}")
         files.append((above, read_toml(above)))
     return files[::-1]
 
@@ -123,6 +123,7 @@ def _add_layers(document: Document, content: dict[str, Any], where: str, left_ou
     for name, row in rows.items():
         if isinstance(row, dict):
             document.rows.setdefault(name, []).append(Layer(where=where, prefix=f"rows.{name}", data=row))
+            left_out.pop(name, None)  # a file above left out a row of this name; here it is there again
         elif row is False and name in document.rows:
             del document.rows[name]
         elif row is False:  # perhaps one that `roles` makes

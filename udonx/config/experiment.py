@@ -15,7 +15,19 @@ from registry.backbones.timm_arguments import REFUSED
 from registry.catalog import nearest
 from udonx import components
 from udonx.config.document import Document, read_document
-from udonx.config.files import OWN_SETTING, RawSetting, known_roles, nested, parse_override, read_setting, read_settings, shown
+from udonx.config.files import (
+    OWN_SETTING,
+    RawSetting,
+    hint_of,
+    is_there,
+    known_roles,
+    nested,
+    parse_override,
+    read_setting,
+    read_settings,
+    shipped,
+    shown,
+)
 from udonx.config.keys import (
     COMMON,
     KIND_TABLES,
@@ -104,16 +116,17 @@ def load_experiment(
 ) -> Experiment:
     """Read and resolve one experiment file; see contracts.md, 4 for the merge order.
 
-    Args: `setting` replaces the file's; `data` is the folder of a `uned` setting; `overrides` are `key.path=value` texts; `rows`
-    select rows by name; `seeds` replace the file's; `plugins` are imported beside the file's own; `say` is told of each plug-in.
-    `check_sources` looks whether data and start weights are there, weights first under `weights`.
+    Args: `path` may also be the name of a shipped file (`table3_ablation`); `setting` replaces the file's; `data` is the folder of a
+    `uned` setting; `overrides` are `key.path=value` texts; `rows` select rows by name; `seeds` replace the file's; `plugins` are imported
+    beside the file's own; `say` is told of each plug-in. `check_sources` looks whether data and start weights are there, weights first
+    under `weights`.
 
     Raises ConfigError with every problem of the file: unknown keys, wrong types, unknown components, impossible pairs.
 
     >>> load_experiment("experiments/table3_ablation.toml").setting
     'demo'
     """
-    path = Path(path)
+    path = shipped(path)
     where = shown(path)
     problems: list[Problem] = []
     document = read_document(path, problems)
@@ -144,7 +157,7 @@ def load_experiment(
     selected = tuple(rows)
     for name in selected:
         if name not in resolver.names:
-            message = f"{where} has no such row; this is an {unknown(name, resolver.names, 'row')}"
+            message = f"{where} has no such row{hint_of(name, resolver.names) or ';'} its rows are {', '.join(resolver.names)}"
             problems.append(Problem(where=f"--row {name}", message=message))
     if check_sources:
         roles: dict[str, list[str]] = {}
@@ -173,7 +186,8 @@ def load_experiments(files: Iterable[str | Path], **options: Any) -> list[Experi
     """`load_experiment` for several files, a folder standing for the experiment files in it; the problems of all files together."""
     experiments, problems = [], []
     for name in files:
-        paths = sorted(Path(name).glob("*.toml")) if Path(name).is_dir() else [Path(name)]
+        place = shipped(name)
+        paths = sorted(place.glob("*.toml")) if is_there(place) and place.is_dir() else [place]
         if not paths:
             problems.append(Problem(where=str(name), message="this folder holds no experiment file (*.toml)"))
         for path in paths:
@@ -225,7 +239,7 @@ class _FileResolver:
                 self.layers = [*self.layers, layer]
             elif path[0] == "rows" and len(path) > 2:
                 if path[1] not in self.names:
-                    message = f"there is no row '{path[1]}'; this is an {unknown(path[1], self.names, 'row')}"
+                    message = f"there is no row '{path[1]}'{hint_of(path[1], self.names) or ';'} the rows are {', '.join(self.names)}"
                     self.problems.append(Problem(where=where, message=message))
                     continue
                 self.set_row.setdefault(path[1], []).append(Layer(where=where, prefix="", data=nested(path[2:], value)))

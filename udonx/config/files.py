@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -14,18 +15,22 @@ import attrs
 from registry.catalog import nearest
 from udonx.config.merge import Layer
 from udonx.config.problems import ConfigError, Problem, spell, unknown
+from udonx.files import DamagedFileError, read_bytes
 
 OWN_SETTING = "own"
 """The name of a setting that the file itself holds."""
 
 SHIPPED = Path(__file__).resolve().parents[2] / "experiments"
 
+_DEEPEST = 32  # tables in tables: far beyond any use, far below what recursion stands
+_LARGEST = 2**63  # of TOML's own whole numbers
+
 
 def shown(path: Path) -> str:
     """A path as a person wrote or would write it: relative to the working directory where it lies below it."""
     try:
         return str(Path(path).resolve().relative_to(Path.cwd()))
-    except ValueError:
+    except (ValueError, OSError, RuntimeError):  # a NUL in it; no working directory; a link to itself
         return str(path)
 
 
@@ -35,18 +40,75 @@ def hint_of(name: str, there: list[str]) -> str:
     return f"; did you mean {' or '.join(repr(item) for item in close)}?" if close else ""
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is a file or folder of that name; False for a name that none can have: one with a NUL, or too long."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def shipped(path: Path) -> Path:
+    """The experiment file or folder that a person means: the path itself, or, where nothing is there, what ships with udonx under that
+    name: `table3_ablation`, `table3_ablation.toml` or `experiments/table3_ablation.toml`.
+
+    >>> shipped(Path("table3_ablation")) == SHIPPED / "table3_ablation.toml"
+    True
+    """
+    path = Path(path)
+    parts = path.parts[1:] if path.parts[:1] == (SHIPPED.name,) else path.parts
+    if is_there(path) or path.is_absolute() or ".." in parts:
+        return path
+    inside = SHIPPED.joinpath(*parts)
+    return next((file for file in (inside, inside.with_name(f"{inside.name}.toml")) if is_there(file)), path)
+
+
 def read_toml(path: Path) -> dict[str, Any]:
-    """The content of a TOML file. Raises ConfigError for a missing file, with the nearest names, and for a syntax error, with its line."""
+    """The content of a TOML file.
+
+    Raises ConfigError, in one sentence, for a file that is missing (with the nearest names) or cannot be read, for a syntax error (with
+    its line), and for what TOML can say but no key here means: tables 33 deep, whole numbers beyond 64 bits.
+    """
     path = Path(path)
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return parse_toml(read_bytes(path).decode("utf-8-sig"))
     except FileNotFoundError:
-        there = [item.name for item in path.parent.glob("*.toml")] if path.parent.is_dir() else []
-        raise ConfigError([Problem(where=str(path), message=f"there is no such file{hint_of(path.name, there)}")]) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError([Problem(where=shown(path), message=f"is not valid TOML: {error}")]) from None
+        there = [item.name for folder in (path.parent, SHIPPED) for item in folder.glob("*.toml")]
+        message = f"there is no such file{hint_of(path.name, there)}"
+    except DamagedFileError as error:
+        message = error.why
     except OSError as error:
-        raise ConfigError([Problem(where=str(path), message=f"cannot be read: {os.strerror(error.errno)}")]) from None
+        message = f"cannot be read: {os.strerror(error.errno)}"
+    except ValueError as error:  # a path with a NUL in it is one too
+        message = f"is not valid TOML: {error}"
+    raise ConfigError([Problem(where=shown(path), message=message)])
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """TOML as plain data. Raises ValueError that says what is wrong, never RecursionError.
+
+    >>> parse_toml("a = 9223372036854775808")
+    Traceback (most recent call last):
+    ...
+    ValueError: a whole number has more than 64 bits
+    """
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        raise
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except ValueError:  # Python reads no number of more digits than this
+        raise ValueError(f"a whole number has more than {sys.get_int_max_str_digits()} digits") from None
+    level = [content]
+    for _ in range(_DEEPEST):
+        level = [item for value in level for item in (value.values() if isinstance(value, dict) else value)]
+        if any(isinstance(item, int) and not -_LARGEST <= item < _LARGEST for item in level):
+            raise ValueError("a whole number has more than 64 bits")
+        level = [item for item in level if isinstance(item, dict | list)]
+    if level:
+        raise ValueError(f"its tables and lists are more than {_DEEPEST} deep")
+    return content
 
 
 @attrs.define(kw_only=True)
@@ -114,10 +176,11 @@ def _find(name: str, beside: Path) -> Path:
         message = f"got {spell(name)}, allowed is the name of a setting or a table"
         raise ConfigError([Problem(where=shown(beside), key="setting", message=message)])
     for folder in folders:
-        if (folder / f"{name}.toml").is_file():
+        if is_there(folder / f"{name}.toml"):
             return folder / f"{name}.toml"
     there = {path.stem for folder in folders for path in folder.glob("*.toml")}
-    raise ConfigError([Problem(where=shown(beside), key="setting", message=f'got "{name}", which is an {unknown(name, there, "setting")}')])
+    message = f"got {spell(name)}, which is an {unknown(name, there, 'setting')}"
+    raise ConfigError([Problem(where=shown(beside), key="setting", message=message)])
 
 
 def parse_override(text: str) -> tuple[list[str], Any]:
@@ -125,17 +188,24 @@ def parse_override(text: str) -> tuple[list[str], Any]:
 
     >>> parse_override("optimiser.lr_heads=3e-3"), parse_override("rows.udon.sampler=dynamic")
     ((['optimiser', 'lr_heads'], 0.003), (['rows', 'udon', 'sampler'], 'dynamic'))
+
+    Raises ConfigError where it is no path and value.
     """
     key, equals, value = text.partition("=")
     where = f"--set {text}"
     if not equals or not key.strip():
         raise ConfigError([Problem(where=where, message="must be key.path=value, with a path that `udonx show` prints")])
+    path = key.strip().split(".")
+    if len(path) > _DEEPEST:
+        raise ConfigError([Problem(where=where, message=f"its path has {len(path)} parts, allowed are {_DEEPEST}")])
     if re.fullmatch(r"[A-Za-z_][\w./:-]*", value) and value not in ("true", "false", "inf", "nan"):
-        return key.strip().split("."), value
+        return path, value
     try:
-        return key.strip().split("."), tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        raise ConfigError([Problem(where=where, key=key, message=f"{value} is not a TOML value; text with spaces needs quotes")]) from None
+        return path, parse_toml(f"value = {value}")["value"]
+    except ValueError:
+        allowed = "a number, true, false, a list such as [32, 64], or text, in quotes if it has spaces"
+        message = f"got {value}, allowed is one TOML value: {allowed}"
+        raise ConfigError([Problem(where=where, key=key, message=message)]) from None
 
 
 def nested(path: list[str], value: Any) -> dict[str, Any]:

@@ -38,6 +38,7 @@ class Merged:
 
     data: dict[str, Any] = attrs.field(factory=dict)
     origin: dict[str, Layer] = attrs.field(factory=dict)
+    added: list[Layer] = attrs.field(factory=list)
 
     def source_of(self, key: str) -> Layer | None:
         """The layer that set `key`, or the nearest table around it."""
@@ -47,8 +48,14 @@ class Merged:
             key = key.rpartition(".")[0]
         return None
 
+    def latest(self, *keys: str) -> str:
+        """Which of the keys was set last: where two do not fit, the one that a person has just changed."""
+        layers = [id(layer) for layer in self.added]
+        return max(keys, key=lambda key: layers.index(id(self.origin[key])) if key in self.origin else -1)
+
     def add(self, layer: Layer) -> None:
         """Merge a layer over what is there."""
+        self.added.append(layer)
         for key, value in layer.data.items():
             if key in SLOTS:
                 self._slot(self.data, key, key, value, SLOTS[key], layer)
@@ -72,7 +79,10 @@ class Merged:
     def _slot(self, parent: dict[str, Any], name: str, path: str, value: Any, own: frozenset[str], layer: Layer) -> None:
         if value is False:
             parent.pop(name, None)
+            self.origin[path] = layer
             return
+        if name not in parent:
+            self.origin.pop(path, None)
         value = {"use": value} if isinstance(value, str) else value
         if not isinstance(value, dict):  # a wrong type: keep it, validation names it
             parent[name] = value

@@ -68,10 +68,11 @@ def spell(value: Any) -> str:
     if isinstance(value, bool):
         text = str(value).lower()
     elif isinstance(value, str):
-        text = f'"{value}"'
+        # a terminal would take a control character for a command
+        text = '"' + "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in value[:100]) + '"'
     elif isinstance(value, dict):
         text = "{ " + ", ".join(f"{key} = {spell(item)}" for key, item in value.items()) + " }"
-    elif isinstance(value, list):
+    elif isinstance(value, list | tuple):
         text = f"[{', '.join(spell(item) for item in value)}]"
     else:
         text = str(value)

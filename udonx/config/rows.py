@@ -82,7 +82,7 @@ class RowResolver:
         parts: dict[str, Any] = {"scheme": scheme_spec, "transform": tables.pop("transform"), **tables}
         for key in ("student_head", "teacher_head", "sampler"):
             if key in allowed:
-                parts[key] = self._slot(key, data.get(key), SLOT_KEYS[key][0], SLOT_KEYS[key][1])
+                parts[key] = self._slot(key, data.get(key), SLOT_KEYS[key][0], SLOT_KEYS[key][1], trains="losses" in allowed)
         if "losses" in allowed:
             parts["losses"] = tuple(filter(None, (self._loss(name, entry) for name, entry in self._loss_entries(data))))
         for key in ("precision", "evaluate", "classifier", "normalise_total", "distill_to_backbone", "teacher_budget"):
@@ -169,7 +169,7 @@ class RowResolver:
     def _filtered(self, layer: Layer, allowed: frozenset[str]) -> Layer:
         data = {key: value for key, value in layer.data.items() if key in allowed and key != "scheme"}
         self.used |= {slot_key(layer, key) for key in data}
-        if isinstance(data.get("losses"), dict):
+        if self._changes_losses(data):
             # a default for a loss that this scheme does not have is not for this row, unless it says which loss to use
             own = set(self.merged.data.get("losses", {}))
             entries = data["losses"].items()
@@ -188,7 +188,7 @@ class RowResolver:
                 home = " (a key of the file, not of a row)" if key in FILE_KEYS else ""
                 self.problem(key, f"got {spell(value)}, but this is an {unknown(key, allowed)}{home}", layer)
         data = {key: value for key, value in layer.data.items() if key in allowed and key != "scheme"}
-        if isinstance(data.get("losses"), dict):
+        if self._changes_losses(data):
             own = set(self.merged.data.get("losses", {}))
             stray = {name: entry for name, entry in data["losses"].items() if name not in own and _only_changes(entry)}
             data["losses"] = {name: entry for name, entry in data["losses"].items() if name not in stray}
@@ -196,6 +196,10 @@ class RowResolver:
                 what = unknown(name, own, "loss of this row")
                 self.problem(f"losses.{name}", f"got {spell(entry)}, but this is an {what}; a new one says which to `use`", layer)
         return attrs.evolve(layer, data=data)
+
+    def _changes_losses(self, data: dict[str, Any]) -> bool:
+        """Whether a layer has a table of losses for a table of losses: anything else is kept, and named as a wrong type."""
+        return isinstance(data.get("losses"), dict) and isinstance(self.merged.data.get("losses", {}), dict)
 
     # ------------------------------------------------------------------------------------------------------------- parts
 
@@ -216,9 +220,11 @@ class RowResolver:
         plain = {name: tuple(item) if isinstance(item, list) else item for name, item in plain.items()}
         return TABLES[key](**plain)
 
-    def _slot(self, key: str, value: Any, kind: str, slot: type) -> Any:
+    def _slot(self, key: str, value: Any, kind: str, slot: type, *, trains: bool = True) -> Any:
         if value is None:
-            self.problem(key, f"is missing; it must name one of {', '.join(components.registry_of(kind).names())}")
+            names = _heads(fitted=not trains) if kind == "heads" else components.registry_of(kind).names()
+            lacks = "got false, but this row cannot be without it" if key in self.merged.origin else "is missing"
+            self.problem(key, f"{lacks}; it must name one of {', '.join(names)}")
             return None
         if isinstance(value, str):
             value = {"use": value}
@@ -235,7 +241,7 @@ class RowResolver:
             component = components.describe(kind, use)
         except RegistryError:
             names = components.registry_of(kind).names()
-            self.problem(f"{key}.use", f'got "{use}", which is an {unknown(use, names, f"component of {kind}")}')
+            self.problem(f"{key}.use", f"got {spell(use)}, which is an {unknown(use, names, f'component of {kind}')}")
             return None
         defaults = self.layers.defaults_of_kind.get(kind, {}).get(use, {})
         given = {name: item for name, item in value.items() if name not in own_names}
@@ -261,6 +267,9 @@ class RowResolver:
         if not isinstance(losses, dict):
             self.problem("losses", f"got {spell(losses)}, allowed are named tables, [rows.{self.name}.losses.NAME]")
             return []
+        for key in sorted(losses.keys() & {option.name for option in table_options(LossSlot)}):
+            message = f"got {spell(losses[key])}, but '{key}' is a key of a loss, no name of one; write losses.NAME = {{ {key} = ... }}"
+            self.problem(f"losses.{key}", message)
         return list(losses.items())
 
     def _loss(self, name: str, entry: Any) -> LossSpec | None:
@@ -275,21 +284,22 @@ class RowResolver:
         """Look at what does not go together; `whole` is false where parts are missing because they have problems of their own."""
         for branch in parts.get("evaluate", ()):
             if branch not in scheme.branches:
-                self.problem("evaluate", f"got \"{branch}\", allowed with scheme '{scheme_name}': {', '.join(scheme.branches)}")
+                self.problem("evaluate", f"got {spell(branch)}, allowed with scheme '{scheme_name}': {', '.join(scheme.branches)}")
         if len(set(parts.get("evaluate", ()))) < len(parts.get("evaluate", ())):
             self.problem("evaluate", f"got {spell(list(parts['evaluate']))}, allowed is each branch once")
         if transform := parts["transform"]:
             if transform.mode == "resize_crop" and transform.resize < transform.crop:
-                self.problem("transform.resize", f"got {transform.resize}, allowed is at least crop = {transform.crop}")
+                at_least = f"got {transform.resize}, allowed is at least crop = {transform.crop}"
+                at_most = f"got {transform.crop}, allowed is at most resize = {transform.resize}"
+                key = self.merged.latest("transform.resize", "transform.crop")
+                self.problem(key, at_most if key == "transform.crop" else at_least)
             if transform.scale[0] > transform.scale[1]:
                 self.problem("transform.scale", f"got {spell(list(transform.scale))}, allowed is [smallest, largest]")
         trains = "losses" in scheme.slots
         for key in ("student_head", "teacher_head"):
             head = parts.get(key)
             if head and components.describe("heads", head.use).facts["fitted"] == trains:
-                names = components.registry_of("heads").names()
-                fit = [name for name in names if components.describe("heads", name).facts["fitted"] != trains]
-                wanted = f"{'trained' if trains else 'fitted'}: {', '.join(fit)}"
+                wanted = f"{'trained' if trains else 'fitted'}: {', '.join(_heads(fitted=not trains))}"
                 self.problem(f"{key}.use", f"got \"{head.use}\", but scheme '{scheme_name}' needs a head that is {wanted}")
         if not trains:
             return
@@ -331,6 +341,12 @@ class RowResolver:
         for branch in ("student",) if scheme.teacher == "none" else ("teacher", "student"):
             if not any(loss.on == branch and loss.weight > 0 for loss in losses):
                 self.problem("losses", f'no loss is on the {branch}, whose classifier would stay untrained; add one with on = "{branch}"')
+
+
+def _heads(*, fitted: bool) -> list[str]:
+    """The heads that are fitted on features, or those that are trained."""
+    names = components.registry_of("heads").names()
+    return [name for name in names if components.describe("heads", name).facts["fitted"] == fitted]
 
 
 def slot_key(layer: Layer, key: str) -> str:

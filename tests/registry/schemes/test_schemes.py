@@ -182,3 +182,15 @@ def test_a_stage_without_a_teacher_ignores_how_distillation_reaches_the_backbone
     assert with_it == without
     (udon,) = plan("udon", row(distill_to_backbone=False))
     assert attrs.asdict(udon.embedders["cars"].training)["distill_to_backbone"] is False
+
+
+def test_an_option_that_a_sampler_does_not_read_is_no_part_of_its_stage():
+    """`log_interval` counts with the window `since_log` alone; else it stands at its default, as in the stages of old."""
+
+    def options(**changes):
+        given = {"interval": 2, "signal": "teacher_ce", "window": "since_update", "log_interval": "10%", **changes}
+        (evaluation,) = plan("udon", row(sampler=ComponentSpec(use="dynamic", options=given)))
+        return evaluation.embedders["cars"].training.sampler.options
+
+    assert options(log_interval=7) == options() == options(log_interval="1%")
+    assert options(window="since_log", log_interval=7)["log_interval"] == 7

@@ -73,6 +73,16 @@ more.scheme = "classification"
     assert (optimiser.lr_heads, optimiser.lr_backbone) == (0.5, 0.25)
 
 
+def test_a_row_that_a_parent_leaves_out_is_there_again_where_the_file_has_one(tmp_path):
+    """`false` above is for the rows above it: a row of the file's own is never dropped."""
+    above = PARENT.replace("[rows.udon]", "[rows]\nghost = false\n[rows.udon]")
+    write_experiment(tmp_path, above, "above.toml")
+    with pytest.raises(ConfigError, match=r"rows\.ghost: got false, but this is an unknown row"):
+        load_experiment(tmp_path / "above.toml")
+    below = write_experiment(tmp_path, 'inherit = "above.toml"\n[rows.ghost]\nscheme = "classification"\n', "below.toml")
+    assert [row.name for row in load_experiment(below).rows] == ["udon", "baseline", "raw", "ghost"]
+
+
 def test_rows_are_there_once_for_each_role(tmp_path):
     """The first role keeps the rows' names; the others put theirs before it; a row that names its backbone stays as it is."""
     experiment = load(tmp_path, 'inherit = "parent.toml"\nroles = ["main", "clip"]\n', rows=["clip_udon"])

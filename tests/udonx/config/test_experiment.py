@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 import tomllib
 from pathlib import Path
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.tiny import ROOT, SETTING, python, write_experiment
-from udonx.config.experiment import load_experiment
+from udonx.config.experiment import load_experiment, load_experiments
 from udonx.config.problems import ConfigError
 
 TABLE3 = ROOT / "experiments" / "table3_ablation.toml"
@@ -119,11 +121,13 @@ def test_set_reaches_all_rows_one_row_and_the_setting(tmp_path):
     [
         ("budget.stepz=3", "--set budget.stepz=3, rows a, b: budget.stepz: got 3, but this is an unknown key; did you mean 'steps'"),
         ("budgt.steps=3", "--set budgt.steps=3: budgt: got { steps = 3 }, but this is an unknown key; did you mean 'budget'"),
-        ("rows.c.seed=3", "--set rows.c.seed=3: there is no row 'c'; this is an unknown row"),
+        ("rows.c.seed=3", "--set rows.c.seed=3: there is no row 'c'; the rows are a, b"),
         ("rows.a.sampler=dynamc", "row a: sampler.use: got \"dynamc\", which is an unknown component of samplers; did you mean 'dynamic'"),
         ("setting.dataa.seed=1", "dataa: got { seed = 1 }, but this is an unknown key of a setting; did you mean 'data'"),
         ("budget", "--set budget: must be key.path=value"),
-        ("budget.scale=a b", "--set budget.scale=a b: budget.scale: a b is not a TOML value; text with spaces needs quotes"),
+        ("budget.scale=a b", "--set budget.scale=a b: budget.scale: got a b, allowed is one TOML value: "),
+        ("student_head.dim=32,64", "student_head.dim: got 32,64, allowed is one TOML value: a number, true, false, a list"),
+        ("a" + ".a" * 99 + "=1", "its path has 100 parts, allowed are 32"),
     ],
 )
 def test_an_unknown_path_or_value_of_set_is_an_error(tmp_path, override, message):
@@ -184,6 +188,10 @@ def test_a_key_of_the_setting_in_set_is_told_its_full_name(tmp_path):
         ("sampler.use = 3", "sampler.use: got 3, allowed is text"),
         ('sampler = { use = "dynamic" }', "sampler.signal: got \"teacher_ce\", an impossible pair with scheme 'classification'"),
         ("budget = 3", "budget: got 3, allowed is a table"),
+        ('losses = { use = "ce" }', "losses.use: got { use = \"ce\" }, but 'use' is a key of a loss, no name of one; write losses.NAME"),
+        ("student_head = false", "row b: student_head: got false, but this row cannot be without it; it must name one of linear, mlp"),
+        ("transform.crop = 40", "row b: transform.crop: got 40, allowed is at most resize = 36"),
+        ('losses.student_ce = { margin = "arcface", m = 3.5 }', "losses.student_ce.m: got 3.5, allowed is float >= 0 and <= 1.5"),
     ],
 )
 def test_a_wrong_value_names_what_was_got_and_what_is_allowed(tmp_path, line, message):
@@ -207,11 +215,31 @@ def test_a_wrong_value_names_what_was_got_and_what_is_allowed(tmp_path, line, me
             'model: got "resnet10x", which is an unknown timm model; did you mean resnet10t',
         ),
         ("rows = [", "is not valid TOML"),
+        (TWO_ROWS + "x = " + "[" * 2000, "is not valid TOML: it is nested too deeply"),
+        (TWO_ROWS + "x" + ".x" * 2000 + " = 1", "its tables and lists are more than 32 deep"),
+        (TWO_ROWS + "x = " + "[" * 40 + "]" * 40, "its tables and lists are more than 32 deep"),
+        (TWO_ROWS + "budget.steps = " + "9" * 5000, "a whole number has more than 4300 digits"),
+        (TWO_ROWS + "budget.steps = 1" + "0" * 400, "a whole number has more than 64 bits"),
+        (TWO_ROWS + "budget.epochs = 1e308", "row b: budget.epochs: got 1e+308, allowed is float > 0 and <= 1000000"),
+        ('inherit = "a\\u0000b"\n' + TWO_ROWS, r'inherit: got "a\x00b", but there is no such file'),
+        (f'inherit = "{"a" * 300}"\n' + TWO_ROWS, "but there is no such file"),
+        ('inherit = "."\n' + TWO_ROWS, "but there is no such file"),
+        (f'[setting]\ninherit = "{"a" * 300}"\n' + TWO_ROWS, "which is an unknown setting"),
+        ('[setting]\ninherit = "a\\u0000b"\n' + TWO_ROWS, r'setting: got "a\x00b", which is an unknown setting'),
+        (TWO_ROWS.replace('"udon"', '"u\\u0000"'), r'scheme.use: got "u\x00", which is an unknown component'),
+        ("[defaults]\nlosses = false\n" + TWO_ROWS + "losses.student_ce.weight = 2", "defaults.losses: got false, allowed are named"),
     ],
 )
 def test_a_malformed_file_is_told_and_never_a_traceback(tmp_path, text, message):
     """Wrong shapes at the top of a file, in its setting and in its defaults end in a sentence."""
     assert message in problems(tmp_path, text)
+
+
+def test_a_pipe_is_never_waited_for(tmp_path):
+    """A pipe in the place of an experiment file is refused, not read."""
+    os.mkfifo(tmp_path / "table.toml")
+    with pytest.raises(ConfigError, match=r"table\.toml: is no regular file"):
+        load_experiment(tmp_path / "table.toml")
 
 
 def test_a_wrong_plain_key_hides_nothing(tmp_path):
@@ -281,7 +309,22 @@ def test_rows_and_seeds_are_selected(tmp_path):
     experiment = load(tmp_path, TWO_ROWS, rows=["b"], seeds=[2, 0, 2])
     assert ([row.name for row in experiment.wanted_rows()], experiment.seeds) == (["b"], (2, 0))
     text = problems(tmp_path, TWO_ROWS, rows=["c"], seeds=[-1])
-    assert "--row c: " in text and "--seeds: got -1, allowed is" in text
+    assert "--seeds: got -1, allowed is" in text
+    assert re.search(r"--row c: \S+ has no such row; its rows are a, b$", text, re.MULTILINE)
+    text = problems(tmp_path, TWO_ROWS.replace("rows.a", "rows.udon"), rows=["udn"])
+    assert "has no such row; did you mean 'udon'? its rows are udon" in text
+
+
+@pytest.mark.parametrize("name", ["table3_ablation", "table3_ablation.toml", "experiments/table3_ablation.toml"])
+def test_shipped_experiments_are_found_by_name(tmp_path, monkeypatch, name):
+    """Outside the clone too; a file of the person's own comes first, and what is nowhere is answered with the nearest shipped name."""
+    monkeypatch.chdir(tmp_path)
+    assert load_experiment(name, setting="smoke").path == TABLE3
+    own = write_experiment((tmp_path / name).parent, 'setting = "smoke"\n' + TWO_ROWS, Path(name).name)
+    assert load_experiment(name).path.resolve() == own
+    assert len(load_experiments([Path(name).parent if "/" in name else "experiments"], setting="smoke")) == (1 if "/" in name else 15)
+    with pytest.raises(ConfigError, match=r"table3\.toml: there is no such file; did you mean .*'table3_ablation.toml'"):
+        load_experiment("../table3.toml")
 
 
 def test_reading_a_file_runs_no_code_and_no_torch(tmp_path):
