@@ -20,6 +20,9 @@ from typing import Annotated, Any, Literal
 import attrs
 import catalogue
 
+from registry import source
+from registry.code import NoIdentityError
+
 _BOUNDS = ("gt", "ge", "lt", "le", "multiple_of", "min_length", "max_length", "pattern")
 _SIGNS = {
     "gt": ">",
@@ -280,6 +283,8 @@ class Registry:
             self._check(name, target)
             self._versions[name] = version
             self._entries.register(name, func=target)
+            if home is None:
+                source.take(target.__module__)
             return target
 
         return decorate
@@ -334,6 +339,27 @@ class Registry:
         close = nearest(name, self.names())
         hint = f"did you mean {' or '.join(repr(item) for item in close)}? " if close else ""
         return f"{self.kind}: {name!r} is not registered; {hint}registered are {', '.join(self.names())}"
+
+    def source(self, name: str) -> source.Source | None:
+        """The source of a component as it was imported; None for a built-in, whose version says when it changes.
+
+        Raises RegistryError for an unknown name, and for a component without a file whose code cannot be hashed.
+        """
+        if name in self.builtin:
+            return None
+        try:
+            return source.of(self.get(name))
+        except NoIdentityError as error:
+            raise RegistryError(
+                f"{self.kind}: {name!r} is defined in no file, and its code cannot be hashed, by which a stage is known: {error}; put it "
+                "into a file and name that as a plug-in"
+            ) from None
+
+    def forget(self, modules: typing.Container[str]) -> None:
+        """Unregister what some modules registered, which will be imported anew."""
+        for name in [key[-1] for key in catalogue.REGISTRY if key[:2] == ("udonx", self.kind)]:
+            if self._entries.get(name).__module__ in modules:
+                del catalogue.REGISTRY["udonx", self.kind, name]
 
     def describe(self, name: str) -> Component:
         """Options, facts and source of `name`; imports the component."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,9 +30,7 @@ class SmokeRun:
 def _without_plug_ins() -> Iterator[None]:
     """What a test's plug-ins have registered is gone after it: the registries are one per process."""
     yield
-    for module in plugins._loaded.values():
-        del sys.modules[module]
-    plugins._loaded.clear()
+    plugins.unload_plugins()
     for key, target in list(catalogue.REGISTRY.items()):
         if key[0] == "udonx" and target.__module__.startswith("udonx_plugin_"):
             del catalogue.REGISTRY[key]

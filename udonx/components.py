@@ -14,13 +14,15 @@ import importlib.util
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import attrs
 import catalogue
 
 from registry import backbones, heads, losses, samplers, schemes
-from registry.catalog import Component, Option, Registry, RegistryError
-from udonx.files import cache_dir, sha256_file, write_atomic
+from registry.catalog import Component, Option, Registry, RegistryError, place
+from registry.contracts import ComponentSpec, StageSpec
+from udonx.files import cache_dir, write_atomic
 
 REGISTRIES: dict[str, Registry] = {module.registry.kind: module.registry for module in (backbones, heads, losses, samplers, schemes)}
 _TORCH_FREE = ("samplers", "schemes")
@@ -52,12 +54,52 @@ def describe(kind: str, name: str) -> Component:
 
 
 def source_hash(kind: str, name: str) -> str | None:
-    """sha256 of the file of a component that does not ship with the project; None for a built-in, whose version says when it changes,
-    and where there is no file (a notebook)."""
-    if name in registry_of(kind).builtin:
+    """The identity of a component's source as it was imported, helpers included; None for a built-in, whose version says when it changes.
+
+    Raises RegistryError where a file of it was edited since, and where it has neither file nor code that can be hashed.
+    """
+    source = registry_of(kind).source(name)
+    if source is None:
         return None
-    path = Path(describe(kind, name).file)
-    return sha256_file(path) if path.is_file() else None
+    if edited := source.edited():
+        raise RegistryError(
+            f"{kind}: {name!r} was imported before {edited[0]} was edited; start Python again, or name its file as a plug-in, which is "
+            "imported again where it was edited"
+        )
+    return source.sha256
+
+
+def get(kind: str, spec: ComponentSpec) -> Any:
+    """The class or function that a spec was made for.
+
+    Raises RegistryError for an unknown name, and where the one that is registered has another source.
+    """
+    registry = registry_of(kind)
+    target = registry.get(spec.use)
+    source = registry.source(spec.use)
+    if source is not None and spec.source is not None and spec.source not in (source.sha256, source.own_sha256):
+        raise RegistryError(
+            f"{kind}: {spec.use!r} at {place(target)} is not what this stage is of: it, or a file that it imports, was edited since"
+        )
+    return target
+
+
+def archive(spec: StageSpec, folder: Path) -> None:
+    """Keep the source of a stage's components that do not ship with the project: the files that they were imported from, in `folder`.
+
+    Files of one name and different content stand below folders called by their hash.
+    """
+    parts = [("backbones", spec.backbone), ("heads", spec.student_head), ("heads", spec.teacher_head)]
+    if spec.training is not None:
+        parts += [*(("losses", loss) for loss in spec.training.losses), ("samplers", spec.training.sampler)]
+    kept: dict[str, bytes] = {}
+    for kind, part in parts:
+        source = registry_of(kind).source(part.use) if part is not None and part.source is not None else None
+        for name, (_, content) in source.files.items() if source else ():
+            if kept.setdefault(name, content) != content:
+                kept[f"{hashlib.sha256(content).hexdigest()[:8]}/{name}"] = content
+    for name, content in kept.items():
+        write_atomic(folder / name, content)
 
 
 def timm_models() -> dict[str, list[str]]:

@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from registry.backbones.timm_arguments import REFUSED
-from registry.catalog import nearest
+from registry.catalog import RegistryError, nearest
 from udonx import components
 from udonx.config.document import Document, read_document
 from udonx.config.files import (
@@ -314,9 +314,12 @@ class _FileResolver:
                 self.problems.append(Problem(where=layer.where, key=f"{key}.hub", message=message))
                 continue
             start.pop("use")
-            roles[role] = BackboneConfig(
-                role=role, use=use, options=options, version=component.version, source=components.source_hash("backbones", use), **start
-            )
+            try:
+                source = components.source_hash("backbones", use)
+            except RegistryError as error:
+                self.problems.append(Problem(where=layer.where, key=f"{key}.use", message=str(error)))
+                continue
+            roles[role] = BackboneConfig(role=role, use=use, options=options, version=component.version, source=source, **start)
         return roles
 
     def rows(self, backbones: dict[str, BackboneConfig]) -> list[RowConfig]:

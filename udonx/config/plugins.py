@@ -1,4 +1,8 @@
-"""Plug-ins: the only code that an experiment file can run, and only what it names."""
+"""Plug-ins: the only code that an experiment file can run, and only what it names.
+
+A plug-in may import what lies beside it. What is imported is its source as it is now, and is remembered for its identity
+(`registry.source`); one that was edited since, or that imports something that was, is imported again.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +10,36 @@ import hashlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, FileFinder, ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
+from types import CodeType
 
+import attrs
+
+from registry import source
+from udonx.components import REGISTRIES
 from udonx.config.files import shown
 from udonx.config.problems import ConfigError, Problem
 
-_loaded: dict[Path, str] = {}
+
+@attrs.define
+class _Plugin:
+    """A plug-in that is imported: its module, and the files beside it that it imports, by the name that it imports them by."""
+
+    module: str
+    beside: dict[str, Path]
+
+
+_loaded: dict[str, _Plugin] = {}  # by the path of the file, or the name of the module
 
 
 def load_plugins(
     listed: Iterable[str], beside: Path | None, *, where: str, allow: bool = True, say: Callable[[str], None] = lambda line: None
 ) -> list[str]:
     """Import plug-ins, each said before it is imported: files (`my_losses.py`, looked up beside the experiment file, then from the
-    working directory) and modules (`my_package.losses`). A file is imported once, however often it is named.
+    working directory) and modules (`my_package.losses`). A file is imported once, however often it is named, and again when it or
+    what it imports was edited.
 
     Returns what was imported, to be recorded with results. Raises ConfigError where a plug-in is missing, refused (`allow` false) or
     fails while it is imported.
@@ -32,7 +52,7 @@ def load_plugins(
     for name in listed:
         try:
             _load(name, beside, say)
-        except FileNotFoundError as error:
+        except _PluginError as error:
             problems.append(Problem(where=where, key="plugins", message=str(error)))
         except (Exception, SystemExit) as error:  # foreign code can fail in any way; the person needs to know which plug-in did
             failure = f"{name} failed while it was imported: {type(error).__name__}: {error}"
@@ -42,26 +62,141 @@ def load_plugins(
     return listed
 
 
+def unload_plugins() -> None:
+    """Forget every plug-in and what it registered."""
+    for key in list(_loaded):
+        _unload(key)
+    _finder.folders.clear()
+
+
+class _PluginError(ValueError):
+    """A plug-in that is not imported; the message says why."""
+
+
 def _load(name: str, beside: Path | None, say: Callable[[str], None]) -> None:
-    if not name.endswith(".py"):
-        if name not in sys.modules:
-            say(f"plug-in {name}")
-        importlib.import_module(name)
-        return
-    folders = [folder for folder in (beside, Path.cwd()) if folder]
-    path = next(((folder / name).resolve() for folder in folders if (folder / name).is_file()), None)
-    if path is None:
-        raise FileNotFoundError(f"{name}: there is no such file beside the experiment file or in the working directory")
-    if path in _loaded:
-        return
-    say(f"plug-in {shown(path)}")
-    module_name = f"udonx_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module
+    path = _find(name, beside) if name.endswith(".py") else None
+    key, title = (str(path), shown(path)) if path else (name, name)
+    if key in _loaded:
+        if not source.of_module(_loaded[key].module).edited():
+            return
+        _unload(key)
+        say(f"plug-in {title}, again: it, or a file that it imports, was edited")
+    elif path or name not in sys.modules:
+        say(f"plug-in {title}")
+    before = set(sys.modules)
+    plugin = _loaded[key] = _plugin(name, path)
     try:
-        spec.loader.exec_module(module)
+        _refuse_mixed_names(title, plugin)
+        _import(plugin.module, path)
+        source.add_imports(plugin.module, set(sys.modules) - before)
+        source.of_module(plugin.module)
     except BaseException:
-        del sys.modules[module_name]
+        source.add_imports(plugin.module, set(sys.modules) - before)
+        _unload(key)
         raise
-    _loaded[path] = module_name
+
+
+def _find(name: str, beside: Path | None) -> Path:
+    for folder in (beside, Path.cwd()):
+        if folder and (folder / name).is_file():
+            return (folder / name).resolve()
+    raise _PluginError(f"{name}: there is no such file beside the experiment file or in the working directory")
+
+
+def _plugin(name: str, path: Path | None) -> _Plugin:
+    """A plug-in that is about to be imported; from here on, what it imports is looked up beside it first."""
+    if path is None:
+        spec = importlib.util.find_spec(name.partition(".")[0])
+        places = spec and (spec.submodule_search_locations or ([spec.origin] if spec.has_location else []))
+        _finder.look_in(Path(place).parent for place in places or () if not source.is_installed(Path(place)))
+        return _Plugin(name, {})
+    _finder.look_in([path.parent])
+    module = f"{source.PLUGIN_PREFIX}{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    return _Plugin(module, dict(_files_beside(path)))
+
+
+def _import(module: str, path: Path | None) -> None:
+    importlib.invalidate_caches()
+    if path is None:
+        importlib.import_module(module)
+        return
+    spec = importlib.util.spec_from_file_location(module, path, loader=_Loader(module, str(path)))
+    sys.modules[module] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules[module])
+
+
+def _unload(key: str) -> None:
+    """Forget a plug-in, what it registered, and the modules of its own that it imported."""
+    plugin = _loaded.pop(key)
+    package = plugin.module.partition(".")[0] + "."
+    inside = {module for module in sys.modules if module.startswith(package) and source.own_file(module)}
+    modules = {plugin.module, *source.reached(plugin.module), *inside} - {"__main__"}
+    for registry in REGISTRIES.values():
+        registry.forget(modules)
+    source.forget(modules)
+    for module in modules:
+        sys.modules.pop(module, None)
+
+
+def _files_beside(path: Path) -> Iterator[tuple[str, Path]]:
+    """The files beside a plug-in that it imports, also through one another, by the name that they are imported by."""
+    todo, seen = [path], set()
+    while todo:
+        for name in {name.partition(".")[0] for name in source.imported_names(todo.pop())} - sys.stdlib_module_names - seen:
+            seen.add(name)
+            for file in (path.parent / f"{name}.py", path.parent / name / "__init__.py"):
+                if file.is_file():
+                    todo.append(file)
+                    yield name, file
+
+
+def _refuse_mixed_names(title: str, plugin: _Plugin) -> None:
+    """Python knows one module of a name: a plug-in that would get another one than the file beside it is refused."""
+    for name, file in plugin.beside.items():
+        others = [other.beside[name] for other in _loaded.values() if name in other.beside]
+        if name in sys.modules:
+            others.append(Path(getattr(sys.modules[name], "__file__", None) or name).resolve())
+        for other in others:
+            if other != file:
+                raise _PluginError(f"{title} imports '{name}', {file}, but {other} has this name already; rename one of the two files")
+
+
+class _Loader(SourceFileLoader):
+    """Imports a file's source and remembers it. Python's own files of compiled code are not looked at: they count as current where the
+    source was changed within the same second and kept its size."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        data = self.get_data(self.path)
+        source.remember(Path(self.path).resolve(), data)
+        return self.source_to_code(data, self.path)
+
+
+class _Finder:
+    """Finds what plug-ins import from the folders that they lie in, the latest first; Python's own modules are never found there."""
+
+    def __init__(self) -> None:
+        self.folders: list[str] = []
+
+    def look_in(self, folders: Iterable[Path]) -> None:
+        """Put folders first."""
+        first = [str(folder.resolve()) for folder in folders]
+        self.folders = [*first, *(folder for folder in self.folders if folder not in first)]
+        if self not in sys.meta_path:
+            sys.meta_path.insert(0, self)
+
+    def find_spec(self, name: str, path: Iterable[str] | None = None, target: object = None) -> ModuleSpec | None:
+        """Where a module lies below the folders, None where it does not (`importlib.abc.MetaPathFinder`)."""
+        if name.partition(".")[0] in sys.stdlib_module_names:
+            return None
+        for folder in self.folders if path is None else path:
+            if not any(Path(folder).is_relative_to(own) for own in self.folders):
+                continue
+            finder = FileFinder(folder, (_Loader, [".py"]), (ExtensionFileLoader, EXTENSION_SUFFIXES))
+            spec = finder.find_spec(name)
+            # a folder without __init__.py may be anything, so it is a package only where there is no other
+            if spec and (spec.loader or PathFinder.find_spec(name, None if path is None else list(path)) is None):
+                return spec
+        return None
+
+
+_finder = _Finder()

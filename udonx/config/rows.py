@@ -250,11 +250,16 @@ class RowResolver:
             self.problem(f"{key}.{name}", message)
         if found or not own:
             return None
+        try:
+            source = components.source_hash(kind, use)
+        except RegistryError as error:
+            self.problem(f"{key}.use", str(error))
+            return None
         spec = {
             "use": use,
             "options": {name: item for name, item in plain.items() if item is not None},
             "version": component.version,
-            "source": components.source_hash(kind, use),
+            "source": source,
         }
         if kind == "heads":
             return HeadSpec(dim=own["dim"], **spec)

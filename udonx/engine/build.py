@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from registry import backbones, heads, losses, samplers
 from registry.contracts import HeadSpec, Sampler, StageSpec, Start
 from registry.heads.classifier import CosineClassifier
+from udonx import components
 from udonx.data.seeds import stream_seed
 from udonx.engine.model import Classifiers, Model
 
@@ -37,7 +37,7 @@ def build_model(spec: StageSpec, classes: Mapping[str, int], folder: Path | None
     """
     with seeded(spec.seed, "init/backbone"):
         start = Start(folder=folder, crop=spec.transform.crop)
-        backbone = backbones.get(spec.backbone.use)(start, **spec.backbone.options)
+        backbone = components.get("backbones", spec.backbone)(start, **spec.backbone.options)
     parts: dict[str, Any] = {}
     if spec.student_head is not None:
         parts["student_head"] = _head(spec, spec.student_head, backbone.dim, "student_head")
@@ -59,7 +59,7 @@ def build_model(spec: StageSpec, classes: Mapping[str, int], folder: Path | None
 
 def _head(spec: StageSpec, head: HeadSpec, in_dim: int, purpose: str) -> nn.Module:
     with seeded(spec.seed, f"init/{purpose}"):
-        built = heads.get(head.use)(in_dim, head.dim, **head.options)
+        built = components.get("heads", head)(in_dim, head.dim, **head.options)
     if not hasattr(built, "fit"):
         _check_head(built, head, in_dim)
     return built
@@ -93,7 +93,7 @@ def build_losses(spec: StageSpec) -> dict[str, Any]:
     """The stage's losses by name, ready to be called. A loss that is a module (with parameters) is refused: nothing would train it."""
     built = {}
     for loss in spec.training.losses:
-        built[loss.name] = losses.get(loss.use)(**loss.options)
+        built[loss.name] = components.get("losses", loss)(**loss.options)
         if isinstance(built[loss.name], nn.Module) and any(True for _ in built[loss.name].parameters()):
             raise ValueError(
                 f"loss '{loss.name}' ('{loss.use}') has parameters of its own, which no optimiser group holds; keep state out of a loss"
@@ -106,7 +106,7 @@ def build_sampler(spec: StageSpec, train_counts: Mapping[str, int]) -> Sampler:
     sampler = spec.training.sampler
     counts = {domain: train_counts[domain] for domain in spec.domains}
     seed = stream_seed(spec.seed or 0, "sampler")
-    built = samplers.get(sampler.use)(spec.domains, counts, spec.training.steps, seed, **sampler.options)
+    built = components.get("samplers", sampler)(spec.domains, counts, spec.training.steps, seed, **sampler.options)
     if not isinstance(built, Sampler):
         lacks = [
             name

@@ -39,8 +39,8 @@ def load_stage(folder: StageFolder, device: torch.device) -> Model:
     try:
         model = build_model(spec, kept.classes, None)
     except RegistryError as error:
-        plugins = " ".join(f"--plugin {name}" for name in kept.plugins)
-        hint = f"; it was trained with {plugins}: import that first" if plugins else ""
+        plugins = " ".join(f"--plugin {_kept_plugin(folder, name)}" for name in kept.plugins)
+        hint = f"; it was trained with {plugins}: import that first, and nothing else of its name" if plugins else ""
         raise ValueError(f"{folder.path}: {error}{hint}") from None
     tensors = folder.load_best()
     try:
@@ -48,6 +48,12 @@ def load_stage(folder: StageFolder, device: torch.device) -> Model:
     except RuntimeError as error:
         raise DamagedFileError(folder.best, f"is not of this model ({' '.join(str(error).split())})", RETRAIN) from error
     return model.requires_grad_(False).eval().to(device)
+
+
+def _kept_plugin(folder: StageFolder, name: str) -> str:
+    """A plug-in as the stage keeps it, so that it is the one that it was trained with."""
+    kept = folder.path / "plugins" / Path(name).name
+    return str(kept) if kept.is_file() else name
 
 
 class LoadedModel:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from registry.catalog import place
 from registry.contracts import Batch, Branch, LossSpec, StageSpec
-from udonx import console
+from udonx import components, console
 from udonx.data.benchmark import Benchmark
 from udonx.data.images import ImageStore
 from udonx.data.loader import BatchLoader
@@ -95,6 +95,7 @@ def prepare(job: Job) -> Model:
     plain = to_plain(job.spec)
     about = {"id": job.id, "data": job.manifest, "plugins": list(job.plugins), "spec": plain}
     job.folder.tidy()
+    components.archive(job.spec, job.folder.path / "plugins")
     job.folder.write_spec(about, StageModel(**about, classes=counts, class_ids=class_ids))
     return model
 

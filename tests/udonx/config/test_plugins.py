@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
+import sys
 
 import pytest
 
-from registry import losses
+from registry import losses, source
+from registry.catalog import RegistryError
+from registry.contracts import ComponentSpec
 from tests.tiny import write_experiment
+from udonx import components
+from udonx.config import plugins
 from udonx.config.experiment import load_experiment
 from udonx.config.plugins import load_plugins
 from udonx.config.problems import ConfigError
@@ -84,3 +90,127 @@ def test_a_failing_plug_in_gives_one_sentence(tmp_path, extra, message):
     assert str(caught.value).startswith("2 problems") and f"table.toml: plugins: {file}" in str(caught.value)
     assert message in str(caught.value)
     assert "not_there.py: there is no such file beside the experiment file or in the working directory" in str(caught.value)
+
+
+LOSS = """
+from registry import losses
+{imports}
+@losses.register("{name}")
+class Mine:
+    def __call__(self, branch, batch):
+        return {value}
+"""
+
+
+def write_loss(folder, name: str, value: str = "1.0", imports: str = "") -> str:
+    """A plug-in with the loss `name`, which returns `value`; returns the file's name."""
+    folder.mkdir(exist_ok=True)
+    (folder / f"{name}_file.py").write_text(LOSS.format(name=name, value=value, imports=imports))
+    return f"{name}_file.py"
+
+
+def loaded(folder, file: str, say=lambda line: None) -> tuple[float, str]:
+    """What the loss of a plug-in gives after it is loaded, and its identity."""
+    name = file.removesuffix("_file.py")
+    load_plugins([file], folder, where="here", say=say)
+    return losses.get(name)()(None, None), components.source_hash("losses", name)
+
+
+def test_an_edited_plug_in_is_imported_again(tmp_path):
+    """Within one process, at once, and with the same length: identity and code are those of the edited file; it is said."""
+    said: list[str] = []
+    first = loaded(tmp_path, write_loss(tmp_path, "one", "1.0"), said.append)
+    again = loaded(tmp_path, "one_file.py", said.append)
+    edited = loaded(tmp_path, write_loss(tmp_path, "one", "5.0"), said.append)
+    assert (first[0], edited[0]) == (1.0, 5.0) and first == again and first[1] != edited[1]
+    assert len(said) == 2 and said[1].endswith("one_file.py, again: it, or a file that it imports, was edited")
+
+
+def test_a_plug_in_imports_the_file_beside_it_and_is_known_by_it(tmp_path):
+    """Without PYTHONPATH; an edited helper is another identity, and is imported again with what uses it."""
+    (tmp_path / "a_helper.py").write_text("P = 1.0")
+    file = write_loss(tmp_path, "two", "P", "from a_helper import P")
+    first = loaded(tmp_path, file)
+    (tmp_path / "a_helper.py").write_text("P = 5.0")
+    edited = loaded(tmp_path, file)
+    assert (first[0], edited[0]) == (1.0, 5.0) and first[1] != edited[1]
+
+
+def test_a_helper_that_is_imported_late_counts(tmp_path):
+    """A helper that only a function imports is found beside the plug-in and is part of its identity."""
+    (tmp_path / "late_helper.py").write_text("P = 1.0")
+    file = write_loss(tmp_path, "three", "f()", "def f():\n    import late_helper\n    return late_helper.P")
+    first = loaded(tmp_path, file)
+    (tmp_path / "late_helper.py").write_text("P = 5.0")
+    edited = loaded(tmp_path, file)
+    assert (first[0], edited[0]) == (1.0, 5.0) and first[1] != edited[1]
+
+
+def test_the_order_of_plug_ins_changes_no_identity(tmp_path):
+    """Two plug-ins that share a helper have the same identities whichever is imported first."""
+    (tmp_path / "both_helper.py").write_text("P = 1.0")
+    files = [write_loss(tmp_path, name, "P", "from both_helper import P") for name in ("four", "five")]
+    forward = {file: loaded(tmp_path, file)[1] for file in files}
+    plugins.unload_plugins()
+    assert {file: loaded(tmp_path, file)[1] for file in reversed(files)} == forward
+
+
+def test_helpers_of_one_name_do_not_mix(tmp_path):
+    """The second of two plug-ins with different helpers of one name is refused with both files; nothing of it stays."""
+    for folder in ("a", "b"):
+        write_loss(tmp_path / folder, f"six_{folder}", "P", "from mixed_helper import P")
+        (tmp_path / folder / "mixed_helper.py").write_text(f"P = {ord(folder)}")
+    load_plugins(["six_a_file.py"], tmp_path / "a", where="here")
+    with pytest.raises(ConfigError, match=r"imports 'mixed_helper', .*b/mixed_helper\.py, but .*a/mixed_helper\.py has this name already"):
+        load_plugins(["six_b_file.py"], tmp_path / "b", where="here")
+    assert "six_b" not in losses.names()
+
+
+def test_a_plug_in_that_failed_is_imported_again(tmp_path):
+    """What it registered before it failed is gone, so that the mended file is imported."""
+    file = write_loss(tmp_path, "seven")
+    (tmp_path / file).write_text((tmp_path / file).read_text() + "raise ValueError('half')")
+    with pytest.raises(ConfigError, match="half"):
+        load_plugins([file], tmp_path, where="here")
+    assert loaded(tmp_path, write_loss(tmp_path, "seven"))[0] == 1.0
+
+
+def test_a_module_plug_in_is_known_by_its_package(tmp_path, monkeypatch):
+    """Another file of the package is part of the identity, and an edit of it imports the package again."""
+    monkeypatch.syspath_prepend(tmp_path)
+    write_loss(tmp_path / "my_eight", "eight", "P", "from .part import P")
+    for name, text in (("__init__.py", ""), ("part.py", "P = 1.0"), ("other.py", "")):
+        (tmp_path / "my_eight" / name).write_text(text)
+    seen = []
+    for part, other in (("P = 1.0", ""), ("P = 5.0", ""), ("P = 5.0", "# more")):
+        (tmp_path / "my_eight" / "part.py").write_text(part)
+        (tmp_path / "my_eight" / "other.py").write_text(other)
+        load_plugins(["my_eight.eight_file"], None, where="here")
+        seen.append((losses.get("eight")()(None, None), components.source_hash("losses", "eight")))
+    assert [value for value, _ in seen] == [1.0, 5.0, 5.0] and len({identity for _, identity in seen}) == 3
+
+
+def test_what_a_script_imported_before_it_was_edited_is_refused(tmp_path, monkeypatch):
+    """Where udonx did not import a component, it does not import it again: the check says what to do."""
+    monkeypatch.syspath_prepend(tmp_path)
+    write_loss(tmp_path, "nine")
+    importlib.import_module("nine_file")
+    write_loss(tmp_path, "nine", "5.0")
+    path = write_experiment(
+        tmp_path, '[rows.a]\nscheme = "classification"\nsampler = "uniform"\nlosses.x = { use = "nine", on = "student" }'
+    )
+    with pytest.raises(ConfigError, match=r"losses\.x\.use: losses: 'nine' was imported before .*nine_file\.py was edited; start Python"):
+        load_experiment(path, setting="smoke")
+    losses.registry.forget({"nine_file"})
+    source.forget({"nine_file"})
+    del sys.modules["nine_file"]
+
+
+def test_an_experiment_that_was_loaded_before_an_edit_does_not_run_the_edited_code(tmp_path):
+    """A spec is built only from the source that it was made for."""
+    file = write_loss(tmp_path, "ten")
+    spec = ComponentSpec(use="ten", source=loaded(tmp_path, file)[1])
+    assert components.get("losses", spec) is losses.get("ten")
+    loaded(tmp_path, write_loss(tmp_path, "ten", "5.0"))
+    with pytest.raises(RegistryError, match=r"losses: 'ten' at .*ten_file\.py:\d+ is not what this stage is of"):
+        components.get("losses", spec)

@@ -12,7 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
+from registry.contracts import HeadSpec
 from tests.udonx.engine.small import DOMAINS, small_job, small_spec
+from udonx import components
+from udonx.config.plugins import load_plugins, unload_plugins
 from udonx.data.benchmark import Benchmark
 from udonx.data.errors import DataError
 from udonx.data.images import ImageStore
@@ -142,3 +145,42 @@ def evil(path: Path) -> bytes:
             return Path.touch, (path,)
 
     return pickle.dumps(Payload())
+
+
+HEAD = """
+import torch
+from registry import heads
+from a_norm import unit
+
+@heads.register("kept_head")
+class Kept(torch.nn.Linear):
+    def __init__(self, in_dim, dim):
+        super().__init__(in_dim, dim)
+
+    def forward(self, features_BF):
+        return unit(super().forward(features_BF))
+"""
+
+
+def test_the_plug_ins_of_a_stage_are_kept_with_it(small_benchmark: Benchmark, images: list[Path], tmp_path: Path) -> None:
+    """The plug-in and its helper lie in the stage's folder; with an edited one the stage is refused, and loads with those kept."""
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "my_head.py").write_text(HEAD)
+    (mine / "a_norm.py").write_text("import torch\ndef unit(x): return torch.nn.functional.normalize(x)")
+    load_plugins(["my_head.py"], mine, where="here")
+    head = HeadSpec(use="kept_head", dim=16, source=components.source_hash("heads", "kept_head"))
+    spec = small_spec(student_head=head, steps=1, validate_every=1)
+    folder = tmp_path / "stage"
+    run_stage(small_job(folder, spec, small_benchmark, plugins=("my_head.py",)))
+    expected = LoadedModel(folder).embed(images[:2])
+    assert {file.name: file.read_text() for file in (folder / "plugins").iterdir()} == {
+        file.name: file.read_text() for file in mine.glob("*.py")
+    }
+    (mine / "a_norm.py").write_text("import torch\ndef unit(x): return torch.nn.functional.normalize(-x)")
+    load_plugins(["my_head.py"], mine, where="here")
+    with pytest.raises(ValueError, match=r"'kept_head' at .* is not what this stage is of.*--plugin .*stage/plugins/my_head\.py"):
+        LoadedModel(folder)
+    unload_plugins()
+    load_plugins([str(folder / "plugins" / "my_head.py")], None, where="here")
+    np.testing.assert_array_equal(LoadedModel(folder).embed(images[:2]), expected)
