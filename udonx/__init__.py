@@ -17,6 +17,8 @@ __version__ = "0.1.0"
 _HOMES = {
     "load_experiment": ("udonx.config.experiment", "load_experiment"),
     "ConfigError": ("udonx.config.problems", "ConfigError"),
+    "RowsFailed": ("udonx.runner", "RowsFailed"),
+    "Stopped": ("udonx.interrupts", "Stopped"),
     "run": ("udonx.runner", "run"),
     "load_model": ("udonx.engine.load", "LoadedModel"),
 }

@@ -96,7 +96,7 @@ class _Probe:
     def _teacher(self, plan: Plan, spec: StageSpec) -> StageFolder:
         """The trained teacher where there is one, else an untrained one, which costs the same."""
         stored = self.results.stage(plan.identity(spec))
-        if stored.done is not None:
+        if stored.finished and stored.problem is None:
             return stored
         job = self._job(plan, spec)
         if not (job.folder.path / "best.safetensors").exists():

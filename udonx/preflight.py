@@ -114,7 +114,7 @@ def preflight(
         plan = make_plan(experiment, benchmark, start)
         plans.append(plan)
         for identity, spec in plan.stages.items():
-            if Results(results).stage(identity).done is None:
+            if not Results(results).stage(identity).finished:
                 for row in plan.users[identity]:
                     models.add(experiment, facts, start, identity, spec, prefix + row)
     problems += [*finder.problems, *models.problems()]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib.metadata
 import math
 import time
+import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,12 @@ from udonx.data.images import ImageStore
 from udonx.engine.device import choose, describe, loading_threads, repeatable
 from udonx.engine.load import load_stage
 from udonx.engine.report import Report, clock
-from udonx.engine.train import Job, run_stage
+from udonx.engine.train import Job, TrainingError, run_stage
+from udonx.errors import sentence_of
 from udonx.evaluation.protocol import Embedder, evaluate, image_count
-from udonx.files import folder_problem, sha256_file
+from udonx.files import cache_dir, folder_problem, sha256_file, sweep
+from udonx.fresh import FreshCall
+from udonx.interrupts import stoppable
 from udonx.plan import Plan, PlannedEvaluation, PlannedRow, make_plan, stage_title
 from udonx.preflight import open_benchmark, preflight, resolve_weights
 from udonx.results.lock import StageLock
@@ -38,14 +42,31 @@ _POLL_SECONDS = 2.0
 
 @attrs.frozen(kw_only=True)
 class Options:
-    """How to run, beside what to run. Only `weights` can change a number, and it is part of every stage's identity."""
+    """How to run, beside what to run; see `run`. Only `weights` can change a number, and it is part of every stage's identity."""
 
     weights: Path | None = None
     results: Path = Path("results")
     device: str | None = None
     fresh: bool = False
+    fail_fast: bool = False
+    checkpoint_minutes: float = 5.0
     workers: int | None = None
     quiet: bool = False
+
+
+class RowsFailed(TrainingError):
+    """Some rows could not be made; all others were.
+
+    Attributes:
+        tables: the tables of all files, with what is there; what failed stands under each.
+        failures: why, in one sentence, by "FILE: LABEL, seed N".
+    """
+
+    def __init__(self, tables: list[Table], failures: Mapping[str, str]) -> None:
+        self.tables, self.failures = tables, dict(failures)
+        lines = [f"  {number}. {what}: {why}" for number, (what, why) in enumerate(failures.items(), 1)]
+        count = f"{len(failures)} row{'s' * (len(failures) != 1)} failed"
+        super().__init__("\n".join([f"{count}; the others are done, and the same command tries again what failed", *lines]))
 
 
 def load_plan(experiment: Experiment, options: Options, say: Callable[[str], None], *, fetch: bool = True) -> Plan:
@@ -68,6 +89,8 @@ def run(
     plugins: Iterable[str] = (),
     allow_plugins: bool = True,
     fresh: bool = False,
+    fail_fast: bool = False,
+    checkpoint_minutes: float = 5.0,
     workers: int | None = None,
     quiet: bool = False,
 ) -> Table | list[Table]:
@@ -83,19 +106,32 @@ def run(
         results: where everything is kept; what is there already is not trained again.
         device: `cpu`, `cuda` or `cuda:N`; default: the GPU where there is one.
         plugins, allow_plugins: modules or files to import first; whether plug-ins may be imported at all.
-        fresh: train the stages of this call again.
+        fresh: train the stages of this call again, and remove those of other tables that learned from them. A fresh call that was stopped
+            goes on when it is given again.
+        fail_fast: end at the first row that fails; default: the others go on.
+        checkpoint_minutes: a stage that is stopped loses no more than this, and nothing where SIGINT or SIGTERM asks it to stop.
         workers: threads that load images; default: the CPU's cores, at most 8 (16 with a GPU).
         quiet: no progress.
 
     Raises:
         ConfigError: everything that is wrong, found before anything is trained.
-        TrainingError, DataError: what went wrong later, in one sentence; what was earned is kept.
+        RowsFailed: some rows failed, with a sentence for each; raised at the end, when all others are done. It holds the tables.
+        Stopped: SIGINT or SIGTERM has come, after a checkpoint. It is a KeyboardInterrupt, and ends a program that does not catch it with
+            the status 130 or 143. Called outside the main thread, `run` leaves signals alone; a handler that the caller has set stays.
+        TrainingError, DataError, ...: with `fail_fast`, what went wrong; what was earned is kept.
 
     Example: `udonx.run("experiments/table3_ablation.toml", setting="smoke").row("udon").r1.mean`
     """
     single = isinstance(files, str | Path)
     options = Options(
-        weights=Path(weights) if weights else None, results=Path(results), device=device, fresh=fresh, workers=workers, quiet=quiet
+        weights=Path(weights) if weights else None,
+        results=Path(results),
+        device=device,
+        fresh=fresh,
+        fail_fast=fail_fast,
+        checkpoint_minutes=checkpoint_minutes,
+        workers=workers,
+        quiet=quiet,
     )
     say = (lambda line: None) if quiet else console.say
     experiments = load_experiments(
@@ -116,21 +152,21 @@ def run(
 
 
 def run_experiments(experiments: Sequence[Experiment], options: Options, say: Callable[[str], None] = console.say) -> list[Table]:
-    """Run resolved experiments one after the other; stages are shared between them through the results folder."""
+    """Run resolved experiments one after the other; stages are shared between them through the results folder. Raises as `run` does."""
     try:
         device = choose(options.device)
     except ValueError as error:
         raise ConfigError([Problem(where="command", message=str(error))]) from None
-    with repeatable(device):
+    with repeatable(device), stoppable():
         return _run_experiments(experiments, options, device, say)
 
 
-def _run_experiments(
-    experiments: Sequence[Experiment], options: Options, device: torch.device, say: Callable[[str], None]
-) -> list[Table]:
+def _run_experiments(experiments: Sequence[Experiment], options: Options, device: torch.device, say: Callable[[str], None]) -> list[Table]:
     problems = []
     if options.workers is not None and options.workers < 1:
         problems.append(Problem(where="--workers", message=f"got {options.workers}, allowed is 1 or more"))
+    if not 0 <= options.checkpoint_minutes < math.inf:
+        problems.append(Problem(where="--checkpoint-minutes", message=f"got {options.checkpoint_minutes}, allowed is 0 or more"))
     if problem := folder_problem(options.results):
         problems.append(Problem(where="--results", message=problem))
         raise ConfigError(problems)
@@ -142,28 +178,56 @@ def _run_experiments(
         problems += error.problems
     if problems:
         raise ConfigError(problems)
-    trained_here: set[str] = set()
+    results = Results(options.results)
+    _tidy(plans, results)
+    fresh = FreshCall(plans, results) if options.fresh else None
+    if fresh:
+        fresh.begin(say)
     stores = {plan.benchmark.root: ImageStore(plan.benchmark.root) for plan in plans}  # decoded images outlive a table
-    return [_Runner(plan, options, device, say, stores[plan.benchmark.root], trained_here).run() for plan in plans]
+    failed_stages: dict[str, str] = {}
+    runners = [_Runner(plan, options, device, say, stores[plan.benchmark.root], failed_stages) for plan in plans]
+    tables = [runner.run() for runner in runners]
+    if failures := {f"{runner.plan.experiment.name}: {what}": why for runner in runners for what, why in runner.failed.items()}:
+        raise RowsFailed(tables, failures)
+    if fresh:
+        fresh.end()
+    return tables
+
+
+def _tidy(plans: Sequence[Plan], results: Results) -> None:
+    """Remove what killed processes left behind: files half written, and checkpoints of finished stages."""
+    for root in (results.root, cache_dir()):
+        if root is not None:
+            sweep(root)
+    for folder in {results.stage(identity) for plan in plans for identity in plan.stages}:
+        if folder.finished and folder.started:
+            with StageLock(folder.path) as lock:
+                if lock.acquire():
+                    folder.tidy()
 
 
 class _Runner:
-    """Runs one plan."""
+    """Runs one plan. `failed_stages` says why a stage could not be trained, over all plans of a call: none is tried twice."""
 
     def __init__(
-        self, plan: Plan, options: Options, device: torch.device, say: Callable[[str], None], store: ImageStore, fresh_done: set[str]
+        self,
+        plan: Plan,
+        options: Options,
+        device: torch.device,
+        say: Callable[[str], None],
+        store: ImageStore,
+        failed_stages: dict[str, str],
     ) -> None:
         self.plan, self.options, self.device, self.say, self.store = plan, options, device, say, store
         self.results = Results(options.results)
         self.workers = options.workers or loading_threads(device)
         self.recorder = Recorder(self.results.root / "sacred", plan.experiment.observers, say)
-        self.fresh_done = fresh_done
+        self.failed_stages = failed_stages
+        self.failed: dict[str, str] = {}  # rows, as build_table takes them
         self.git = git_state(Path.cwd())
 
     def run(self) -> Table:
         began = time.monotonic()
-        if self.options.fresh:
-            self._forget()
         for line in self.plan.experiment.skipped(len(self.plan.benchmark.domains)):
             self.say(line)
         if not self.plan.rows:
@@ -184,17 +248,23 @@ class _Runner:
                     time.sleep(_POLL_SECONDS)
                 continue
             refused = 0
-            self._row(planned)
+            try:
+                self._row(planned)
+            except Exception as error:
+                if self.options.fail_fast:
+                    raise
+                self._fail(_name(planned), error)
             self._table()
         table = self._table()
         folder = self.results.table(self.plan.experiment.name, self.plan.experiment.variant)
         places = f"table, CSV and JSON in {folder}; stages, evaluations and runs in {self.results.root}"
-        self.say(f"done in {clock(time.monotonic() - began)}; {places}")
+        failed = f", but {len(self.failed)} row{'s' * (len(self.failed) != 1)} failed" if self.failed else ""
+        self.say(f"done{failed} in {clock(time.monotonic() - began)}; {places}")
         return table
 
     def _view(self) -> Table:
         """The table of this call's rows, from what is stored."""
-        return build_table(stored_seeds(self.plan, self.results), self.results)
+        return build_table(stored_seeds(self.plan, self.results), self.results, self.failed)
 
     def _table(self) -> Table:
         """The table over all of the file's rows, whichever of them this call asked for; kept only where it is whole."""
@@ -206,37 +276,30 @@ class _Runner:
             except ConfigError:  # a row that was not asked for needs weights that are not here: show what was asked for
                 return self._view()
             plan = make_plan(everything, self.plan.benchmark, weights)
-        table = build_table(stored_seeds(plan, self.results), self.results)
+        table = build_table(stored_seeds(plan, self.results), self.results, self.failed)
         write_table(table, self.plan, self.results)
         return table
 
-    def _forget(self) -> None:
-        """For --fresh: take every stage of this call, then remove what it holds and every evaluation that looked at it."""
-        stages = [identity for identity in self.plan.stages if identity not in self.fresh_done]
-        with ExitStack() as held:
-            for identity in stages:
-                lock = held.enter_context(StageLock(self.results.stage(identity).path))
-                if not lock.acquire():
-                    message = f"stage {identity} is being trained by {lock.holder()}; stop that first; nothing was removed"
-                    raise ConfigError([Problem(where="--fresh", message=message)])
-            self.results.forget_evaluations(set(stages))
-            for identity in stages:
-                self.results.stage(identity).clear()
-        self.fresh_done.update(stages)
+    def _fail(self, name: str, error: Exception) -> None:
+        """Note why a row failed, and go on. An error that only a programmer can mend shows its traceback too."""
+        if (sentence := sentence_of(error)) is None:
+            traceback.print_exception(error)
+        self.failed[name] = (sentence or _in_words(error)).removeprefix(f"{name}: ")  # training names the row itself
+        self.say(f"{name}: failed: {self.failed[name]}; the other rows go on")
 
     def _held_elsewhere(self, planned: PlannedRow) -> str | None:
         for identity in planned.stages:
             folder = self.results.stage(identity)
-            if folder.done is None and folder.path.exists():
+            if not folder.finished and folder.path.exists():
                 with StageLock(folder.path) as lock:
                     if not lock.acquire():
                         return lock.holder()
         return None
 
     def _row(self, planned: PlannedRow) -> None:
-        todo = [identity for identity in planned.stages if self.results.stage(identity).done is None]
+        todo = [identity for identity in planned.stages if self.results.stage(identity).done is None]  # raises where one is damaged
         missing = [evaluation for evaluation in planned.evaluations if self.results.read_evaluation(evaluation.id) is None]
-        name = planned.row.label + (f", seed {planned.seed}" if planned.seed is not None else "")
+        name = _name(planned)
         if not todo and not missing:
             self.say(f"{name}: already there")
             return
@@ -251,7 +314,8 @@ class _Runner:
             "stages": list(planned.stages),
         }
         before = [run for run in self.results.runs() if all(run.get(key) == value for key, value in entry.items())]
-        resumes = before[-1]["sacred_id"] if before and not self.options.fresh else None
+        begun = any(self.results.stage(identity).started for identity in todo)
+        resumes = before[-1]["sacred_id"] if before and (begun or not self.options.fresh) else None
         weights = {role: {"source": start.source, "sha256": start.sha256} for role, start in self.plan.weights.items()}
         identities = self.plan.identities
         config = {
@@ -280,8 +344,12 @@ class _Runner:
         )
 
     def _work(self, planned: PlannedRow, missing: list[PlannedEvaluation], name: str, record: Any) -> dict[str, Any]:
-        for identity in planned.stages:
-            self._stage(planned, identity, name, record)
+        with ExitStack() as reading:
+            for identity in planned.stages:
+                reading.enter_context(self._stage(identity, name, record))
+            return self._measure(planned, missing, name, record)
+
+    def _measure(self, planned: PlannedRow, missing: list[PlannedEvaluation], name: str, record: Any) -> dict[str, Any]:
         for evaluation in missing:
             self._evaluate(planned, evaluation, name)
         row: dict[str, Any] = {}
@@ -294,8 +362,9 @@ class _Runner:
             record.add_artifact(self.results.evaluation(evaluation.id) / "metrics.json", name=f"{evaluation.spec.branch}_metrics.json")
         weights = {}
         for identity in planned.stages:
-            folder = self.results.stage(identity).path
-            weights[identity] = {"path": str(folder / "best.safetensors"), "sha256": sha256_file(folder / "best.safetensors")}
+            folder, best = self.results.stage(identity).path, self.results.stage(identity).best
+            kept = self.results.stage(identity).done.weights
+            weights[identity] = {"path": str(best), "sha256": kept.sha256 if kept else sha256_file(best)}
             record.add_artifact(folder / "stage.toml", name=f"{identity}.stage.toml")
             for file in sorted(path for path in (folder / "plugins").rglob("*") if path.is_file()):
                 name = ".".join(file.relative_to(folder).parts)
@@ -303,33 +372,49 @@ class _Runner:
         record.info["weights"] = weights
         return row
 
-    def _stage(self, planned: PlannedRow, identity: str, name: str, record: Any) -> None:
-        folder = self.results.stage(identity)
-        spec = self.plan.stages[identity]
+    def _stage(self, identity: str, name: str, record: Any) -> StageLock:
+        """Train a stage unless it is there. Returns its lock, shared with all who read it: nobody removes it while it is held."""
+        folder, spec = self.results.stage(identity), self.plan.stages[identity]
         title = f"{name}: {stage_title(spec)}"
-        while folder.done is None:
+        reading = StageLock(folder.path, shared=True)
+        while True:
+            if folder.done is not None and reading.acquire():
+                if folder.done is not None:
+                    return reading
+                reading.release()
             with StageLock(folder.path) as lock:
                 if not lock.acquire():
                     self.say(f"{title}: waiting for {lock.holder()}")
                     time.sleep(_POLL_SECONDS)
-                    continue
-                job = Job(
-                    spec=spec,
-                    id=identity,
-                    title=title,
-                    folder=folder,
-                    benchmark=self.plan.benchmark,
-                    store=self.store,
-                    device=self.device,
-                    workers=self.workers,
-                    weights=self.plan.weights_of(spec).folder,
-                    teachers=tuple(self.results.stage(self.plan.identity(teacher)) for teacher in spec.teachers),
-                    plugins=self.plan.experiment.plugins,
-                    manifest={domain: self.plan.identities.training_manifest(domain) for domain in spec.domains},
-                    quiet=self.options.quiet,
-                    summary=lambda key, value, step: _record(record, f"{stage_title(spec).replace(' ', '_')}.{key}", value, step),
-                )
-                run_stage(job)
+                elif not folder.finished:
+                    self._train(identity, title, record)
+
+    def _train(self, identity: str, title: str, record: Any) -> None:
+        if identity in self.failed_stages:
+            raise TrainingError(f"it needs a stage that failed: {self.failed_stages[identity]}")
+        spec = self.plan.stages[identity]
+        job = Job(
+            spec=spec,
+            id=identity,
+            title=title,
+            folder=self.results.stage(identity),
+            benchmark=self.plan.benchmark,
+            store=self.store,
+            device=self.device,
+            workers=self.workers,
+            weights=self.plan.weights_of(spec).folder,
+            teachers=tuple(self.results.stage(self.plan.identity(teacher)) for teacher in spec.teachers),
+            plugins=self.plan.experiment.plugins,
+            manifest={domain: self.plan.identities.training_manifest(domain) for domain in spec.domains},
+            quiet=self.options.quiet,
+            checkpoint_seconds=60 * self.options.checkpoint_minutes,
+            summary=lambda key, value, step: _record(record, f"{stage_title(spec).replace(' ', '_')}.{key}", value, step),
+        )
+        try:
+            run_stage(job)
+        except Exception as error:
+            self.failed_stages[identity] = f"{title}: {sentence_of(error) or _in_words(error)}"
+            raise
 
     def _evaluate(self, planned: PlannedRow, evaluation: PlannedEvaluation, name: str) -> None:
         models = {identity: load_stage(self.results.stage(identity), self.device) for identity in set(evaluation.stages.values())}
@@ -337,7 +422,8 @@ class _Runner:
         benchmark = self.plan.benchmark
         total = image_count(benchmark, embedders, "test")
         began = time.monotonic()
-        with Report(f"{name}: evaluation", total, "images", quiet=self.options.quiet) as report:
+        which = f" of the {evaluation.spec.branch}" if len(planned.evaluations) > 1 else ""
+        with Report(f"{name}: evaluation{which}", total, "images", quiet=self.options.quiet) as report:
             result = evaluate(
                 embedders,
                 benchmark,
@@ -361,6 +447,17 @@ class _Runner:
             "data": {domain: self.plan.identities.test_manifest(domain) for domain in embedders},
         }
         self.results.write_evaluation(evaluation.id, result, about)
+
+
+def _name(planned: PlannedRow) -> str:
+    """A row and its seed, in words."""
+    return planned.row.label + (f", seed {planned.seed}" if planned.seed is not None else "")
+
+
+def _in_words(error: Exception) -> str:
+    """What went wrong and where, of an error that is not meant for people."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} at {frame.filename}:{frame.lineno}: {' '.join(str(error).split())}"
 
 
 def _record(run: Any, key: str, value: float, step: int | None = None) -> None:

@@ -16,13 +16,14 @@ def describe_stages(todo: Workload, timings: Timings) -> str:
     """One line per stage (id, what it is, state, steps, images, time left, the rows that use it), then what is left to train and how
     long that and the evaluations take on the device of `timings`. What a process needs to start is not in the estimate."""
     seconds = {stage.id: timings.seconds(stage.work) for stage in todo.stages}
-    lines = [_HEADER, *(_line(stage, seconds[stage.id]) for stage in todo.stages), *todo.skipped]
+    lines = [_HEADER, *(_line(stage, seconds[stage.id]) for stage in todo.stages), *todo.skipped, *todo.damaged]
     evaluations = [timings.seconds(work) for work in todo.evaluations]
     unknown = [list(seconds.values()).count(None), evaluations.count(None)]
     if any(unknown):
         lines.append(_no_estimate(*unknown, timings.device))
-    left = [stage for stage in todo.stages if stage.state != "trained"]
-    there = f"{_stages(len(todo.stages))}, {len(todo.stages) - len(left)} already trained"
+    left = [stage for stage in todo.stages if stage.state not in ("trained", "damaged")]
+    trained = sum(stage.state == "trained" for stage in todo.stages)
+    there = f"{_stages(len(todo.stages))}, {trained} already trained{f', {len(todo.damaged)} damaged' if todo.damaged else ''}"
     amounts = f"{_count(sum(stage.steps_left for stage in left), 'step')}, {_count(sum(stage.images_left for stage in left), 'image')}"
     total = _total([*seconds.values()], evaluations, timings.device)
     lines.append(f"{there}; left to train: {_stages(len(left))}, {amounts}{total}")

@@ -17,12 +17,13 @@ from udonx.timings import Work, embed_kind, held_steps, step_kind
 
 @attrs.define(kw_only=True)
 class PlannedStage:
-    """A stage of one or more plans: the rows that use it, whether it is trained, after which step it goes on, what is left to do."""
+    """A stage of one or more plans: the rows that use it, whether it is trained, after which step it goes on, what is left to do. Nothing
+    is left to do of one that is damaged: only a person may say that it is trained again."""
 
     id: str
     spec: StageSpec
     plan: Plan
-    state: Literal["trained", "started", "to train"]
+    state: Literal["trained", "damaged", "started", "to train"]
     done: int
     work: Work
     users: list[str]
@@ -40,7 +41,7 @@ class PlannedStage:
     @property
     def steps_left(self) -> int:
         """Steps from the last that its log holds to the end."""
-        return 0 if self.state == "trained" else self.steps - self.done
+        return 0 if self.state in ("trained", "damaged") else self.steps - self.done
 
     @property
     def images_left(self) -> int:
@@ -50,11 +51,13 @@ class PlannedStage:
 
 @attrs.frozen(kw_only=True)
 class Workload:
-    """All stages of some plans, each once, the work of each evaluation that is not there yet, and the rows that are skipped."""
+    """All stages of some plans, each once, the work of each evaluation that is not there yet, the rows that are skipped, and what is
+    wrong with finished stages."""
 
     stages: list[PlannedStage]
     evaluations: list[Work]
     skipped: list[str]
+    damaged: list[str]
 
 
 def workload(plans: Sequence[Plan], results: Results, *, fresh: bool = False) -> Workload:
@@ -74,14 +77,15 @@ def workload(plans: Sequence[Plan], results: Results, *, fresh: bool = False) ->
             if evaluation.id not in evaluations and (fresh or results.read_evaluation(evaluation.id) is None):
                 evaluations[evaluation.id] = evaluation_work(evaluation.spec, benchmark)
         skipped += [f"{plan.experiment.name}: {line}" if prefix else line for line in plan.experiment.skipped(len(plan.benchmark.domains))]
-    return Workload(stages=list(stages.values()), evaluations=list(evaluations.values()), skipped=skipped)
+    damaged = [problem for stage in stages.values() if stage.state == "damaged" and (problem := results.stage(stage.id).problem)]
+    return Workload(stages=list(stages.values()), evaluations=list(evaluations.values()), skipped=skipped, damaged=damaged)
 
 
 def _stage(identity: str, plan: Plan, benchmark: Benchmark, results: Results, fresh: bool) -> PlannedStage:
     spec, folder = plan.stages[identity], results.stage(identity)
     state, done, work = "to train", 0, []
-    if not fresh and folder.done is not None:
-        state = "trained"
+    if not fresh and folder.finished:
+        state = "damaged" if folder.problem else "trained"
     else:
         if not fresh and folder.started:
             state = "started"

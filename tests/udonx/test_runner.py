@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +14,9 @@ import pytest
 
 import udonx
 from tests.tiny import SETTING, write_domain, write_experiment
-from udonx.engine.train import TrainingError
+from udonx.cli import main
+from udonx.engine.train import TrainingError, _Training
+from udonx.results.lock import StageLock
 from udonx.results.table import Table
 
 SHARED = """
@@ -181,6 +186,191 @@ def test_fresh_trains_again_what_it_names_and_nothing_else(data, tmp_path):
     assert second.row("a").r1 == first.row("a").r1
 
 
+TIRING_LOSS = '''from registry import losses
+
+
+@losses.register("tiring")
+class Tiring:
+    """Works once."""
+
+    def __call__(self, branch, batch):
+        self.mine = getattr(self, "mine", 0) + 1
+        return branch.embedding_BD.sum() * (1 / (0 if self.mine == 2 else 1))
+'''
+ONE_BAD_ROW = """
+[defaults]
+sampler = "round_robin"
+[rows.a]
+scheme = "classification"
+[rows.b]
+scheme = "separate_teachers"
+losses.teacher_ce = { use = "tiring", on = "teacher" }
+[rows.c]
+scheme = "off_the_shelf"
+[rows.d]
+scheme = "separate_teachers"
+losses.teacher_ce = { use = "tiring", on = "teacher" }
+evaluate = ["teacher"]
+"""
+
+
+@pytest.fixture
+def night(data, tmp_path):
+    """A file in which the teachers of rows b and d, which they share, fail in their second step, and another that is well."""
+    (tmp_path / "tiring.py").write_text(TIRING_LOSS)
+    bad = write_experiment(tmp_path, 'plugins = ["tiring.py"]\n' + SETTING.replace("steps = 2", "steps = 8") + ONE_BAD_ROW, "bad.toml")
+    return [bad, write_experiment(tmp_path, SETTING + '[rows.z]\nscheme = "off_the_shelf"\n', "well.toml")]
+
+
+def test_a_row_that_fails_leaves_the_others(data, tmp_path, night, capsys):
+    """Rows and files after one that fails are run; at the end one error names each failed row, and the table says why it lacks it. A stage
+    that another row could not train is not tried again."""
+    with pytest.raises(udonx.RowsFailed) as caught:
+        udonx.run(night, data=data, results=tmp_path / "results", device="cpu", quiet=True)
+    bad, well = caught.value.tables
+    assert [row.name for row in bad.rows] == ["a", "c"] and [row.name for row in well.rows] == ["z"]
+    reason = "loss 'teacher_ce' ('tiring') failed at "
+    failed = [line for line in bad.missing if line.startswith("failed: ")]
+    assert failed[0].startswith(f"failed: b, seed 0: {reason}") and failed[0].endswith("tiring.py:10: ZeroDivisionError: division by zero")
+    assert failed[1].startswith(f"failed: d, seed 0: it needs a stage that failed: b, seed 0: teacher of cars: {reason}")
+    assert str(caught.value).startswith("2 rows failed; the others are done") and reason in str(caught.value)
+    capsys.readouterr()
+    assert main(["run", *map(str, night), "--data", str(data), "--results", str(tmp_path / "results"), "--device", "cpu"]) == 1
+    shown = capsys.readouterr()
+    assert "failed: b, seed 0" in shown.out and "Traceback" not in shown.err and "udonx run: 2 rows failed" in shown.err
+
+
+def test_fail_fast_ends_at_the_first_row_that_fails(data, tmp_path, night):
+    """With `fail_fast` nothing is run after a row that fails, whose own error comes out."""
+    with pytest.raises(TrainingError, match="loss 'teacher_ce'") as caught:
+        udonx.run(night, data=data, results=tmp_path / "results", device="cpu", quiet=True, fail_fast=True)
+    assert not isinstance(caught.value, udonx.RowsFailed)
+    assert [path.name for path in (tmp_path / "results" / "tables").iterdir()] == ["bad"] and logs(tmp_path / "results") == 1
+
+
+TEACHERS = SHARED.split("[rows.gentle]")[0]
+
+
+@pytest.mark.parametrize("damage", ["done.json", "cut", "missing"])
+def test_a_damaged_stage_is_named_and_trained_again_on_demand(data, tmp_path, damage):
+    """A finished stage whose files are damaged fails its rows in one sentence with the cure, is not touched, and shows in the table; the
+    cure works."""
+    file, results = write_experiment(tmp_path, SETTING + TEACHERS + '[rows.z]\nscheme = "off_the_shelf"\n'), tmp_path / "results"
+    whole = udonx.run(file, data=data, results=results, device="cpu", quiet=True)
+    best = results / "stages" / whole.row("teachers").stages[0] / "best.safetensors"
+    if damage == "done.json":
+        (best.parent / "done.json").write_text("{}")
+    elif damage == "cut":
+        best.write_bytes(best.read_bytes()[:-1])
+    else:
+        best.unlink()
+    with pytest.raises(udonx.RowsFailed, match=r"1 row failed.*\n.*teachers, seed 0: .* train the stage again with --fresh") as caught:
+        udonx.run(file, data=data, results=results, device="cpu", quiet=True)
+    assert any(best.parent.name in line for line in caught.value.tables[0].missing)
+    assert (best.parent / "done.json").exists() and len(caught.value.tables[0].rows) == 2
+    again = udonx.run(file, data=data, results=results, device="cpu", quiet=True, fresh=True, rows=["teachers"])
+    assert again.row("teachers").r1 == whole.row("teachers").r1 and best.exists() and again.missing == ()
+
+
+def test_flipped_bits_of_weights_are_noticed_before_they_are_used(data, tmp_path):
+    """Weights of the right size that are not those that were trained are never evaluated."""
+    file, results = write_experiment(tmp_path, SETTING + TEACHERS), tmp_path / "results"
+    table = udonx.run(file, data=data, results=results, device="cpu", quiet=True)
+    best = results / "stages" / table.row("teachers").stages[0] / "best.safetensors"
+    content = bytearray(best.read_bytes())
+    content[-20] ^= 1
+    best.write_bytes(content)
+    shutil.rmtree(results / "evaluations")
+    with pytest.raises(udonx.RowsFailed, match=r"best\.safetensors is damaged: it is not what was written; train the stage again"):
+        udonx.run(file, data=data, results=results, device="cpu", quiet=True)
+
+
+def stopping_at(monkeypatch, number, *, sent=None):
+    """Let the `number`th stage that is trained be stopped after its first step; returns the ids of those that were begun."""
+    begun, step = [], _Training._train_step
+
+    def stopped(self, at, batch):
+        if at == 0:
+            begun.append(self.job.id)
+            if len(begun) == number:
+                os.kill(os.getpid(), sent or signal.SIGINT)
+        step(self, at, batch)
+
+    monkeypatch.setattr(_Training, "_train_step", stopped)
+    return begun
+
+
+def test_a_fresh_call_that_was_stopped_goes_on(data, tmp_path, monkeypatch):
+    """A call with `fresh` that is stopped and given again trains what is left of it; given once more, it begins anew."""
+    file, results = write_experiment(tmp_path, SETTING + TEACHERS), tmp_path / "results"
+    arguments = {"data": data, "results": results, "device": "cpu", "quiet": True}
+    ids = udonx.run(file, **arguments).row("teachers").stages
+    begun = stopping_at(monkeypatch, 2)
+    with pytest.raises(udonx.Stopped):
+        udonx.run(file, **arguments, fresh=True)
+    assert begun == list(ids)
+    first = (results / "stages" / ids[0] / "done.json").read_bytes()
+    udonx.run(file, **arguments, fresh=True)
+    assert begun == list(ids) and (results / "stages" / ids[0] / "done.json").read_bytes() == first
+    assert not (results / "fresh").exists()
+    udonx.run(file, **arguments, fresh=True)
+    assert begun == [*ids, *ids]
+
+
+def test_fresh_also_removes_students_of_other_tables(data, tmp_path, capsys):
+    """A student whose teachers are trained again does not stand as it was, whichever file it belongs to; a line says so."""
+    arguments = {"data": data, "results": tmp_path / "results", "device": "cpu"}
+    teachers = write_experiment(tmp_path, SETTING + TEACHERS, "teachers.toml")
+    student = write_experiment(tmp_path, SETTING + SHARED.replace("[rows.teachers]", "[rows.first]"), "student.toml")
+    before = udonx.run(student, **arguments).row("gentle")
+    capsys.readouterr()
+    udonx.run(teachers, **arguments, fresh=True)
+    (learned,) = set(before.stages) - set(before.stages[:2])
+    assert f"--fresh: also removed 1 stage of other tables that learned from these ({learned})" in capsys.readouterr().err
+    assert logs(tmp_path / "results") == 2
+    assert udonx.run(student, **arguments).row("gentle").r1 == before.r1
+
+
+def test_fresh_waits_for_nobody_and_removes_nothing_that_is_in_use(data, tmp_path):
+    """A finished stage that another process reads, to evaluate it or to learn from it, is not removed under its hands."""
+    file, results = write_experiment(tmp_path, SETTING + TEACHERS), tmp_path / "results"
+    stage = udonx.run(file, data=data, results=results, device="cpu", quiet=True).row("teachers").stages[1]
+    with StageLock(results / "stages" / stage, shared=True) as reading, StageLock(results / "stages" / stage, shared=True) as other:
+        assert reading.acquire() and other.acquire()
+        with pytest.raises(udonx.ConfigError, match=rf"--fresh: stage {stage} is in use by process {os.getpid()} on .*nothing was removed"):
+            udonx.run(file, data=data, results=results, device="cpu", quiet=True, fresh=True)
+    assert logs(results) == 2
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_command_ends_with_the_status_of_its_signal(data, tmp_path, monkeypatch, capsys, number, code):
+    """SIGINT and SIGTERM end `udonx run` with 130 and 143 and one sentence; Sacred's run is INTERRUPTED; no other row is begun, and the
+    same command goes on."""
+    begun = stopping_at(monkeypatch, 1, sent=number)
+    file, results = write_experiment(tmp_path, SETTING + TEACHERS), tmp_path / "results"
+    command = ["run", str(file), "--data", str(data), "--results", str(results), "--device", "cpu"]
+    assert main(command) == code
+    assert capsys.readouterr().err.endswith(
+        "teachers, seed 0: teacher of cars: stopped after step 1 of 1; the same command continues there\n"
+    )
+    (record,) = (results / "sacred").glob("*/run.json")
+    assert json.loads(record.read_text())["status"] == "INTERRUPTED" and len(begun) == 1
+    assert main(command) == 0
+
+
+def test_what_killed_processes_left_is_removed(data, tmp_path):
+    """A run removes files half written and the checkpoint beside a done.json, of processes that were killed at such a moment."""
+    file, results = write_experiment(tmp_path, SETTING + TEACHERS), tmp_path / "results"
+    stage = results / "stages" / udonx.run(file, data=data, results=results, device="cpu", quiet=True).row("teachers").stages[0]
+    before = sorted(results.rglob("*"))
+    (stage / "state.pt").write_bytes(b"of no more use")
+    for folder in (stage, results / "tables"):
+        (folder / ".0123456789abcdef.tmp").mkdir()
+        (folder / ".0123456789abcdef.tmp" / "file").write_text("half")
+    udonx.run(file, data=data, results=results, device="cpu", quiet=True)
+    assert sorted(results.rglob("*")) == before
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [
@@ -199,7 +389,7 @@ def test_a_mistake_in_a_users_loss_is_one_sentence_with_its_line(data, tmp_path,
     (tmp_path / f"{name}.py").write_text(code)
     setting = SETTING.replace('teacher_head = { use = "linear", dim = 4 }', 'teacher_head = { use = "linear", dim = 6 }')
     text = f'plugins = ["{name}.py"]\n{setting}[rows.mine]\nscheme = "udon"\nsampler = "round_robin"\nlosses.mine = "{name}"\n'
-    with pytest.raises(TrainingError, match=message):
+    with pytest.raises(udonx.RowsFailed, match=message):
         udonx.run(write_experiment(tmp_path, text), data=data, results=tmp_path / "results", device="cpu", quiet=True)
 
 

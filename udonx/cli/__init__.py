@@ -12,7 +12,8 @@ from udonx.cli.options import COMMANDS, declare
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns its exit status: 0 done, 1 failed on the way, 2 bad input (nothing was started), 130 interrupted."""
+    """Run one command; returns its exit status: 0 done, 1 failed on the way, 2 bad input (nothing was started), 130 and 143
+    stopped by SIGINT and SIGTERM."""
     parser = argparse.ArgumentParser(
         prog="udonx",
         description="A declarative experiment registry for universal image embeddings.",
@@ -40,9 +41,9 @@ def _guarded(parsed: argparse.Namespace) -> int:
     try:
         module = importlib.import_module(f"udonx.cli.{parsed.command.replace(' ', '.')}")
         return module.main(parsed) or 0
-    except KeyboardInterrupt:
-        print("\nstopped; the same command continues from the last checkpoint", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:  # of udonx/interrupts.py, or Python's own
+        print(f"\n{error or 'stopped; the same command continues from the last checkpoint'}", file=sys.stderr)
+        return getattr(error, "code", 130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain while it closes stdout
         return 0

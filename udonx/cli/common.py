@@ -41,5 +41,5 @@ def options(parsed: argparse.Namespace) -> Options:
         results=Path(parsed.results),
         device=parsed.device,
         fresh=parsed.fresh,
-        workers=getattr(parsed, "workers", None),
+        **{name: getattr(parsed, name) for name in ("fail_fast", "checkpoint_minutes", "workers") if hasattr(parsed, name)},  # run's own
     )

@@ -44,6 +44,15 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _minutes(text: str) -> float:
+    try:
+        if 0 <= (minutes := float(text)) < float("inf"):
+            return minutes
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"got {text!r}, allowed is a number of minutes from 0 on, such as 5 or 0.5")
+
+
 def _shares(text: str) -> list[float]:
     try:
         return [float(part) for part in text.split(",")]
@@ -71,6 +80,14 @@ def _experiment(parser: argparse.ArgumentParser) -> None:
 def _run(parser: argparse.ArgumentParser) -> None:
     _experiment(parser)
     threads = "threads that load images (default: the cores, at most 8, 16 with a GPU)"
+    parser.add_argument("--fail-fast", action="store_true", help="end at the first row that fails (default: the others go on)")
+    parser.add_argument(
+        "--checkpoint-minutes",
+        type=_minutes,
+        default=5.0,
+        metavar="N",
+        help="what a stage that is killed loses at most (default: 5); Ctrl-C and SIGTERM write a checkpoint first",
+    )
     parser.add_argument("--workers", type=_positive, metavar="N", help=threads)
 
 

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from udonx.cli.common import load_all, options, say
+
+if TYPE_CHECKING:
+    from udonx.results.table import Table
 
 
 def main(parsed: argparse.Namespace) -> int:
     """Run, then print each table."""
     experiments = load_all(parsed)
-    from udonx.runner import run_experiments
+    from udonx.runner import RowsFailed, run_experiments
 
-    for table in run_experiments(experiments, options(parsed), say):
-        print(f"\n{table.to_text()}")
+    try:
+        _show(run_experiments(experiments, options(parsed), say))
+    except RowsFailed as failed:
+        _show(failed.tables)
+        raise
     return 0
+
+
+def _show(tables: list[Table]) -> None:
+    for table in tables:
+        print(f"\n{table.to_text()}", flush=True)

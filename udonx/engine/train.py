@@ -11,7 +11,7 @@ import math
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from udonx.engine.load import load_stage
 from udonx.engine.model import Model
 from udonx.engine.optim import TwoGroupAdamW
 from udonx.engine.report import Report
+from udonx.errors import sentence_of
 from udonx.evaluation.protocol import Embedder, ProtocolResult, evaluate, image_count, test_images
 from udonx.files import DamagedFileError
 from udonx.interrupts import Stopped, StopRequest, deferred
@@ -154,12 +155,8 @@ class Objective:
     def _term(self, loss: LossSpec, *arguments: Any) -> Tensor:
         """One term. Whatever goes wrong in a loss is said with its name and line: losses are what people write most."""
         term = self.terms[loss.name]
-        try:
+        with explained(f"loss '{loss.name}' ('{loss.use}')", type(term)):
             value = term(*arguments)
-        except Exception as error:
-            raise TrainingError(
-                f"loss '{loss.name}' ('{loss.use}') failed at {_line_of(error, term)}: {type(error).__name__}: {error}"
-            ) from error
         if not (isinstance(value, Tensor) and value.ndim == 0 and value.is_floating_point()):
             got = f"a tensor of shape {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
             raise TrainingError(
@@ -168,10 +165,27 @@ class Objective:
         return value
 
 
-def _line_of(error: Exception, term: Any) -> str:
-    """file:line where an error left the file that defines `term`, else where it arose."""
+@contextmanager
+def explained(what: str, kind: type | None = None) -> Iterator[None]:
+    """Whatever goes wrong in a component becomes a TrainingError of one sentence, but for errors that have theirs (memory, a disk).
+
+    Args:
+        what: the component, as the sentence begins.
+        kind: its class: the line that is named is the last one in its file.
+    """
+    try:
+        yield
+    except Exception as error:
+        if sentence_of(error) is not None:
+            raise
+        message = " ".join(str(error).split())
+        raise TrainingError(f"{what} failed at {_line_of(error, kind)}: {type(error).__name__}: {message}") from error
+
+
+def _line_of(error: Exception, kind: type | None) -> str:
+    """file:line where an error left the file that defines `kind`, else where it arose."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if frame.filename == place(type(term)).rpartition(":")[0]]
+    own = [frame for frame in frames if kind and frame.filename == place(kind).rpartition(":")[0]]
     return f"{(own or frames)[-1].filename}:{(own or frames)[-1].lineno}"
 
 
@@ -308,12 +322,14 @@ class _Training:
         device = self.job.device
         batch.images, batch.labels = batch.images.to(device, non_blocking=True), batch.labels.to(device, non_blocking=True)
         needs_backbone = self.optimiser.prepare(step)
-        student, teacher = self.model(batch, train_backbone=needs_backbone)
+        with explained("the model"):
+            student, teacher = self.model(batch, train_backbone=needs_backbone)
         if self.teachers:
             with torch.no_grad():
                 teacher = self.teachers[batch.domain].teaching_branch(batch)
         total, values = self.objective(self.model, student, teacher, batch)
-        total.backward()
+        with explained("the backward pass of the losses"):
+            total.backward()
         self.optimiser.step()
         self.sums_L += torch.stack([*values.values(), total.detach()])
         self.summed += 1

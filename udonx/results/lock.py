@@ -17,11 +17,15 @@ _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL}
 class StageLock:
     """`flock` on a file in the stage's folder. Use `acquire()`, which does not wait, and `release()`.
 
+    Whoever trains or removes a stage holds it alone. Those who read a finished one share it (`shared`), so that nobody removes it
+    meanwhile.
+
     On a file system without locks it is always free, and a warning says that two commands may then train the same stage.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, shared: bool = False) -> None:
         self.path = folder / "lock"
+        self.kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
         self._handle: IO[str] | None = None
 
     def acquire(self) -> bool:
@@ -29,7 +33,7 @@ class StageLock:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         handle = open(self.path, "a+")  # noqa: SIM115  the lock lasts as long as the file is open
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, self.kind | fcntl.LOCK_NB)
         except BlockingIOError:
             handle.close()
             return False
