@@ -192,7 +192,8 @@ def spell_type(spec: Mapping[str, Any]) -> str:
     """
     kind = spec["type"]
     if kind == "literal":
-        words = "one of " + ", ".join(repr(value) for value in spec["values"])
+        values = [str(value).lower() if isinstance(value, bool) else repr(value) for value in spec["values"]]
+        words = ("one of " if len(values) > 1 else "") + ", ".join(values)
     elif kind == "union":
         words = " or ".join(spell_type(item) for item in spec["of"] if item["type"] != "none")  # what may be left out: TOML has no null
     elif kind == "list":

@@ -1,23 +1,28 @@
-"""Where a backbone's start weights come from: a local folder in timm's own layout, else timm's hub, else, if asked for, the seed."""
+"""Where a backbone's start weights come from: a named folder in timm's own layout, timm's hub, or, if asked for, the seed."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import attrs
+from pydantic import BaseModel, Field, Strict, ValidationError
 
+from registry.backbones.timm_arguments import REFUSED
 from udonx.config.files import shown
-from udonx.files import cache_dir, sha256_file, write_atomic
+from udonx.files import DamagedFileError, JsonCache, read_bytes, sha256_file
 
 SHIPPED = Path(__file__).resolve().parent / "weights"
 RANDOM = "random"
 _FILES = ("config.json", "model.safetensors")
+_GIVEN = ("img_size", "num_classes")  # arguments of the stored model that ours are given in place of
+_hashes = JsonCache("weights.json", dict[str, str])
 
 
 class WeightsError(ValueError):
@@ -62,14 +67,14 @@ def search_folders(given: str | Path | None) -> list[Path]:
 def local_folder(backbone: BackboneConfig, given: str | Path | None) -> Path | None:
     """The folder of a backbone's local weights, None where there is none. Raises WeightsError where it does not fit.
 
-    A folder is found by the name that `local` gives, else by `MODEL.TAG`, as on the hub.
+    A folder is found by the name that `local` gives; without `local`, that of the hub's weights by `MODEL.TAG`.
     """
-    names = [name for name in (backbone.local, hub_name(backbone) and hub_name(backbone).removeprefix("timm/")) if name]
-    for folder in search_folders(given):
-        for name in names:
-            if (folder / name).is_dir():
-                _check_folder(folder / name, backbone)
-                return folder / name
+    hub = None if backbone.random else hub_name(backbone)
+    name = backbone.local or (hub and hub.removeprefix("timm/"))
+    for folder in search_folders(given) if name else ():
+        if (folder / name).is_dir():
+            _check_folder(folder / name, backbone)
+            return folder / name
     return None
 
 
@@ -77,21 +82,58 @@ def _check_folder(folder: Path, backbone: BackboneConfig) -> None:
     missing = [name for name in _FILES if not (folder / name).is_file()]
     if missing:
         raise WeightsError(f"{shown(folder)} lacks {' and '.join(missing)}; a weights folder in timm's layout holds {' and '.join(_FILES)}")
-    architecture = _config(folder).get("architecture")
-    if "model" in backbone.options and architecture != backbone.options["model"]:
+    config = _config(folder)
+    found, wanted = config["architecture"], backbone.options.get("model")
+    if wanted not in (found, None):
         raise WeightsError(
-            f"{shown(folder)} holds weights of '{architecture}', but backbone '{backbone.role}' is '{backbone.options['model']}'; "
+            f"{shown(folder)} holds weights of '{found}', but backbone '{backbone.role}' is '{wanted}'; "
             "name the folder of the right weights, or change the model"
         )
+    for key in (config.get("model_args") or {}).keys() & REFUSED.keys() - set(_GIVEN):
+        raise WeightsError(f"{shown(folder / 'config.json')}: model_args.{key} may not be set: {REFUSED[key]}; take it out of the file")
+    _check_tensors(folder / "model.safetensors")
+
+
+def _check_tensors(file: Path) -> None:
+    """A file that was cut off while it was copied says so in its header; no tensor is read for it."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="numpy"):
+            pass
+    except (SafetensorError, OSError, ValueError) as error:
+        raise WeightsError(f"{shown(file)} is no whole safetensors file ({error}); copy or fetch it again") from None
+
+
+class _Preprocessing(BaseModel):
+    mean: tuple[Annotated[float, Strict(), Field(allow_inf_nan=False)], ...] = Field(min_length=3, max_length=3)
+    std: tuple[Annotated[float, Strict(), Field(gt=0, allow_inf_nan=False)], ...] = Field(min_length=3, max_length=3)
+
+
+class _FolderConfig(BaseModel):
+    """What is read of a weights folder's config.json."""
+
+    architecture: str
+    model_args: dict[str, Any] | None = None
+    pretrained_cfg: _Preprocessing
 
 
 def _config(folder: Path) -> dict[str, Any]:
+    """The content of a folder's config.json, of which the parts that are used have been looked at. Raises WeightsError."""
+    file = folder / "config.json"
     try:
-        config = json.loads((folder / "config.json").read_text())
-    except ValueError as error:
-        raise WeightsError(f"{shown(folder / 'config.json')} is not valid JSON: {error}") from None
+        config = json.loads(read_bytes(file))
+    except (ValueError, RecursionError) as error:
+        why = error.why if isinstance(error, DamagedFileError) else f"is not valid JSON: {error}"
+        raise WeightsError(f"{shown(file)} {why}") from None
     if not isinstance(config, dict):
-        raise WeightsError(f"{shown(folder / 'config.json')} holds no JSON object; timm's layout names the model there as 'architecture'")
+        raise WeightsError(f"{shown(file)} holds no JSON object; timm's layout names the model there as 'architecture'")
+    try:
+        _FolderConfig.model_validate({"pretrained_cfg": config, **config})  # older files have mean and std outside
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        key = ".".join(map(str, first["loc"]))
+        raise WeightsError(f"{shown(file)}: {key}: {first['msg'].lower()}; weights in timm's layout come with it") from None
     return config
 
 
@@ -104,7 +146,7 @@ def problem_of(backbone: BackboneConfig, given: str | Path | None) -> str | None
     """What is wrong with a backbone's start weights, found without a network and without torch; None where they are there, random, or
     still to be fetched from the hub."""
     try:
-        if local_folder(backbone, given) is None and not backbone.random and not hub_name(backbone):
+        if local_folder(backbone, given) is None and (backbone.local or not (backbone.random or hub_name(backbone))):
             return _nowhere(backbone, given)
     except WeightsError as error:
         return str(error)
@@ -120,11 +162,24 @@ def _nowhere(backbone: BackboneConfig, given: str | Path | None, reason: str = "
     folders = ", ".join(shown(folder) for folder in search_folders(given))
     hub = hub_name(backbone)
     name = backbone.local or hub.removeprefix("timm/")
-    fetch = f"; or fetch {hub} where there is a network: hf download {hub} --local-dir DIR/{name}" if hub else ""
+    if backbone.local:
+        other = f"; `local = false` takes {hub} from timm's hub instead" if hub else ""
+    else:
+        other = f"; or fetch {hub} where there is a network: hf download {hub} --local-dir DIR/{name}"
     return (
         f"backbone '{backbone.role}' needs the weights '{name}' ({', '.join(_FILES)}), which are in none of {folders}{reason}; "
-        f"give the folder that holds them with --weights DIR or UDONX_WEIGHTS{fetch}"
+        f"give the folder that holds them with --weights DIR or UDONX_WEIGHTS{other}{others_that_fit(backbone, given)}"
     )
+
+
+def others_that_fit(backbone: BackboneConfig, given: str | Path | None) -> str:
+    """The end of a sentence about weights that are not there: the folders that hold others of the same model."""
+    names = []
+    for file in sorted(file for folder in search_folders(given) for file in folder.glob("*/config.json")):
+        with contextlib.suppress(WeightsError, OSError):
+            _check_folder(file.parent, backbone)
+            names.append(file.parent.name)
+    return f'; there are {", ".join(names)} of this model, which `local = "{names[0]}"` would take' if names else ""
 
 
 def resolve(
@@ -137,9 +192,9 @@ def resolve(
     folder = local_folder(backbone, given)
     if folder is not None:
         return _found(folder, f"{shown(folder)}")
-    if backbone.random:
+    if backbone.random and not backbone.local:
         return StartWeights(sha256=RANDOM, source="random weights")
-    if not hub_name(backbone):
+    if backbone.local or not hub_name(backbone):
         raise WeightsError(_nowhere(backbone, given))
     name = hub_name(backbone)
     if fetch:
@@ -173,13 +228,11 @@ def _from_hub(name: str, file: str, fetch: bool) -> Path:
 def _found(folder: Path, source: str) -> StartWeights:
     config = _config(folder)
     statistics = config.get("pretrained_cfg", config)
-    if "mean" not in statistics or "std" not in statistics:
-        raise WeightsError(f"{shown(folder / 'config.json')} lacks pretrained_cfg.mean or .std, by which images are normalised; add both")
     return StartWeights(
         sha256=_cached_sha256(folder / "model.safetensors"),
         source=source,
         folder=folder,
-        model_args=dict(config.get("model_args") or {}),
+        model_args={key: value for key, value in (config.get("model_args") or {}).items() if key not in _GIVEN},
         mean=tuple(statistics["mean"]),
         std=tuple(statistics["std"]),
     )
@@ -188,16 +241,8 @@ def _found(folder: Path, source: str) -> StartWeights:
 def _cached_sha256(path: Path) -> str:
     stat = path.stat()
     key = f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
-    folder = cache_dir()
-    store = folder / "weights.json" if folder else None
-    known: dict[str, str] = {}
-    if store and store.exists():
-        try:
-            known = json.loads(store.read_text())
-        except ValueError:  # a cache that cannot be read is rebuilt
-            known = {}
+    known = _hashes.read()
     if key not in known:
         known[key] = sha256_file(path)
-        if store:
-            write_atomic(store, json.dumps(known))
+        _hashes.write(known)
     return known[key]

@@ -314,6 +314,7 @@ class _FileResolver:
                 self.problems.append(Problem(where=layer.where, key=f"{key}.hub", message=message))
                 continue
             start.pop("use")
+            start |= {name: start[name] or None for name in ("local", "hub")}
             try:
                 source = components.source_hash("backbones", use)
             except RegistryError as error:

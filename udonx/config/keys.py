@@ -32,16 +32,23 @@ class DataOptions:
 
 @attrs.frozen(kw_only=True)
 class StartOptions:
-    """A backbone and its start weights: a folder (`local`), else timm's hub (`hub`), else, only if `random` says so, none."""
+    """A backbone and its start weights: a folder (`local`), none (`random`), or those of timm's hub (`hub`); the first that is given."""
 
     use: Annotated[str, Field(description="Which backbone of the registry.")] = "timm"
     local: Annotated[
-        str | None,
+        str | Literal[False] | None,
         Field(
-            description="A folder of start weights in timm's layout, looked up under `--weights`, `UDONX_WEIGHTS` and udonx's own weights."
+            description="A folder of start weights in timm's layout, looked up under `--weights`, `UDONX_WEIGHTS` and udonx's own weights; "
+            "it is found or is an error. `false` removes an inherited one."
         ),
     ] = None
-    hub: Annotated[str | None, Field(description="A tag of timm's weights of this model, such as `a1_in1k`.")] = None
+    hub: Annotated[
+        str | Literal[False] | None,
+        Field(
+            description="A tag of timm's weights of this model, such as `a1_in1k`: the folder `MODEL.TAG` where there is one, else timm's "
+            "hub. `false` removes an inherited one."
+        ),
+    ] = None
     random: Annotated[bool, Field(description="Starts from random weights, drawn from the seed.")] = False
 
 

@@ -11,7 +11,7 @@ from udonx.config.problems import Problem
 from udonx.data.benchmark import demo_domains
 from udonx.data.errors import DataError
 from udonx.data.splits import BenchmarkLayout
-from udonx.start_weights import BackboneConfig, hub_name, local_folder, problem_of
+from udonx.start_weights import BackboneConfig, hub_name, local_folder, others_that_fit, problem_of
 
 if TYPE_CHECKING:
     from udonx.config.experiment import Experiment
@@ -22,7 +22,10 @@ def from_hub(experiment: Experiment, weights: Path | str | None) -> list[str]:
     roles = dict.fromkeys(row.backbone for row in experiment.wanted_rows() if not row.skipped)
     backbones = [experiment.backbones[role] for role in roles]
     missing = [backbone for backbone in backbones if not backbone.random and local_folder(backbone, weights) is None]
-    return [f"weights {hub_name(backbone)} are in no folder here: run takes them from the hub, or its cache" for backbone in missing]
+    return [
+        f"weights {hub_name(backbone)} are in no folder here: run takes them from the hub, or its cache{others_that_fit(backbone, weights)}"
+        for backbone in missing
+    ]
 
 
 def source_problems(
