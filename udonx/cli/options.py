@@ -91,6 +91,11 @@ def _run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=_positive, metavar="N", help=threads)
 
 
+def _show(parser: argparse.ArgumentParser) -> None:
+    _experiment(parser)
+    parser.add_argument("--diff", action="store_true", help="only what differs: the first row from the defaults, the others from it")
+
+
 def _plan(parser: argparse.ArgumentParser) -> None:
     _experiment(parser)
     parser.add_argument("--measure", action="store_true", help="time a few steps of whatever this machine has not measured yet")
@@ -142,7 +147,7 @@ def _data_split(parser: argparse.ArgumentParser) -> None:
 COMMANDS: Commands = {
     "run": ("run experiments: train what is missing, evaluate, show the table", _run),
     "check": ("find everything that is wrong with experiments, all at once; runs nothing", _experiment),
-    "show": ("print what experiments resolve to, itself a runnable file", _experiment),
+    "show": ("print what experiments resolve to, itself a runnable file", _show),
     "plan": ("show the stages: which are shared, which are already trained, steps, images, and how long the rest takes", _plan),
     "table": ("show the table again from what is stored; runs nothing", _experiment),
     "components": ("list what is registered, with options, types and defaults", _components),

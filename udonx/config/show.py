@@ -1,15 +1,21 @@
-"""A resolved experiment as TOML that plans the same stages."""
+"""A resolved experiment as TOML that plans the same stages, or as what its rows change."""
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import attrs
 import tomli_w
 
+from registry.catalog import Option
+from udonx.components import describe
 from udonx.config.experiment import Experiment
+from udonx.config.keys import SLOT_KEYS, TABLES, LossSlot, PlainKeys
+from udonx.config.typed import table_options
 
 
 def to_toml(experiment: Experiment) -> str:
@@ -27,6 +33,66 @@ def to_toml(experiment: Experiment) -> str:
         document["results"] = {"observers": list(experiment.observers)}
     document["rows"] = {row.name: row.data for row in experiment.wanted_rows()}
     return f"# {experiment.path} on setting '{experiment.setting}', resolved by udonx show\n{tomli_w.dumps(document)}"
+
+
+def to_diff(experiment: Experiment) -> str:
+    """What the rows change, for reading: the first against the defaults of all keys, every other one against the first.
+
+    What the first row has no such key for is again compared with the defaults. What another row lacks of the first is named in a comment.
+    """
+    first, *others = experiment.wanted_rows()
+    lines = [
+        f"# {experiment.path} on setting '{experiment.setting}'",
+        f"# {first.name}: what differs from the defaults (udonx keys); the other rows: what differs from {first.name}",
+        *_difference(first.name, first.data, {}),
+    ]
+    for row in others:
+        lines += _difference(row.name, row.data, first.data)
+    return "\n".join(lines) + "\n"
+
+
+def _difference(name: str, row: dict[str, Any], first: dict[str, Any]) -> list[str]:
+    own = _flat(row)
+    base = _flat(_defaults(row)) | _flat(first)
+    lines = ["", f"[rows.{_key(name)}]"]
+    lines += [f"{key} = {_value(value)}" for key, value in own.items() if key not in base or base[key] != value]
+    lacks = [key for key in first if key not in row]
+    lacks += [f"losses.{loss}" for loss in first.get("losses", {}) if "losses" in row and loss not in row["losses"]]
+    return [*lines, f"# not in this row: {', '.join(lacks)}"] if lacks else lines
+
+
+def _defaults(row: dict[str, Any]) -> dict[str, Any]:
+    """The row as it would be if it had named its components and nothing else."""
+    known = dict(_of_options(table_options(PlainKeys)))
+    known |= {key: _of_options(table_options(cls)) for key, cls in TABLES.items() if key in row}
+    known |= {key: _of_component(kind, slot, row[key]) for key, (kind, slot) in SLOT_KEYS.items() if key in row}
+    known["losses"] = {name: _of_component("losses", LossSlot, loss) for name, loss in row.get("losses", {}).items() if loss}
+    return known
+
+
+def _of_component(kind: str, slot: type, value: dict[str, Any]) -> dict[str, Any]:
+    return {**_of_options(table_options(slot)), **describe(kind, value["use"]).defaults()}
+
+
+def _of_options(options: tuple[Option, ...]) -> dict[str, Any]:
+    return {option.name: option.default for option in options if not option.required}
+
+
+def _flat(table: dict[str, Any], above: str = "") -> dict[str, Any]:
+    """Values by their dotted keys, as TOML writes them."""
+    flat: dict[str, Any] = {}
+    for name, value in table.items():
+        key = f"{above}{_key(name)}"
+        flat |= _flat(value, f"{key}.") if isinstance(value, dict) and value else {key: value}
+    return flat
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name)
+
+
+def _value(value: Any) -> str:
+    return tomli_w.dumps({"key": value}).partition(" = ")[2].strip() if value != {} else "{}"
 
 
 def _absolute(name: str, beside: Path) -> str:

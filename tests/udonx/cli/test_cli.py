@@ -171,6 +171,13 @@ def test_components_says_what_an_option_is_for(capsys):
     assert "no universal embedding." in " ".join(capsys.readouterr().out.split())
 
 
+def test_show_prints_differences_on_request(capsys):
+    """`show --diff` says what the rows change, much shorter than the whole."""
+    assert main(["show", *SMOKE, "--diff"]) == 0
+    out = capsys.readouterr().out
+    assert tomllib.loads(out)["rows"]["udon_dynamic"]["sampler"] == {"use": "dynamic", "interval": 2}
+
+
 def test_keys_shows_one_table_or_all(capsys):
     """One table by its name, all of them without a name, and with --markdown the page; an unknown one is exit status 2."""
     assert main(["keys", "optimiser"]) == 0

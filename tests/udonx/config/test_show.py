@@ -8,7 +8,7 @@ import pytest
 
 from tests.tiny import ROOT, SETTING, write_domain, write_experiment
 from udonx.config.experiment import Experiment, load_experiment
-from udonx.config.show import to_toml
+from udonx.config.show import to_diff, to_toml
 from udonx.plan import make_plan
 from udonx.preflight import open_benchmark, resolve_weights
 
@@ -45,3 +45,41 @@ def test_it_plans_the_same_stages_with_a_plug_in_and_given_data(tmp_path, monkey
     again = load_experiment(write_experiment(tmp_path / "elsewhere", to_toml(first)))
     assert stages(again) == stages(first) and len(stages(first)) == 1
     assert tomllib.loads(to_toml(first))["rows"]["a"]["losses"]["more"] == {"use": "shown", "weight": 1.0, "on": "student", "power": 3.0}
+
+
+def test_the_difference_is_what_the_rows_change(tmp_path):
+    """The first row has what differs from the defaults, another one what differs from the first, and what it lacks is named."""
+    rows = """
+[rows.first]
+scheme = "udon"
+sampler = { use = "dynamic", interval = 3 }
+[rows.second]
+scheme = "udon"
+sampler = "dynamic"
+losses.relational = false
+losses.kl_logit.student_temperature = 0.2
+optimiser.lr_heads = 0.5
+[rows.third]
+scheme = "off_the_shelf"
+"""
+    rows += '[rows."a b"]\nscheme = "udon"\nsampler = "round_robin"\noptimiser.lr_heads = 1e-3\nlosses.student_ce = false\n'
+    rows += 'losses.more = { use = "ce", m = 0.5, margin = "cosface" }\n'
+    shown = to_diff(load_experiment(write_experiment(tmp_path, SETTING + rows)))
+    first, second, third, last = (text.split("\n\n")[0].split("\n")[1:] for text in shown.split("[rows.")[1:])
+    assert "sampler.interval = 3" in first and not any(line.startswith(("losses.kl_logit.weight", "optimiser")) for line in first)
+    assert [line for line in second if line] == [
+        "optimiser.lr_heads = 0.5",
+        "sampler.interval = 1000",
+        "losses.kl_logit.student_temperature = 0.2",
+        "losses.relational = false",
+    ]
+    assert 'scheme.use = "off_the_shelf"' in third and third[-1].startswith("# not in this row: ") and "teacher_head" in third[-1]
+    assert shown.count('[rows."a b"]') == 1 and "losses.more.m = 0.5" in last and "losses.student_ce = false" in last
+    parsed = tomllib.loads(shown)["rows"]
+    assert parsed["second"]["losses"] == {"kl_logit": {"student_temperature": 0.2}, "relational": False}
+
+
+def test_every_shipped_table_has_a_short_difference():
+    """Table 3 in full is hundreds of lines; what its rows change is a page."""
+    experiment = load_experiment(ROOT / "experiments" / "table3_ablation.toml")
+    assert len(to_diff(experiment).splitlines()) < 80 < len(to_toml(experiment).splitlines())
