@@ -84,6 +84,20 @@ def read_toml(path: Path) -> dict[str, Any]:
     raise ConfigError([Problem(where=shown(path), message=message)])
 
 
+def _name_and_table(text: str, error: str) -> str:
+    """What to do where a key is a name and, further down, a table: the natural first try at changing a part of what is named."""
+    place = re.match(r"Cannot overwrite a value \(at line (\d+)", error)
+    if place is None:
+        return ""
+    *above, line = text.split("\n")[: int(place.group(1))]
+    for key in re.findall(r"[\w-]+", line.partition("=")[0]):
+        for earlier in above:
+            if named := re.match(rf'\s*(?:[\w.-]+\.)?{key}\s*=\s*("[^"]*")', earlier):
+                table, word = ("[setting]", "inherit") if key == "setting" else ("a table", "use")
+                return f"; '{key}' is a name and a table at once: write {table} with {word} = {named.group(1)}, and beside it what differs"
+    return ""
+
+
 def parse_toml(text: str) -> dict[str, Any]:
     """TOML as plain data. Raises ValueError that says what is wrong, never RecursionError.
 
@@ -94,8 +108,8 @@ def parse_toml(text: str) -> dict[str, Any]:
     """
     try:
         content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
-        raise
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{error}{_name_and_table(text, str(error))}") from None
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     except ValueError:  # Python reads no number of more digits than this

@@ -138,7 +138,7 @@ def test_an_unknown_path_or_value_of_set_is_an_error(tmp_path, override, message
 def test_a_branch_is_evaluated_once(tmp_path):
     """The same branch twice would stand in the table twice, compared with itself."""
     text = TWO_ROWS + 'evaluate = ["student", "student"]\n'
-    assert "row b: evaluate: got ['student', 'student'], allowed is each branch once" in problems(tmp_path, text)
+    assert 'row b: evaluate: got ["student", "student"], allowed is each branch once' in problems(tmp_path, text)
 
 
 def test_a_backbone_role_that_the_setting_lacks_skips_the_row(tmp_path):
@@ -215,6 +215,15 @@ def test_a_wrong_value_names_what_was_got_and_what_is_allowed(tmp_path, line, me
             'model: got "resnet10x", which is an unknown timm model; did you mean resnet10t',
         ),
         ("rows = [", "is not valid TOML"),
+        (
+            'setting = "smoke"\n[setting.backbones.mine]\nmodel = "resnet18"\n',
+            "'setting' is a name and a table at once: write [setting] with inherit = \"smoke\", and beside it what differs",
+        ),
+        (
+            '[rows.a]\nsampler = "dynamic"\nsampler.interval = 3\n',
+            "'sampler' is a name and a table at once: write a table with use = \"dynamic\", and beside it what differs",
+        ),
+        ("[rows.a]\nlabel = 3\n[rows.a.label]\n", "is not valid TOML: Cannot overwrite a value (at line 3"),
         (TWO_ROWS + "x = " + "[" * 2000, "is not valid TOML: it is nested too deeply"),
         (TWO_ROWS + "x" + ".x" * 2000 + " = 1", "its tables and lists are more than 32 deep"),
         (TWO_ROWS + "x = " + "[" * 40 + "]" * 40, "its tables and lists are more than 32 deep"),
