@@ -12,6 +12,8 @@ from __future__ import annotations
 # both work. This is the one module of udonx that imports faiss, so the order is fixed here and nowhere else.
 import torch  # isort: skip
 import faiss  # isort: skip
+from collections.abc import Iterator
+
 import numpy as np
 
 # Candidates beyond k. They make room for groups of equal scores that straddle rank k.
@@ -20,6 +22,8 @@ _SPARE = 16
 _MOST_CANDIDATES = 1024
 # (query, candidate) pairs that are ranked at once.
 _PAIRS = 2**18
+# Index rows that are hashed or compared at once.
+_ROWS = 2**11
 
 
 def as_matrix(name: str, values: torch.Tensor | np.ndarray) -> np.ndarray:
@@ -43,7 +47,7 @@ def as_matrix(name: str, values: torch.Tensor | np.ndarray) -> np.ndarray:
     if values.ndim != 2 or values.shape[1] == 0 or values.dtype.kind != "f":
         raise ValueError(f"{name} must be a matrix of floats [N, D], got {values.dtype} of shape {tuple(values.shape)}.")
     matrix_ND = np.ascontiguousarray(values, dtype=np.float32)
-    finite_N = np.isfinite(matrix_ND).all(axis=1)
+    finite_N = np.concatenate([np.isfinite(part_ND).all(axis=1) for part_ND in _parts(matrix_ND)] or [np.empty(0, dtype=bool)])
     if not finite_N.all():
         raise ValueError(
             f"{name} holds NaN or infinity in {int((~finite_N).sum())} of {len(finite_N)} rows, first in row {int(finite_N.argmin())}: "
@@ -58,7 +62,8 @@ def search(
     """Find the k index rows with the highest inner product for every query; among equals the lower row comes first.
 
     Equal index rows are searched once and expanded afterwards, so any number of exact duplicates (a collapsed model, an image in
-    two domains) is ordered correctly. Memory is O(Q k + N D + batch); the Q x N matrix is never built.
+    two domains) is ordered correctly. Beside what it is given it holds O(Q k + N + batch), and a copy of the distinct rows
+    where any repeat; the Q x N matrix is never built.
 
     Args:
         queries_QD: float [Q, D].
@@ -95,23 +100,62 @@ def search(
 
 
 class _DistinctRows:
-    """The distinct rows of an index in faiss, and for each of them the original rows that equal it, in ascending order."""
+    """The distinct rows of an index, and for each of them the original rows that equal it, in ascending order.
+
+    Beside the index itself only a few numbers per row are held, or, where rows repeat, a second matrix of the distinct ones.
+    """
 
     def __init__(self, index_ND: np.ndarray) -> None:
-        # -0.0 equals 0.0 but differs from it in bytes; adding 0.0 makes it 0.0.
-        keys_N = np.ascontiguousarray(index_ND + np.float32(0)).view(np.dtype((np.void, index_ND.itemsize * index_ND.shape[1]))).ravel()
-        _, first_U, group_N, self.sizes_U = np.unique(keys_N, return_index=True, return_inverse=True, return_counts=True)
-        # Groups are renumbered by their first row, so that faiss sees the index in its own order.
-        by_first_U = np.argsort(first_U, kind="stable")
-        rank_U = np.empty_like(by_first_U)
-        rank_U[by_first_U] = np.arange(len(by_first_U))
-        self.sizes_U = self.sizes_U[by_first_U]
-        self.vectors_UD = index_ND[first_U[by_first_U]]
-        self.members_N = np.argsort(rank_U[group_N], kind="stable")
+        first_N = _first_equal(index_ND)
+        first_U = np.flatnonzero(first_N == np.arange(len(first_N)))
+        # In the order of their first rows, so that faiss sees the index in its own order.
+        self.vectors_UD = index_ND if len(first_U) == len(index_ND) else index_ND[first_U]
+        self.sizes_U = np.bincount(first_N, minlength=len(first_N))[first_U]
+        self.members_N = np.argsort(first_N, kind="stable")
         self.starts_U = np.cumsum(self.sizes_U) - self.sizes_U
-        self.faiss = faiss.IndexFlatIP(index_ND.shape[1])
-        self.faiss.add(self.vectors_UD)
-        self.largest_norm = float(np.linalg.norm(self.vectors_UD, axis=1).max())
+        self.largest_norm = max(float(np.linalg.norm(part_ND, axis=1).max()) for part_ND in _parts(self.vectors_UD))
+
+    def propose(self, queries_QD: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """(scores, distinct rows) of the `count` best candidates of each query, as faiss finds them: float32 and int64 [Q, count]."""
+        # faiss.knn reads the matrix where it is; an IndexFlatIP would hold a copy.
+        return faiss.knn(queries_QD, self.vectors_UD, count, metric=faiss.METRIC_INNER_PRODUCT)
+
+
+def _first_equal(index_ND: np.ndarray) -> np.ndarray:
+    """For every row the lowest row that equals it, int64 [N]; -0.0 equals 0.0."""
+    hashes_N = _hashes(index_ND)
+    first_N = np.empty(len(index_ND), dtype=np.int64)
+    # Rows of one hash stand side by side, in ascending order. The first of them leads those that equal it; the others, if any, share
+    # its hash by chance, and are looked at again among themselves.
+    open_M = np.argsort(hashes_N, kind="stable")
+    while len(open_M):
+        begins_M = np.diff(hashes_N[open_M], prepend=~hashes_N[open_M[0]]) != 0
+        leaders_M = open_M[np.flatnonzero(begins_M)][np.cumsum(begins_M) - 1]
+        equal_M = _equal_rows(index_ND, open_M, leaders_M)
+        first_N[open_M[equal_M]] = leaders_M[equal_M]
+        open_M = open_M[~equal_M]
+    return first_N
+
+
+def _hashes(index_ND: np.ndarray) -> np.ndarray:
+    """A number for every row, equal for equal rows: uint64 [N]."""
+    weights_D = np.random.default_rng(0).integers(2**64, size=index_ND.shape[1], dtype=np.uint64) | np.uint64(1)
+    # -0.0 equals 0.0 but differs from it in bits; adding 0.0 makes it 0.0.
+    bits = ((part_ND + np.float32(0)).view(np.uint32) for part_ND in _parts(index_ND))
+    return np.concatenate([(bits_ND * weights_D).sum(axis=1, dtype=np.uint64) for bits_ND in bits])
+
+
+def _equal_rows(index_ND: np.ndarray, one_M: np.ndarray, other_M: np.ndarray) -> np.ndarray:
+    """Whether rows equal each other, pair by pair: bool [M]."""
+    equal_M = one_M == other_M
+    for part in _parts(np.flatnonzero(~equal_M)):
+        equal_M[part] = (index_ND[one_M[part]] == index_ND[other_M[part]]).all(axis=1)
+    return equal_M
+
+
+def _parts(rows: np.ndarray) -> Iterator[np.ndarray]:
+    """An array in pieces of some rows: what is computed from a piece is small beside an index."""
+    return (rows[start : start + _ROWS] for start in range(0, len(rows), _ROWS))
 
 
 def _search_batch(queries_QD: np.ndarray, distinct: _DistinctRows, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -125,7 +169,7 @@ def _search_batch(queries_QD: np.ndarray, distinct: _DistinctRows, k: int) -> tu
     wanted = k + _SPARE
     while len(open_Q):
         wanted = min(wanted, len(distinct.sizes_U))
-        proposed_QC, groups_QC = distinct.faiss.search(queries_QD[open_Q], wanted)
+        proposed_QC, groups_QC = distinct.propose(queries_QD[open_Q], wanted)
         step = max(1, _PAIRS // wanted)
         for start in range(0, len(open_Q), step):
             part = open_Q[start : start + step]

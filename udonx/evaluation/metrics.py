@@ -149,7 +149,7 @@ def retrieval_metrics(
     most_own = int(np.bincount(own_queries).max()) if len(own_queries) else 0
     rows_QK = np.full((len(query_QD), k), -1, dtype=np.int64)
     for queries, rows in _searches(domains_Q, domains_N, own_domain_only):
-        found_QK = search(query_QD[queries], index_ND[rows], k + most_own)[1]
+        found_QK = search(_take(query_QD, queries), _take(index_ND, rows), k + most_own)[1]
         found_QK = np.where(found_QK >= 0, rows[found_QK], -1) if len(rows) else found_QK
         rows_QK[queries] = _drop_own(found_QK, queries, items)[:, :k]
 
@@ -221,6 +221,13 @@ def _searches(domains_Q: np.ndarray, domains_N: np.ndarray, own_domain_only: boo
     if not own_domain_only:
         return [(np.arange(len(domains_Q)), np.arange(len(domains_N)))]
     return [(np.flatnonzero(domains_Q == domain), np.flatnonzero(domains_N == domain)) for domain in np.unique(domains_Q)]
+
+
+def _take(matrix_ND: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Some rows of a matrix, ascending; a view where they stand side by side, for two copies of an index may not fit in memory."""
+    if len(rows) and rows[-1] - rows[0] + 1 == len(rows):
+        return matrix_ND[rows[0] : rows[-1] + 1]
+    return matrix_ND[rows]
 
 
 def _drop_own(rows_QK: np.ndarray, queries: np.ndarray, items: _Items) -> np.ndarray:

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -65,6 +67,32 @@ def test_negative_zero_equals_zero():
     """A vector that differs only in the sign of a zero counts as a duplicate."""
     index = np.array([[-0.0, 1.0], [0.0, 1.0], [-0.0, 1.0]], dtype=np.float32)
     assert search(np.array([[1.0, 1.0]], dtype=np.float32), index, 2)[1].tolist() == [[0, 1]]
+
+
+def test_rows_that_share_a_hash_by_chance_stay_apart(monkeypatch):
+    """Rows are equal where their values are, whatever their hashes say."""
+    rng = np.random.default_rng(3)
+    index = rng.integers(-1, 2, size=(300, 4)).astype(np.float32)
+    queries = rng.integers(-1, 2, size=(20, 4)).astype(np.float32)
+    for bits in (0, 1, 4):
+        few = np.uint64(2**bits)
+        monkeypatch.setattr(knn, "_hashes", lambda rows, few=few: np.floor(rows.sum(axis=1) + 10).astype(np.uint64) % few)
+        np.testing.assert_array_equal(search(queries, index, 5)[1], brute_force(queries, index, 5)[1])
+
+
+@pytest.mark.parametrize(("repeats", "most"), [(False, 0.5), (True, 1.5)])
+def test_an_index_is_not_copied(repeats, most):
+    """A search takes little memory beside the index it is given; where rows repeat, one more matrix."""
+    index = np.random.default_rng(4).standard_normal((40_000, 128), dtype=np.float32)
+    if repeats:
+        index[20_000] = index[0]
+    tracemalloc.start()
+    try:
+        search(index[:50], index, 6)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < most * index.nbytes
 
 
 def test_pads_beyond_the_index():

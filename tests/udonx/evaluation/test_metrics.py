@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -149,3 +150,18 @@ def test_bad_input_is_one_sentence(change, message):
     }  # fmt: skip
     with pytest.raises(ValueError, match=message):
         retrieval_metrics(**(good | change))
+
+
+@pytest.mark.parametrize("own_domain_only", [False, True])
+def test_an_index_is_not_copied(own_domain_only):
+    """Neither a merged nor an own-domain search copies an index whose domains stand one after the other."""
+    index = np.random.default_rng(0).standard_normal((40_000, 128), dtype=np.float32)
+    labels, domains = np.arange(40_000) % 100, np.arange(40_000) // 20_000
+    tracemalloc.start()
+    try:
+        some = slice(None, None, 1000)
+        retrieval_metrics(index[some], labels[some], domains[some], index, labels, domains, own_domain_only=own_domain_only)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 0.8 * index.nbytes
