@@ -1,20 +1,27 @@
-"""`udonx export`: a stage's backbone in timm's folder layout."""
+"""`udonx export`: a trained stage as a folder for timm, and for people without udonx."""
 
 from __future__ import annotations
 
 import argparse
+import shlex
 
 from udonx.cli.common import say
+from udonx.config.plugins import load_plugins
 
 
 def main(parsed: argparse.Namespace) -> int:
-    """Write config.json and model.safetensors."""
-    from udonx.engine.export import export_backbone
+    """Write the folder, then say what is in it and how it is used."""
+    load_plugins(parsed.plugins, None, where="--plugin", say=say)
+    from udonx.engine.export import export_stage
 
     try:
-        path = export_backbone(parsed.stage, parsed.out, parsed.dtype)
-    except ValueError as error:  # the folder is no finished stage, or not one of timm's
+        export = export_stage(parsed.stage, parsed.out, parsed.dtype, overwrite=parsed.overwrite)
+    except ValueError as error:  # the folder is no finished stage or not one of timm's, or DIR holds something else
         say(f"udonx export: {error}")
         return 2
-    say(f"wrote {path}/config.json and {path}/model.safetensors: timm.create_model('local-dir:{path}', pretrained=True)")
+    out = export.path
+    backbone = f"the backbone ({export.features} features; timm.create_model('local-dir:{out}', pretrained=True))"
+    holds = f"{backbone} and {export.head} ({export.dim} dimensions)" if export.head else f"{backbone}, no head: {export.without}"
+    use = f"from embedding import Embedding; Embedding.load('{out}').embed(['photo.jpg'])"
+    say(f"wrote {out}: {holds}; embedding.py there prepares images as udonx does: PYTHONPATH={shlex.quote(str(out))}, then {use}")
     return 0

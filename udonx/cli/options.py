@@ -126,8 +126,10 @@ def _schema(parser: argparse.ArgumentParser) -> None:
 
 def _export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("stage", metavar="STAGE_FOLDER", help="a folder of results/stages")
-    parser.add_argument("out", metavar="DIR", help="the folder to write: config.json and model.safetensors, in timm's layout")
-    parser.add_argument("--dtype", choices=["float32", "float16", "bfloat16"], default="float32", help="precision of the written weights")
+    parser.add_argument("out", metavar="DIR", help="the folder to write: backbone in timm's layout, head, and embedding.py that uses them")
+    parser.add_argument("--dtype", choices=["float32", "float16", "bfloat16"], default="float32", help="precision of the backbone's file")
+    parser.add_argument("--plugin", dest="plugins", action="append", default=[], metavar="P", help="a module or .py file to import first")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier export in DIR")
 
 
 def _data_split(parser: argparse.ArgumentParser) -> None:
@@ -158,5 +160,5 @@ COMMANDS: Commands = {
         {"split": ("turn class folders DIR/<domain>/<class>/<image> into UnED's layout, no class in two splits", _data_split)},
     ),
     "doctor": ("look at this machine: versions, GPU, disk, data", _doctor),
-    "export": ("write a stage's backbone in timm's folder layout", _export),
+    "export": ("write a trained stage as a folder for timm, with its head", _export),
 }

@@ -1,53 +1,166 @@
-"""A stage's backbone in timm's own folder layout, so that timm, and any later stage, can start from it."""
+"""A trained stage as a folder that timm, a later stage, and people without udonx can use."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import attrs
 import safetensors.torch
 import torch
+from torch import Tensor, nn
 
+from registry.heads.linear import LinearHead
+from registry.heads.mlp import MlpHead
+from registry.heads.pca import PcaHead
 from udonx.engine.folder import StageFolder
 from udonx.engine.load import load_stage
+from udonx.engine.model import Model
 from udonx.files import atomic_path, write_atomic
 
+_FILES = ("config.json", "model.safetensors", "head.safetensors", "embedding.py")
 
-def export_backbone(stage: str | Path, out: str | Path, dtype: str = "float32") -> Path:
-    """Write `out`/config.json and `out`/model.safetensors; returns `out`.
 
-    Args: `stage` is the folder of a finished stage; `dtype` is "float32", "float16" or "bfloat16": loaded back, weights are float32.
+@attrs.frozen(kw_only=True)
+class Export:
+    """What was written.
 
-    Raises ValueError where the folder is no finished stage or its backbone is not a timm model.
+    Attributes:
+        path: the folder.
+        features: the dimension of the backbone's features.
+        head: what the head is, in words; empty where there is none in the folder.
+        dim: the dimension of what `embedding.py` gives.
+        without: why there is no head; empty where there is one.
     """
-    folder = StageFolder(Path(stage))
+
+    path: Path
+    features: int
+    head: str
+    dim: int
+    without: str
+
+
+@attrs.frozen(kw_only=True)
+class _Head:
+    """A head as `embedding.build_head` builds it: `hidden` are its widths between features and `dim`."""
+
+    name: str
+    dim: int
+    hidden: list[int]
+    tensors: dict[str, Tensor]
+
+
+def export_stage(stage: str | Path, out: str | Path, dtype: str = "float32", *, overwrite: bool = False) -> Export:
+    """Write a stage's backbone in timm's layout (config.json, model.safetensors), its head (head.safetensors), and embedding.py, which
+    puts the two together and prepares images as udonx does.
+
+    Args:
+        stage: the folder of a finished stage.
+        out: the folder to write; it must be new or empty.
+        dtype: of the backbone on disk: "float32", "float16" or "bfloat16"; loaded back, weights are float32.
+        overwrite: replace an earlier export in `out`; other files there stay as they are.
+
+    Raises ValueError, in one sentence, where `stage` is no finished stage, its backbone is not a timm model, or `out` holds anything that
+    may not be replaced.
+    """
+    folder, out = StageFolder(Path(stage)), Path(out)
+    _refuse_to_overwrite(out, overwrite)
     model = load_stage(folder, torch.device("cpu"))
     spec = folder.read_model().spec
     if spec["backbone"]["use"] != "timm":
         raise ValueError(f"{folder.path}: its backbone is '{spec['backbone']['use']}', only timm models have timm's layout")
-    network = model.backbone.model
-    half = getattr(torch, dtype)
-    tensors = {name: tensor.to(half) if tensor.is_floating_point() else tensor for name, tensor in network.state_dict().items()}
-    crop = spec["transform"]["crop"]
-    config = {
-        "architecture": spec["backbone"]["options"]["model"],
+    head, without = _head_of(model, spec)
+    # First a config.json that nothing can load, last the real one: an export that was stopped is never taken for a whole one.
+    write_atomic(out / "config.json", json.dumps({"udonx": {}}))
+    _write_tensors(out / "model.safetensors", model.backbone.model.state_dict(), getattr(torch, dtype))
+    if head:
+        _write_tensors(out / "head.safetensors", head.tensors, torch.float32)
+    else:
+        (out / "head.safetensors").unlink(missing_ok=True)
+    write_atomic(out / "embedding.py", Path(__file__).with_name("embedding.py").read_text())
+    write_atomic(out / "config.json", json.dumps(_config(model, spec, head), indent=1))
+    dim = head.dim if head else model.backbone.dim
+    return Export(path=out, features=model.backbone.dim, head=head.name if head else "", dim=dim, without=without)
+
+
+def _refuse_to_overwrite(out: Path, overwrite: bool) -> None:
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} is a file; give a folder")
+    there = sorted(file.name for file in out.iterdir() if file.name != "__pycache__") if out.is_dir() else []
+    if there and not overwrite:
+        raise ValueError(f"{out} is not empty (it holds {', '.join(there[:4])}); give another folder, or --overwrite for an earlier export")
+    if (ours := [name for name in there if name in _FILES]) and not _is_export(out):
+        raise ValueError(f"{out} holds {', '.join(ours)}, which no export of udonx wrote; give another folder")
+
+
+def _is_export(folder: Path) -> bool:
+    try:
+        return "udonx" in json.loads((folder / "config.json").read_text())
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def _head_of(model: Model, spec: dict[str, Any]) -> tuple[_Head | None, str]:
+    """The head of what the stage trained, and why there is none."""
+    if model.student_head is not None:
+        branch, head, use = "student", model.student_head, spec["student_head"]["use"]
+    elif len(model.teacher_heads) == 1:
+        branch, head, use = "teacher", model.teacher_heads[0], spec["teacher_head"]["use"]
+    elif len(model.teacher_heads):
+        return None, f"it has {len(model.teacher_heads)} teacher heads, one for each domain"
+    else:
+        return None, "the stage has none"
+    if (layers := _layers(head)) is None:
+        return None, f"its head '{use}' is a plug-in's, whose code does not go with it"
+    widths = [weight.shape[0] for name, weight in layers.items() if weight.dim() == 2]
+    return _Head(name=f"the {branch}'s head '{use}'", dim=widths[-1], hidden=widths[:-1], tensors=layers), ""
+
+
+def _layers(head: nn.Module) -> dict[str, Tensor] | None:
+    """A head's tensors under the names of a chain of layers, None for a head of another kind."""
+    if type(head) is LinearHead:
+        return nn.Sequential(head.projection).state_dict()
+    if type(head) is MlpHead:
+        return head.projection.state_dict()
+    if type(head) is PcaHead:  # (features - mean) @ components is a linear layer too
+        return {"0.weight": head.components_FD.T, "0.bias": -(head.mean_F @ head.components_FD)}
+    return None
+
+
+def _config(model: Model, spec: dict[str, Any], head: _Head | None) -> dict[str, Any]:
+    options, crop, registered = spec["backbone"]["options"], spec["transform"]["crop"], model.backbone.model.pretrained_cfg
+    return {
+        "architecture": options["model"],
         "num_classes": 0,
         "num_features": model.backbone.dim,
-        "model_args": spec["backbone"]["options"].get("kwargs", {}),
+        "model_args": options.get("kwargs", {}),
         "pretrained_cfg": {
             "input_size": [3, crop, crop],
             # where it is set, timm builds the model for this input size, so that position embeddings are taken as they are
-            "fixed_input_size": network.pretrained_cfg.get("fixed_input_size", False),
-            "interpolation": "bilinear",
+            "fixed_input_size": registered.get("fixed_input_size", False),
+            # udonx resizes without antialiasing, which timm cannot; of what it can, this comes nearest. embedding.py does it exactly.
+            "interpolation": "hamming",
+            "crop_pct": 1.0,
+            "crop_mode": "center",
             "mean": spec["backbone"]["mean"],
             "std": spec["backbone"]["std"],
             "num_classes": 0,
-            "first_conv": network.pretrained_cfg.get("first_conv"),
-            "classifier": network.pretrained_cfg.get("classifier"),
+            "first_conv": registered.get("first_conv"),
+            "classifier": registered.get("classifier"),
+        },
+        "udonx": {
+            "crop": crop,
+            "upright": spec["transform"].get("orientation") == "exif",
+            "precision": spec["precision"],
+            "domains": spec["domains"],
+            "head": {"is": head.name, "dim": head.dim, "hidden": head.hidden} if head else None,
         },
     }
-    out = Path(out)
-    with atomic_path(out / "model.safetensors") as temporary:
-        safetensors.torch.save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
-    write_atomic(out / "config.json", json.dumps(config, indent=1))
-    return out
+
+
+def _write_tensors(path: Path, tensors: dict[str, Tensor], dtype: torch.dtype) -> None:
+    # cloned: safetensors refuses tensors that share memory, as tied weights do
+    plain = {name: (tensor.to(dtype) if tensor.is_floating_point() else tensor).clone().contiguous() for name, tensor in tensors.items()}
+    with atomic_path(path) as temporary:
+        safetensors.torch.save_file(plain, temporary)

@@ -1,20 +1,32 @@
-"""Exported backbones, read back by timm itself."""
+"""Exported stages, read back by timm itself and by the module that is written beside them."""
 
 from __future__ import annotations
 
+import importlib.util
+import json
+import random
+import subprocess
+import sys
+import tarfile
 from pathlib import Path
+from types import ModuleType
 
+import numpy as np
 import pytest
 import timm
 import torch
+from PIL import Image
+from timm.data import create_transform, resolve_model_data_config
+from torch import Tensor
 
-from registry.contracts import BackboneSpec
-from tests.udonx.engine.small import small_job, small_spec
+from registry.contracts import BackboneSpec, HeadSpec, StageSpec, Transform
+from tests.udonx.engine.small import ROUND_ROBIN, STUDENT_CE, TEACHER_CE, small_job, small_spec
 from udonx.data.benchmark import Benchmark
-from udonx.engine.export import export_backbone
+from udonx.engine.export import export_stage
 from udonx.engine.folder import StageFolder
-from udonx.engine.load import load_stage
+from udonx.engine.load import LoadedModel, load_stage
 from udonx.engine.train import run_stage
+from udonx.files import sha256_file
 
 BACKBONES = {
     "resnet10t": small_spec().backbone.options,
@@ -23,6 +35,26 @@ BACKBONES = {
         "kwargs": {"patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2, "act_layer": "gelu_tanh"},
     },
 }
+SHORT = {"steps": 1, "validate_every": 1}
+
+
+def module_of(out: Path) -> ModuleType:
+    """The embedding.py of an exported folder."""
+    spec = importlib.util.spec_from_file_location("exported_embedding", out / "embedding.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def cosines(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    """Row by row."""
+    return (ours * theirs).sum(1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(theirs, axis=1)
+
+
+@pytest.fixture
+def photos(small_benchmark: Benchmark) -> list[Path]:
+    """A few images of the demo."""
+    return [small_benchmark.root / "images" / path for path in small_benchmark.split("logos", "val").paths[:6]]
 
 
 @pytest.mark.parametrize("model", BACKBONES)
@@ -31,10 +63,11 @@ def test_timm_reads_it(small_benchmark: Benchmark, tmp_path: Path, model: str) -
     backbone = BackboneSpec(use="timm", options=BACKBONES[model], weights="random", mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
     run_stage(small_job(tmp_path / "stage", small_spec(backbone=backbone, steps=2, validate_every=2), small_benchmark))
     trained = load_stage(StageFolder(tmp_path / "stage"), torch.device("cpu"))
-    out = export_backbone(tmp_path / "stage", tmp_path / "out")
-    assert sorted(file.name for file in out.iterdir()) == ["config.json", "model.safetensors"]
+    out = export_stage(tmp_path / "stage", tmp_path / "out").path
+    assert sorted(file.name for file in out.iterdir()) == ["config.json", "embedding.py", "head.safetensors", "model.safetensors"]
     network = timm.create_model(f"local-dir:{out}", pretrained=True, num_classes=0).eval()
-    assert (network.pretrained_cfg["mean"], network.pretrained_cfg["std"]) == ([0.4, 0.5, 0.6], [0.2, 0.3, 0.4])
+    config = resolve_model_data_config(network)
+    assert (config["mean"], config["std"], config["input_size"], config["crop_pct"]) == ([0.4, 0.5, 0.6], [0.2, 0.3, 0.4], [3, 32, 32], 1.0)
     images = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         torch.testing.assert_close(network(images), trained.backbone(images), rtol=1e-5, atol=1e-6)
@@ -44,10 +77,113 @@ def test_timm_reads_it(small_benchmark: Benchmark, tmp_path: Path, model: str) -
     assert all(torch.equal(value, started.backbone.state_dict()[name]) for name, value in trained.backbone.state_dict().items())
 
 
+HEADS = {
+    "linear": (small_spec(**SHORT), 16, "the student's head 'linear'"),
+    "mlp": (small_spec(student_head=HeadSpec(use="mlp", dim=8, options={"hidden": [12, 10]}), **SHORT), 8, "the student's head 'mlp'"),
+    "pca": (small_spec(student_head=HeadSpec(use="pca", dim=4), teacher_head=None), 4, "the student's head 'pca'"),
+    "one teacher": (small_spec(domains=("logos",), student_head=None, losses=(TEACHER_CE,), **SHORT), 32, "the teacher's head 'linear'"),
+    "none": (small_spec(student_head=None, teacher_head=None), 32, ""),
+    "bf16": (
+        small_spec(precision="bf16", teacher_head=None, losses=(STUDENT_CE,), sampler=ROUND_ROBIN, **SHORT),
+        16,
+        "the student's head 'linear'",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_the_head_goes_with_it(small_benchmark: Benchmark, photos: list[Path], tmp_path: Path, kind: str) -> None:
+    """`Embedding.load(DIR).embed(...)` gives what `load_model(...).embed(...)` gives, for every head that ships with udonx."""
+    spec, dim, head = HEADS[kind]
+    if kind in ("pca", "none"):
+        spec = StageSpec(domains=spec.domains, backbone=spec.backbone, transform=Transform(crop=32), student_head=spec.student_head)
+    run_stage(small_job(tmp_path / "stage", spec, small_benchmark))
+    export = export_stage(tmp_path / "stage", tmp_path / "out")
+    assert (export.dim, export.head, bool(export.without)) == (dim, head, not head)
+    embedding = module_of(tmp_path / "out").Embedding.load()
+    ours, theirs = embedding.embed(photos), LoadedModel(tmp_path / "stage").embed(photos)
+    assert ours.dtype == np.float32 and ours.shape == (6, dim)
+    assert cosines(ours, theirs).min() > 0.9999
+    np.testing.assert_allclose(np.linalg.norm(ours, axis=1), 1, atol=1e-5)
+
+
+def test_kinds_of_images(small_benchmark: Benchmark, tmp_path: Path) -> None:
+    """Transparency, 16-bit grey, palettes and odd sizes are prepared as udonx prepares them."""
+    run_stage(small_job(tmp_path / "stage", small_spec(**SHORT), small_benchmark))
+    export_stage(tmp_path / "stage", tmp_path / "out")
+    draw = np.random.default_rng(0)
+    images = [
+        Image.fromarray(draw.integers(0, 256, (57, 41, 4), dtype=np.uint8)),
+        Image.fromarray(draw.integers(0, 2**16, (40, 70), dtype=np.uint16)),
+    ]
+    images.append(images[0].convert("RGB").quantize(16))
+    files = [tmp_path / f"{number}.png" for number in range(len(images))]
+    for image, file in zip(images, files, strict=True):
+        image.save(file)
+    ours, theirs = module_of(tmp_path / "out").Embedding.load().embed(files), LoadedModel(tmp_path / "stage").embed(files)
+    assert cosines(ours, theirs).min() > 0.9999
+
+
+def test_it_needs_no_udonx(small_benchmark: Benchmark, photos: list[Path], tmp_path: Path) -> None:
+    """The folder alone is enough: its module imports nothing of udonx."""
+    run_stage(small_job(tmp_path / "stage", small_spec(**SHORT), small_benchmark))
+    export_stage(tmp_path / "stage", tmp_path / "out")
+    code = "import sys, embedding\nprint(embedding.Embedding.load('.').embed([sys.argv[1]]).shape)\n"
+    code += "print([name for name in sys.modules if name.split('.')[0] in ('udonx', 'registry')])"
+    done = subprocess.run([sys.executable, "-c", code, str(photos[0])], cwd=tmp_path / "out", capture_output=True, text=True, check=False)
+    assert done.stdout.split("\n") == ["(1, 16)", "[]", ""], done.stderr
+
+
+@pytest.fixture(scope="module")
+def real(shared_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """64 photos of uned_mini."""
+    archive = shared_dir / "uned_mini" / "images" / "flowers.tar"
+    if not archive.is_file():
+        pytest.skip(f"{archive} is absent: it holds the photos")
+    folder = tmp_path_factory.mktemp("photos")
+    with tarfile.open(archive) as tar:
+        tar.extractall(folder, filter="data")
+    return random.Random(0).sample(sorted(path for path in folder.rglob("*") if path.is_file()), 64)
+
+
+def test_real_photos(small_benchmark: Benchmark, shared_dir: Path, real: list[Path], tmp_path: Path) -> None:
+    """With embedding.py plain timm gives udonx's features of 64 real photos; with timm's own transform it comes as near as timm can."""
+    crop, start = 80, shared_dir / "weights" / "mobilenetv2_100_in1k"
+    backbone, weights = small_spec().backbone, None
+    if start.is_dir():
+        options, weights = {"model": "mobilenetv2_100", "kwargs": {"pad_type": "same"}}, start
+        backbone = BackboneSpec(
+            use="timm", options=options, weights=sha256_file(start / "model.safetensors"), mean=(0.5,) * 3, std=(0.5,) * 3
+        )
+    spec = small_spec(backbone=backbone, transform=Transform(resize=90, crop=crop), student_head=HeadSpec(use="linear", dim=64), **SHORT)
+    run_stage(small_job(tmp_path / "stage", spec, small_benchmark, weights=weights))
+    out = export_stage(tmp_path / "stage", tmp_path / "out").path
+    loaded, module = LoadedModel(tmp_path / "stage"), module_of(out)
+    assert cosines(module.Embedding.load().embed(real), loaded.embed(real)).min() > 0.9999
+
+    network = timm.create_model(f"local-dir:{out}", pretrained=True, num_classes=0).eval()
+    config = resolve_model_data_config(network)
+    images, features = [Image.open(path).convert("RGB") for path in real], loaded.embed(real, branch="feature")
+    mean, std = (torch.tensor(config[name]).reshape(3, 1, 1) for name in ("mean", "std"))
+
+    def nearness(prepared: list[Tensor]) -> np.ndarray:
+        with torch.no_grad():
+            return cosines(network(torch.stack(prepared)).numpy(), features)
+
+    assert nearness([(module.preprocess(image, crop) / 255 - mean) / std for image in images]).min() > 0.9999
+    modes = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
+    by_mode = {mode: nearness([*map(create_transform(**config | {"interpolation": mode}), images)]).mean() for mode in modes}
+    assert config["interpolation"] == max(by_mode, key=by_mode.get), by_mode
+    assert by_mode[config["interpolation"]] > 0.99, by_mode
+
+
 def test_half_precision(small_benchmark: Benchmark, tmp_path: Path) -> None:
     """A float16 export is half as large and comes back as float32 within its rounding."""
-    run_stage(small_job(tmp_path / "stage", small_spec(steps=1, validate_every=1), small_benchmark))
-    whole, half = export_backbone(tmp_path / "stage", tmp_path / "a"), export_backbone(tmp_path / "stage", tmp_path / "b", dtype="float16")
+    run_stage(small_job(tmp_path / "stage", small_spec(**SHORT), small_benchmark))
+    whole, half = (
+        export_stage(tmp_path / "stage", tmp_path / "a").path,
+        export_stage(tmp_path / "stage", tmp_path / "b", dtype="float16").path,
+    )
     sizes = [(out / "model.safetensors").stat().st_size for out in (whole, half)]
     assert sizes[1] < 0.7 * sizes[0]
     ours, theirs = (timm.create_model(f"local-dir:{out}", pretrained=True, num_classes=0).state_dict() for out in (half, whole))
@@ -56,6 +192,45 @@ def test_half_precision(small_benchmark: Benchmark, tmp_path: Path) -> None:
 
 
 def test_refuses_what_is_no_stage(tmp_path: Path) -> None:
-    """A folder that is no trained stage is refused by name."""
+    """A folder that is no trained stage is refused by name, and nothing is written."""
     with pytest.raises(ValueError, match="is no trained stage"):
-        export_backbone(tmp_path, tmp_path / "out")
+        export_stage(tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_is_overwritten_in_silence(small_benchmark: Benchmark, tmp_path: Path) -> None:
+    """A folder with anything in it is refused; with `overwrite` an earlier export is replaced, and nothing else."""
+    run_stage(small_job(tmp_path / "stage", small_spec(**SHORT), small_benchmark))
+    features = StageSpec(domains=("logos",), backbone=small_spec().backbone, transform=Transform(crop=32))
+    run_stage(small_job(tmp_path / "features", features, small_benchmark))
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match=r"out is not empty \(it holds notes.txt\); give another folder, or --overwrite"):
+        export_stage(tmp_path / "stage", out)
+    export_stage(tmp_path / "stage", out, overwrite=True)
+    with pytest.raises(ValueError, match="is not empty"):
+        export_stage(tmp_path / "features", out)
+    export_stage(tmp_path / "features", out, overwrite=True)  # a head that does not belong to it would be worse than none
+    assert sorted(file.name for file in out.iterdir()) == ["config.json", "embedding.py", "model.safetensors", "notes.txt"]
+    assert (out / "notes.txt").read_text() == "mine"
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    (weights / "config.json").write_text('{"architecture": "resnet10t"}')
+    with pytest.raises(ValueError, match=r"holds config\.json, which no export of udonx wrote"):
+        export_stage(tmp_path / "stage", weights, overwrite=True)
+    with pytest.raises(ValueError, match="is a file; give a folder"):
+        export_stage(tmp_path / "stage", weights / "config.json", overwrite=True)
+
+
+def test_half_an_export_is_none(small_benchmark: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An export that was stopped over an earlier one leaves nothing that could be taken for either; --overwrite completes it."""
+    run_stage(small_job(tmp_path / "stage", small_spec(**SHORT), small_benchmark))
+    export_stage(tmp_path / "stage", tmp_path / "out")
+    with monkeypatch.context() as patch:
+        patch.setattr("safetensors.torch.save_file", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            export_stage(tmp_path / "stage", tmp_path / "out", overwrite=True)
+    assert "architecture" not in json.loads((tmp_path / "out" / "config.json").read_text())
+    export_stage(tmp_path / "stage", tmp_path / "out", overwrite=True)
+    assert timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True, num_classes=0)

@@ -1,0 +1,101 @@
+"""An image embedding in a folder: timm's config.json and model.safetensors, and head.safetensors where it has a head.
+
+`udonx export` puts this file into the folder. It needs torch, timm and Pillow, not udonx:
+
+    from embedding import Embedding
+    vectors = Embedding.load("FOLDER").embed(["a.jpg", "b.jpg"])
+
+Shape suffixes: B images, C colours, D embedding, F features of the backbone, H W pixels.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import timm
+import torch
+from PIL import Image, ImageOps
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn.functional import interpolate, normalize
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """An image of any mode as RGB, with transparency over white and 16-bit grey scaled to 8 bits."""
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image.convert("RGB")
+
+
+def preprocess(image: Image.Image, crop: int) -> Tensor:
+    """Resize the smaller edge to `crop` and cut the centre: float32 [3, crop, crop], 0..255.
+
+    Bilinear without antialiasing, as the model was evaluated; timm's transforms antialias, which gives other features.
+    """
+    pixels_1CHW = torch.from_numpy(np.array(to_rgb(image))).permute(2, 0, 1)[None].float()
+    height, width = (edge * crop // min(image.size) for edge in (image.height, image.width))
+    resized_CHW = interpolate(pixels_1CHW, size=(height, width), mode="bilinear", align_corners=False, antialias=False)[0]
+    top, left = (height - crop) // 2, (width - crop) // 2
+    return resized_CHW[:, top : top + crop, left : left + crop]
+
+
+def build_head(widths: Sequence[int]) -> nn.Sequential:
+    """Linear layers of these widths, with LayerNorm and tanh-GELU between them."""
+    layers: list[nn.Module] = []
+    for width, following in pairwise(widths):
+        layers += [nn.Linear(width, following), nn.LayerNorm(following, eps=1e-6), nn.GELU(approximate="tanh")]
+    return nn.Sequential(*layers[:-2])
+
+
+class Embedding(nn.Module):
+    """Images float [B, 3, crop, crop], 0..255, to embeddings float32 [B, D] with unit rows; without a head the backbone's features."""
+
+    def __init__(self, folder: str | Path) -> None:
+        super().__init__()
+        config = json.loads((Path(folder) / "config.json").read_text())
+        ours, statistics = config["udonx"], config["pretrained_cfg"]
+        self.crop, self.upright = ours["crop"], ours["upright"]
+        self.autocast = torch.bfloat16 if ours["precision"] == "bf16" else None
+        self.backbone = timm.create_model(f"local-dir:{folder}", pretrained=True, num_classes=0)
+        self.head = None
+        if ours["head"] is not None:
+            self.head = build_head([config["num_features"], *ours["head"]["hidden"], ours["head"]["dim"]])
+            self.head.load_state_dict(load_file(Path(folder) / "head.safetensors"))
+        self.register_buffer("mean_C11", torch.tensor(statistics["mean"]).reshape(3, 1, 1), persistent=False)
+        self.register_buffer("std_C11", torch.tensor(statistics["std"]).reshape(3, 1, 1), persistent=False)
+
+    @classmethod
+    def load(cls, folder: str | Path = Path(__file__).parent, device: str = "cpu") -> Embedding:
+        """The embedding of an exported folder, ready for use; by default of the folder that this file lies in."""
+        return cls(folder).eval().requires_grad_(False).to(device)
+
+    def features(self, images_BCHW: Tensor) -> Tensor:
+        """The backbone's features, float32 [B, F] with unit rows."""
+        with torch.autocast(images_BCHW.device.type, dtype=self.autocast, enabled=self.autocast is not None):
+            features_BF = self.backbone((images_BCHW / 255 - self.mean_C11) / self.std_C11)
+        return normalize(features_BF.float())
+
+    def forward(self, images_BCHW: Tensor) -> Tensor:
+        features_BF = self.features(images_BCHW)
+        return features_BF if self.head is None else normalize(self.head(features_BF))
+
+    @torch.no_grad()
+    def embed(self, images: Sequence[str | Path | Image.Image], batch: int = 64) -> np.ndarray:
+        """Embeddings of image files or PIL images, float32 [B, D] with unit rows: inner products are cosine similarities."""
+        parts = []
+        for start in range(0, len(images), batch):
+            pixels = torch.stack([preprocess(self.read(image), self.crop) for image in images[start : start + batch]])
+            parts.append(self(pixels.to(self.mean_C11.device)).cpu())
+        return torch.cat(parts).numpy()
+
+    def read(self, image: str | Path | Image.Image) -> Image.Image:
+        """An image, turned upright by its EXIF orientation where the model was trained so."""
+        image = image if isinstance(image, Image.Image) else Image.open(image)
+        return ImageOps.exif_transpose(image) if self.upright else image
