@@ -20,7 +20,7 @@ CLASSIFICATION_ROW: Mapping[str, Any] = {"losses": {"student_ce": {"use": "ce", 
 """Classification of the student alone."""
 
 PUBLISHED_EPOCHS = 7 / 10
-"""How much of the budget the published baselines take (method.md, 6): seven epochs of ten."""
+"""How much of the budget the published baselines take in the released code of UnED: seven epochs of ten."""
 
 PUBLISHED_ROW: Mapping[str, Any] = {"optimiser": {"frozen": "2/7"}, "validation": {"every": "1/7"}}
 """What the published baselines fix of their own budget: frozen for two of seven epochs, validated after each."""
@@ -33,7 +33,7 @@ DISTILLATION_ROW: Mapping[str, Any] = {
         "relational": {"use": "relational"},
     }
 }
-"""The four terms of UDON, all weights 1 (method.md, 1)."""
+"""The four terms of UDON, all weights 1 (docs/method.md, "Losses")."""
 
 
 def student_steps(row: Row, facts: tuple[DomainFacts, ...], *, published: bool = False) -> int:

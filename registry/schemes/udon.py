@@ -1,4 +1,4 @@
-"""UDON: the teachers are heads on the student's own backbone, trained together with it (UDON, NeurIPS 2024; method.md, 1)."""
+"""UDON: the teachers are heads on the student's own backbone, trained together with it (UDON, NeurIPS 2024; docs/method.md)."""
 
 from __future__ import annotations
 

@@ -114,7 +114,10 @@ def load_experiment(
     check_sources: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> Experiment:
-    """Read and resolve one experiment file; see contracts.md, 4 for the merge order.
+    """Read and resolve one experiment file.
+
+    What a later one says counts: defaults of the components, the setting's `[KIND.NAME]`, the scheme's own row, the setting's keys of a
+    row, the file's [defaults], what the scheme fixes, the row, `--set`. The setting's parents, and the file's, come before it.
 
     Args: `path` may also be the name of a shipped file (`table3_ablation`); `setting` replaces the file's; `data` is the folder of a
     `uned` setting; `overrides` are `key.path=value` texts; `rows` select rows by name; `seeds` replace the file's; `plugins` are imported

@@ -20,7 +20,7 @@ def decode(path: Path | str) -> np.ndarray:
     """Decode an image file to RGB.
 
     1-bit, grey, 16-bit grey, palette and CMYK images are converted; transparency is laid over white, as a web page shows it. EXIF
-    orientation is ignored, as in the official code (method.md, section 5: "decode RGB").
+    orientation is ignored, as in the official code (it decodes RGB and no more).
 
     Args:
         path: a file in a format that Pillow knows.

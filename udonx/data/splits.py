@@ -4,7 +4,7 @@
     root/info_files/<domain>/<split>.json    [{"path": "cars/car_ims/000001.jpg", "class_id": 12}, ...]
 
 A `class_id` may be a list of integers: a query with several correct labels. Torch-free and Pillow-free, because planning reads it.
-Source: method.md and benchmark.md (UnED's published split files).
+Source: UnED's published split files.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Resizing and cropping as in the official code: bilinear, half-pixel centres, no antialiasing, float32 throughout.
 
 Images come in as uint8 [H, W, 3] and leave as float32 [3, crop, crop] on the 0..255 scale; a model normalises. PIL's and
-torchvision's defaults (antialiasing, rounding to bytes) compute something else when downscaling. Source: method.md, section 5.
+torchvision's defaults (antialiasing, rounding to bytes) compute something else when downscaling. Source: the released UDON code.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""AdamW in two groups, with a frozen phase for the backbone and a policy for the heads of inactive domains (method.md, 5)."""
+"""AdamW in two groups, with a frozen phase for the backbone and a policy for the heads of inactive domains (docs/method.md)."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def search(
     Raises:
         ValueError: not float matrices, different widths, NaN or infinity, or k or batch below 1.
 
-    Source: method.md, section 2 (top-k by inner product, the lower index row wins ties).
+    Source: the released UDON code: top-k by inner product, the lower index row wins ties.
 
     Example:
         >>> scores, rows = search(np.array([[1.0, 0.0]]), np.array([[0.0, 1.0], [1.0, 0.0], [1.0, 0.0]]), k=2)

@@ -115,7 +115,8 @@ def retrieval_metrics(
         ValueError: lengths or widths that disagree, NaN or infinite embeddings, labels that are not integers, several labels for one
             index item, k below 1.
 
-    Source: method.md, section 2; the official code drops the first rank without looking, here the query is dropped by identity.
+    Source: the protocol of UnED (docs/method.md, "Evaluation"). The official code drops the first rank without looking, here the query
+    is dropped by identity.
 
     Example:
         >>> x = np.array([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]])

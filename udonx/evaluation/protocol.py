@@ -1,6 +1,6 @@
 """The benchmark protocol: embed every query and index image once, then search the merged and the own-domain index.
 
-Source: benchmark.md (UnED's protocol) and method.md, 2.
+Source: the protocol of UnED (Towards Universal Image Embeddings, ICCV 2023); docs/method.md, "Evaluation".
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The results folder: where everything lies, and evaluations on disk (contracts.md, 5)."""
+"""The results folder: where everything lies, and evaluations on disk (docs/results.md)."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ WEIGHTS = {
     "siglip": ("vit_base_patch16_siglip_224.webli", HALF, 768),
 }
 MAIN = {"uned-in21k-s16": "small", "uned-in21k-b16": "base", "uned-in21k-l16": "large", "uned-clip-b16": "clip"}
-# method.md, 3: training images of UnED
+# training images of UnED
 TRAIN_IMAGES = {
     "food2k": 472349,
     "cars": 6346,
