@@ -40,6 +40,16 @@ class Section:
     options: tuple[Option, ...]
 
 
+_PREFACE = """\
+# Reference of all keys
+
+Made by `make docs` from where the keys are declared: do not edit it. `udonx keys` and `udonx components` show the same, plug-ins included.
+A cadence (unit: steps) is a number of steps (`400`) or a share of the stage's budget (`"20%"`, `"2/7"`).
+
+Where several places give a key, the last of these counts: the default of the component, the setting's `[KIND.NAME]`, the scheme's own
+losses, the setting, `[defaults]` of the file, what the scheme fixes, the row, `--set`. What a setting or a file inherits comes before what
+it says itself. A key that a row's scheme has no slot for is left out where it comes from a setting or from `[defaults]`, and is an error in
+a row."""
 _FILE = "An experiment file is one table of results: rows, and what they share."
 _ROW = "A row says what differs from the other rows. Which keys it may have depends on its scheme."
 _SETTING = (
@@ -104,17 +114,7 @@ def describe_options(options: Iterable[Option], indent: str) -> list[str]:
 
 def to_markdown() -> str:
     """The whole reference as a page: every section, then every component that ships with the project."""
-    lines = [
-        "# Reference of all keys",
-        "",
-        "Made by `make docs` from where the keys are declared: do not edit it. `udonx keys` and `udonx components` show the same, plug-ins",
-        'included. A cadence (unit: steps) is a number of steps (`400`) or a share of the stage\'s budget (`"20%"`, `"2/7"`).',
-        "",
-        "Where several places give a key, the last of these counts: the default of the component, the setting's `[KIND.NAME]`, the scheme's",
-        "own losses, the setting, `[defaults]` of the file, what the scheme fixes, the row, `--set`. What a setting or a file inherits comes",
-        "before what it says itself. A key that a row's scheme has no slot for is left out where it comes from a setting or from",
-        "`[defaults]`, and is an error in a row.",
-    ]
+    lines = [_PREFACE]
     for item in sections().values():
         lines += ["", f"## {item.name}", "", f"{item.place[0].upper()}{item.place[1:]}. {item.doc}", "", *_rows(item.options)]
     for kind, registry in components.REGISTRIES.items():
