@@ -212,11 +212,13 @@ def read_json(path: Path, kind: type[T], cure: str = "") -> T:
     {'r1': 0.5}
     """
     try:
-        return _converter.structure(_checked(json.loads(read_bytes(path)), _sha256), kind)
+        content = _checked(json.loads(read_bytes(path)), _sha256)
     except DamagedFileError as error:
         raise DamagedFileError(path, error.why, cure) from None
     except _JSON_ERRORS as error:
         raise DamagedFileError(path, f"is no valid JSON ({type(error).__name__})", cure) from None
+    try:
+        return _converter.structure(content, kind)
     except Exception as error:  # cattrs raises what the classes and converters that it calls raise
         raise DamagedFileError(path, "does not hold what was written", cure) from error
 

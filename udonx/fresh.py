@@ -63,7 +63,7 @@ class FreshCall:
         rows = [row for plan in self.plans for row in plan.rows]
         evaluations = {evaluation.id for row in rows for evaluation in row.evaluations}
         trained = all(self.results.stage(identity).finished for identity in self.stages)
-        return not trained or any(self.results.read_evaluation(identity) is None for identity in evaluations)
+        return not trained or not all(map(self.results.has_evaluation, evaluations))
 
 
 def _learners(results: Results, stages: set[str]) -> list[str]:

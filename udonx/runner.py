@@ -33,8 +33,9 @@ from udonx.plan import Plan, PlannedEvaluation, PlannedRow, make_plan, stage_tit
 from udonx.preflight import open_benchmark, preflight, resolve_weights
 from udonx.results.lock import StageLock
 from udonx.results.record import Recorder, check_observers, command_line, git_state
-from udonx.results.store import Results
-from udonx.results.table import Table, build_table, write_table
+from udonx.results.store import Results, Run
+from udonx.results.table import Table
+from udonx.tables import KeptTable, shown_table
 from udonx.timings import Timings, embed_kind
 
 _POLL_SECONDS = 2.0
@@ -179,6 +180,7 @@ def _run_experiments(experiments: Sequence[Experiment], options: Options, device
     if problems:
         raise ConfigError(problems)
     results = Results(options.results)
+    results.runs(say)  # says what of it is damaged, once for all files
     _tidy(plans, results)
     fresh = FreshCall(plans, results) if options.fresh else None
     if fresh:
@@ -224,6 +226,7 @@ class _Runner:
         self.recorder = Recorder(self.results.root / "sacred", plan.experiment.observers, say)
         self.failed_stages = failed_stages
         self.failed: dict[str, str] = {}  # rows, as build_table takes them
+        self.table = KeptTable(plan, self.results, options.weights, say)
         self.git = git_state(Path.cwd())
 
     def run(self) -> Table:
@@ -234,7 +237,7 @@ class _Runner:
             self.say(
                 f"{self.plan.experiment.path}: no row of this file is in the setting '{self.plan.experiment.setting}'; nothing was run"
             )
-            return self._view()
+            return self.table.shown()
         pending = deque(self.plan.rows)
         refused = 0
         while pending:
@@ -254,31 +257,11 @@ class _Runner:
                 if self.options.fail_fast:
                     raise
                 self._fail(_name(planned), error)
-            self._table()
-        table = self._table()
-        folder = self.results.table(self.plan.experiment.name, self.plan.experiment.variant)
-        places = f"table, CSV and JSON in {folder}; stages, evaluations and runs in {self.results.root}"
+            self.table.write(self.failed)
         failed = f", but {len(self.failed)} row{'s' * (len(self.failed) != 1)} failed" if self.failed else ""
+        places = f"{self.table.place()}; stages, evaluations and runs in {self.results.root}"
         self.say(f"done{failed} in {clock(time.monotonic() - began)}; {places}")
-        return table
-
-    def _view(self) -> Table:
-        """The table of this call's rows, from what is stored."""
-        return build_table(stored_seeds(self.plan, self.results), self.results, self.failed)
-
-    def _table(self) -> Table:
-        """The table over all of the file's rows, whichever of them this call asked for; kept only where it is whole."""
-        experiment, plan = self.plan.experiment, self.plan
-        if experiment.selected:
-            everything = attrs.evolve(experiment, selected=())
-            try:
-                weights = resolve_weights(everything, self.options.weights, self.say, fetch=False)
-            except ConfigError:  # a row that was not asked for needs weights that are not here: show what was asked for
-                return self._view()
-            plan = make_plan(everything, self.plan.benchmark, weights)
-        table = build_table(stored_seeds(plan, self.results), self.results, self.failed)
-        write_table(table, self.plan, self.results)
-        return table
+        return self.table.shown(self.failed)
 
     def _fail(self, name: str, error: Exception) -> None:
         """Note why a row failed, and go on. An error that only a programmer can mend shows its traceback too."""
@@ -298,28 +281,29 @@ class _Runner:
 
     def _row(self, planned: PlannedRow) -> None:
         todo = [identity for identity in planned.stages if self.results.stage(identity).done is None]  # raises where one is damaged
-        missing = [evaluation for evaluation in planned.evaluations if self.results.read_evaluation(evaluation.id) is None]
-        name = _name(planned)
-        if not todo and not missing:
-            self.say(f"{name}: already there")
-            return
-        reused = len(planned.stages) - len(todo)
-        self.say(f"{name}: {len(todo)} stage{'s' * (len(todo) != 1)} to train" + (f", {reused} already there" if reused else ""))
-        experiment = self.plan.experiment
+        missing = [evaluation for evaluation in planned.evaluations if not self.results.has_evaluation(evaluation.id, self.say)]
+        name, experiment, question = _name(planned), self.plan.experiment, self.table.question
         entry = {
-            "file": experiment.name,
-            "setting": experiment.variant,
+            "file": question.file,
+            "setting": question.variant,
             "row": planned.row.name,
             "seed": planned.seed,
-            "stages": list(planned.stages),
+            "stages": planned.stages,
         }
-        before = [run for run in self.results.runs() if all(run.get(key) == value for key, value in entry.items())]
+        before = [run for run in self.results.runs() if all(getattr(run, key) == value for key, value in entry.items())]
+        if not todo and not missing:
+            self.say(f"{name}: already there")
+            if before:
+                return
+        else:
+            reused = len(planned.stages) - len(todo)
+            self.say(f"{name}: {len(todo)} stage{'s' * (len(todo) != 1)} to train" + (f", {reused} already there" if reused else ""))
         begun = any(self.results.stage(identity).started for identity in todo)
-        resumes = before[-1]["sacred_id"] if before and (begun or not self.options.fresh) else None
+        resumes = before[-1].sacred_id if before and (begun or not self.options.fresh) else None
         weights = {role: {"source": start.source, "sha256": start.sha256} for role, start in self.plan.weights.items()}
         identities = self.plan.identities
         config = {
-            **{key: value for key, value in entry.items() if key != "seed"},
+            **{key: value for key, value in entry.items() if key != "seed"},  # Sacred has a key "seed" of its own
             "training_seed": planned.seed,
             "command": command_line(),
             "git": self.git,
@@ -333,14 +317,14 @@ class _Runner:
             "resumes": resumes,
             "plugins": list(experiment.plugins),
             "start_weights": weights,
-            "versions": {"udonx": udonx.__version__, **{name: importlib.metadata.version(name) for name in ("torch", "timm")}},
+            "versions": _versions(),
             "device": str(self.device),
         }
         self.recorder.run(
             f"{experiment.name}.{planned.row.name}",
             config,
             lambda run: self._work(planned, missing, name, run),
-            lambda sacred_id: self.results.append_run({**entry, "sacred_id": sacred_id, "resumes": resumes}),
+            lambda sacred_id: self.results.append_run(Run(**entry, sacred_id=sacred_id, resumes=resumes)),
         )
 
     def _work(self, planned: PlannedRow, missing: list[PlannedEvaluation], name: str, record: Any) -> dict[str, Any]:
@@ -355,10 +339,10 @@ class _Runner:
         row: dict[str, Any] = {}
         for evaluation in planned.evaluations:
             stored = self.results.read_evaluation(evaluation.id)
-            row[evaluation.spec.branch] = stored
-            metrics = stored["merged"] or stored["own"]
-            _record(record, f"test.{evaluation.spec.branch}.r1", metrics["r1"])
-            _record(record, f"test.{evaluation.spec.branch}.mmp5", metrics["mmp5"])
+            row[evaluation.spec.branch] = attrs.asdict(stored)
+            _, figures = stored.figures(own_index=False)
+            _record(record, f"test.{evaluation.spec.branch}.r1", figures.r1)
+            _record(record, f"test.{evaluation.spec.branch}.mmp5", figures.mmp5)
             record.add_artifact(self.results.evaluation(evaluation.id) / "metrics.json", name=f"{evaluation.spec.branch}_metrics.json")
         weights = {}
         for identity in planned.stages:
@@ -445,6 +429,7 @@ class _Runner:
             "row": planned.row.name,
             "seed": planned.seed,
             "data": {domain: self.plan.identities.test_manifest(domain) for domain in embedders},
+            "versions": _versions(),
         }
         self.results.write_evaluation(evaluation.id, result, about)
 
@@ -466,19 +451,12 @@ def _record(run: Any, key: str, value: float, step: int | None = None) -> None:
         run.log_scalar(key, value, step)
 
 
-def stored_seeds(plan: Plan, results: Results) -> Plan:
-    """The plan over all seeds that any run of this table has asked for, beside those of this call."""
-    experiment = plan.experiment
-    runs = [run for run in results.runs() if (run["file"], run["setting"]) == (experiment.name, experiment.variant)]
-    seeds = sorted({run["seed"] for run in runs if run["seed"] is not None} | set(experiment.seeds))
-    if set(seeds) == set(experiment.seeds):
-        return plan
-    return make_plan(attrs.evolve(experiment, seeds=tuple(seeds)), plan.benchmark, plan.weights)
+def _versions() -> dict[str, str]:
+    """The versions that figures may depend on."""
+    return {"udonx": udonx.__version__, **{name: importlib.metadata.version(name) for name in ("torch", "timm")}}
 
 
-def stored_table(experiment: Experiment, options: Options, say: Callable[[str], None], *, every_seed: bool = True) -> Table:
-    """The table from what is stored (of `--row`, only those; unless `every_seed`, of the experiment's seeds only), running and fetching
-    nothing."""
+def stored_table(experiment: Experiment, options: Options, say: Callable[[str], None]) -> Table:
+    """The table from what is stored (of `--row`, only those; with `--seeds`, of those seeds only), running and fetching nothing."""
     plan = load_plan(experiment, options, say, fetch=False)
-    results = Results(options.results)
-    return build_table(stored_seeds(plan, results) if every_seed else plan, results)
+    return shown_table(plan, Results(options.results), say=say)

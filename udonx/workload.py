@@ -74,7 +74,7 @@ def workload(plans: Sequence[Plan], results: Results, *, fresh: bool = False) ->
                 stages[identity] = _stage(identity, plan, benchmark, results, fresh)
             stages[identity].users += [f"{prefix}{row}" for row in rows]
         for evaluation in (evaluation for row in plan.rows for evaluation in row.evaluations):
-            if evaluation.id not in evaluations and (fresh or results.read_evaluation(evaluation.id) is None):
+            if evaluation.id not in evaluations and (fresh or not results.has_evaluation(evaluation.id)):
                 evaluations[evaluation.id] = evaluation_work(evaluation.spec, benchmark)
         skipped += [f"{plan.experiment.name}: {line}" if prefix else line for line in plan.experiment.skipped(len(plan.benchmark.domains))]
     damaged = [problem for stage in stages.values() if stage.state == "damaged" and (problem := results.stage(stage.id).problem)]

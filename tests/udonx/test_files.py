@@ -137,6 +137,12 @@ def test_json_of_another_kind_is_one_sentence_with_the_cure(tmp_path, content):
         read_json(tmp_path / "a.json", Kept, "make it again")
 
 
+def test_a_json_file_that_is_not_there_is_not_damaged(tmp_path):
+    """What has not been made yet and what is broken are two things."""
+    with pytest.raises(FileNotFoundError):
+        read_json(tmp_path / "a.json", dict[str, int])
+
+
 def test_a_file_of_an_earlier_version_has_no_digest_and_is_believed(tmp_path):
     """Nothing that was earned is lost."""
     (tmp_path / "a.json").write_text(json.dumps({"r1": 0.5, "name": "a"}))

@@ -17,7 +17,7 @@ from tests.tiny import SETTING, write_domain, write_experiment
 from udonx.cli import main
 from udonx.engine.train import TrainingError, _Training
 from udonx.results.lock import StageLock
-from udonx.results.table import Table
+from udonx.results.table import Table, read_table
 
 SHARED = """
 [defaults]
@@ -117,23 +117,27 @@ def test_rows_that_share_a_stage_train_it_once(data, tmp_path):
     assert logs(tmp_path / "results") == 4 and all(path.stat().st_mtime_ns == stamp for path, stamp in before.items())
 
 
-def test_seeds_of_earlier_calls_stay_in_the_table(data, tmp_path):
-    """A second call with another seed adds to the table; what was trained is not trained again; mean and deviation are over both."""
+def test_what_is_shown_is_what_was_asked_and_what_is_kept_is_everything(data, tmp_path):
+    """`seeds` shows these seeds alone; the table on disk, and a call without `seeds`, are over every seed that any call has trained."""
     rows = '[defaults]\nscheme = "classification"\nsampler = "uniform"\n[rows.a]\n[rows.b]\nbudget.scale = 2.0\n'
     file = write_experiment(tmp_path, SETTING + rows)
-    first = udonx.run(file, data=data, rows=["a"], results=tmp_path / "results", device="cpu", quiet=True)
-    both = udonx.run(file, data=data, rows=["a"], seeds=[1], results=tmp_path / "results", device="cpu", quiet=True)
+    arguments = {"data": data, "rows": ["a"], "results": tmp_path / "results", "device": "cpu", "quiet": True}
+    first = udonx.run(file, **arguments).row("a")
+    second = udonx.run(file, seeds=[1], **arguments).row("a")
+    assert (first.seeds, second.seeds) == ((0,), (1,)) and second.r1.std is None
+    both = udonx.run(file, **arguments)
     row = both.row("a")
-    assert row.seeds == (0, 1) and row.r1.std is not None and first.row("a").r1.std is None
-    assert first.row("a").evaluations[0] == row.evaluations[0] and len(set(row.evaluations)) == 2
+    assert row.seeds == (0, 1) and row.r1.std is not None and row.evaluations == (*first.evaluations, *second.evaluations)
     assert both.missing == ("not run yet: b",)
+    (folder,) = (tmp_path / "results" / "tables" / "table").iterdir()
+    assert read_table(folder) == both and logs(tmp_path / "results") == 2
 
 
 def test_a_table_in_which_nothing_is_random_has_no_seed(data, tmp_path):
     """Rows that train nothing name their start weights and no seed."""
     file = write_experiment(tmp_path, SETTING + '[rows.a]\nscheme = "off_the_shelf"\n')
     table = udonx.run(file, data=data, results=tmp_path / "results", device="cpu", quiet=True)
-    assert table.footer == ("no seed: nothing in it is random; start weights: main random weights (random)",)
+    assert table.footer[0] == "no seed: nothing in it is random; start weights: main random weights (random)"
 
 
 def test_a_loss_in_a_users_own_file_trains(data, tmp_path):

@@ -15,14 +15,15 @@ if TYPE_CHECKING:
     from udonx.runner import Options
 
 
-def load_all(parsed: argparse.Namespace) -> list[Experiment]:
-    """The experiments that the arguments name, with data and weights looked up. Raises ConfigError with the problems of all files."""
+def load_all(parsed: argparse.Namespace, *, check_sources: bool = True) -> list[Experiment]:
+    """The experiments that the arguments name, with data and weights looked up if `check_sources`. Raises ConfigError with the
+    problems of all files."""
     return load_experiments(
         parsed.files,
         setting=parsed.setting,
         data=parsed.data,
         weights=parsed.weights,
-        check_sources=True,
+        check_sources=check_sources,
         overrides=parsed.overrides,
         rows=parsed.rows,
         seeds=parsed.seeds,

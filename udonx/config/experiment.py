@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
@@ -50,7 +48,14 @@ from udonx.start_weights import BackboneConfig
 
 @attrs.frozen(kw_only=True)
 class Experiment:
-    """An experiment file, resolved. `overrides` are the `--set` texts, part of where its table is kept."""
+    """An experiment file, resolved.
+
+    Attributes:
+        overrides: the `--set` texts.
+        selected: the rows of `--row`; empty for all.
+        only_seeds: whether `--seeds` replaced the file's, so that no other seed is shown.
+        weights: the folder of `--weights`.
+    """
 
     path: Path
     title: str
@@ -63,18 +68,13 @@ class Experiment:
     observers: tuple[str, ...]
     overrides: tuple[str, ...] = ()
     selected: tuple[str, ...] = ()
+    only_seeds: bool = False
+    weights: Path | None = None
 
     @property
     def name(self) -> str:
         """The file's name without its ending."""
         return self.path.stem
-
-    @property
-    def variant(self) -> str:
-        """The setting's name, with a short hash where `--set` changes it: the folder of this table."""
-        if not self.overrides:
-            return self.setting
-        return f"{self.setting}+{hashlib.sha256(json.dumps(sorted(self.overrides)).encode()).hexdigest()[:8]}"
 
     @property
     def setting_place(self) -> str:
@@ -182,6 +182,8 @@ def load_experiment(
         observers=tuple(results.get("observers", ())),
         overrides=overrides,
         selected=selected,
+        only_seeds=seeds is not None,
+        weights=None if weights is None else Path(weights),
     )
 
 

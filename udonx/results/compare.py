@@ -3,69 +3,18 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Callable
+from typing import TypeVar
 
 import attrs
 import numpy as np
 
 from udonx.results.bootstrap import paired_interval
+from udonx.results.groups import Row, seed_pairs
 from udonx.results.store import PerQueryError, Results, StoredHits
 
 _ROUNDING = 1e-9
 _T = TypeVar("_T")
-
-
-class Row(Protocol):
-    """What of a table's row is compared: per seed an R@1 and an evaluation. `index` is "merged" or "own"; `backbone` is its role."""
-
-    label: str
-    index: str
-    backbone: str
-    reference: bool
-    seeds: tuple[int | None, ...]
-    r1_per_seed: tuple[float, ...]
-    evaluations: tuple[str, ...]
-
-
-_R = TypeVar("_R", bound=Row)
-
-
-Group = tuple[str, str]
-"""Index and backbone: rows of one group are compared with each other. A method is not what differs between two backbones."""
-
-
-def group_of(row: Row) -> Group:
-    """The group of a row."""
-    return row.index, row.backbone
-
-
-def first_rows(rows: Iterable[_R]) -> dict[Group, _R]:
-    """For each group the row that its others are compared with: the first that is no reference."""
-    firsts: dict[Group, _R] = {}
-    for row in rows:
-        if not row.reference:
-            firsts.setdefault(group_of(row), row)
-    return firsts
-
-
-def seed_pairs(ours: Sequence[int | None], theirs: Sequence[int | None]) -> list[tuple[int, int]]:
-    """Positions of the results that are compared: those of the same seed. What has no seed is the same for every seed.
-
-    >>> seed_pairs((0, 1, 2), (1, 2, 3)), seed_pairs((0, 1), (None,)), seed_pairs((None,), (None,))
-    ([(1, 0), (2, 1)], [(0, 0), (1, 0)], [(0, 0)])
-    """
-    if tuple(ours) == (None,):
-        return [(0, position) for position in range(len(theirs))]
-    if tuple(theirs) == (None,):
-        return [(position, 0) for position in range(len(ours))]
-    return [(position, list(theirs).index(seed)) for position, seed in enumerate(ours) if seed in theirs]
-
-
-def common_seeds(ours: Row, theirs: Row) -> int:
-    """Over how many training seeds two rows are compared: 0 where neither has any, or they have none in common."""
-    pairs = seed_pairs(ours.seeds, theirs.seeds)
-    return 0 if ours.seeds == theirs.seeds == (None,) else len(pairs)
 
 
 @attrs.define(eq=False)

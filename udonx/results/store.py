@@ -3,20 +3,76 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import time
-from collections.abc import Iterator
-from pathlib import Path
-from typing import IO, Any
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import attrs
+import cattrs
 import numpy as np
 
 from udonx.engine.folder import StageFolder
-from udonx.evaluation.metrics import RetrievalMetrics
+from udonx.evaluation.metrics import DomainMetrics, RetrievalMetrics
 from udonx.evaluation.protocol import ProtocolResult
-from udonx.files import atomic_path, write_atomic
+from udonx.files import DamagedFileError, append_json_line, atomic_path, read_json, read_json_lines, write_json
+
+AGAIN = "the same `udonx run` makes it again, and trains nothing for it"
+_converter = cattrs.Converter(forbid_extra_keys=True)
+
+
+def _share(_: Any, attribute: attrs.Attribute, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise ValueError(f"{attribute.name} must lie between 0 and 1, got {value}")
+
+
+@attrs.frozen(kw_only=True)
+class StoredFigures:
+    """What metrics.json keeps of one index: means over domains and each domain's own, as fractions."""
+
+    r1: float = attrs.field(validator=_share)
+    mmp5: float = attrs.field(validator=_share)
+    per_domain: dict[str, DomainMetrics]
+    without_positives: int
+
+    @classmethod
+    def of(cls, metrics: RetrievalMetrics) -> StoredFigures:
+        """What is kept of an evaluation's metrics."""
+        without = int((metrics.per_query.positives == 0).sum())
+        return cls(r1=metrics.r1, mmp5=metrics.mmp5, per_domain=metrics.per_domain, without_positives=without)
+
+
+@attrs.frozen(kw_only=True)
+class StoredEvaluation:
+    """metrics.json: the figures of an evaluation with the merged index (None where its embeddings are not of one space) and the own-domain
+    index, the stages that embedded each domain, and what it was: row, seed, hashes of the test files, versions of the packages."""
+
+    merged: StoredFigures | None
+    own: StoredFigures
+    stages: dict[str, str]
+    branch: str = ""
+    row: str = ""
+    seed: int | None = None
+    data: dict[str, str] = attrs.field(factory=dict)
+    versions: dict[str, str] = attrs.field(factory=dict)
+
+    def figures(self, *, own_index: bool) -> tuple[str, StoredFigures]:
+        """The index that is shown, "merged" or "own", and its figures."""
+        return ("own", self.own) if own_index or self.merged is None else ("merged", self.merged)
+
+
+@attrs.frozen(kw_only=True)
+class Run:
+    """A line of runs.jsonl: a (row, seed) of a table that was started. `resumes` is the Sacred run that it goes on from."""
+
+    file: str
+    setting: str
+    row: str
+    seed: int | None
+    stages: tuple[str, ...]
+    sacred_id: str | None
+    resumes: str | None
+    time: str = ""
 
 
 class PerQueryError(Exception):
@@ -54,17 +110,34 @@ class Results:
         """The folder of an evaluation."""
         return self.root / "evaluations" / identity
 
-    def table(self, name: str, variant: str) -> Path:
+    def table(self, folder: PurePosixPath) -> Path:
         """The folder of a table."""
-        return self.root / "tables" / name / variant
+        return self.root / "tables" / folder
 
-    def read_evaluation(self, identity: str) -> dict[str, Any] | None:
-        """metrics.json of an evaluation, None where it has not been made."""
-        file = self.evaluation(identity) / "metrics.json"
-        return json.loads(file.read_text()) if file.exists() else None
+    def read_evaluation(self, identity: str) -> StoredEvaluation | None:
+        """metrics.json of an evaluation, None where it has not been made. Raises DamagedFileError, whose sentence says what to do."""
+        try:
+            return read_json(self.evaluation(identity) / "metrics.json", StoredEvaluation, AGAIN)
+        except FileNotFoundError:
+            return None
+
+    def has_evaluation(self, identity: str, say: Callable[[str], None] = lambda line: None) -> bool:
+        """Whether an evaluation is there, whole; `say` is told of one that is damaged, or lacks its per-query results."""
+        try:
+            if (stored := self.read_evaluation(identity)) is None:
+                return False
+            self.read_hits(identity, "own" if stored.merged is None else "merged")
+        except DamagedFileError as error:
+            say(str(error))
+            return False
+        except PerQueryError as error:
+            say(f"{self.evaluation(identity) / 'per_query.npz'} is {error}; {AGAIN}")
+            return False
+        return True
 
     def write_evaluation(self, identity: str, result: ProtocolResult, about: dict[str, Any]) -> None:
-        """Write per_query.npz, then metrics.json, whose presence says that the evaluation is whole."""
+        """Write per_query.npz, then metrics.json, whose presence says that the evaluation is whole. `about` are the other fields of
+        StoredEvaluation."""
         folder = self.evaluation(identity)
         own = result.own.per_query
         arrays = {"id": np.array(own.ids), "domain": np.array(own.domain), "positives": own.positives}
@@ -73,8 +146,9 @@ class Results:
                 arrays |= {f"{name}_hit": metrics.per_query.hit, f"{name}_mmp5": metrics.per_query.mmp5}
         with atomic_path(folder / "per_query.npz") as temporary, open(temporary, "wb") as handle:
             np.savez_compressed(handle, **arrays)
-        plain = {**about, "merged": result.merged and _plain(result.merged), "own": _plain(result.own)}
-        write_atomic(folder / "metrics.json", json.dumps(plain, indent=1))
+        merged = None if result.merged is None else StoredFigures.of(result.merged)
+        stored = StoredEvaluation(merged=merged, own=StoredFigures.of(result.own), **about)
+        write_json(folder / "metrics.json", attrs.asdict(stored))
 
     def read_hits(self, identity: str, index: str) -> StoredHits:
         """What per_query.npz says of R@1 with the index "merged" or "own". Raises PerQueryError.
@@ -91,31 +165,37 @@ class Results:
         return StoredHits(file, hit_Q, tuple(number for member in members for number in (member.CRC, member.file_size)))
 
     def forget_evaluations(self, stages: set[str]) -> None:
-        """Remove every evaluation that looked at one of `stages`, so that it is made again."""
+        """Remove every evaluation that looked at one of `stages`, and every damaged one, so that it is made again."""
         for file in (self.root / "evaluations").glob("*/metrics.json"):
-            if stages & set(json.loads(file.read_text())["stages"].values()):
-                file.unlink()
+            try:
+                stored = self.read_evaluation(file.parent.name)
+            except DamagedFileError:
+                stored = None
+            if stored is None or stages & set(stored.stages.values()):
+                file.unlink(missing_ok=True)
 
-    def append_run(self, entry: dict[str, Any]) -> None:
+    def append_run(self, run: Run) -> None:
         """Add a line to runs.jsonl: a (row, seed) that starts."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        line = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S"), **entry}) + "\n"
-        with open(self.root / "runs.jsonl", "ab+") as handle:
-            whole = handle.seek(0, os.SEEK_END)
-            if whole and not self._ends_whole(handle):
-                handle.seek(0)
-                handle.truncate(handle.read().rfind(b"\n") + 1)  # half a line, of a process that was killed while it wrote
-            handle.write(line.encode())
+        append_json_line(self.root / "runs.jsonl", {**attrs.asdict(run), "time": time.strftime("%Y-%m-%dT%H:%M:%S")})
 
-    @staticmethod
-    def _ends_whole(handle: IO[bytes]) -> bool:
-        handle.seek(-1, os.SEEK_END)
-        return handle.read(1) == b"\n"
+    def runs(self, say: Callable[[str], None] = lambda line: None) -> list[Run]:
+        """The lines of runs.jsonl; `say` is told of those that are damaged and left out. An unterminated last one is dropped.
 
-    def runs(self) -> list[dict[str, Any]]:
-        """All lines of runs.jsonl; an unterminated last one is dropped."""
+        Raises:
+            DamagedFileError: it is no file.
+        """
         file = self.root / "runs.jsonl"
-        return [json.loads(line) for line in file.read_text().split("\n")[:-1]] if file.exists() else []
+        entries, damaged = read_json_lines(file)
+        runs, left_out = [], len(damaged)
+        for entry in entries:
+            try:
+                runs.append(_converter.structure(entry, Run))
+            except Exception:  # cattrs raises what the types that it calls raise: a line of another form
+                left_out += 1
+        if left_out:
+            what = f"{left_out} line{'s' * (left_out != 1)} damaged and left out"
+            say(f"{file}: {what}; where the table lacks a seed, name it with --seeds")
+        return runs
 
 
 @contextlib.contextmanager
@@ -128,12 +208,3 @@ def _open_arrays(file: Path) -> Iterator[np.lib.npyio.NpzFile]:
         raise PerQueryError("missing") from None
     except Exception as error:  # a damaged archive fails in as many ways as it has bytes, and a table is shown all the same
         raise PerQueryError("unreadable") from error
-
-
-def _plain(metrics: RetrievalMetrics) -> dict[str, Any]:
-    return {
-        "r1": metrics.r1,
-        "mmp5": metrics.mmp5,
-        "per_domain": {name: attrs.asdict(domain) for name, domain in metrics.per_domain.items()},
-        "without_positives": int((metrics.per_query.positives == 0).sum()),
-    }

@@ -1,4 +1,7 @@
-"""A table: a view over the stored evaluations of an experiment's rows and seeds. On screen, as Markdown, CSV and JSON."""
+"""A table: what is shown of an experiment's rows and seeds. On screen, as Markdown, CSV and JSON, and read back from that JSON.
+
+Nothing here needs torch, the data, the weights or the experiment file: a stored table is shown from itself.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +10,29 @@ import io
 import json
 import statistics
 import textwrap
-from collections.abc import Mapping
-from types import MappingProxyType
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import attrs
 
-from udonx.engine.folder import Done
-from udonx.files import DamagedFileError, write_atomic
-from udonx.plan import Plan, PlannedEvaluation, PlannedRow
+from udonx.console import printable
+from udonx.files import DamagedFileError, atomic_folder, read_json, write_atomic, write_json
 from udonx.results.bootstrap import LEVEL
-from udonx.results.compare import Comparisons, common_seeds, first_rows, group_of
-from udonx.results.store import Results
+from udonx.results.groups import common_seeds, first_rows, group_of, on_other_seeds
 
 _WIDTH = 100
 _NARROWEST = 4  # letters of a domain's name
 _SHORTEST_LABEL = 10
 _INDEXES = {"merged": "merged index", "own": "own-domain index *"}
+_FORMS = ("table.md", "table.csv", "table.json")
+_EARLIER = "earlier"
+OTHER_SEEDS = "†"
+"""Marks a row whose means are over other seeds than those of the other rows."""
+
+
+def _all_printable(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(map(printable, texts))
 
 
 @attrs.frozen(kw_only=True)
@@ -48,19 +57,25 @@ class Cell:
         return text if self.std is None else f"{text}{gap}±{gap}{100 * self.std:.1f}"
 
 
+def _domain_cells(cells: Mapping[str, Cell]) -> dict[str, Cell]:
+    return {printable(name): cell for name, cell in cells.items()}
+
+
 @attrs.frozen(kw_only=True)
 class TableRow:
     """One line of a table. `index` is "merged", or "own" where each domain is searched alone; figures are fractions.
 
     `difference` is R@1 minus that of the first row with the same index and backbone, at the same seeds and queries; `interval` is its
-    95 % interval (bootstrap.py).
+    95 % interval (bootstrap.py). `best_steps` holds for each seed the step that validation chose and `validation` the R@1 of that
+    choice: None where several stages embed, where nothing is trained, or where another branch was validated. `steps`, `images` and
+    `minutes` are of all stages that the row needs, None where one of their folders is gone.
     """
 
-    name: str
-    label: str
+    name: str = attrs.field(converter=printable)
+    label: str = attrs.field(converter=printable)
     branch: str
-    index: str
-    backbone: str
+    index: str = attrs.field(validator=attrs.validators.in_(tuple(_INDEXES)))
+    backbone: str = attrs.field(converter=printable)
     reference: bool
     seeds: tuple[int | None, ...]
     r1: Cell
@@ -68,13 +83,15 @@ class TableRow:
     mmp5: Cell
     difference: float | None
     interval: tuple[float, float] | None
-    r1_per_domain: dict[str, Cell]
-    mmp5_per_domain: dict[str, Cell]
+    r1_per_domain: dict[str, Cell] = attrs.field(converter=_domain_cells)
+    mmp5_per_domain: dict[str, Cell] = attrs.field(converter=_domain_cells)
     own_r1: Cell
     own_mmp5: Cell
-    steps: int
-    images: int
-    minutes: float
+    best_steps: tuple[int | None, ...] = ()
+    validation: Cell | None = None
+    steps: int | None
+    images: int | None
+    minutes: float | None
     evaluations: tuple[str, ...]
     stages: tuple[str, ...]
 
@@ -83,17 +100,58 @@ class TableRow:
         """Whether the interval of the difference contains zero."""
         return self.interval is not None and self.interval[0] <= 0 <= self.interval[1]
 
+    @property
+    def best(self) -> str:
+        """The chosen step, or the range of it over seeds; "-" where there is none."""
+        steps = [step for step in self.best_steps if step is not None]
+        return "-".join(str(step) for step in dict.fromkeys((min(steps), max(steps)))) if steps else "-"
+
 
 @attrs.frozen(kw_only=True)
-class Table:
-    """A table with its title, its footer and the rows that are not there, with the reason."""
+class About:
+    """Where a table's figures come from. `data` is a folder, or says that the images are generated; `overrides` are the `--set` texts;
+    `start_weights` and `versions` say name and what it is."""
 
-    title: str
-    setting: str
-    domains: tuple[str, ...]
+    file: str = attrs.field(default="", converter=printable)
+    data: str = attrs.field(default="", converter=printable)
+    overrides: tuple[str, ...] = attrs.field(default=(), converter=_all_printable)
+    plugins: tuple[str, ...] = attrs.field(default=(), converter=_all_printable)
+    start_weights: tuple[str, ...] = attrs.field(default=(), converter=_all_printable)
+    versions: tuple[str, ...] = attrs.field(default=(), converter=_all_printable)
+
+    def lines(self) -> list[str]:
+        """One line for each thing that there is to say."""
+        said = {
+            "experiment file": self.file,
+            "data": self.data,
+            "changed with --set": "; ".join(self.overrides),
+            "plug-ins": ", ".join(self.plugins),
+            "evaluated with": ", ".join(self.versions),
+        }
+        return [f"{what}: {text}" for what, text in said.items() if text]
+
+
+@attrs.frozen(kw_only=True, repr=False)
+class Table:
+    """A table with its title, its footer, where it comes from, and the rows that are not there, with the reason.
+
+    `str()` is what the command line prints. No text in it steers a terminal or breaks a line.
+    """
+
+    title: str = attrs.field(converter=printable)
+    setting: str = attrs.field(converter=printable)
+    domains: tuple[str, ...] = attrs.field(converter=_all_printable)
     rows: tuple[TableRow, ...]
-    missing: tuple[str, ...]
-    footer: tuple[str, ...]
+    missing: tuple[str, ...] = attrs.field(converter=_all_printable)
+    footer: tuple[str, ...] = attrs.field(converter=_all_printable)
+    about: About = attrs.field(factory=About)
+
+    def __repr__(self) -> str:
+        rows = f"{len(self.rows)} row{'s' * (len(self.rows) != 1)}"
+        return f"<Table {self.title!r} ({self.setting}): {rows}, {len(self.domains)} domains; print() shows it>"
+
+    def __str__(self) -> str:
+        return self.to_text()
 
     def to_text(self) -> str:
         """For the screen, at most 100 columns: one decimal, names cut to fit, no ± per domain; domains that find no room are left out."""
@@ -101,12 +159,17 @@ class Table:
         tildes = _marks([row.unclear for row in self.rows], "~")
         left = [["", "R@1" + stars[0], "mMP@5", "diff" + tildes[0]]]
         for row, star, tilde in zip(self.rows, stars[1:], tildes[1:], strict=True):
-            left.append([row.label, row.r1.spell("") + star, row.mmp5.spell(""), _points(row.difference) + tilde])
+            left.append([self._label(row), row.r1.spell("") + star, row.mmp5.spell(""), _points(row.difference) + tilde])
         middle = [[_mean(row.r1_per_domain.get(name)) for name in self.domains] for row in self.rows]
-        right = [["steps", "min"], *([str(row.steps), f"{row.minutes:.1f}"] for row in self.rows)]
+        right = [["steps", "min"], *([_count(row.steps), _minutes(row.minutes)] for row in self.rows)]
         (label, *figures), ends = _widths(left), _widths(right)
         room = _WIDTH - sum(figures) - sum(ends) - len(figures) - len(ends)  # for the label, and for each domain a blank and its column
         narrow = [max(_NARROWEST, width) for width in _widths(middle)] if middle else [_NARROWEST] * len(self.domains)
+        chosen = [["val", "best"], *([_mean(row.validation), row.best] for row in self.rows)]
+        if has_columns := self._validated and label + sum(narrow) + len(narrow) + sum(_widths(chosen)) + 2 <= room:
+            right = [[*first, *last] for first, last in zip(chosen, right, strict=True)]
+            ends = _widths(right)
+            room -= sum(_widths(chosen)) + 2
         while narrow and min(label, _SHORTEST_LABEL) + sum(narrow) + len(narrow) > room:
             narrow.pop()
         label = min(label, room - sum(narrow) - len(narrow))
@@ -124,7 +187,24 @@ class Table:
             lines.append(" ".join([name[:label].ljust(label), *texts]).rstrip())
         left_out = self.domains[len(wide) :]
         notes = [*self.missing, *self.footer, *([f"without room here: {', '.join(left_out)}"] if left_out else [])]
+        if self._validated:
+            notes.append(_ABOUT_COLUMNS if has_columns else self._choices())
         return "\n".join([*lines, *self._intervals(), *(textwrap.fill(note, _WIDTH, subsequent_indent="  ") for note in notes)])
+
+    def _label(self, row: TableRow) -> str:
+        """A row's label, marked where its means are over other seeds than those of the other rows."""
+        marked = dict(zip(map(id, self.rows), on_other_seeds(self.rows), strict=True))
+        return f"{OTHER_SEEDS} {row.label}" if marked[id(row)] else row.label
+
+    @property
+    def _validated(self) -> bool:
+        """Whether validation chose the step of any row."""
+        return any(row.validation is not None for row in self.rows)
+
+    def _choices(self) -> str:
+        """The chosen steps with their validation R@1 in one sentence, for a screen without room for two columns."""
+        chosen = [f"{row.label} {row.best} ({_mean(row.validation)})" for row in self.rows if row.validation is not None]
+        return f"step chosen on validation (its R@1 there): {'; '.join(chosen)}"
 
     @property
     def _mixed(self) -> bool:
@@ -167,40 +247,46 @@ class Table:
 
     def to_markdown(self) -> str:
         """Everything, ± per domain included."""
-        header = ["row", "index", "R@1", "mMP@5", "diff R@1"]
-        header += [f"{name} {figure}" for figure in ("R@1", "mMP@5") for name in self.domains] + ["steps", "images", "minutes"]
-        lines = [f"# {self.title} ({self.setting})", "", f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
+        header = ["row", "index", "seeds", "R@1", "mMP@5", "diff R@1"]
+        header += [f"{name} {figure}" for figure in ("R@1", "mMP@5") for name in self.domains]
+        header += ["validation R@1", "best step", "steps", "images", "minutes"]
+        lines = [f"# {self.title} ({self.setting})", "", _markdown_line(header), f"|{'---|' * len(header)}"]
         for row in self.rows:
-            cells = [row.label, row.index, row.r1.spell(), row.mmp5.spell(), _with_interval(row)]
+            cells = [self._label(row), row.index, _seeds(row) or "-", row.r1.spell(), row.mmp5.spell(), _with_interval(row)]
             for figures in (row.r1_per_domain, row.mmp5_per_domain):
                 cells += [figures[name].spell() if name in figures else "-" for name in self.domains]
-            lines.append(f"| {' | '.join([*cells, str(row.steps), str(row.images), f'{row.minutes:.1f}'])} |")
+            cells += [row.validation.spell() if row.validation else "-", row.best]
+            lines.append(_markdown_line([*cells, _count(row.steps), _count(row.images), _minutes(row.minutes)]))
         same = " with the same index and backbone" if self._grouped else ""
         method = self._method(f"diff R@1: R@1 minus that of the first row{same}")
         notes = [*([method] if method else []), *self.missing, *self.footer]
+        notes += [line for line in self.about.lines() if line not in notes]
         starred = [note.replace("*", r"\*") for note in notes]  # a line that begins with a star would be a list within the list
         return "\n".join([*lines, "", *(f"- {note}" for note in starred), ""])
 
     def to_csv(self) -> str:
-        """One line per row, figures as unrounded fractions."""
+        """One line per row, figures as unrounded fractions; where they come from stands in every line."""
         header = ["row", "label", "branch", "index", "backbone", "reference", "seeds", "r1", "r1_std", "mmp5", "mmp5_std"]
         header += ["difference", "difference_low", "difference_high"]
         header += ["own_index_r1", "own_index_mmp5"]
         header += [f"{name}_{figure}" for name in self.domains for figure in ("r1", "r1_std", "mmp5", "mmp5_std")]
-        header += ["steps", "images", "minutes"]
+        header += ["validation_r1", "best_steps", "steps", "images", "minutes"]
+        header += ["setting", "data", "set", "start_weights", "versions", "file"]
+        about = self.about
+        origin = [self.setting, about.data, *map("; ".join, (about.overrides, about.start_weights, about.versions)), about.file]
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
         writer.writerow(header)
         for row in self.rows:
-            seeds = " ".join(str(seed) for seed in row.seeds if seed is not None)
-            line: list[Any] = [row.name, row.label, row.branch, row.index, row.backbone, row.reference, seeds]
+            line: list[Any] = [row.name, row.label, row.branch, row.index, row.backbone, row.reference, _seeds(row)]
             line += [row.r1.mean, row.r1.std, row.mmp5.mean, row.mmp5.std]
             line += [row.difference, *(row.interval or (None, None)), row.own_r1.mean, row.own_mmp5.mean]
             for name in self.domains:
                 for figures in (row.r1_per_domain, row.mmp5_per_domain):
                     cell = figures.get(name)
                     line += [cell.mean, cell.std] if cell else [None, None]
-            writer.writerow([*line, row.steps, row.images, row.minutes])
+            line += [row.validation.mean if row.validation else None, " ".join(map(_count, row.best_steps))]
+            writer.writerow([*line, row.steps, row.images, row.minutes, *origin])
         return buffer.getvalue()
 
     def to_json(self) -> str:
@@ -215,76 +301,24 @@ class Table:
         raise KeyError(f"{name!r} is no row of this table; there are {', '.join(row.name for row in self.rows) or 'none'}")
 
 
-def build_table(plan: Plan, results: Results, failed: Mapping[str, str] = MappingProxyType({})) -> Table:
-    """The table from what is stored: every row of the plan, over those of its seeds that have been evaluated.
-
-    Args:
-        plan: the rows and seeds.
-        results: what is stored.
-        failed: what this call could not make, such as "UDON, seed 1", and why, in one sentence.
-    """
-    experiment = plan.experiment
-    grouped: dict[tuple[str, int], list[tuple[PlannedRow, PlannedEvaluation, dict[str, Any]]]] = {}
-    missing = dict(enumerate(experiment.skipped(len(plan.benchmark.domains))))
-    for planned in plan.rows:
-        for position, evaluation in enumerate(planned.evaluations):
-            stored = results.read_evaluation(evaluation.id)
-            if stored is not None:
-                grouped.setdefault((planned.row.name, position), []).append((planned, evaluation, stored))
-    found = {name for name, _ in grouped}
-    if waiting := dict.fromkeys(planned.row.label for planned in plan.rows if planned.row.name not in found):
-        missing["waiting"] = f"not run yet: {'; '.join(waiting)}"
-    order = {row.name: number for number, row in enumerate(experiment.rows)}
-    lines = [_table_row(group, results) for _, group in sorted(grouped.items(), key=lambda item: (order[item[0][0]], item[0][1]))]
-    lines.sort(key=lambda row: row.reference)
-    firsts, comparisons = first_rows(lines), Comparisons(results)
-    for position, row in enumerate(lines):
-        if not row.reference and row is not firsts[group_of(row)]:
-            difference, interval = comparisons.compare(row, firsts[group_of(row)])
-            lines[position] = attrs.evolve(row, difference=difference, interval=interval)
-    seeds = sorted({seed for row in lines for seed in row.seeds if seed is not None})
-    partial = [row for row in lines if row.seeds != (None,) and len(row.seeds) < len(seeds)]
-    missing |= {f"{row.name}/{row.branch}": f"{row.label}: only seed{_these(row.seeds)} so far" for row in partial}
-    damaged = {stage: results.stage(stage).problem for row in plan.rows for stage in row.stages}
-    missing |= {f"damaged/{stage}": why for stage, why in damaged.items() if why}
-    missing |= {f"failed/{what}": f"failed: {what}: {why}" for what, why in failed.items()}
-    start = "; ".join(f"{role} {weights.source} ({weights.sha256[:12]})" for role, weights in plan.weights.items())
-    which = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}" if seeds else "no seed: nothing in it is random"
-    footer = [f"{which}; start weights: {start}"] if lines else []
-    untested = [name for name in plan.benchmark.domains if plan.benchmark.query_index(name, "test") is None]
-    if untested:
-        footer.append(f"means are over the other domains: {', '.join(untested)} {'has' if len(untested) == 1 else 'have'} no test split")
-    footer += [*_about_own_index(lines), *_about_one_seed(lines), *comparisons.notes()]
-    return Table(
-        title=experiment.title,
-        setting=experiment.variant,
-        domains=plan.benchmark.domains,
-        rows=tuple(lines),
-        missing=tuple(missing.values()),
-        footer=tuple(footer),
-    )
+_ABOUT_COLUMNS = "val: R@1 of the validation splits, which chose the step `best`"
 
 
-def _these(seeds: tuple[int | None, ...]) -> str:
-    return f"{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+def _seeds(row: TableRow) -> str:
+    return " ".join(str(seed) for seed in row.seeds if seed is not None)
 
 
-def _about_own_index(rows: list[TableRow]) -> list[str]:
-    """Which rows search each query in its own domain only."""
-    own = [row.label for row in rows if row.index == "own"]
-    if len(own) == len(rows):
-        return ["own-domain index: in every row each query is searched in its own domain only"] if own else []
-    searched = "each query is searched in its own domain only; not comparable with the other rows"
-    return [f"* own-domain index ({', '.join(own)}): {searched}"] if own else []
+def _count(count: int | None) -> str:
+    return "-" if count is None else str(count)
 
 
-def _about_one_seed(rows: list[TableRow]) -> list[str]:
-    """Which intervals say nothing of training."""
-    firsts = first_rows(rows)
-    compared = [row for row in rows if row.interval is not None]
-    single = [row.label for row in compared if common_seeds(row, firsts[group_of(row)]) == 1]
-    which = "" if len(single) == len(compared) else f" in {', '.join(single)}"
-    return [f"one seed{which}: the interval covers the choice of queries, not of training seed"] if single else []
+def _minutes(minutes: float | None) -> str:
+    return "-" if minutes is None else f"{minutes:.1f}"
+
+
+def _markdown_line(cells: list[str]) -> str:
+    """A line of a Markdown table; a bar within a cell would end it."""
+    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
 
 
 def _widths(lines: list[list[str]]) -> list[int]:
@@ -321,50 +355,82 @@ def _mean(cell: Cell | None) -> str:
     return "-" if cell is None else f"{100 * cell.mean:.1f}"
 
 
-def _table_row(group: list[tuple[PlannedRow, PlannedEvaluation, dict[str, Any]]], results: Results) -> TableRow:
-    planned, evaluation, first = group[0]
-    index = "merged" if first["merged"] and not planned.row.own_index else "own"
-    measured = [stored[index] for _, _, stored in group]
-    own = [stored["own"] for _, _, stored in group]
-    done = [[found for stage in row.stages if (found := _done(results, stage))] for row, _, _ in group]
-    alone = len(planned.evaluations) == 1 or evaluation.spec.branch == "student"
-    label = planned.row.label if alone else f"{planned.row.label}: {evaluation.spec.branch}"
-    domains = list(first[index]["per_domain"])
-    return TableRow(
-        name=planned.row.name,
-        label=label,
-        branch=evaluation.spec.branch,
-        index=index,
-        backbone=planned.row.backbone,
-        reference=planned.row.reference,
-        seeds=tuple(row.seed for row, _, _ in group),
-        r1=Cell.of([figures["r1"] for figures in measured]),
-        r1_per_seed=tuple(figures["r1"] for figures in measured),
-        mmp5=Cell.of([figures["mmp5"] for figures in measured]),
-        difference=None,
-        interval=None,
-        r1_per_domain={name: Cell.of([figures["per_domain"][name]["r1"] for figures in measured]) for name in domains},
-        mmp5_per_domain={name: Cell.of([figures["per_domain"][name]["mmp5"] for figures in measured]) for name in domains},
-        own_r1=Cell.of([figures["r1"] for figures in own]),
-        own_mmp5=Cell.of([figures["mmp5"] for figures in own]),
-        steps=sum(stage.steps for stage in done[0]),
-        images=sum(stage.images for stage in done[0]),
-        minutes=statistics.fmean(sum(stage.seconds for stage in stages) for stages in done) / 60,
-        evaluations=tuple(evaluation.id for _, evaluation, _ in group),
-        stages=tuple(dict.fromkeys(stage for row, _, _ in group for stage in row.stages)),
-    )
+# ------------------------------------------------------------------------------------------------------------- on disk
 
 
-def _done(results: Results, stage: str) -> Done | None:
-    """What a stage took; None where it is not finished or damaged, which `build_table` says."""
+def read_table(path: Path) -> Table:
+    """A stored table, from its table.json or the folder that holds it.
+
+    Raises:
+        DamagedFileError: it is no such file; its sentence says what to do.
+        OSError: it is not there, or cannot be read.
+    """
+    file = path / _FORMS[-1] if path.is_dir() else path
+    return read_json(file, Table, "`udonx run` with the same arguments writes it again, and trains nothing for it")
+
+
+def find_tables(path: Path) -> list[Path]:
+    """The stored tables that a path names: a JSON file, a table's folder, or every table below a folder but for those of earlier states.
+
+    A folder of experiment files names none.
+    """
+    if path.is_file():
+        return [path] if path.suffix == ".json" else []
+    if not path.is_dir() or any(path.glob("*.toml")):
+        return []
+    if (path / _FORMS[-1]).is_file():
+        return [path / _FORMS[-1]]
+    below = path / "tables" if (path / "tables").is_dir() else path
+    return sorted(file for file in below.rglob(_FORMS[-1]) if _EARLIER not in file.relative_to(below).parts)
+
+
+def loses_figures(table: Table, folder: Path) -> bool:
+    """Whether the table stored in `folder` has figures that `table` lacks, or others in their place."""
     try:
-        return results.stage(stage).done
-    except DamagedFileError:
-        return None
+        before = _figures_of(read_table(folder))
+    except (DamagedFileError, FileNotFoundError):
+        return False
+    return not before.items() <= _figures_of(table).items()
 
 
-def write_table(table: Table, plan: Plan, results: Results) -> None:
-    """Write table.md, table.csv and table.json."""
-    folder = results.table(plan.experiment.name, plan.experiment.variant)
-    for name, text in (("table.md", table.to_markdown()), ("table.csv", table.to_csv()), ("table.json", table.to_json())):
-        write_atomic(folder / name, text)
+def write_table(table: Table, folder: Path) -> Path | None:
+    """Write table.md, table.csv and table.json, each only where it says something new.
+
+    What stands there already and is no part of the new table (of an edited file, say) is kept in `folder`/earlier/1, 2, ...
+
+    Returns:
+        The folder of what was kept, None where nothing had to be.
+    """
+    kept = _keep(folder) if loses_figures(table, folder) else None
+    for name, text in (("table.md", table.to_markdown()), ("table.csv", table.to_csv())):
+        if not (folder / name).is_file() or (folder / name).read_bytes() != text.encode():
+            write_atomic(folder / name, text)
+    try:
+        same = read_table(folder) == table
+    except (DamagedFileError, FileNotFoundError):
+        same = False
+    if not same:
+        write_json(folder / _FORMS[-1], attrs.asdict(table))
+    return kept
+
+
+def _figures_of(table: Table) -> dict[tuple[str, str, str, int | None], str]:
+    """The evaluation behind every figure."""
+    return {
+        (row.name, row.branch, row.index, seed): evaluation
+        for row in table.rows
+        for seed, evaluation in zip(row.seeds, row.evaluations, strict=False)
+    }
+
+
+def _keep(folder: Path) -> Path:
+    """Copy a table to the next free number below `earlier`; one that a killed process has kept already is not kept twice."""
+    numbers = [int(path.name) for path in (folder / _EARLIER).glob("*") if path.name.isdigit()]
+    last = folder / _EARLIER / str(max(numbers, default=0))
+    content = {name: (folder / name).read_bytes() for name in _FORMS if (folder / name).is_file()}
+    if all((last / name).is_file() and (last / name).read_bytes() == data for name, data in content.items()):
+        return last
+    with atomic_folder(folder / _EARLIER / str(int(last.name) + 1)) as kept:
+        for name, data in content.items():
+            (kept / name).write_bytes(data)
+    return folder / _EARLIER / str(int(last.name) + 1)

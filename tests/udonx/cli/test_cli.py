@@ -108,13 +108,16 @@ def test_a_second_run_trains_nothing(smoke_run, capsys):
 
 
 def test_table_runs_nothing(smoke_run, tmp_path, capsys):
-    """The table comes from what is stored; where nothing is stored, its rows are said to be not run, and nothing is made."""
+    """The table comes from what is stored; where nothing is stored, its rows are said to be not run; a folder that is not there is told."""
     before = stamps(smoke_run.results)
     assert main(["table", *SMOKE, "--results", str(smoke_run.results)]) == 0
     assert capsys.readouterr().out.strip() == smoke_run.table.to_text()
     assert stamps(smoke_run.results) == before
-    assert main(["table", *SMOKE, "--results", str(tmp_path / "none")]) == 0
-    assert re.search(r"not run yet: .*UDON", capsys.readouterr().out)
+    (tmp_path / "empty").mkdir()
+    assert main(["table", *SMOKE, "--results", str(tmp_path / "empty")]) == 0
+    assert re.search(r"not run yet: .*UDON", capsys.readouterr().out) and not list((tmp_path / "empty").iterdir())
+    assert main(["table", *SMOKE, "--results", str(tmp_path / "none")]) == 2
+    assert "there is no such folder, so nothing has been run with it" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
 
 
@@ -298,7 +301,7 @@ def test_a_title_that_the_terminal_cannot_show_is_escaped(tmp_path):
     """All the work is done by then: a missing letter is no reason to fail."""
     file = write_experiment(tmp_path, 'title = "Schäfer \u2192 Hütte"\n' + ONE_ROW)
     run = subprocess.run(
-        [sys.executable, "-m", "udonx.cli", "table", str(file), "--setting", "smoke", "--results", str(tmp_path / "results")],
+        [sys.executable, "-m", "udonx.cli", "table", str(file), "--setting", "smoke", "--results", str(tmp_path)],
         env={**os.environ, "PYTHONIOENCODING": "ascii"},
         cwd=ROOT,
         capture_output=True,

@@ -12,7 +12,8 @@ import pytest
 from udonx.evaluation.metrics import DomainMetrics, PerQuery, RetrievalMetrics
 from udonx.evaluation.protocol import ProtocolResult
 from udonx.results.bootstrap import paired_interval
-from udonx.results.compare import Comparisons, common_seeds, first_rows, seed_pairs
+from udonx.results.compare import Comparisons
+from udonx.results.groups import common_seeds
 from udonx.results.store import Results, StoredHits
 
 SIZES = {"cars": 30, "birds": 50}
@@ -114,23 +115,6 @@ def test_a_row_without_a_seed_is_the_same_for_every_seed(results):
     assert same(comparisons.compare(start, row), expected([fixed] * 3, list(trained.values())))
     assert same(comparisons.compare(pca, start), expected([other], [fixed]))
     assert (common_seeds(row, start), common_seeds(start, row), common_seeds(pca, start)) == (3, 3, 0)
-
-
-def test_seeds_are_paired_by_number_never_by_place():
-    """The positions of equal seeds; what has no seed is paired with every one."""
-    assert seed_pairs((3, 1), (1, 2, 3)) == [(0, 2), (1, 0)]
-    assert seed_pairs((None,), (4, 5)) == [(0, 0), (0, 1)]
-    assert seed_pairs((0,), (1,)) == []
-
-
-def test_the_first_row_of_a_group_is_no_reference():
-    """Merged rows are compared with the first merged row, own-domain rows with the first such, each with those of its own backbone;
-    references with nothing."""
-    rows = [Row(name, (0,), (0.5,), (name,), index=index, reference=name == "r") for name, index in zip("rabcd", "mmomo", strict=True)]
-    rows += [Row(name, (0,), (0.5,), (name,), index="m", backbone="large") for name in "ef"]
-    firsts = {group: row.label for group, row in first_rows(rows).items()}
-    assert firsts == {("m", "main"): "a", ("o", "main"): "b", ("m", "large"): "e"}
-    assert first_rows([]) == {}
 
 
 def test_each_file_is_read_once(results, monkeypatch):

@@ -16,8 +16,9 @@ import udonx
 from tests.tiny import ROOT, write_experiment
 from udonx.config.experiment import load_experiment
 from udonx.results.bootstrap import paired_interval
+from udonx.results.build import _about_own_index, build_table
 from udonx.results.store import Results
-from udonx.results.table import Cell, Table, TableRow, _about_own_index, build_table
+from udonx.results.table import OTHER_SEEDS, Cell, Table, TableRow, read_table
 from udonx.runner import Options, load_plan, stored_table
 
 TABLE3 = ROOT / "experiments" / "table3_ablation.toml"
@@ -409,13 +410,19 @@ def test_what_failed_is_said_with_its_reason(smoke_run):
     assert "\nfailed: UDON, seed 1: loss 'mine' is not finite" in table.to_text()
 
 
-def test_differences_are_paired_and_missing_seeds_are_said(tmp_path):
-    """The difference to the first row is taken over the seeds that both have, and a row that lacks seeds says so."""
+def test_means_over_different_seeds_never_stand_side_by_side_unmarked(tmp_path):
+    """The difference to the first row is over the seeds that both have; a row that lacks seeds bears a mark, in every form, and says so."""
     udonx.run(TABLE3, setting="smoke", rows=["baseline"], seeds=[0, 1], results=tmp_path, device="cpu", quiet=True)
-    table = udonx.run(TABLE3, setting="smoke", rows=["udon_dynamic"], seeds=[1], results=tmp_path, device="cpu", quiet=True)
+    shown = udonx.run(TABLE3, setting="smoke", rows=["udon_dynamic"], seeds=[1], results=tmp_path, device="cpu", quiet=True)
+    assert [row.seeds for row in shown.rows] == [(1,), (1,)] and OTHER_SEEDS not in shown.to_text()
+    table = stored_table(load_experiment(TABLE3, setting="smoke"), Options(results=tmp_path), print)
     baseline, udon = table.row("baseline"), table.row("udon_dynamic")
     assert (baseline.seeds, udon.seeds) == ((0, 1), (1,))
     assert udon.difference == pytest.approx(udon.r1_per_seed[0] - baseline.r1_per_seed[1])
     assert udon.interval == pytest.approx(interval_by_hand(tmp_path, udon.evaluations, baseline.evaluations[1:], "merged"))
     assert "one seed: the interval covers the choice of queries, not of training seed" in table.footer
-    assert "UDON + dynamic sampler: only seed 1 so far" in table.to_text()
+    assert "† UDON + dynamic sampler: only seed 1 so far, so its means are not" in table.to_text().replace("\n  ", " ")
+    assert "\n† UDON + dynamic sampler " in table.to_text() and "\n| † UDON + dynamic sampler | merged | 1 |" in table.to_markdown()
+    assert "\nclassification baseline " in table.to_text() and "| classification baseline | merged | 0 1 |" in table.to_markdown()
+    stored = read_table(tmp_path / "tables" / "table3_ablation" / "smoke")
+    assert [row.seeds for row in stored.rows] == [(0, 1), (1,)], "on disk stands every stored seed"
