@@ -1,4 +1,6 @@
-"""The registry of heads: features [B, F] to L2-normalised embeddings [B, D]. Torch is imported with a component, not here."""
+"""The registry of heads: features [B, F] to L2-normalised embeddings [B, D]. Torch is imported with a component, not here.
+
+A head is trained, or it has `fit(moments)` and is fitted once on the features of the training images (registry/heads/moments.py)."""
 
 from registry.catalog import Registry
 

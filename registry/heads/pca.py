@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from registry import heads
 from registry.heads.init import l2_normalise
-
-_ROWS_AT_ONCE = 65_536  # float64 copies of a few million features would not fit in memory
+from registry.heads.moments import Moments
 
 
 @heads.register("pca")
@@ -23,7 +22,7 @@ class PcaHead(nn.Module):
 
     Raises ValueError where dim > in_dim; RuntimeError when called before `fit` or before fitted values are loaded.
 
-    >>> head = PcaHead(2, 1).fit(torch.tensor([[0.0, 1.0], [2.0, 1.0], [4.0, 1.0]]))
+    >>> head = PcaHead(2, 1).fit(Moments(2).add(torch.tensor([[0.0, 1.0], [2.0, 1.0], [4.0, 1.0]])))
     >>> head.components_FD[:, 0], head(torch.tensor([[5.0, 0.0]]))
     (tensor([1., 0.]), tensor([[1.]]))
     """
@@ -47,22 +46,18 @@ class PcaHead(nn.Module):
         self.register_buffer("components_FD", torch.zeros(in_dim, dim))
 
     @torch.no_grad()
-    def fit(self, features_NF: Tensor) -> PcaHead:
-        """Computes mean and components from float [N, in_dim] and returns the head.
+    def fit(self, moments: Moments) -> PcaHead:
+        """Computes mean and components from the moments of N features [N, in_dim] and returns the head.
 
-        Deterministic: float64 covariance on the CPU, eigenvectors by falling variance, and of each the entry of largest
-        magnitude made positive. Raises ValueError where N items cannot span the components.
+        Deterministic: eigenvectors of the float64 covariance by falling variance, and of each the entry of largest magnitude made
+        positive. Raises ValueError where N items cannot span the components, or the features are not finite.
         """
-        (count, _), (in_dim, dim) = features_NF.shape, self.components_FD.shape
-        if count <= dim:
-            raise ValueError(f"pca: {count} items do not determine {dim} principal components; it takes at least {dim + 1}")
-        mean_F = torch.zeros(in_dim, dtype=torch.float64)
-        for chunk_NF in features_NF.split(_ROWS_AT_ONCE):
-            mean_F += chunk_NF.cpu().double().sum(0) / count
-        covariance_FF = torch.zeros(in_dim, in_dim, dtype=torch.float64)
-        for chunk_NF in features_NF.split(_ROWS_AT_ONCE):
-            centred_NF = chunk_NF.cpu().double() - mean_F
-            covariance_FF += centred_NF.T @ centred_NF / (count - 1)
+        in_dim, dim = self.components_FD.shape
+        if moments.count <= dim:
+            raise ValueError(f"pca: {moments.count} items do not determine {dim} principal components; it takes at least {dim + 1}")
+        covariance_FF = moments.covariance_FF()
+        if not covariance_FF.isfinite().all():
+            raise ValueError("pca: the features are not finite, so they have no principal components")
         variance_F, vectors_FF = torch.linalg.eigh(covariance_FF)
         variance_D, components_FD = variance_F.flip(0)[:dim], vectors_FF.flip(1)[:, :dim]
         signs_1D = components_FD.gather(0, components_FD.abs().argmax(0, keepdim=True)).sign()
@@ -71,7 +66,7 @@ class PcaHead(nn.Module):
             if variance_D[-1] <= variance_D[0] * in_dim * torch.finfo(torch.float64).eps:
                 raise ValueError(f"pca: the features vary in fewer than {dim} directions, so they cannot be whitened to {dim}")
             components_FD = components_FD / variance_D.sqrt()
-        self.mean_F.copy_(mean_F)
+        self.mean_F.copy_(moments.mean_F)
         self.components_FD.copy_(components_FD)
         self.fitted = True
         return self
@@ -82,5 +77,5 @@ class PcaHead(nn.Module):
 
     def forward(self, features_BF: Tensor) -> Tensor:
         if not self.fitted:
-            raise RuntimeError("pca: the head is not fitted; call fit(features) first")
+            raise RuntimeError("pca: the head is not fitted; call fit(moments) first")
         return l2_normalise((features_BF - self.mean_F) @ self.components_FD)

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from registry.catalog import place
 from registry.contracts import Batch, Branch, LossSpec, StageSpec
+from registry.heads.moments import Moments
 from udonx import components, console
 from udonx.data.benchmark import Benchmark
 from udonx.data.images import ImageStore
@@ -85,7 +86,7 @@ def run_stage(job: Job) -> Done:
     if done := job.folder.done:
         return done
     model = prepare(job)
-    return _fit(job, model) if job.spec.training is None else _Training(job, model).run()
+    return (_Fit if job.spec.training is None else _Training)(job, model).run()
 
 
 def prepare(job: Job) -> Model:
@@ -101,24 +102,97 @@ def prepare(job: Job) -> Model:
     return model
 
 
-def _fit(job: Job, model: Model) -> Done:
-    """A stage of no steps: fit the head on the training images where it has one, keep the weights."""
-    began = time.monotonic()
-    model.eval()
-    images = 0
-    if model.student_head is not None:
-        features = []
-        paths = {domain: job.benchmark.split(domain, "train").paths for domain in job.spec.domains}
-        images = sum(map(len, paths.values()))
-        with Report(f"{job.title}: features of train", images, "images", quiet=job.quiet) as report:
-            for domain_paths in paths.values():
-                for batch in test_images(job.store, domain_paths, model.crop, job.workers, report.tick):
-                    features.append(model.embed(batch.to(job.device), "feature").cpu())
-        model.student_head.fit(torch.cat(features))
-    weights = job.folder.save_best(model.state_dict(), {"stage": job.id})
-    done = Done(steps=0, images=images, seconds=time.monotonic() - began, best_step=0, best_r1=None, weights=weights)
-    job.folder.finish(done)
-    return done
+class _Fit:
+    """A stage of no steps: fits the head on the training images where it has one, and keeps the weights.
+
+    Of the features only their moments are held; a checkpoint has them, and after how many training images of each domain they stand.
+    """
+
+    def __init__(self, job: Job, model: Model) -> None:
+        self.job, self.model = job, model
+        self.paths = {domain: job.benchmark.split(domain, "train").paths for domain in job.spec.domains if model.student_head is not None}
+        self.images = sum(map(len, self.paths.values()))
+        self.moments = Moments(model.backbone.dim)
+        self.taken = dict.fromkeys(self.paths, 0)
+        self.seconds = 0.0
+
+    def run(self) -> Done:
+        """Fit to the end; returns done.json. SIGINT and SIGTERM let the batch that is under way finish."""
+        job, head = self.job, self.model.student_head
+        self.began = self.saved = time.monotonic()
+        with deferred() as self.stop:
+            if head is not None:
+                self._start()
+                self._measure()
+                try:
+                    head.fit(self.moments)
+                except ValueError as error:
+                    raise TrainingError(f"{job.title}: {error}") from error
+            weights = job.folder.save_best(self.model.state_dict(), {"stage": job.id})
+            seconds = self.seconds + time.monotonic() - self.began
+            done = Done(steps=0, images=self.images, seconds=seconds, best_step=0, best_r1=None, weights=weights)
+            job.folder.finish(done)
+            return done
+
+    def _measure(self) -> None:
+        """Take in the features of all training images that are not taken in yet."""
+        job, model = self.job, self.model
+        model.eval()
+        done = sum(self.taken.values())
+        with Report(f"{job.title}: features of train", self.images, "images", done=done, quiet=job.quiet) as report:
+            for domain, paths in self.paths.items():
+
+                def tick(count: int, domain: str = domain) -> None:
+                    """Called when the features of a batch have been taken in."""
+                    self.taken[domain] += count
+                    report.tick(count)
+                    self._after_batch()
+
+                with closing(test_images(job.store, paths[self.taken[domain] :], model.crop, job.workers, tick)) as batches:
+                    for images in batches:
+                        self.moments.add(model.embed(images.to(job.device), "feature"))
+
+    def _after_batch(self) -> None:
+        if self.stop.signal is not None:
+            self._save()
+            where = f"stopped after {sum(self.taken.values())} of {self.images} images"
+            raise Stopped(self.stop.signal, f"{self.job.title}: {where}; the same command continues there")
+        if time.monotonic() - self.saved > self.job.checkpoint_seconds:
+            self._save()
+
+    def _save(self) -> None:
+        seconds = self.seconds + time.monotonic() - self.began
+        self.job.folder.save_state({"taken": self.taken, "seconds": seconds, "moments": self.moments.state_dict()})
+        self.saved = time.monotonic()
+
+    def _start(self) -> None:
+        """Continue from the checkpoint where there is one that can be read."""
+        state = _read_state(self.job)
+        if state is None:
+            return
+        with _as_checkpoint(self.job):
+            self.taken = {domain: state["taken"][domain] for domain in self.paths}
+            self.seconds = state["seconds"]
+            self.moments.load_state_dict(state["moments"])
+
+
+def _read_state(job: Job) -> dict[str, Any] | None:
+    """The checkpoint, None where there is none, or (which is said) none that can be read."""
+    try:
+        return job.folder.load_state(job.device) if job.folder.started else None
+    except DamagedFileError as error:
+        console.say(f"{job.title}: {error}; the stage starts anew")
+        return None
+
+
+@contextmanager
+def _as_checkpoint(job: Job) -> Iterator[None]:
+    """What fails within, because a checkpoint does not hold what it should, becomes a DamagedFileError."""
+    try:
+        yield
+    except (KeyError, TypeError, RuntimeError) as error:
+        why = f"is no checkpoint of this stage ({type(error).__name__}: {' '.join(str(error).split())})"
+        raise DamagedFileError(job.folder.path / "state.pt", why, RETRAIN) from error
 
 
 class Objective:
@@ -251,20 +325,11 @@ class _Training:
 
     def _start(self) -> None:
         """Continue from the checkpoint where there is one that can be read, else begin the log."""
-        folder = self.job.folder
-        try:
-            state = folder.load_state(self.job.device) if folder.started else None
-        except DamagedFileError as error:
-            console.say(f"{self.job.title}: {error}; the stage starts anew")
-            state = None
-        if state is None:
-            folder.cut_log(0)
+        if (state := _read_state(self.job)) is None:
+            self.job.folder.cut_log(0)
             return
-        try:
+        with _as_checkpoint(self.job):
             self._restore(state)
-        except (KeyError, TypeError, RuntimeError) as error:
-            why = f"is no checkpoint of this stage ({type(error).__name__}: {' '.join(str(error).split())})"
-            raise DamagedFileError(folder.path / "state.pt", why, RETRAIN) from error
 
     def _restore(self, state: dict[str, Any]) -> None:
         folder = self.job.folder

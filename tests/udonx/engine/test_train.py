@@ -8,6 +8,7 @@ import random
 import re
 import shutil
 import signal
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from registry.contracts import Optimiser
+from registry.heads.moments import Moments
 from tests.udonx.engine.small import DOMAINS, PAIR, ROUND_ROBIN, STUDENT_CE, TEACHER_CE, dynamic, small_job, small_spec
 from udonx import interrupts
 from udonx.data.benchmark import Benchmark
@@ -27,7 +29,9 @@ from udonx.data.errors import DataError
 from udonx.engine import train
 from udonx.engine.build import build_model
 from udonx.engine.folder import Done, StageFolder
+from udonx.engine.model import Model
 from udonx.engine.train import Job, TrainingError, _Training, run_stage
+from udonx.evaluation import protocol
 from udonx.files import DamagedFileError
 
 CURVE = [
@@ -493,3 +497,104 @@ def test_teacher_stage_alone(small_benchmark: Benchmark, tmp_path: Path) -> None
     frozen = snapshot(loop.teachers["logos"])
     loop.run()
     assert same(frozen, snapshot(loop.teachers["logos"])) and same(frozen, StageFolder(tmp_path / "teacher").load_best())
+
+
+def fitted_spec(**changes: Any) -> Any:
+    """A stage of no steps whose head is fitted."""
+    head = attrs.evolve(small_spec().student_head, use="pca", dim=8)
+    return small_spec(**{"training": None, "student_head": head, "teacher_head": None, "seed": None, **changes})
+
+
+@pytest.fixture
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images are embedded four at a time."""
+    monkeypatch.setattr(protocol, "EMBED_BATCH", 4)
+
+
+@pytest.mark.parametrize("after", [1, 7, 10])
+@pytest.mark.usefixtures("small_batches")
+def test_a_fit_goes_on_where_it_was_killed(small_benchmark: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+    """A fit that is killed amid any domain goes on after the images that its checkpoint holds, to the same bytes."""
+    whole = small_job(tmp_path / "whole", fitted_spec(), small_benchmark)
+    run_stage(whole)
+    job = small_job(tmp_path / "killed", fitted_spec(), small_benchmark, checkpoint_seconds=0.0)
+    calls, embed = [], Model.embed
+
+    def counted(self: Model, *args: Any, **kwargs: Any) -> torch.Tensor:
+        calls.append(len(args[0]))
+        if len(calls) == after + 1:
+            raise Stopped
+        return embed(self, *args, **kwargs)
+
+    monkeypatch.setattr(Model, "embed", counted)
+    with pytest.raises(Stopped):
+        run_stage(job)
+    assert job.folder.started and run_stage(job).images == sum(calls) - calls[after]
+    assert kept(job.folder) == kept(whole.folder) and not job.folder.started
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_a_signal_stops_a_fit(small_benchmark: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGTERM ends a fit after the batch that is under way, with a checkpoint."""
+    add = Moments.add
+
+    def signalled(self: Moments, features_BF: torch.Tensor) -> Moments:
+        if self.count == 8:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return add(self, features_BF)
+
+    monkeypatch.setattr(Moments, "add", signalled)
+    job = small_job(tmp_path, fitted_spec(), small_benchmark)
+    with pytest.raises(interrupts.Stopped, match=r"stopped after 12 of \d+ images; the same command continues there"):
+        run_stage(job)
+    assert sum(job.folder.load_state(torch.device("cpu"))["taken"].values()) == 12
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_a_fit_does_not_hold_the_features(small_benchmark: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many images there are, the features of one batch are held at a time."""
+    held, embed = [], Model.embed
+
+    def watched(self: Model, *args: Any, **kwargs: Any) -> torch.Tensor:
+        assert not any(reference() is not None for reference in held)
+        features_BF = embed(self, *args, **kwargs)
+        held.append(weakref.ref(features_BF))
+        return features_BF
+
+    monkeypatch.setattr(Model, "embed", watched)
+    run_stage(small_job(tmp_path, fitted_spec(), small_benchmark))
+    assert len(held) > 10
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ({"step": 3}, r"is no checkpoint of this stage \(KeyError"),
+        ({"taken": dict.fromkeys(DOMAINS, 4), "seconds": 0.0, "moments": Moments(3).state_dict()}, r"is no checkpoint of this stage"),
+    ],
+)
+def test_a_checkpoint_of_something_else(small_benchmark: Benchmark, tmp_path: Path, state: dict[str, Any], message: str) -> None:
+    """A checkpoint that is no fit's, or of other features, is refused in a sentence."""
+    job = small_job(tmp_path, fitted_spec(), small_benchmark)
+    job.folder.path.mkdir(exist_ok=True)
+    job.folder.save_state(state)
+    with pytest.raises(DamagedFileError, match=message):
+        run_stage(job)
+
+
+def test_a_damaged_checkpoint_of_a_fit(small_benchmark: Benchmark, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A fit whose checkpoint is damaged says so and starts anew."""
+    job = small_job(tmp_path, fitted_spec(), small_benchmark)
+    job.folder.path.mkdir(exist_ok=True)
+    (job.folder.path / "state.pt").write_bytes(b"PK\3\4")
+    assert run_stage(job).images and "the stage starts anew" in capsys.readouterr().err
+
+
+def test_too_few_images_for_a_fit(small_benchmark: Benchmark, tmp_path: Path) -> None:
+    """Fewer images than components are said in a sentence."""
+    root = tmp_path / "data"
+    shutil.copytree(small_benchmark.root, root)
+    file = root / "info_files" / "logos" / "train.json"
+    file.write_text(json.dumps(json.loads(file.read_text())[:3]))
+    with pytest.raises(TrainingError, match="small: pca: 3 items do not determine 8 principal components"):
+        run_stage(small_job(tmp_path, fitted_spec(domains=("logos",)), Benchmark.open(root)))
