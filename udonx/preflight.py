@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 import numpy as np
 
-from registry.contracts import DomainFacts, StageSpec
+from registry.contracts import Batch, Branch, DomainFacts, StageSpec
 from udonx.config.experiment import Experiment
 from udonx.config.files import shown
 from udonx.config.problems import ConfigError, Problem
@@ -20,6 +22,9 @@ from udonx.plan import Plan, make_plan, row_evaluations, with_teachers
 from udonx.results.store import Results
 from udonx.stages import digest, to_plain
 from udonx.start_weights import StartWeights, WeightsError, resolve
+
+if TYPE_CHECKING:
+    from udonx.engine.model import Model
 
 _SHOWN = 5  # of many missing images, so many are named
 
@@ -109,14 +114,14 @@ def preflight(
         prefix = f"{experiment.name}." if len(experiments) > 1 else ""
         if broken or len(start) < len(used_roles(experiment)):
             for row, spec in _rough_stages(experiment, start, facts):
-                models.add(experiment, facts, start, digest(to_plain(spec)), spec, prefix + row)
+                models.add(experiment, benchmark, broken, facts, start, digest(to_plain(spec)), spec, prefix + row)
             continue
         plan = make_plan(experiment, benchmark, start)
         plans.append(plan)
         for identity, spec in plan.stages.items():
             if not Results(results).stage(identity).finished:
                 for row in plan.users[identity]:
-                    models.add(experiment, facts, start, identity, spec, prefix + row)
+                    models.add(experiment, benchmark, broken, facts, start, identity, spec, prefix + row)
     problems += [*finder.problems, *models.problems()]
     if problems:
         raise ConfigError(problems)
@@ -247,26 +252,37 @@ def _query_problems(benchmark: Benchmark, domain: str, stage: str, say: Callable
 
 @attrs.define
 class _Wanted:
-    """A stage that is to be trained, and who wants it."""
+    """A stage that is to be trained, and who wants it. `domain` is one whose images can be looked at, None where it has none."""
 
     spec: StageSpec
     facts: tuple[DomainFacts, ...]
+    benchmark: Benchmark
+    domain: str | None
     folder: Path | None
     where: str
     rows: list[str]
 
+    def problem(self, message: str) -> Problem:
+        """What is wrong with it."""
+        return Problem(where=self.where, rows=tuple(dict.fromkeys(self.rows)), message=message)
+
 
 class _Models:
-    """The models of all stages that are to be trained: each different one is built once, with its weights, and every sampler and loss:
-    what fails here would fail after hours."""
+    """The models of all stages that are to be trained: each different one is built once, with its weights, and its stages' losses and
+    samplers are called on a few real images: what fails here would fail after hours."""
 
     def __init__(self, results: Path) -> None:
         self.results = results
         self.wanted: dict[str, _Wanted] = {}
+        self._taught: dict[tuple[str, str], Branch] = {}  # what a model, untrained, teaches on the first images of a domain
+        self._batches: dict[str, Batch] = {}
+        self._samplers: dict[str, str | None] = {}  # what is wrong with each, None for nothing
 
     def add(
         self,
         experiment: Experiment,
+        benchmark: Benchmark,
+        broken: set[str],
         facts: tuple[DomainFacts, ...],
         weights: Mapping[str, StartWeights],
         identity: str,
@@ -275,41 +291,125 @@ class _Models:
     ) -> None:
         """Note that a row wants a stage."""
         folders = {start.sha256: start.folder for start in weights.values()}
-        stage = _Wanted(spec, facts, folders[spec.backbone.weights], experiment.setting_place, [])
+        domain = next((name for name in spec.domains if name not in broken), None)
+        stage = _Wanted(spec, facts, benchmark, domain, folders[spec.backbone.weights], experiment.setting_place, [])
         self.wanted.setdefault(identity, stage).rows.append(row)
 
     def problems(self) -> Iterator[Problem]:
-        """What cannot be built, and a disk that is too small."""
-        from udonx.engine.build import build_losses, build_model, build_sampler
-
+        """What cannot be built or fails, and a disk that is too small."""
+        groups: dict[str, list[_Wanted]] = {}
+        for stage in self.wanted.values():
+            groups.setdefault(_model_key(stage.spec), []).append(stage)
+        teachers = {_model_key(teacher) for stage in self.wanted.values() for teacher in stage.spec.teachers}
         sizes: dict[str, int] = {}  # parameters of each different model, but for the classifiers
+        for key in sorted(groups, key=lambda key: key not in teachers):  # so that few models of teachers are built for their students alone
+            sizes[key] = 0
+            stages = sorted(groups[key], key=lambda stage: stage.domain is None)
+            try:
+                model = self._build(stages[0].spec, stages[0])
+            except Exception as error:
+                rows = [row for stage in stages for row in stage.rows]
+                yield attrs.evolve(stages[0], rows=rows).problem(_cannot_be_built(error))
+                continue
+            sizes[key] = sum(value.numel() for name, value in model.named_parameters() if "_classifiers." not in name)
+            yield from self._rehearse(model, stages)
+        yield from self._disk(sizes)
+
+    def _build(self, spec: StageSpec, stage: _Wanted) -> Model:
+        """A model with the classes of the domain that is looked at; two stand for those of every other."""
+        from udonx.engine.build import build_model
+
+        classes = {domain.name: max(2, domain.train_classes) if domain.name == stage.domain else 2 for domain in stage.facts}
+        return build_model(spec, classes, stage.folder if spec is stage.spec else None)
+
+    def _rehearse(self, model: Model, stages: list[_Wanted]) -> Iterator[Problem]:
+        """Call what is different in stages that have one model."""
+        from udonx.engine.build import build_losses
+        from udonx.engine.rehearsal import Rehearsal
+        from udonx.engine.train import TrainingError
+
+        rehearsal, first = None, stages[0]
+        for stage in stages:
+            if stage.spec.training is None:
+                continue
+            try:
+                build_losses(stage.spec)
+                if rehearsal is None and first.domain is not None:
+                    rehearsal = Rehearsal(model, self._batch(first))
+                    self._taught[_model_key(first.spec), first.domain] = rehearsal.teaching()
+                if rehearsal is not None:
+                    for message in rehearsal.problems(stage.spec, self._frozen(stage.spec, first)):
+                        yield stage.problem(message)
+                if message := self._sampler(stage, rehearsal.values if rehearsal else {}):
+                    yield stage.problem(message)
+            except (TrainingError, DataError) as error:
+                yield stage.problem(str(error))
+            except Exception as error:
+                yield stage.problem(_cannot_be_built(error))
+
+    def _batch(self, stage: _Wanted) -> Batch:
+        from udonx.engine.rehearsal import first_batch
+
+        key = repr((stage.benchmark.root, stage.domain, stage.spec.transform, stage.spec.training.batch))
+        if key not in self._batches:
+            self._batches[key] = first_batch(stage.benchmark, stage.spec, stage.domain)
+        return self._batches[key]
+
+    def _frozen(self, spec: StageSpec, first: _Wanted) -> Branch | None:
+        """What the earlier teacher of a stage will teach on the first images of a domain, before it is trained."""
+        from udonx.engine.rehearsal import Rehearsal
+
+        teacher = next((teacher for teacher in spec.teachers if first.domain in teacher.domains), None)
+        if teacher is None:
+            return None
+        key = (_model_key(teacher), first.domain)
+        if key not in self._taught:
+            self._taught[key] = Rehearsal(self._build(teacher, first), self._batch(first)).teaching()
+        return self._taught[key]
+
+    def _sampler(self, stage: _Wanted, values: Mapping[str, float]) -> str | None:
+        """What is wrong with a stage's sampler, in one sentence."""
+        from udonx.engine.rehearsal import rehearse_sampler
+        from udonx.engine.train import TrainingError
+
+        training = stage.spec.training
+        signal = values.get(training.sampler.options.get("signal"), 1.0)
+        key = repr((training.sampler, training.steps, stage.spec.domains, signal < 0))
+        if key not in self._samplers:
+            self._samplers[key] = None
+            try:
+                rehearse_sampler(stage.spec, {domain.name: domain.train_images for domain in stage.facts}, signal)
+            except TrainingError as error:
+                self._samplers[key] = str(error)
+            except Exception as error:
+                self._samplers[key] = _cannot_be_built(error)
+        return self._samplers[key]
+
+    def _disk(self, sizes: Mapping[str, int]) -> Iterator[Problem]:
+        """Whether there is room for everything. Each stage keeps its best weights. The one that runs also has a checkpoint of weights and
+        two moments, and while a new checkpoint or new best weights are written the old ones are still there."""
         need = largest = 0
         for stage in self.wanted.values():
             spec = stage.spec
             classes = {domain.name: max(2, domain.train_classes) for domain in stage.facts}
             dims = sum(head.dim for head in (spec.student_head, spec.teacher_head) if head) if spec.training else 0
-            classifiers = dims * sum(classes[domain] for domain in spec.domains)
-            try:
-                if spec.training is not None:
-                    build_losses(spec)
-                    build_sampler(spec, {domain.name: domain.train_images for domain in stage.facts})
-                if (key := _model_key(spec)) not in sizes:
-                    sizes[key] = 0
-                    model = build_model(spec, dict.fromkeys(classes, 2), stage.folder)
-                    sizes[key] = sum(parameter.numel() for parameter in model.parameters())
-            except (ValueError, TypeError, RuntimeError) as error:
-                message = f"its model, losses or sampler cannot be built: {error}"
-                yield Problem(where=stage.where, rows=tuple(dict.fromkeys(stage.rows)), message=message)
-            size = sizes.get(_model_key(spec), 0) + classifiers
+            size = sizes[_model_key(spec)] + dims * sum(classes[domain] for domain in spec.domains)
             need, largest = need + 4 * size, max(largest, size)
-        # Each stage keeps its best weights. The one that runs also has a checkpoint of weights and two moments, and while a new checkpoint
-        # or new best weights are written the old ones are still there.
         need += (2 * 12 + 4) * largest
         anchor = next(folder for folder in (self.results.resolve(), *self.results.resolve().parents) if folder.exists())
         free = shutil.disk_usage(anchor).free
         if free < need:
-            sizes = f"{_gigabytes(free)} free, but up to {_gigabytes(need)} are needed"
-            yield Problem(where="--results", message=f"{shown(self.results)} has {sizes}; free some, or give another folder")
+            room = f"{_gigabytes(free)} free, but up to {_gigabytes(need)} are needed"
+            yield Problem(where="--results", message=f"{shown(self.results)} has {room}; free some, or give another folder")
+
+
+def _cannot_be_built(error: Exception) -> str:
+    """The sentence for what a component raises while it is built. What is no component's fault, such as memory, goes on up."""
+    if isinstance(error, MemoryError | OSError):
+        raise error
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    where = "" if isinstance(error, ValueError | TypeError) else f"{type(error).__name__} at {frame.filename}:{frame.lineno}: "
+    return f"its model, losses or sampler cannot be built: {where}{error}"
 
 
 def _gigabytes(size: int) -> str:
@@ -317,4 +417,5 @@ def _gigabytes(size: int) -> str:
 
 
 def _model_key(spec: StageSpec) -> str:
-    return repr((spec.backbone, spec.transform.crop, spec.student_head, spec.teacher_head))
+    """Stages of one key have models that differ in their seed and in the domains of their classifiers alone."""
+    return repr((spec.backbone, spec.transform.crop, spec.student_head, spec.teacher_head, spec.classifier, spec.training is None))

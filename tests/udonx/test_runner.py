@@ -393,7 +393,7 @@ def test_a_mistake_in_a_users_loss_is_one_sentence_with_its_line(data, tmp_path,
     (tmp_path / f"{name}.py").write_text(code)
     setting = SETTING.replace('teacher_head = { use = "linear", dim = 4 }', 'teacher_head = { use = "linear", dim = 6 }')
     text = f'plugins = ["{name}.py"]\n{setting}[rows.mine]\nscheme = "udon"\nsampler = "round_robin"\nlosses.mine = "{name}"\n'
-    with pytest.raises(udonx.RowsFailed, match=message):
+    with pytest.raises(udonx.ConfigError, match=message):
         udonx.run(write_experiment(tmp_path, text), data=data, results=tmp_path / "results", device="cpu", quiet=True)
 
 

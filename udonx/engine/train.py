@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 import traceback
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -20,7 +21,7 @@ import torch
 from torch import Tensor
 
 from registry.catalog import place
-from registry.contracts import Batch, Branch, LossSpec, StageSpec
+from registry.contracts import Batch, Branch, LossSpec, Sampler, StageSpec
 from registry.heads.moments import Moments
 from udonx import components, console
 from udonx.data.benchmark import Benchmark
@@ -218,16 +219,16 @@ class Objective:
         total, values = None, {}
         for name, loss in self.specs.items():
             if loss.on is None:
-                value = self._term(loss, learner, teacher, batch)
+                value = self.term(loss, learner, teacher, batch)
             else:
-                value = self._term(loss, student if loss.on == "student" else teacher, batch)
+                value = self.term(loss, student if loss.on == "student" else teacher, batch)
             values[name] = value.detach()
             weighted = value * (loss.weight / self.divisor)
             total = weighted if total is None else total + weighted
         return total, values
 
-    def _term(self, loss: LossSpec, *arguments: Any) -> Tensor:
-        """One term. Whatever goes wrong in a loss is said with its name and line: losses are what people write most."""
+    def term(self, loss: LossSpec, *arguments: Any) -> Tensor:
+        """One term. Whatever goes wrong in a loss is a TrainingError with its name and line: losses are what people write most."""
         term = self.terms[loss.name]
         with explained(f"loss '{loss.name}' ('{loss.use}')", type(term)):
             value = term(*arguments)
@@ -263,6 +264,54 @@ def _line_of(error: Exception, kind: type | None) -> str:
     return f"{(own or frames)[-1].filename}:{(own or frames)[-1].lineno}"
 
 
+class _Guarded:
+    """A sampler whose failures are TrainingErrors with its name and line."""
+
+    def __init__(self, sampler: Sampler, use: str) -> None:
+        self._sampler, self._what = sampler, f"sampler '{use}'"
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._sampler, name)
+
+        def call(*arguments: Any) -> Any:
+            with explained(self._what, type(self._sampler)):
+                return method(*arguments)
+
+        return call
+
+
+def guarded(sampler: Sampler, use: str) -> Sampler:
+    """A sampler, registered as `use`, that raises nothing but TrainingError."""
+    return _Guarded(sampler, use)
+
+
+def check_progress(sampler: Sampler, use: str, step: int, steps: int) -> None:
+    """Raises TrainingError where a sampler knows no domain for `step`, though it has been updated for it."""
+    if step < steps and (known := sampler.known_until()) <= step:
+        done = f"after update({step})" if step else "at the start"
+        raise TrainingError(f"sampler '{use}' stands still: known_until() is {known} {done}, allowed is more than {step}, up to {steps}")
+
+
+def plain_state(sampler: Sampler, use: str) -> dict[str, Any]:
+    """A sampler's state_dict(). Raises TrainingError for what could be written into a checkpoint, but not be read back."""
+    state = sampler.state_dict()
+    if odd := next(_not_plain(state, "state_dict()"), None):
+        raise TrainingError(f"sampler '{use}': {odd}, which a checkpoint cannot hold; allowed are numbers, text, lists, dicts and tensors")
+    return state
+
+
+def _not_plain(value: Any, where: str) -> Iterator[str]:
+    if type(value) in (dict, OrderedDict):
+        for key, item in value.items():
+            yield from _not_plain(key, f"a key of {where}")
+            yield from _not_plain(item, f"{where}[{key!r}]")
+    elif type(value) in (list, tuple):
+        for number, item in enumerate(value):
+            yield from _not_plain(item, f"{where}[{number}]")
+    elif type(value) not in (type(None), bool, int, float, str, Tensor):
+        yield f"{where} is a {type(value).__module__}.{type(value).__qualname__}"
+
+
 class _Training:
     """One stage's training: what the loop holds, and what a checkpoint keeps."""
 
@@ -271,7 +320,8 @@ class _Training:
         self.training = job.spec.training
         spec, device = job.spec, job.device
         self.objective = Objective(spec)
-        self.sampler = build_sampler(spec, {domain.name: domain.train_images for domain in job.benchmark.facts})
+        self.use = spec.training.sampler.use
+        self.sampler = guarded(build_sampler(spec, {domain.name: domain.train_images for domain in job.benchmark.facts}), self.use)
         backbone, heads = model.parameter_groups(self.training.student_head_group or "heads")
         self.optimiser = TwoGroupAdamW(backbone, heads, self.training.optimiser, self.training.schedule, self.training.steps)
         self.teachers: dict[str, Model] = {}
@@ -309,7 +359,7 @@ class _Training:
                 "window": self.window_D2,
                 "sums": self.sums_L,
                 "summed": self.summed,
-                "sampler": self.sampler.state_dict(),
+                "sampler": plain_state(self.sampler, self.use),
                 "model": self.model.state_dict(),
                 "optimiser": self.optimiser.state_dict(),
                 "log": self.job.folder.log_size(),
@@ -362,6 +412,7 @@ class _Training:
         """Train, from the checkpoint on where there is one; yields the number of steps done after each."""
         job, training = self.job, self.training
         self._start()
+        check_progress(self.sampler, self.use, self.step, training.steps)
         self.began = self.saved = time.monotonic()
         spec, pin = job.spec, job.device.type == "cuda"
         loader = BatchLoader(job.benchmark, job.store, spec.domains, spec.transform, training.batch, spec.seed, job.workers, pin)
@@ -428,6 +479,7 @@ class _Training:
         self._check_finite()
         sums = self.window_D2.cpu().tolist()
         self.sampler.update(step, {domain: (sums[row][0], int(sums[row][1])) for domain, row in self.position.items() if sums[row][1]})
+        check_progress(self.sampler, self.use, step, self.training.steps)
         self.job.folder.log({"step": step, "shares": self.sampler.shares()})
 
     def _stop(self) -> None:

@@ -339,6 +339,26 @@ def test_a_signal_is_followed_by_a_checkpoint(
     assert kept(job.folder) == kept(long)
 
 
+@pytest.mark.parametrize(
+    ("method", "does", "message"),
+    [
+        ("update", lambda step, sums: {}[step], r"sampler 'dynamic' failed at .*test_train\.py:\d+: KeyError: 7"),
+        ("update", lambda step, sums: None, r"sampler 'dynamic' stands still: known_until\(\) is 7 after update\(7\)"),
+        ("domain_at", lambda step: 1 / 0, r"sampler 'dynamic' failed at .*test_train\.py:\d+: ZeroDivisionError"),
+        ("state_dict", lambda: {"weights": {"cars": np.float64(1)}}, r"state_dict\(\)\['weights'\]\['cars'\] is a numpy\.float64"),
+    ],
+)
+def test_a_sampler_that_fails(small_benchmark: Benchmark, tmp_path: Path, method: str, does: Any, message: str) -> None:
+    """A sampler that fails, stands still or keeps what no checkpoint can hold ends the stage in one sentence; no such checkpoint is
+    written."""
+    loop = training(small_job(tmp_path, small_spec(**LONG), small_benchmark, checkpoint_seconds=0.0))
+    setattr(loop.sampler._sampler, method, does)
+    with pytest.raises(TrainingError, match=message) as caught:
+        loop.run()
+    assert "\n" not in str(caught.value)
+    assert method == "update" or not loop.job.folder.started
+
+
 @pytest.mark.parametrize("damage", ["flipped", "cut", "empty"])
 def test_a_damaged_checkpoint(
     short: StageFolder, small_benchmark: Benchmark, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str

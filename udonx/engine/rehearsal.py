@@ -1,0 +1,180 @@
+"""A stage's heads, losses and sampler, called once on a few real images before anything trains: what fails here would fail after hours."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import attrs
+import torch
+from torch import Tensor
+
+from registry.catalog import place
+from registry.contracts import Batch, Branch, LossSpec, Sampler, StageSpec
+from udonx.data.benchmark import Benchmark
+from udonx.data.images import ImageStore
+from udonx.data.loader import BatchLoader
+from udonx.engine.build import build_sampler
+from udonx.engine.model import Model
+from udonx.engine.train import Objective, TrainingError, check_progress, explained, guarded, plain_state
+
+_IMAGES = 8
+_SEED = 0
+
+
+def first_batch(benchmark: Benchmark, spec: StageSpec, domain: str) -> Batch:
+    """The first few training images of a domain, as a stage loads them. Raises DataError for an image that cannot be read."""
+    size = min(spec.training.batch, _IMAGES)
+    store = ImageStore(benchmark.root, cache_bytes=0)
+    return BatchLoader(benchmark, store, (domain,), spec.transform, size, spec.seed or 0, 1, False).load(domain, 0)
+
+
+class Rehearsal:
+    """A model and what its backbone makes of a batch, for the losses of all stages that have such a model.
+
+    The backbone has no backward pass here, which takes long: its features are leaves, one for the student and one for the teacher, so that
+    it shows which side a loss trains.
+
+    Raises:
+        TrainingError: a head fails.
+    """
+
+    def __init__(self, model: Model, batch: Batch) -> None:
+        self.model, self.batch = model, batch
+        self.values: dict[str, float] = {}  # what the losses of the last stage gave, by name
+        self._known: dict[str, float | str] = {}  # what each different loss gave, or what is wrong with it
+        with torch.no_grad():
+            self._features_BF = model.eval().features(batch.images)
+        model.train()
+        self._sides()
+
+    def _sides(self) -> dict[str, Branch]:
+        """The student's and the teacher's branch, made anew for each loss: one that changes them must not be seen by the next."""
+        sides: dict[str, Branch] = {}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(_SEED)
+            for side in ("student", "teacher"):
+                if getattr(self.model, f"{side}_classifiers") is not None:
+                    with explained(f"the {side} head"):
+                        sides[side] = getattr(self.model, side)(self._features_BF.clone().requires_grad_(), self.batch.domain)
+        return sides
+
+    def teaching(self) -> Branch:
+        """What the model teaches as the frozen teacher of a later stage."""
+        sides = self._sides()
+        return _changed(sides.get("teacher") or sides["student"], Tensor.detach)
+
+    def problems(self, spec: StageSpec, frozen: Branch | None) -> Iterator[str]:
+        """What is wrong with the losses of a stage, in one sentence each; every different loss is called once.
+
+        Args:
+            spec: a stage with such a model.
+            frozen: what its earlier teacher makes of the batch, if it has one.
+        """
+        objective, to_backbone, self.values = Objective(spec), spec.training.distill_to_backbone, {}
+        for loss in spec.training.losses:
+            key = repr((attrs.evolve(loss, name="", weight=1.0), to_backbone, frozen is None))
+            if key not in self._known:
+                try:
+                    self._known[key] = self._call(objective, loss, frozen, to_backbone)
+                except TrainingError as error:
+                    self._known[key] = str(error)
+            if isinstance(found := self._known[key], str):
+                yield found
+            else:
+                self.values[loss.name] = found
+
+    def _call(self, objective: Objective, loss: LossSpec, frozen: Branch | None, to_backbone: bool) -> float:
+        """The value of a loss. Raises TrainingError where it fails, is not finite, or does not train what it should."""
+        sides = self._sides()
+        if frozen is not None:
+            sides["teacher"] = _changed(frozen, Tensor.clone)
+        batch = attrs.evolve(self.batch, images=self.batch.images.clone(), labels=self.batch.labels.clone())
+        given = {name: sides[name] for name in ((loss.on,) if loss.on else ("student", "teacher"))}
+        before = _versions(given, batch)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(_SEED)
+            value = objective.term(loss, *given.values(), batch)
+        what = f"loss '{loss.name}' ('{loss.use}', {place(type(objective.terms[loss.name]))})"
+        after = _versions(given, batch)
+        if changed := [name for name, version in before.items() if after[name] != version]:
+            raise TrainingError(f"{what} changes {', '.join(changed)} in place, which every other loss then sees; compute with a copy")
+        if not math.isfinite(value.item()):
+            few = f"the first {len(batch.labels)} images of '{batch.domain}'"
+            raise TrainingError(f"{what} gave {value.item()} for {few}, allowed is a finite number")
+        trained = loss.on or "student"
+        parameters = self._trained(trained, sides[trained], to_backbone or loss.on is not None)
+        if value.requires_grad:
+            with explained(f"the backward pass of {what}"):
+                gradients = torch.autograd.grad(value, parameters, allow_unused=True)
+        if not value.requires_grad or all(gradient is None for gradient in gradients):
+            raise TrainingError(
+                f"{what} has no gradient for the {trained}, so it would train nothing; look for detach(), no_grad() or argmax() in it"
+            )
+        return value.item()
+
+    def _trained(self, side: str, branch: Branch, to_backbone: bool) -> list[Tensor]:
+        """What a loss on one side trains: its heads, its classifiers and, through the features, the backbone."""
+        parts = [(name, value) for name, value in self.model.named_parameters() if name.startswith(side)]
+        return [value for _, value in parts if value.requires_grad] + [branch.features_BF] * to_backbone
+
+
+def rehearse_sampler(spec: StageSpec, train_counts: Mapping[str, int], signal: float = 1.0) -> None:
+    """Ask a stage's sampler for its first domains, update it, and continue a second one from its state.
+
+    Args:
+        spec: the stage.
+        train_counts: training images of each domain.
+        signal: what the loss that it follows gave.
+
+    Raises:
+        ValueError: its options do not fit the domains.
+        TrainingError: it fails, stands still, or keeps what no checkpoint can hold.
+    """
+    steps, use = spec.training.steps, spec.training.sampler.use
+    sampler = guarded(build_sampler(spec, train_counts), use)
+    check_progress(sampler, use, 0, steps)
+    _ask(sampler, spec, 0)
+    if (step := sampler.known_until()) < steps:
+        sampler.update(step, {domain: (signal * spec.training.batch, spec.training.batch) for domain in spec.domains})
+        check_progress(sampler, use, step, steps)
+        _ask(sampler, spec, step)
+        sampler.shares()
+    else:
+        step = 0
+    kept = io.BytesIO()
+    torch.save(plain_state(sampler, use), kept)
+    kept.seek(0)
+    again = guarded(build_sampler(spec, train_counts), use)
+    again.load_state_dict(torch.load(kept, weights_only=True))
+    if _ask(again, spec, step) != _ask(sampler, spec, step):
+        raise TrainingError(f"sampler '{use}' goes on otherwise after load_state_dict(state_dict()): a run that is stopped would change")
+
+
+def _ask(sampler: Sampler, spec: StageSpec, start: int) -> list[str]:
+    """The first domains from a step on. Raises TrainingError for one that the stage does not have."""
+    stop = min(sampler.known_until(), spec.training.steps, start + 2 * len(spec.domains))
+    named = []
+    for step in range(start, stop):
+        sampler.clears_at(step)
+        named.append(sampler.domain_at(step))
+    if strange := [name for name in named if name not in spec.domains]:
+        use, there = spec.training.sampler.use, ", ".join(spec.domains)
+        raise TrainingError(f"sampler '{use}' names domain {strange[0]!r}, allowed are the domains' names: {there}")
+    return named
+
+
+def _tensors(branch: Branch) -> dict[str, Tensor]:
+    return {name: getattr(branch, name) for name in ("features_BF", "embedding_BD", "cosine_BC")}
+
+
+def _changed(branch: Branch, change: Any) -> Branch:
+    return attrs.evolve(branch, **{name: change(tensor) for name, tensor in _tensors(branch).items()})
+
+
+def _versions(given: Mapping[str, Branch], batch: Batch) -> dict[str, int]:
+    """How often each tensor that a loss is given has been changed in place."""
+    tensors = {f"{side}.{name}": tensor for side, branch in given.items() for name, tensor in _tensors(branch).items()}
+    return {name: tensor._version for name, tensor in {**tensors, "batch.images": batch.images, "batch.labels": batch.labels}.items()}
