@@ -12,11 +12,12 @@ from udonx.workload import PlannedStage, Workload
 _HEADER = f"{'stage':16}  {'what':25} {'seed':>4}  {'state':8} {'steps':>7} {'images':>9} {'time left':>9}  rows"
 
 
-def describe_stages(todo: Workload, timings: Timings) -> str:
+def describe_stages(todo: Workload, timings: Timings, width: int = 120) -> str:
     """One line per stage (id, what it is, state, steps, images, time left, the rows that use it), then what is left to train and how
-    long that and the evaluations take on the device of `timings`. What a process needs to start is not in the estimate."""
+    long that and the evaluations take on the device of `timings`. What a process needs to start is not in the estimate. Of the rows as
+    many are named as fit into `width` columns."""
     seconds = {stage.id: timings.seconds(stage.work) for stage in todo.stages}
-    lines = [_HEADER, *(_line(stage, seconds[stage.id]) for stage in todo.stages), *todo.skipped, *todo.damaged]
+    lines = [_HEADER, *(_line(stage, seconds[stage.id], width) for stage in todo.stages), *todo.skipped, *todo.damaged]
     evaluations = [timings.seconds(work) for work in todo.evaluations]
     unknown = [list(seconds.values()).count(None), evaluations.count(None)]
     if any(unknown):
@@ -38,12 +39,26 @@ def _count(count: int, what: str) -> str:
     return f"{count} {what}{'s' * (count != 1)}"
 
 
-def _line(stage: PlannedStage, seconds: float | None) -> str:
+def _line(stage: PlannedStage, seconds: float | None, width: int) -> str:
     seed = "-" if stage.spec.seed is None else str(stage.spec.seed)
     time = "?" if seconds is None else roughly(seconds) if seconds else "-"
     shared = "(shared) " if len(stage.users) > 1 else ""
     figures = f"{seed:>4}  {stage.state:8} {stage.steps:7} {stage.images:9} {time:>9}"
-    return f"{stage.id:16}  {stage_title(stage.spec):25.25} {figures}  {shared}{', '.join(stage.users)}"
+    line = f"{stage.id:16}  {stage_title(stage.spec):25.25} {figures}  {shared}"
+    return line + _named(stage.users, width - len(line))
+
+
+def _named(names: Sequence[str], width: int) -> str:
+    """As many of the names as fit, one at least, and how many more there are.
+
+    >>> _named(["baseline", "udon", "teachers"], 22), _named(["baseline", "udon", "teachers"], 24)
+    ('baseline and 2 more', 'baseline, udon, teachers')
+    """
+    for count in range(len(names), 1, -1):
+        text = ", ".join(names[:count]) + (f" and {len(names) - count} more" if count < len(names) else "")
+        if len(text) <= width:
+            return text
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
 def _total(stages: Sequence[float | None], evaluations: Sequence[float | None], device: str) -> str:

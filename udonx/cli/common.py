@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from udonx.runner import Options
 
 
+_OF_SOME = ("device", "fresh", "fail_fast", "checkpoint_minutes", "workers")  # options that not every command has
+
+
 def load_all(parsed: argparse.Namespace, *, check_sources: bool = True) -> list[Experiment]:
     """The experiments that the arguments name, with data and weights looked up if `check_sources`. Raises ConfigError with the
     problems of all files."""
@@ -40,7 +43,5 @@ def options(parsed: argparse.Namespace) -> Options:
     return Options(
         weights=Path(parsed.weights) if parsed.weights else None,
         results=Path(parsed.results),
-        device=parsed.device,
-        fresh=parsed.fresh,
-        **{name: getattr(parsed, name) for name in ("fail_fast", "checkpoint_minutes", "workers") if hasattr(parsed, name)},  # run's own
+        **{name: getattr(parsed, name) for name in _OF_SOME if hasattr(parsed, name)},
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -53,6 +54,12 @@ def _minutes(text: str) -> float:
     raise argparse.ArgumentTypeError(f"got {text!r}, allowed is a number of minutes from 0 on, such as 5 or 0.5")
 
 
+def _device(text: str) -> str:
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", text):
+        raise argparse.ArgumentTypeError(f"got {text!r}, allowed are cpu, cuda and cuda:N")
+    return text
+
+
 def _shares(text: str) -> list[float]:
     try:
         return [float(part) for part in text.split(",")]
@@ -71,14 +78,22 @@ def _experiment(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--row", dest="rows", action="append", default=[], metavar="NAME", help="only this row (may be repeated)")
     parser.add_argument("--seeds", type=_seeds, metavar="0,1,2", help="seeds, instead of the file's")
     parser.add_argument("--results", default="results", metavar="DIR", help="where everything is kept (default: results)")
-    parser.add_argument("--device", metavar="cpu|cuda|cuda:N", help="default: the GPU where there is one")
     parser.add_argument("--plugin", dest="plugins", action="append", default=[], metavar="P", help="a module or .py file to import first")
     parser.add_argument("--no-plugins", action="store_true", help="refuse plug-ins, whoever lists them")
+
+
+def _check(parser: argparse.ArgumentParser) -> None:
+    _experiment(parser)
+    parser.add_argument("--device", type=_device, metavar="cpu|cuda|cuda:N", help="default: the GPU where there is one")
+
+
+def _fresh(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fresh", action="store_true", help="train the stages of this call again")
 
 
 def _run(parser: argparse.ArgumentParser) -> None:
-    _experiment(parser)
+    _check(parser)
+    _fresh(parser)
     threads = "threads that load images (default: the cores, at most 8, 16 with a GPU)"
     parser.add_argument("--fail-fast", action="store_true", help="end at the first row that fails (default: the others go on)")
     parser.add_argument(
@@ -97,7 +112,8 @@ def _show(parser: argparse.ArgumentParser) -> None:
 
 
 def _plan(parser: argparse.ArgumentParser) -> None:
-    _experiment(parser)
+    _check(parser)
+    _fresh(parser)
     parser.add_argument("--measure", action="store_true", help="time a few steps of whatever this machine has not measured yet")
 
 
@@ -120,7 +136,7 @@ def _doctor(parser: argparse.ArgumentParser) -> None:
 
 def _schema(parser: argparse.ArgumentParser) -> None:
     kinds = ["experiment", "setting"]
-    parser.add_argument("of", nargs="?", choices=kinds, default="experiment", help="which kind of file (default: experiment)")
+    parser.add_argument("of", nargs="?", metavar="KIND", choices=kinds, default="experiment", help="experiment (default) or setting")
     parser.add_argument("--plugin", dest="plugins", action="append", default=[], metavar="P", help="a module or .py file to import first")
 
 
@@ -148,7 +164,7 @@ def _data_split(parser: argparse.ArgumentParser) -> None:
 
 COMMANDS: Commands = {
     "run": ("run experiments: train what is missing, evaluate, show the table", _run),
-    "check": ("find everything that is wrong with experiments, all at once; runs nothing", _experiment),
+    "check": ("find everything that is wrong with experiments, all at once; runs nothing", _check),
     "show": ("print what experiments resolve to, itself a runnable file", _show),
     "plan": ("show the stages: which are shared, which are already trained, steps, images, and how long the rest takes", _plan),
     "table": ("show the table again from what is stored; runs nothing", _experiment),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 
 from udonx.cli.common import load_all, options, say
 
@@ -29,5 +30,5 @@ def main(parsed: argparse.Namespace) -> int:
         from udonx.measure import measure
 
         measure(todo, results, device, say)
-    print(describe_stages(todo, Timings(describe(device))))
+    print(describe_stages(todo, Timings(describe(device)), shutil.get_terminal_size((120, 24)).columns))
     return 0

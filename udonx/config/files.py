@@ -30,7 +30,7 @@ def shown(path: Path) -> str:
     """A path as a person wrote or would write it: relative to the working directory where it lies below it."""
     try:
         return str(Path(path).resolve().relative_to(Path.cwd()))
-    except (ValueError, OSError, RuntimeError):  # a NUL in it; no working directory; a link to itself
+    except (ValueError, RuntimeError):  # it lies elsewhere; a NUL in it; a link to itself
         return str(path)
 
 

@@ -77,6 +77,10 @@ class LoadedModel:
         self.branch = list(self._dims)[-1]
         self.dim = self._dims[self.branch]
 
+    def __repr__(self) -> str:
+        branches = ", ".join(f"{branch} {dim}" for branch, dim in self._dims.items())
+        return f"LoadedModel({str(self.folder.path)!r}: {branches}; default {self.branch}; crop {self.crop}; {', '.join(self.domains)})"
+
     def embed(
         self, images: Sequence[str | Path | np.ndarray | Image.Image | Tensor], *, branch: str | None = None, domain: str | None = None
     ) -> np.ndarray:

@@ -236,8 +236,36 @@ def test_every_experiment_command_takes_the_same_options(command, capsys):
     with pytest.raises(SystemExit):
         main([command, "--help"])
     out = capsys.readouterr().out
-    for option in ("setting", "data", "weights", "set", "row", "seeds", "results", "device", "plugin", "no-plugins", "fresh"):
+    for option in ("setting", "data", "weights", "set", "row", "seeds", "results", "plugin", "no-plugins"):
         assert f"--{option}" in out
+    # none where it would do nothing
+    assert ("--device" in out) == (command in ("run", "check", "plan")) and ("--fresh" in out) == (command in ("run", "plan"))
+
+
+@pytest.mark.parametrize("device", ["tpu", "cuda:", "cuda:x", "CPU", ""])
+def test_check_knows_what_a_device_may_be_called(device, capsys):
+    """What no machine has is refused before anything is read."""
+    with pytest.raises(SystemExit) as caught:
+        main(["check", *SMOKE, "--device", device])
+    assert caught.value.code == 2
+    assert f"argument --device: got {device!r}, allowed are cpu, cuda and cuda:N" in capsys.readouterr().err
+
+
+def test_an_unknown_kind_of_schema_is_told(capsys):
+    """The message names the argument as the help does."""
+    with pytest.raises(SystemExit):
+        main(["schema", "foo"])
+    assert "argument KIND: invalid choice: 'foo'" in capsys.readouterr().err
+
+
+def test_plan_fits_the_terminal(tmp_path, monkeypatch, capsys):
+    """Where more rows use a stage than a line holds, it says how many more."""
+    rows = "".join(f'[rows.a_row_with_a_long_name_{number}]\nscheme = "udon"\nsampler = "uniform"\n' for number in range(20))
+    monkeypatch.setenv("COLUMNS", "150")
+    file = write_experiment(tmp_path, 'setting = "smoke"\n' + rows)
+    assert main(["plan", str(file), "--results", str(tmp_path / "results"), "--device", "cpu"]) == 0
+    line = capsys.readouterr().out.split("\n")[1]
+    assert line.endswith("(shared) a_row_with_a_long_name_0 and 19 more") and len(line) <= 150
 
 
 def test_table_of_a_seed_that_was_not_run_is_empty(smoke_run, capsys):

@@ -60,6 +60,8 @@ def test_kinds_of_images(stage: Path, images: list[Path]) -> None:
         np.testing.assert_array_equal(loaded.embed(kind), expected)
     assert loaded.embed([]).shape == (0, 16)
     assert (loaded.dim, loaded.crop, loaded.domains, loaded.branch) == (16, 32, DOMAINS, "student")
+    about = "feature 32, teacher 32, student 16; default student; crop 32; glyphs, silhouettes, logos"
+    assert repr(loaded) == f"LoadedModel({str(stage)!r}: {about})"
 
 
 def test_transparency_lies_over_white(stage: Path, tmp_path: Path) -> None:
