@@ -42,7 +42,7 @@ def _guarded(parsed: argparse.Namespace) -> int:
         module = importlib.import_module(f"udonx.cli.{parsed.command.replace(' ', '.')}")
         return module.main(parsed) or 0
     except KeyboardInterrupt as error:  # of udonx/interrupts.py, or Python's own
-        print(f"\n{error or 'stopped; the same command continues from the last checkpoint'}", file=sys.stderr)
+        print(f"\n{str(error) or 'stopped; the same command continues from the last checkpoint'}", file=sys.stderr)
         return getattr(error, "code", 130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain while it closes stdout
