@@ -154,9 +154,9 @@ def _without_clocks(value: Any) -> Any:
 
 
 def plan_kills(total: int, operations: int, seconds: float, chance: random.Random) -> Iterator[list[Kill]]:
-    """Trials of one to three kills, half of them before file operations, half at random moments; `total` kills in all."""
+    """Trials of one to five kills, half of them before file operations, half at random moments; `total` kills in all."""
     while total > 0:
-        count = min(total, chance.randint(1, 3))
+        count = min(total, chance.randint(1, 5))
         total -= count
         kinds = [chance.random() < 0.5 for _ in range(count)]
         yield [Kill(operation=chance.randint(1, operations)) if kind else Kill(seconds=chance.uniform(0, seconds)) for kind in kinds]

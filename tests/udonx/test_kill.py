@@ -93,3 +93,14 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
     assert figures(disturbed)["rows"][0]["seeds"] == [0] and figures(disturbed)["rows"][0]["r1"]["mean"] > 0
     starts = (disturbed / "runs.jsonl").read_text().splitlines()
     assert len(starts) == KILLS + 1 and json.loads(starts[-1])["resumes"] is not None
+
+
+def test_killed_before_single_file_operations() -> None:
+    """Whatever file operation a run is killed before: given again it ends in the same files, with none left over (the long version of this
+    is `python benchmarks/kill.py`)."""
+    seed = str(random.randrange(2**32))
+    command = [sys.executable, str(ROOT / "benchmarks" / "kill.py"), "--kills", "4", "--seed", seed]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    assert ended.returncode == 0, f"seed {seed}\n{ended.stdout}{ended.stderr}"
+    assert "with nothing left over" in ended.stdout
