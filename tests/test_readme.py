@@ -1,36 +1,42 @@
-"""The README's commands and snippets run as they stand."""
+"""The commands and snippets of the README and of docs/ run as they stand, and what they name is there."""
 
 from __future__ import annotations
 
+import argparse
+import json
 import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from tests.tiny import write_domain
 from udonx.cli.options import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"(<!-- not run: [^>]*-->\n)?```(\w+)\n(.*?)```", re.DOTALL)
 
 
 def _blocks() -> list[tuple[str, str]]:
-    """(language, text) of the README's blocks, without those that say why they are not run and without `make`."""
-    found = [(language, text) for skipped, language, text in BLOCK.findall((ROOT / "README.md").read_text()) if not skipped]
+    """(language, text) of the blocks, README first, without those that say why they are not run and without `make`."""
+    text = "\n".join(page.read_text() for page in PAGES)
+    found = [(language, text) for skipped, language, text in BLOCK.findall(text) if not skipped]
     return [(language, text) for language, text in found if "make run" not in text]
 
 
 def test_readme_runs_from_top_to_bottom(tmp_path, monkeypatch):
-    """In a copy of the repository's files, every block of the README works in the order in which it stands."""
+    """In a copy of the repository's files, every block of the README and then of docs/ works in the order in which it stands."""
     for name in ("experiments", "tests/data"):
         shutil.copytree(ROOT / name, tmp_path / name)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:/usr/bin:/bin")
     names = {
-        "toml": iter(["my_question.toml", "my_sequel.toml", "my_table.toml", "my_setting.toml"]),
-        "python": iter(["my_loss.py", "my_parts.py", "load_model.py"]),
+        "toml": iter(["my_question.toml", "my_defaults.toml", "my_sequel.toml", "my_table.toml", "my_setting.toml"]),
+        "python": iter(["my_loss.py", "load_model.py", "my_parts.py"]),
     }
     printed = {}
     for number, (language, text) in enumerate(_blocks()):
@@ -41,6 +47,7 @@ def test_readme_runs_from_top_to_bottom(tmp_path, monkeypatch):
                 write_domain(tmp_path / "DIR", "cars")
             command = {
                 "my_question.toml": ["udonx", "check", name],
+                "my_defaults.toml": ["udonx", "plan", name],
                 "my_sequel.toml": ["udonx", "check", name],
                 "my_parts.py": [
                     *("udonx", "run", "my_question.toml", "--row", "baseline", "--plugin", name),
@@ -61,6 +68,26 @@ def test_readme_runs_from_top_to_bottom(tmp_path, monkeypatch):
     matrix = [float(number) for number in re.findall(r"-?\d\.\d*", similarities)]
     assert [matrix[0], matrix[3]] == pytest.approx([1, 1], abs=1e-5)  # unit rows: each image is most similar to itself
     assert similarities.split()[-2:] == ["tests/data/two.png", "tests/data/one.png"]
+
+    schema = json.loads((tmp_path / "schema.json").read_text())  # with the plug-in, as the README makes it
+    jsonschema.Draft202012Validator(schema).validate(tomllib.loads((tmp_path / "my_table.toml").read_text()))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    """Every link of a page to a file of the repository finds it."""
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text())
+    assert [link for link in links if "://" not in link and not (page.parent / link).is_file()] == []
+
+
+@pytest.mark.parametrize("command", ["run", "check", "show", "plan", "table"])
+def test_every_option_is_named_in_readme(command):
+    """Whatever these commands take stands in the README."""
+    parser = argparse.ArgumentParser()
+    COMMANDS[command][1](parser)
+    options = {option for action in parser._actions for option in action.option_strings if option.startswith("--")}
+    text = (ROOT / "README.md").read_text()
+    assert sorted(option for option in options - {"--help"} if f"`{option}" not in text) == []
 
 
 def test_shipped_files_are_named_in_readme():
