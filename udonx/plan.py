@@ -12,6 +12,7 @@ from udonx.config.experiment import Experiment
 from udonx.config.labels import fill
 from udonx.config.problems import ConfigError, Problem
 from udonx.config.rows import RowConfig
+from udonx.console import printable
 from udonx.data.benchmark import Benchmark
 from udonx.stages import digest, stage_id
 from udonx.start_weights import StartWeights
@@ -146,7 +147,7 @@ def make_plan(experiment: Experiment, benchmark: Benchmark, weights: dict[str, S
                 continue
             for identity, stage in needed.items():
                 stages.setdefault(identity, stage)
-            labelled = attrs.evolve(row, label=fill(row.label, len(benchmark.domains)))
+            labelled = attrs.evolve(row, label=printable(fill(row.label, len(benchmark.domains))))
             planned.append(PlannedRow(row=labelled, seed=seed if random else None, evaluations=tuple(evaluations), stages=tuple(needed)))
     return Plan(experiment=experiment, benchmark=benchmark, weights=weights, rows=planned, stages=stages, identities=identities)
 

@@ -43,6 +43,7 @@ from udonx.config.problems import ConfigError, Problem, dotted, spell, unknown
 from udonx.config.rows import Layers, RowConfig, RowResolver, check_kind_tables, slot_key
 from udonx.config.sources import source_problems
 from udonx.config.typed import table_options, validate
+from udonx.console import printable
 from udonx.start_weights import BackboneConfig
 
 
@@ -91,7 +92,7 @@ class Experiment:
         rows: dict[str, list[str]] = {}
         for row in self.wanted_rows():
             if row.skipped:
-                rows.setdefault(row.skipped, []).append(fill(row.label, domains))
+                rows.setdefault(row.skipped, []).append(printable(fill(row.label, domains)))
         return [f"{reason}: {'; '.join(labels)}" for reason, labels in rows.items()]
 
 

@@ -348,3 +348,43 @@ def test_a_working_directory_that_is_gone_is_said(tmp_path):
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert run.returncode in (1, 2) and "Traceback" not in run.stderr, run.stderr
     assert "the working directory has been removed" in run.stderr
+
+
+def test_a_stored_table_is_shown_without_torch_data_or_experiment_file(smoke_run, tmp_path):
+    """`udonx table` takes a table's folder, its table.json, or a folder of tables; it reads nothing else and never imports torch."""
+    folder = tmp_path / "tables" / "table3_ablation" / "smoke"
+    shutil.copytree(smoke_run.results / "tables" / "table3_ablation" / "smoke", folder)
+    for named in (folder, folder / "table.json", tmp_path / "tables", tmp_path):
+        code = f"import sys\nfrom udonx.cli import main\nassert main(['table', {str(named)!r}]) == 0\nprint('torch' in sys.modules)"
+        assert python(code) == f"{smoke_run.table}\nFalse"
+
+
+def test_the_stored_table_is_shown_where_the_data_are_gone(tmp_path, capsys):
+    """Without --data, or where that folder is gone, `udonx table FILE` shows the table as it was written, and says why."""
+    write_domain(tmp_path / "data", "cars")
+    file = write_experiment(tmp_path, SETTING + '[rows.a]\nscheme = "off_the_shelf"\n')
+    results = ["--results", str(tmp_path / "results")]
+    assert main(["run", str(file), "--data", str(tmp_path / "data"), *results, "--device", "cpu"]) == 0
+    printed = capsys.readouterr().out
+    assert main(["table", str(file), *results]) == 0
+    out, err = capsys.readouterr()
+    assert out.strip() == printed.strip() and "shown as it was written" in err and "give it with --data DIR" in err
+    (tmp_path / "data").rename(tmp_path / "moved")
+    assert main(["table", str(file), "--data", str(tmp_path / "data"), *results]) == 0
+    assert capsys.readouterr().out.strip() == printed.strip()
+    assert main(["table", str(file), "--setting", "uned_mini", *results]) == 2
+    assert "give it with --data DIR" in capsys.readouterr().err
+
+
+def test_run_says_something_at_once(tmp_path):
+    """Before anything heavy is imported: the first line comes with the first second."""
+    code = "import sys\nfrom udonx import console\nfrom udonx.cli import main\n"
+    code += "def say(line):\n    print('torch' in sys.modules, line)\n    sys.exit()\n"
+    code += f"import udonx.cli.run as run\nrun.say = say\nmain(['run', {TABLE3!r}, '--results', {str(tmp_path)!r}])"
+    assert python(code).startswith("False looking at files")
+
+
+def test_one_step_is_one_step(tmp_path, capsys):
+    """Counts agree with their words."""
+    assert main(["plan", *SMOKE, "--row", "udon", "--set", "budget.steps=1", "--results", str(tmp_path)]) == 0
+    assert "1 stage, 1 step, 8 images" in capsys.readouterr().out

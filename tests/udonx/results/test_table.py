@@ -15,10 +15,11 @@ import pytest
 import udonx
 from tests.tiny import ROOT, write_experiment
 from udonx.config.experiment import load_experiment
+from udonx.files import DamagedFileError
 from udonx.results.bootstrap import paired_interval
 from udonx.results.build import _about_own_index, build_table
 from udonx.results.store import Results
-from udonx.results.table import OTHER_SEEDS, Cell, Table, TableRow, read_table
+from udonx.results.table import OTHER_SEEDS, About, Cell, Table, TableRow, read_table, write_table
 from udonx.runner import Options, load_plan, stored_table
 
 TABLE3 = ROOT / "experiments" / "table3_ablation.toml"
@@ -426,3 +427,86 @@ def test_means_over_different_seeds_never_stand_side_by_side_unmarked(tmp_path):
     assert "\nclassification baseline " in table.to_text() and "| classification baseline | merged | 0 1 |" in table.to_markdown()
     stored = read_table(tmp_path / "tables" / "table3_ablation" / "smoke")
     assert [row.seeds for row in stored.rows] == [(0, 1), (1,)], "on disk stands every stored seed"
+
+
+def test_the_chosen_step_and_its_validation_stand_in_every_form(smoke_run):
+    """Of each row that was validated, from done.json; on screen in two columns where there is room, else in one sentence."""
+    results = Results(smoke_run.results)
+    for row in smoke_run.table.rows:
+        (stage,) = {stage for stage in row.stages if results.stage(stage).done.best_r1 is not None} if row.name == "udon" else {None}
+        if stage:
+            done = results.stage(stage).done
+            assert (row.best_steps, row.validation.mean) == ((done.best_step,), done.best_r1)
+    start = smoke_run.table.row("off_the_shelf")
+    assert start.validation is None and start.best == "-"
+    line = next(line for line in csv.DictReader(io.StringIO(smoke_run.table.to_csv())) if line["row"] == "udon")
+    assert (float(line["validation_r1"]), line["best_steps"]) == (
+        smoke_run.table.row("udon").validation.mean,
+        smoke_run.table.row("udon").best,
+    )
+    assert "| validation R@1 | best step | steps |" in smoke_run.table.to_markdown()
+    chosen = attrs.evolve(table_row("a", seeds=2), best_steps=(300, 500), validation=Cell.of([0.5, 0.6]))
+    lines = table(chosen, table_row("b", seeds=1), domains=DOMAINS[:2]).to_text().splitlines()
+    assert lines[1].split()[-4:] == ["val", "best", "steps", "min"] and lines[3].split()[-4:-2] == ["55.0", "300-500"]
+    assert lines[4].split()[-4:-2] == ["-", "-"] and "val: R@1 of the validation splits, which chose the step `best`" in lines
+    crowded = table(attrs.evolve(chosen, label="a label that needs its room")).to_text()
+    assert (
+        "best steps" not in crowded and "step chosen on validation (its R@1 there): a label that needs its room 300-500 (55.0)" in crowded
+    )
+    assert max(map(len, crowded.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("evil", ["red \x1b[31m", "two\nlines", "bell\x07", "turn \u202e around", "a | b"])
+def test_no_text_of_a_table_steers_a_terminal_or_breaks_a_line(evil):
+    """Titles, labels, domains and notes of any kind: as many lines and Markdown cells as with plain names, and nothing but letters."""
+
+    def built(name: str) -> Table:
+        row = attrs.evolve(
+            table_row(name, seeds=1, label=name), r1_per_domain={name: Cell.of([0.5])}, mmp5_per_domain={name: Cell.of([0.5])}
+        )
+        return attrs.evolve(table(row, domains=(name,)), title=name, setting=name, missing=(name,), footer=(name,))
+
+    harmless, odd = built("plain"), built(evil)
+    for form in (Table.to_text, Table.to_markdown, Table.to_csv):
+        assert len(form(odd).splitlines()) == len(form(harmless).splitlines())
+        assert all(letter.isprintable() for line in form(odd).splitlines() for letter in line)
+    cells = [line.replace(r"\|", "").count("|") for line in odd.to_markdown().splitlines() if line.startswith("|")]
+    assert len(set(cells)) == 1 and "50.0" in odd.to_text()
+
+
+def test_a_table_is_printed_as_it_is_shown_and_named_in_few_words():
+    """print(table) shows it; in a prompt it is one short line."""
+    shown = table(table_row("a"), table_row("b"))
+    assert str(shown) == shown.to_text() and repr(shown) == "<Table 'Schemes' (demo): 2 rows, 8 domains; print() shows it>"
+
+
+def test_a_stored_table_is_the_table(tmp_path):
+    """What is written is read back equal, deviations, intervals and where it comes from included; a second writing changes no file."""
+    about = About(file="/a/b.toml", data="/photos", overrides=("a=1",), start_weights=("main x (0)",), versions=("torch 2",))
+    first = attrs.evolve(table(table_row("a"), table_row("b", difference=0.1, interval=(0.0, 0.25))), about=about)
+    assert write_table(first, tmp_path) is None and read_table(tmp_path) == read_table(tmp_path / "table.json") == first
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    assert write_table(first, tmp_path) is None and {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+    assert [line["data"] for line in csv.DictReader(io.StringIO((tmp_path / "table.csv").read_text()))] == ["/photos", "/photos"]
+    assert "- changed with --set: a=1\n" in (tmp_path / "table.md").read_text()
+
+
+def test_a_stored_table_of_an_earlier_revision_is_read(tmp_path):
+    """It had no digest, and said neither where it comes from nor which step was chosen."""
+    old = attrs.asdict(table(table_row("a")))
+    del old["about"]
+    for row in old["rows"]:
+        del row["best_steps"], row["validation"]
+    (tmp_path / "table.json").write_text(json.dumps(old))
+    assert read_table(tmp_path) == table(table_row("a"))
+
+
+@pytest.mark.parametrize("damage", [lambda text: text.replace("0.75", "0.76", 1), lambda text: text[:50], lambda text: '{"title": "a"}'])
+def test_a_damaged_table_is_named_with_what_writes_it_again(tmp_path, damage):
+    """Not shown, and no obstacle to the next run."""
+    write_table(table(table_row("a")), tmp_path)
+    file = tmp_path / "table.json"
+    file.write_text(damage(file.read_text()))
+    with pytest.raises(DamagedFileError, match=r"table.json .*; `udonx run` with the same arguments writes it again"):
+        read_table(tmp_path)
+    assert write_table(table(table_row("a")), tmp_path) is None and read_table(tmp_path) == table(table_row("a"))
