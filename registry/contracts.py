@@ -47,6 +47,14 @@ class Transform:
             json_schema_extra={"unit": "share of the image's area"},
         ),
     ] = (0.25, 1.0)
+    # "stored" becomes None, which the identity of a stage leaves out: saying the default makes no other stage.
+    orientation: Annotated[
+        Literal["stored", "exif"] | None,
+        Field(
+            description="Whether an image comes as it is `stored` (as in the released code; the default) or turned upright by its `exif` "
+            "orientation, as phones expect."
+        ),
+    ] = attrs.field(default=None, converter=lambda value: None if value == "stored" else value)
 
 
 @attrs.frozen(kw_only=True)

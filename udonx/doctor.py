@@ -8,16 +8,22 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import attrs
 
 from udonx.data.benchmark import Benchmark
+from udonx.data.class_folders import printable
 from udonx.data.errors import DataError
+from udonx.data.paths import resolve_image
+from udonx.data.verify import look_at, turned_sentence
+from udonx.engine.report import Report
 from udonx.files import cache_dir
 from udonx.results.record import import_sacred
 
 _PACKAGES = ("torch", "torchvision", "timm", "pydantic", "attrs", "catalogue", "sacred", "torchmetrics", "faiss-cpu", "setuptools")
+_HEADERS = 10_000  # of more images, so many are opened where the whole of them was not asked for
 
 
 @attrs.frozen
@@ -31,8 +37,9 @@ class Finding:
         return f"{'ok  ' if self.good else 'BAD '} {self.text}"
 
 
-def examine(*, data: str | None, weights: str | None, results: str) -> Iterator[Finding]:
-    """Versions, the torch/torchvision pair, GPU, Sacred, disk, caches, and the data and weights folders where given."""
+def examine(*, data: str | None, weights: str | None, results: str, verify: bool = False) -> Iterator[Finding]:
+    """Versions, the torch/torchvision pair, GPU, Sacred, disk, caches, and the data and weights folders where given; `verify` decodes every
+    image of the data."""
     versions = []
     for name in _PACKAGES:
         try:
@@ -45,7 +52,9 @@ def examine(*, data: str | None, weights: str | None, results: str) -> Iterator[
     yield _sacred()
     yield from _disk(Path(results))
     if data:
-        yield _data(Path(data))
+        yield from _data(Path(data), verify)
+    elif verify:
+        yield Finding(False, "--verify decodes the images of a data folder: give it with --data DIR")
     for folder in [weights] if weights else []:
         names = sorted(path.parent.name for path in Path(folder).glob("*/model.safetensors"))
         none = "none; it must hold folders with config.json and model.safetensors"
@@ -92,11 +101,29 @@ def _disk(results: Path) -> Iterator[Finding]:
     yield Finding(cache is not None, f"cache folder {where}")
 
 
-def _data(root: Path) -> Finding:
+def _data(root: Path, verify: bool) -> Iterator[Finding]:
     try:
         benchmark = Benchmark.open(root)
         counted = benchmark.facts
+        splits = [benchmark.split(domain, name) for domain in benchmark.domains for name in benchmark.layout.split_names(domain)]
     except DataError as error:
-        return Finding(False, f"data: {error}")
-    images = sum(fact.train_images for fact in counted)
-    return Finding(True, f"data in {root}: {len(counted)} domains ({', '.join(benchmark.domains)}), {images} training images")
+        yield Finding(False, f"data: {error}")
+        return
+    train = sum(fact.train_images for fact in counted)
+    yield Finding(True, f"data in {root}: {len(counted)} domains ({', '.join(benchmark.domains)}), {train} training images")
+    yield from _images(root, list(dict.fromkeys(path for split in splits for path in split.paths)), verify)
+
+
+def _images(root: Path, paths: list[str], verify: bool) -> Iterator[Finding]:
+    """The headers of all images or, where they are many, of some from everywhere; or the whole of all of them."""
+    some = paths if verify else paths[:: -(-len(paths) // _HEADERS)]
+    with Report("decoding every image" if verify else "opening images", len(some), "images", closing_line=False) as report:
+        looked = look_at(some, partial(resolve_image, root), whole=verify, progress=lambda done, total: report.tick(done - report.count))
+    for path, why in looked.unreadable.items():
+        yield Finding(False, f"image {printable(path)} cannot be {'decoded' if verify else 'opened'} ({why}): replace it or take it out")
+    if not looked.unreadable:
+        of = f"{len(some):,}" if len(some) == len(paths) else f"{len(some):,} of {len(paths):,}"
+        more = "" if verify else "; damage further on than the header is found by --verify"
+        yield Finding(True, f"images: {of} can be {'decoded' if verify else 'opened'}{more}")
+    if looked.turned.count:
+        yield Finding(True, turned_sentence(looked.turned, len(some)))

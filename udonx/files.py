@@ -15,7 +15,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import cattrs
 
@@ -171,8 +171,9 @@ def folder_problem(path: Path) -> str | None:
 # ----------------------------------------------------------------------------------------------------------------- reading
 
 
-def read_bytes(path: Path) -> bytes:
-    """The content of a regular file; anything else that stands there is refused, and a pipe is never waited for.
+@contextlib.contextmanager
+def open_regular(path: Path) -> Iterator[BinaryIO]:
+    """Open a regular file for reading; anything else that stands there is refused, and a pipe is never waited for.
 
     Raises:
         DamagedFileError: something else than a file is there.
@@ -183,9 +184,15 @@ def read_bytes(path: Path) -> bytes:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise DamagedFileError(path, "is no regular file")
         with open(handle, "rb", closefd=False) as file:
-            return file.read()
+            yield file
     finally:
         os.close(handle)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a regular file; see `open_regular`."""
+    with open_regular(path) as file:
+        return file.read()
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

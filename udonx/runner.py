@@ -22,7 +22,7 @@ from udonx.config.problems import ConfigError, Problem
 from udonx.data.images import ImageStore
 from udonx.engine.device import choose, describe, loading_threads, repeatable
 from udonx.engine.load import load_stage
-from udonx.engine.report import Report, clock
+from udonx.engine.report import Report, above_bars, clock
 from udonx.engine.train import Job, TrainingError, run_stage
 from udonx.errors import sentence_of
 from udonx.evaluation.protocol import Embedder, evaluate, image_count
@@ -185,15 +185,24 @@ def _run_experiments(experiments: Sequence[Experiment], options: Options, device
     fresh = FreshCall(plans, results) if options.fresh else None
     if fresh:
         fresh.begin(say)
-    stores = {plan.benchmark.root: ImageStore(plan.benchmark.root) for plan in plans}  # decoded images outlive a table
+    stores = {repr(plan.experiment.data): image_store(plan, options.quiet) for plan in plans}  # images in memory outlive a table
     failed_stages: dict[str, str] = {}
-    runners = [_Runner(plan, options, device, say, stores[plan.benchmark.root], failed_stages) for plan in plans]
+    runners = [_Runner(plan, options, device, say, stores[repr(plan.experiment.data)], failed_stages) for plan in plans]
     tables = [runner.run() for runner in runners]
     if failures := {f"{runner.plan.experiment.name}: {what}": why for runner in runners for what, why in runner.failed.items()}:
         raise RowsFailed(tables, failures)
     if fresh:
         fresh.end()
     return tables
+
+
+def image_store(plan: Plan, quiet: bool) -> ImageStore:
+    """The images of a plan's benchmark. Generated ones are never left out: a damaged one can be had again."""
+    data, root = plan.experiment.data, plan.benchmark.root
+    generated = {"max_unreadable": 0, "cure": f"remove the folder {root}, and the next run draws it again"}
+    given = {"max_unreadable": data.max_unreadable}
+    say = (lambda line: None) if quiet else above_bars
+    return ImageStore(root, max_pixels=data.max_pixels, say=say, **(generated if plan.benchmark.fingerprint else given))
 
 
 def _tidy(plans: Sequence[Plan], results: Results) -> None:

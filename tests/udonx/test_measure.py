@@ -86,9 +86,9 @@ def test_every_stage_decodes_its_images(command: list[str], monkeypatch: pytest.
     """What is timed last decodes as many images as if it were timed first: at least three laps of four steps of four, of 28 that exist."""
     decoded, probed, decode, run = [], [], images.decode, _Probe.run
 
-    def counting(path: Path) -> np.ndarray:
+    def counting(path: Path, **options: object) -> np.ndarray:
         decoded.append(path)
-        return decode(path)
+        return decode(path, **options)
 
     def apart(probe: _Probe, stage: object) -> None:
         before = len(decoded)

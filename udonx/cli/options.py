@@ -130,6 +130,7 @@ def _keys(parser: argparse.ArgumentParser) -> None:
 
 def _doctor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", metavar="DIR", help="a folder in UnED's layout to look at")
+    parser.add_argument("--verify", action="store_true", help="decode every image of the data folder, and name those that cannot be")
     parser.add_argument("--weights", metavar="DIR", help="a folder of start weights to look at")
     parser.add_argument("--results", default="results", metavar="DIR", help="the results folder to look at")
 
@@ -160,6 +161,7 @@ def _data_split(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--min-images", type=int, default=2, metavar="N", help="leave out classes with fewer images (default: 2)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="which classes are drawn for which split (default: 0)")
+    parser.add_argument("--verify", action="store_true", help="decode every image, and leave out those that are damaged anywhere")
 
 
 COMMANDS: Commands = {

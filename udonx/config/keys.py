@@ -28,6 +28,17 @@ class DataOptions:
     ] = None
     seed: Annotated[int, Field(ge=0, description="What a generated source is drawn from; the seeds of training do not touch it.")] = 0
     size: Annotated[Literal["full", "smoke"], Field(description="Of a generated source: `smoke` has a few tiny images.")] = "full"
+    max_unreadable: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            description="How many images of a split may turn out not to be decodable: they are left out and named; more end the run. "
+            "Without it 10, or every 100th of a larger split.",
+        ),
+    ] = None
+    max_pixels: Annotated[
+        int, Field(gt=0, le=178_956_970, description="Larger images are refused.", json_schema_extra={"unit": "pixels"})
+    ] = 100_000_000
 
 
 @attrs.frozen(kw_only=True)

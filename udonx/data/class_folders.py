@@ -1,24 +1,19 @@
-"""Folders of images by class, `root/<domain>/<class>/<image>`: what is there, what is not as it should be, which images open."""
+"""Folders of images by class, `root/<domain>/<class>/<image>`: what is there, and what is not as it should be."""
 
 from __future__ import annotations
 
 import os
 import unicodedata
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import attrs
 
 from udonx.data.errors import DataError
-from udonx.data.images import header_problem
 
 PHOTOS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 
 _SHOWN = 3  # of many things of a kind, so many are named
-_THREADS = 8  # they wait for the disk more than they compute
-_CHUNK = 64  # images that a thread takes at a time
 
 
 @attrs.define
@@ -179,35 +174,6 @@ def _level_problem(root: Path, domain: DomainFolder) -> str:
     if domain.classes:
         return f"domain '{domain.name}': there is no image in any of its class folders; {wanted}"
     return f"domain '{domain.name}': {root}/{domain.name} holds no class folders; {wanted}"
-
-
-def unreadable_images(root: Path, domains: Sequence[DomainFolder], progress: Callable[[int, int], None] | None = None) -> dict[str, str]:
-    """Open every image (its header): path below `root` -> why not, for those that cannot be opened, in the order of the domains.
-
-    `progress(done, total)` is called with numbers of images.
-    """
-    paths = [path for domain in domains for path in domain.paths()]
-    chunks = [paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)]
-    found: dict[str, str] = {}
-    done = 0
-
-    def look(chunk: list[str]) -> dict[str, str]:
-        reasons = ((path, header_problem(root / path) if is_utf8(path) else "its name is not UTF-8") for path in chunk)
-        return {path: reason for path, reason in reasons if reason}
-
-    # Pillow's warnings (odd EXIF, very large pictures) name no file; whoever decodes the image gets them again.
-    with warnings.catch_warnings(), ThreadPoolExecutor(_THREADS, thread_name_prefix="udonx-open") as pool:
-        warnings.simplefilter("ignore")
-        try:
-            for chunk, broken in zip(chunks, pool.map(look, chunks), strict=True):
-                found |= broken
-                done += len(chunk)
-                if progress is not None:
-                    progress(done, len(paths))
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
-    return found
 
 
 def is_utf8(name: str) -> bool:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import attrs
 import numpy as np
 import torch
 
+from registry.catalog import place
 from registry.contracts import Batch, Sampler, Transform
 from udonx.data.benchmark import Benchmark
 from udonx.data.errors import DataError
-from udonx.data.images import ImageStore
+from udonx.data.images import ImageStore, UndecodableError
 from udonx.data.seeds import generator
-from udonx.data.transforms import sample_crop, train_batch
+from udonx.data.transforms import CropParams, ResizeCrop, Squash, cut, cut_box, sample_crop
+from udonx.data.unreadable import Unreadable
 
 
 class DomainOrder:
@@ -55,12 +58,20 @@ class _Domain:
     paths: Sequence[str]
     labels: np.ndarray
     order: DomainOrder
+    unreadable: Unreadable
 
 
 class BatchLoader:
     """Loads training batches in `workers` threads, as far ahead as the sampler knows its domains.
 
-    Decoding and resizing release the interpreter lock, and threads share one image cache, which processes could not.
+    Decoding and resizing release the interpreter lock, and threads share one store of images, which processes could not. For an image
+    that cannot be decoded the next one of its split that can takes its place.
+
+    Args:
+        benchmark, store, domains, transform, batch, seed: what a batch holds follows from these alone.
+        workers: threads.
+        pin: the GPU that batches will be copied to, from pinned memory; None: none.
+        unreadable: images by domain that are known not to be decodable.
     """
 
     def __init__(
@@ -72,46 +83,112 @@ class BatchLoader:
         batch: int,
         seed: int,
         workers: int,
-        pin: bool,
+        pin: torch.device | None = None,
+        unreadable: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self.store, self.transform, self.batch, self.seed, self.workers, self.pin = store, transform, batch, seed, workers, pin
+        self.upright = transform.orientation == "exif"
         self._domains: dict[str, _Domain] = {}
         for name in domains:
             split, mapping = benchmark.split(name, "train"), benchmark.labels(name)
             labels = np.fromiter((mapping[int(label)] for label in split.class_ids), dtype=np.int64, count=len(split))
-            self._domains[name] = _Domain(split.paths, labels, DomainOrder(seed, name, len(split)))
+            known = Unreadable(f"the train split of {name}", len(split), store, (unreadable or {}).get(name, ()))
+            self._domains[name] = _Domain(split.paths, labels, DomainOrder(seed, name, len(split)), known)
+        self._left_out = {name: set((unreadable or {}).get(name, ())) for name in domains}
+
+    @property
+    def unreadable(self) -> dict[str, list[str]]:
+        """The images that could not be decoded for the batches that `batches` has given (or were known before), by domain, sorted; what
+        was loaded ahead does not count yet."""
+        return {name: sorted(paths) for name, paths in self._left_out.items() if paths}
 
     def load(self, domain: str, position: int) -> Batch:
         """The batch of `domain` that starts at `position` of its order."""
+        return self._load(domain, position)[0]
+
+    def _load(self, domain: str, position: int) -> tuple[Batch, list[str]]:
+        """A batch, and the images that could not be decoded for it."""
         data = self._domains[domain]
-        rows = data.order.items(position, position + self.batch)
-        crops = [sample_crop(generator(self.seed, f"image/{domain}/{position + offset}"), self.transform) for offset in range(self.batch)]
-        images = train_batch([self.store.load(data.paths[row]) for row in rows], crops)
-        labels = torch.from_numpy(data.labels[rows])
-        if self.pin:
-            images, labels = images.pin_memory(), labels.pin_memory()
-        return Batch(images=images, labels=labels, domain=domain, ids=tuple(data.paths[row] for row in rows))
+        rows, images, left_out = [], [], []
+        for offset, row in enumerate(data.order.items(position, position + self.batch)):
+            crop = sample_crop(generator(self.seed, f"image/{domain}/{position + offset}"), self.transform)
+            row, image = self._image(data, row, crop, left_out)
+            rows.append(row)
+            images.append(image)
+        images_B3HW, labels_B = torch.stack(images), torch.from_numpy(data.labels[rows])
+        if self.pin is not None:
+            with torch.cuda.device(self.pin):  # else a thread would wake the first GPU, whichever is used
+                images_B3HW, labels_B = images_B3HW.pin_memory(), labels_B.pin_memory()
+        return Batch(images=images_B3HW, labels=labels_B, domain=domain, ids=tuple(data.paths[row] for row in rows)), left_out
+
+    def _image(self, data: _Domain, row: int, crop: CropParams, left_out: list[str]) -> tuple[int, torch.Tensor]:
+        """The crop of a row's image, or of the next row's in the split that can be decoded; and which row it is. The others join
+        `left_out`."""
+        while True:
+            try:
+                return row, self._crop(data.paths[row], crop)
+            except UndecodableError as error:
+                data.unreadable.add(data.paths[row], error)  # raises before all rows were tried
+                left_out.append(data.paths[row])
+                row = (row + 1) % len(data.paths)
+
+    def _crop(self, path: str, crop: CropParams) -> torch.Tensor:
+        if isinstance(crop, ResizeCrop):
+            return cut(self.store.prepared(path, Squash(crop.resize), upright=self.upright), crop)
+        return cut_box(self.store.load(path, upright=self.upright), crop)
 
     def batches(self, sampler: Sampler, start: int, steps: int, taken: dict[str, int]) -> Iterator[tuple[int, Batch]]:
         """Yield (step, batch) for steps start..steps-1. `taken` counts the batches that each domain has given before `start`.
 
         The sampler is asked again after every step, so an update that is made between two steps is followed.
+
+        Raises:
+            DataError: an image cannot be read, or too many cannot be decoded; or the sampler fails, in one sentence.
         """
         taken = dict(taken)
-        ahead: deque[Future[Batch]] = deque()
+        ahead: deque[Future[tuple[Batch, list[str]]]] = deque()
         submitted = start
         with ThreadPoolExecutor(self.workers, thread_name_prefix="udonx-load") as pool:
             try:
                 for step in range(start, steps):
-                    while submitted < min(steps, sampler.known_until(), step + 2 * self.workers + 1):
-                        domain = sampler.domain_at(submitted)
-                        if domain not in self._domains:
-                            raise DataError(
-                                f"the sampler named domain {domain!r} for step {submitted}; there are {', '.join(self._domains)}"
-                            )
-                        ahead.append(pool.submit(self.load, domain, taken.get(domain, 0) * self.batch))
+                    while submitted < min(steps, _known(sampler), step + 2 * self.workers + 1):
+                        domain = self._domain_at(sampler, submitted)
+                        ahead.append(pool.submit(self._load, domain, taken.get(domain, 0) * self.batch))
                         taken[domain] = taken.get(domain, 0) + 1
                         submitted += 1
-                    yield step, ahead.popleft().result()
+                    if not ahead:
+                        raise DataError(
+                            f"{_name(sampler)}: its known_until() is {_known(sampler)} before step {step} of {steps}; it must be larger "
+                            "from the start, and larger again after each update(), which is called when that many steps are done"
+                        )
+                    batch, left_out = ahead.popleft().result()
+                    self._left_out[batch.domain].update(left_out)
+                    yield step, batch
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
+
+    def _domain_at(self, sampler: Sampler, step: int) -> str:
+        domain = _asked(sampler, "domain_at", step)
+        if domain not in self._domains:
+            raise DataError(f"{_name(sampler)} named domain {domain!r} for step {step}; there are {', '.join(self._domains)}")
+        return domain
+
+
+def _known(sampler: Sampler) -> int:
+    known = _asked(sampler, "known_until")
+    if not isinstance(known, int):
+        raise DataError(f"{_name(sampler)}: known_until() returned {known!r}, allowed is the number of steps whose domains are known")
+    return known
+
+
+def _asked(sampler: Sampler, method: str, *arguments: int) -> Any:
+    """What a method of a sampler returns. Whatever goes wrong in it is said with its name: samplers are a thing that people write."""
+    try:
+        return getattr(sampler, method)(*arguments)
+    except Exception as error:
+        call = f"{method}({', '.join(map(str, arguments))})"
+        raise DataError(f"{_name(sampler)} failed in {call}: {type(error).__name__}: {error}") from error
+
+
+def _name(sampler: Sampler) -> str:
+    return f"the sampler {type(sampler).__name__} ({place(type(sampler))})"

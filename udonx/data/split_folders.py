@@ -12,9 +12,10 @@ from pathlib import Path
 
 import attrs
 
-from udonx.data.class_folders import DomainFolder, Ignored, Tally, layout_problems, read_domains, unreadable_images
+from udonx.data.class_folders import DomainFolder, Ignored, Tally, layout_problems, read_domains
 from udonx.data.errors import DataError
 from udonx.data.split_classes import LEAST, SPLITS, assign, checked_shares, fewest_classes
+from udonx.data.verify import look_at
 from udonx.files import atomic_folder, atomic_path
 
 _TOLD_BY_NUMBER = (errno.EACCES, errno.ENOSPC, errno.EROFS)
@@ -47,7 +48,9 @@ class FolderSplit:
         min_images: classes with fewer readable images were left out.
         domains: in alphabetical order.
         small: the classes that were left out, as `<domain>/<class>`.
-        unreadable: the images that cannot be opened, as path and reason.
+        unreadable: the images that cannot be opened (or, verified, decoded), as path and reason.
+        turned: the images with an EXIF orientation other than upright.
+        images: how many were looked at.
         ignored: what else lies in the tree.
     """
 
@@ -56,6 +59,8 @@ class FolderSplit:
     domains: tuple[DomainSplit, ...]
     small: Tally
     unreadable: Tally
+    turned: Tally
+    images: int
     ignored: Ignored
 
 
@@ -66,6 +71,7 @@ def split_folders(
     shares: Sequence[float] = (0.6, 0.2, 0.2),
     min_images: int = 2,
     seed: int = 0,
+    verify: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> FolderSplit:
     """Turn folders `source/<domain>/<class>/<image>` into a benchmark in UnED's layout, in which no class is in two splits.
@@ -82,6 +88,7 @@ def split_folders(
         shares: of each domain's classes for train, val and test, rounded as `split_classes.allot` says; val may be 0.
         min_images: classes with fewer images that can be opened are left out; at least 2, since a query needs a positive.
         seed: which classes are drawn.
+        verify: decode every image in whole; else only headers are read, and damage further on shows when an image is first used.
         progress: `progress(done, total)` is called with numbers of opened images.
 
     Raises:
@@ -107,7 +114,9 @@ def split_folders(
     """
     source, out = Path(source), Path(out)
     exact, domains, ignored = _checked(source, out, shares, min_images)
-    reasons = unreadable_images(source, domains, progress)
+    paths = [path for domain in domains for path in domain.paths()]
+    looked = look_at(paths, lambda path: source / path, whole=verify, progress=progress)
+    reasons = looked.unreadable
     kept = [_kept(domain, reasons, min_images) for domain in domains]
     _refuse(_few(kept, domains, exact, min_images, reasons))
     assigned = {domain.name: assign(domain.classes, exact, seed=seed, domain=domain.name) for domain in kept}
@@ -129,6 +138,8 @@ def split_folders(
         domains=tuple(_outcome(*pair, assigned[pair[0].name]) for pair in zip(domains, kept, strict=True)),
         small=small,
         unreadable=unreadable,
+        turned=looked.turned,
+        images=len(paths),
         ignored=ignored,
     )
 

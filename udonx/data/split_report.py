@@ -7,8 +7,11 @@ import textwrap
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 
+import attrs
+
 from udonx.data.class_folders import Tally, printable
 from udonx.data.split_folders import Count, DomainSplit, FolderSplit
+from udonx.data.verify import turned_sentence
 
 _WIDTH = 100
 _GAP = "   "  # between groups of columns
@@ -76,6 +79,8 @@ def _notes(split: FolderSplit) -> Iterator[str]:
     ):
         if tally.count:
             yield f"{tally.count:,} {one if tally.count == 1 else many}: {_named(tally)}"
+    if split.turned.count:
+        yield turned_sentence(attrs.evolve(split.turned, first=list(map(printable, split.turned.first))), split.images)
 
 
 def _named(tally: Tally) -> str:

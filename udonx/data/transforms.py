@@ -2,12 +2,15 @@
 
 Images come in as uint8 [H, W, 3] and leave as float32 [3, crop, crop] on the 0..255 scale; a model normalises. PIL's and
 torchvision's defaults (antialiasing, rounding to bytes) compute something else when downscaling. Source: the released UDON code.
+
+Images are resized one by one, and a large one never becomes float32 as a whole: without antialiasing a result looks at no more than two
+source rows for each of its own rows.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import mmap
 from typing import Protocol
 
 import attrs
@@ -17,6 +20,8 @@ from torch.nn.functional import interpolate
 
 # Width / height of a random-resized crop, as everywhere in the literature.
 _ASPECT = (3 / 4, 4 / 3)
+_WHOLE_PIXELS = 2**20  # an image of up to so many pixels is resized as a whole
+_LONG = 16  # an image whose longer edge is more than so many times the shorter is cut before it is resized
 
 
 class TransformOptions(Protocol):
@@ -93,81 +98,104 @@ def sample_crop(rng: np.random.Generator, options: TransformOptions) -> CropPara
     raise ValueError(f'mode must be "resize_crop" or "random_resized_crop", got {options.mode!r}.')
 
 
-def train_batch(images: Sequence[np.ndarray], crops: Sequence[CropParams]) -> torch.Tensor:
-    """Resize and crop training images; those of one shape and one target size are resized in one call.
+@attrs.frozen
+class Squash:
+    """Resizes an image, uint8 [H, W, 3], to float32 [3, size, size] without keeping its aspect ratio."""
 
-    Args:
-        images: B arrays uint8 [H, W, 3], of any sizes.
-        crops: B crops, all of the same `crop`.
+    size: int
 
-    Returns:
-        float32 [B, 3, crop, crop], 0..255; an image's result does not depend on the others.
-
-    Example:
-        >>> train_batch([np.full((9, 5, 3), 7, dtype=np.uint8)], [ResizeCrop(resize=8, crop=6, top=0, left=2, flip=True)]).unique()
-        tensor([7.])
-    """
-    boxes, targets = [], []
-    for image, crop in zip(images, crops, strict=True):
-        if isinstance(crop, RandomResizedCrop):
-            top, left, height, width = crop.box(*image.shape[:2])
-            image, target = image[top : top + height, left : left + width], crop.crop
-        else:
-            target = crop.resize
-        boxes.append(image)
-        targets.append((target, target))
-    results = []
-    for resized, crop in zip(_resize(boxes, targets), crops, strict=True):
-        if isinstance(crop, ResizeCrop):
-            resized = resized[:, crop.top : crop.top + crop.crop, crop.left : crop.left + crop.crop]
-        results.append(resized.flip(-1) if crop.flip else resized)
-    return torch.stack(results)
+    def __call__(self, image: np.ndarray) -> torch.Tensor:
+        return _resize(image, self.size, self.size)
 
 
-def test_batch(images: Sequence[np.ndarray], crop: int) -> torch.Tensor:
-    """Resize evaluation images so that the smaller edge is `crop`, and cut the centre.
+@attrs.frozen
+class CentreCrop:
+    """What the evaluation sees of an image, uint8 [H, W, 3]: its smaller edge resized to `crop`, the centre cut; float32 [3, crop, crop].
 
     The longer edge is truncated to an integer, the offset of the crop is floored.
 
-    Args:
-        images: B arrays uint8 [H, W, 3], of any sizes.
-        crop: edge of the result.
+    Example:
+        >>> CentreCrop(16)(np.zeros((30, 20, 3), dtype=np.uint8)).shape
+        torch.Size([3, 16, 16])
+    """
 
-    Returns:
-        float32 [B, 3, crop, crop], 0..255; an image's result does not depend on the others.
+    crop: int
+
+    def __call__(self, image: np.ndarray) -> torch.Tensor:
+        crop, edges = self.crop, image.shape[:2]
+        # Integer arithmetic: a float ratio would now and then truncate crop itself to crop - 1.
+        height, width = (edge * crop // min(edges) for edge in edges)
+        top, left = (height - crop) // 2, (width - crop) // 2
+        if max(edges) > _LONG * min(edges):
+            return _resize_window(image, (height, width), (top, left), crop)
+        return _resize(image, height, width)[:, top : top + crop, left : left + crop].contiguous()
+
+
+def cut(squashed: torch.Tensor, crop: ResizeCrop) -> torch.Tensor:
+    """The training crop of an image that was resized to float32 [3, resize, resize]: float32 [3, crop, crop]."""
+    part = squashed[:, crop.top : crop.top + crop.crop, crop.left : crop.left + crop.crop]
+    return part.flip(-1) if crop.flip else part
+
+
+def cut_box(image: np.ndarray, crop: RandomResizedCrop) -> torch.Tensor:
+    """The training crop of an image, uint8 [H, W, 3]: its box resized to float32 [3, crop, crop]."""
+    top, left, height, width = crop.box(*image.shape[:2])
+    part = _resize(image[top : top + height, left : left + width], crop.crop, crop.crop)
+    return part.flip(-1) if crop.flip else part
+
+
+def train_image(image: np.ndarray, crop: CropParams) -> torch.Tensor:
+    """What training sees of an image, uint8 [H, W, 3]: float32 [3, crop, crop], 0..255.
 
     Example:
-        >>> test_batch([np.zeros((30, 20, 3), dtype=np.uint8)], crop=16).shape
-        torch.Size([1, 3, 16, 16])
+        >>> train_image(np.full((9, 5, 3), 7, dtype=np.uint8), ResizeCrop(resize=8, crop=6, top=0, left=2, flip=True)).unique()
+        tensor([7.])
     """
-    # Integer arithmetic: a float ratio would now and then truncate crop itself to crop - 1.
-    sizes = [tuple(edge * crop // min(image.shape[:2]) for edge in image.shape[:2]) for image in images]
-    results = []
-    for resized, (height, width) in zip(_resize(images, sizes), sizes, strict=True):
-        top, left = (height - crop) // 2, (width - crop) // 2
-        results.append(resized[:, top : top + crop, left : left + crop])
-    return torch.stack(results)
-
-
-# The name says which split it serves; pytest would otherwise collect it wherever a test module imports it.
-test_batch.__test__ = False
+    return cut_box(image, crop) if isinstance(crop, RandomResizedCrop) else cut(Squash(crop.resize)(image), crop)
 
 
 def _flip(rng: np.random.Generator, options: TransformOptions) -> bool:
     return bool(options.flip and rng.random() < 0.5)
 
 
-def _resize(images: Sequence[np.ndarray], sizes: Sequence[tuple[int, int]]) -> list[torch.Tensor]:
-    """Resize each image to its (height, width): B tensors float32 [3, height, width]."""
-    groups: dict[tuple, list[int]] = {}
-    for position, (image, size) in enumerate(zip(images, sizes, strict=True)):
-        groups.setdefault((image.shape, size), []).append(position)
-    resized: list[torch.Tensor] = [torch.empty(0)] * len(images)
-    for (_, size), positions in groups.items():
-        stack_BHWC = torch.from_numpy(np.stack([images[position] for position in positions]))
-        # One memory layout for any number of images, so that torch always takes the same kernel.
-        stack_BCHW = stack_BHWC.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
-        stack_BCHW = interpolate(stack_BCHW, size=size, mode="bilinear", align_corners=False, antialias=False)
-        for position, image_CHW in zip(positions, stack_BCHW, strict=True):
-            resized[position] = image_CHW
-    return resized
+def _resize(image: np.ndarray, height: int, width: int) -> torch.Tensor:
+    """Resize uint8 [H, W, 3] to float32 [3, height, width]."""
+    pixels_CHW = image.transpose(2, 0, 1)
+    if pixels_CHW[0].size <= _WHOLE_PIXELS:
+        source_CHW = np.ascontiguousarray(pixels_CHW, dtype=np.float32)
+    else:
+        rows = _needed(image.shape[0], height)
+        source_CHW = _zeros(pixels_CHW.shape)
+        source_CHW[:, rows] = pixels_CHW[:, rows]
+    # One image at a time, in one memory layout, so that torch always takes the same kernel.
+    return interpolate(torch.from_numpy(source_CHW)[None], size=(height, width), mode="bilinear", align_corners=False, antialias=False)[0]
+
+
+def _needed(length: int, size: int) -> np.ndarray:
+    """The rows of `length` that may count in a resize to `size`: two for each, one more where rounding could decide."""
+    at = (np.arange(size) + 0.5) * (length / size) - 0.5
+    lowest = np.floor(at - 0.01)
+    return np.unique(np.concatenate([lowest, lowest + 1, np.ceil(at + 0.01)]).clip(0, length - 1).astype(np.int64))
+
+
+def _zeros(shape: tuple[int, ...]) -> np.ndarray:
+    """float32 zeros that take memory only where something is written to them."""
+    pages = mmap.mmap(-1, math.prod(shape) * 4, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_NOHUGEPAGE"):  # a huge page holds many rows
+        pages.madvise(mmap.MADV_NOHUGEPAGE)
+    return np.frombuffer(pages, dtype=np.float32).reshape(shape)
+
+
+def _resize_window(image: np.ndarray, size: tuple[int, int], corner: tuple[int, int], crop: int) -> torch.Tensor:
+    """`crop` x `crop` at `corner` of what `_resize` to `size` would give, but for rounding, without making the rest of it."""
+    (y0, y1, down), (x0, x1, right) = (_taps(*edge, crop) for edge in zip(image.shape[:2], size, corner, strict=True))
+    down, right = down[:, None, None], right[:, None]
+    upper, lower = ((1 - right) * image[np.ix_(y, x0)] + right * image[np.ix_(y, x1)] for y in (y0, y1))
+    return torch.from_numpy(((1 - down) * upper + down * lower).astype(np.float32).transpose(2, 0, 1).copy())
+
+
+def _taps(length: int, size: int, start: int, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For places start..start+count-1 of `length` resized to `size`: the two source places and the weight of the second."""
+    at = ((np.arange(start, start + count) + 0.5) * (length / size) - 0.5).clip(0, length - 1)
+    first = np.floor(at).astype(np.int64)
+    return first, np.minimum(first + 1, length - 1), at - first

@@ -52,6 +52,7 @@ def build_model(spec: StageSpec, classes: Mapping[str, int], folder: Path | None
         std=spec.backbone.std,
         crop=spec.transform.crop,
         domains=spec.domains,
+        upright=spec.transform.orientation == "exif",
         autocast=_AUTOCAST[spec.precision],
         **parts,
     )

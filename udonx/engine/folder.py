@@ -16,6 +16,7 @@ import safetensors.torch
 import tomli_w
 import torch
 
+from udonx.data.unreadable import LeftOut
 from udonx.errors import sentence_of
 from udonx.files import (
     DamagedFileError,
@@ -44,7 +45,7 @@ class Weights:
 @attrs.frozen(kw_only=True)
 class Done:
     """done.json: what a finished stage took. `best_r1` is None without a validation split, `batches` (per domain) where nothing was
-    trained, `weights` in a stage of an earlier version."""
+    trained, `weights` in a stage of an earlier version, `unreadable` where every image could be decoded."""
 
     steps: int
     images: int
@@ -53,6 +54,7 @@ class Done:
     best_r1: float | None
     batches: dict[str, int] | None = None
     weights: Weights | None = None
+    unreadable: LeftOut | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -48,6 +48,7 @@ class Model(nn.Module):
 
     Images come as float [B, 3, H, W], 0..255; the model normalises them with its weights' own statistics and resizes them only where
     they are not of its crop size, which happens to a frozen teacher of a stage with another crop. Autocast covers the backbone alone.
+    `upright` says that it wants images turned as their EXIF orientation says.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Model(nn.Module):
         std: Sequence[float],
         crop: int,
         domains: Sequence[str],
+        upright: bool = False,
         autocast: torch.dtype | None = None,
         student_head: nn.Module | None = None,
         student_classifiers: Classifiers | None = None,
@@ -66,7 +68,7 @@ class Model(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone = backbone
-        self.crop = crop
+        self.crop, self.upright = crop, upright
         self.autocast = autocast
         self.position = {domain: position for position, domain in enumerate(domains)}
         self.student_head = student_head

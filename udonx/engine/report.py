@@ -75,6 +75,11 @@ class Report:
             print(line, file=self.stream, flush=True)
 
 
+def above_bars(line: str) -> None:
+    """A line of its own on stderr, above whatever bars there are; from any thread."""
+    tqdm.write(line, file=sys.stderr)
+
+
 def roughly(seconds: float) -> str:
     """A duration that is only about known.
 

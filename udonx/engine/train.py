@@ -11,7 +11,7 @@ import math
 import time
 import traceback
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from udonx.data.benchmark import Benchmark
 from udonx.data.images import ImageStore
 from udonx.data.loader import BatchLoader
 from udonx.data.seeds import stream_seed
+from udonx.data.unreadable import Unreadable, left_out
 from udonx.engine.build import build_losses, build_model, build_sampler
 from udonx.engine.device import describe, loading_threads
 from udonx.engine.folder import RETRAIN, Done, StageFolder, StageModel, Weights
@@ -115,7 +116,16 @@ class _Fit:
         self.images = sum(map(len, self.paths.values()))
         self.moments = Moments(model.backbone.dim)
         self.taken = dict.fromkeys(self.paths, 0)
+        self.unreadable = {domain: self._unreadable(domain) for domain in self.paths}
         self.seconds = 0.0
+
+    def _unreadable(self, domain: str, known: Iterable[str] = ()) -> Unreadable:
+        return Unreadable(f"the train split of {domain}", len(self.paths[domain]), self.job.store, known)
+
+    def _left_out(self) -> list[str]:
+        """The images that could not be decoded, among those that are taken in."""
+        found = (self.unreadable[domain].paths.intersection(paths[: self.taken[domain]]) for domain, paths in self.paths.items())
+        return sorted(set().union(*found))
 
     def run(self) -> Done:
         """Fit to the end; returns done.json. SIGINT and SIGTERM let the batch that is under way finish."""
@@ -131,7 +141,8 @@ class _Fit:
                     raise TrainingError(f"{job.title}: {error}") from error
             weights = job.folder.save_best(self.model.state_dict(), {"stage": job.id})
             seconds = self.seconds + time.monotonic() - self.began
-            done = Done(steps=0, images=self.images, seconds=seconds, best_step=0, best_r1=None, weights=weights)
+            about = {"images": self.images, "seconds": seconds, "weights": weights, "unreadable": left_out(self._left_out())}
+            done = Done(steps=0, best_step=0, best_r1=None, **about)
             job.folder.finish(done)
             return done
 
@@ -149,8 +160,9 @@ class _Fit:
                     report.tick(count)
                     self._after_batch()
 
-                with closing(test_images(job.store, paths[self.taken[domain] :], model.crop, job.workers, tick)) as batches:
-                    for images in batches:
+                rest, unreadable = paths[self.taken[domain] :], self.unreadable[domain]
+                with closing(test_images(job.store, rest, model, job.workers, unreadable, tick)) as batches:
+                    for _, images in batches:
                         self.moments.add(model.embed(images.to(job.device), "feature"))
 
     def _after_batch(self) -> None:
@@ -163,7 +175,8 @@ class _Fit:
 
     def _save(self) -> None:
         seconds = self.seconds + time.monotonic() - self.began
-        self.job.folder.save_state({"taken": self.taken, "seconds": seconds, "moments": self.moments.state_dict()})
+        about = {"taken": self.taken, "seconds": seconds, "unreadable": self._left_out()}
+        self.job.folder.save_state({**about, "moments": self.moments.state_dict()})
         self.saved = time.monotonic()
 
     def _start(self) -> None:
@@ -173,6 +186,8 @@ class _Fit:
             return
         with _as_checkpoint(self.job):
             self.taken = {domain: state["taken"][domain] for domain in self.paths}
+            known = set(state.get("unreadable", ()))
+            self.unreadable = {domain: self._unreadable(domain, known.intersection(paths)) for domain, paths in self.paths.items()}
             self.seconds = state["seconds"]
             self.moments.load_state_dict(state["moments"])
 
@@ -337,6 +352,9 @@ class _Training:
         self.summed = 0
         self.step, self.seconds = 0, 0.0
         self.taken: dict[str, int] = {}
+        # training images that could not be decoded, by domain, as of the checkpoint; and validation images, as of the last validation
+        self.unreadable: dict[str, list[str]] = {}
+        self.left_out: frozenset[str] = frozenset()
         self.best_r1, self.best_step = -1.0, 0
         self.best: Weights | None = None  # what best.safetensors is; None where it is written right after the checkpoint
         self.unvalidated = False  # whether the validation after `step` is still to be made
@@ -353,6 +371,8 @@ class _Training:
                 "unvalidated": self.unvalidated,
                 "seconds": self.seconds + time.monotonic() - self.began,
                 "taken": self.taken,
+                "unreadable": self.loader.unreadable,
+                "left_out": sorted(self.left_out),
                 "best_r1": self.best_r1,
                 "best_step": self.best_step,
                 "best": self.best and attrs.asdict(self.best),
@@ -386,6 +406,8 @@ class _Training:
         self.step, self.seconds, self.taken, self.summed = state["step"], state["seconds"], state["taken"], state["summed"]
         self.best_r1, self.best_step = state["best_r1"], state["best_step"]
         self.unvalidated = state.get("unvalidated", False)
+        # checkpoints of earlier versions lack these
+        self.unreadable, self.left_out = state.get("unreadable", {}), frozenset(state.get("left_out", ()))
         self.window_D2.copy_(state["window"])
         self.sums_L.copy_(state["sums"])
         self.sampler.load_state_dict(state["sampler"])
@@ -414,10 +436,11 @@ class _Training:
         self._start()
         check_progress(self.sampler, self.use, self.step, training.steps)
         self.began = self.saved = time.monotonic()
-        spec, pin = job.spec, job.device.type == "cuda"
-        loader = BatchLoader(job.benchmark, job.store, spec.domains, spec.transform, training.batch, spec.seed, job.workers, pin)
+        spec, pin = job.spec, job.device if job.device.type == "cuda" else None
+        images = (job.benchmark, job.store, spec.domains, spec.transform, training.batch, spec.seed)
+        self.loader = BatchLoader(*images, job.workers, pin, self.unreadable)
         self.model.train()
-        batches = loader.batches(self.sampler, self.step, training.steps, self.taken)
+        batches = self.loader.batches(self.sampler, self.step, training.steps, self.taken)
         # closing: whatever stops the loop stops the loader's threads too
         with Report(job.title, training.steps, "steps", done=self.step, quiet=job.quiet) as self.report, closing(batches):
             if self.step:
@@ -533,6 +556,7 @@ class _Training:
             better = self.step == self.training.steps
             self.best_step = self.step if better else 0
         else:
+            self.left_out = result.unreadable
             metrics = result.main
             better = metrics.r1 > self.best_r1
             per_domain = {name: metrics.per_domain[name].r1 for name in metrics.per_domain}
@@ -588,6 +612,7 @@ class _Training:
             best_r1=self.best_r1 if self.best_r1 >= 0 else None,
             batches=self.taken,
             weights=self.best,
+            unreadable=left_out(self.left_out.union(*self.loader.unreadable.values())),
         )
         self.job.folder.finish(done)
         return done

@@ -12,6 +12,7 @@ import attrs
 import cattrs
 import numpy as np
 
+from udonx.data.unreadable import LeftOut, left_out
 from udonx.engine.folder import StageFolder
 from udonx.evaluation.metrics import DomainMetrics, RetrievalMetrics
 from udonx.evaluation.protocol import ProtocolResult
@@ -45,7 +46,8 @@ class StoredFigures:
 @attrs.frozen(kw_only=True)
 class StoredEvaluation:
     """metrics.json: the figures of an evaluation with the merged index (None where its embeddings are not of one space) and the own-domain
-    index, the stages that embedded each domain, and what it was: row, seed, hashes of the test files, versions of the packages."""
+    index, the stages that embedded each domain, and what it was: row, seed, hashes of the test files, versions of the packages,
+    images that could not be decoded and are in neither queries nor index (None: none)."""
 
     merged: StoredFigures | None
     own: StoredFigures
@@ -55,6 +57,7 @@ class StoredEvaluation:
     seed: int | None = None
     data: dict[str, str] = attrs.field(factory=dict)
     versions: dict[str, str] = attrs.field(factory=dict)
+    unreadable: LeftOut | None = None
 
     def figures(self, *, own_index: bool) -> tuple[str, StoredFigures]:
         """The index that is shown, "merged" or "own", and its figures."""
@@ -147,7 +150,7 @@ class Results:
         with atomic_path(folder / "per_query.npz") as temporary, open(temporary, "wb") as handle:
             np.savez_compressed(handle, **arrays)
         merged = None if result.merged is None else StoredFigures.of(result.merged)
-        stored = StoredEvaluation(merged=merged, own=StoredFigures.of(result.own), **about)
+        stored = StoredEvaluation(merged=merged, own=StoredFigures.of(result.own), unreadable=left_out(result.unreadable), **about)
         write_json(folder / "metrics.json", attrs.asdict(stored))
 
     def read_hits(self, identity: str, index: str) -> StoredHits:

@@ -1,12 +1,9 @@
 import os
-import threading
-import time
 
 import pytest
 
 from tests.tiny import list_backwards, write_classes
-from udonx.data import class_folders
-from udonx.data.class_folders import Tally, layout_problems, read_domains, unreadable_images
+from udonx.data.class_folders import Tally, layout_problems, read_domains
 from udonx.data.errors import DataError
 
 CARS = {"audi": 2, "bmw": 3}
@@ -61,7 +58,7 @@ def test_only_the_first_are_named():
 
 
 def test_links_are_followed_and_pipes_are_not_waited_for(tmp_path):
-    """Linked folders and images count; a link that leads nowhere is an image that cannot be opened; a pipe is no image."""
+    """Linked folders and images count, a link that leads nowhere too: it is an image to be reported; a pipe is no image."""
     write_classes(tmp_path / "elsewhere", "cars", CARS)
     (tmp_path / "root" / "cars").mkdir(parents=True)
     (tmp_path / "root" / "cars" / "audi").symlink_to(tmp_path / "elsewhere" / "cars" / "audi")
@@ -74,48 +71,12 @@ def test_links_are_followed_and_pipes_are_not_waited_for(tmp_path):
     domains, ignored = read_domains(tmp_path / "root")
     assert domains[0].classes == {"audi": ["0.png", "1.png"], "bmw": ["linked.png", "nowhere.png"]}
     assert ignored.files.first == ["cars/loop", "cars/bmw/pipe.png", "cars/bmw/to_pipe.png"]
-    assert unreadable_images(tmp_path / "root", domains) == {"cars/bmw/nowhere.png": "No such file or directory"}
-
-
-def test_images_that_cannot_be_opened_are_named_with_the_reason(tmp_path, monkeypatch):
-    """Every image is opened; progress ends at their number; the broken ones come in the order of their paths."""
-    monkeypatch.setattr(class_folders, "_CHUNK", 2)
-    write_classes(tmp_path, "cars", {"audi": 5, "bmw": 4})
-    (tmp_path / "cars" / "bmw" / "2.png").write_bytes(b"")
-    (tmp_path / "cars" / "audi" / "3.png").write_text("text")
-    seen = []
-    found = unreadable_images(tmp_path, read_domains(tmp_path)[0], lambda done, total: seen.append((done, total)))
-    assert list(found.items()) == [("cars/audi/3.png", "no image that Pillow knows"), ("cars/bmw/2.png", "no image that Pillow knows")]
-    assert seen == [(2, 9), (4, 9), (6, 9), (8, 9), (9, 9)]
-
-
-def test_an_interruption_does_not_wait_for_the_other_images(tmp_path, monkeypatch):
-    """What has not begun is not opened any more."""
-    monkeypatch.setattr(class_folders, "_CHUNK", 1)
-    write_classes(tmp_path, "cars", {"audi": 100})
-    opened, lock = [], threading.Lock()
-
-    def slow(path):
-        with lock:
-            opened.append(path)
-        time.sleep(0.01)
-        return ""
-
-    def interrupt(done, total):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(class_folders, "header_problem", slow)
-    with pytest.raises(KeyboardInterrupt):
-        unreadable_images(tmp_path, read_domains(tmp_path)[0], interrupt)
-    assert len(opened) < 50
 
 
 def test_names_that_are_not_utf8(tmp_path):
-    """Bytes that are no text: an image is left out, a class or a domain is to be renamed."""
+    """Bytes that are no text: a class or a domain is to be renamed."""
     write_classes(tmp_path, "cars", CARS)
     bad = os.fsdecode(b"\xff")
-    os.rename(tmp_path / "cars" / "bmw" / "0.png", tmp_path / "cars" / "bmw" / f"{bad}.png")
-    assert unreadable_images(tmp_path, read_domains(tmp_path)[0]) == {f"cars/bmw/{bad}.png": "its name is not UTF-8"}
     os.rename(tmp_path / "cars" / "bmw", tmp_path / "cars" / f"bmw{bad}")
     assert problems(tmp_path) == {"cars": r"domain 'cars': the class folder 'bmw\udcff' has a name that is not UTF-8; rename it"}
     os.rename(tmp_path / "cars", tmp_path / f"cars{bad}")

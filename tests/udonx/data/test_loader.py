@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import pairwise
+from pathlib import Path
 
+import attrs
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from registry.contracts import Batch, Transform
 from registry.samplers.dynamic import Dynamic
 from registry.samplers.round_robin import RoundRobin
 from udonx.data.benchmark import Benchmark
+from udonx.data.errors import DataError
 from udonx.data.images import ImageStore
 from udonx.data.loader import BatchLoader, DomainOrder
 from udonx.data.seeds import generator
-from udonx.data.transforms import sample_crop, train_batch
+from udonx.data.transforms import sample_crop, train_image
 
 DOMAINS = ("logos", "glyphs", "plates")
 TRANSFORM = Transform(resize=36, crop=32)
 
 
 def loader(benchmark: Benchmark, *, domains: tuple[str, ...] = DOMAINS, batch: int = 8, seed: int = 0, workers: int = 2) -> BatchLoader:
-    return BatchLoader(benchmark, ImageStore(benchmark.root), domains, TRANSFORM, batch, seed, workers, False)
+    return BatchLoader(benchmark, ImageStore(benchmark.root), domains, TRANSFORM, batch, seed, workers)
 
 
 def round_robin(steps: int) -> RoundRobin:
@@ -70,7 +76,9 @@ def test_content(small_benchmark: Benchmark) -> None:
     crops = [sample_crop(generator(0, f"image/logos/{position}"), TRANSFORM) for position in range(20, 28)]
     assert batch.ids == tuple(split.paths[row] for row in rows) and batch.domain == "logos"
     assert batch.labels.tolist() == [mapping[int(split.class_ids[row])] for row in rows]
-    assert torch.equal(batch.images, train_batch([store.load(path) for path in batch.ids], crops))
+    assert torch.equal(
+        batch.images, torch.stack([train_image(store.load(path), crop) for path, crop in zip(batch.ids, crops, strict=True)])
+    )
     assert batch.images.shape == (8, 3, 32, 32) and batch.images.dtype == torch.float32 and batch.labels.dtype == torch.int64
     assert batch.images.max() > 1 and set(mapping.values()) == set(range(len(mapping)))
 
@@ -114,9 +122,9 @@ def test_updates_are_followed(small_benchmark: Benchmark) -> None:
     loaded: list[str] = []
 
     class Watched(BatchLoader):
-        def load(self, domain: str, position: int) -> Batch:
+        def _load(self, domain: str, position: int) -> tuple[Batch, list[str]]:
             loaded.append(f"{domain}/{position}")
-            return super().load(domain, position)
+            return super()._load(domain, position)
 
     def losses(step: int) -> Mapping[str, tuple[float, int]]:
         return {DOMAINS[step // 4 % 3]: (80.0, 8), DOMAINS[0]: (0.8, 8)}
@@ -130,7 +138,7 @@ def test_updates_are_followed(small_benchmark: Benchmark) -> None:
         return domains
 
     sampler = Dynamic(DOMAINS, {}, 24, 0, interval=4)
-    watched = Watched(small_benchmark, ImageStore(small_benchmark.root), DOMAINS, TRANSFORM, 8, 0, 3, False)
+    watched = Watched(small_benchmark, ImageStore(small_benchmark.root), DOMAINS, TRANSFORM, 8, 0, 3)
     seen = []
     for step, batch in watched.batches(sampler, 0, 24, {}):
         assert len(loaded) <= sampler.known_until()
@@ -151,3 +159,128 @@ def test_closing_stops_the_threads(small_benchmark: Benchmark) -> None:
     assert any(thread.name.startswith("udonx-load") for thread in threading.enumerate())
     batches.close()
     assert not any(thread.name.startswith("udonx-load") for thread in threading.enumerate())
+
+
+@pytest.fixture
+def damaged(small_benchmark: Benchmark, tmp_path: Path) -> tuple[Benchmark, list[int]]:
+    """A copy of the benchmark in which three training images of one domain are cut off, the last and two in a row; and their rows."""
+    root = tmp_path / "data"
+    shutil.copytree(small_benchmark.root, root)
+    benchmark = Benchmark.open(root, list(DOMAINS))
+    paths = benchmark.split("logos", "train").paths
+    rows = [4, 5, len(paths) - 1]
+    for row in rows:
+        file = root / "images" / paths[row]
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    return benchmark, rows
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_the_next_image_takes_the_place_of_one_that_cannot_be_decoded(
+    small_benchmark: Benchmark, damaged: tuple[Benchmark, list[int]], workers: int
+) -> None:
+    """Its place goes to the next image of the split that can be decoded, with its label; all other places are as ever, resumed too."""
+    benchmark, _ = damaged
+    split, mapping = benchmark.split("logos", "train"), benchmark.labels("logos")
+    instead = {4: 6, 5: 6, len(split) - 1: 0}
+    stand_ins = {split.paths[row]: split.paths[other] for row, other in instead.items()}
+    ours = loader(benchmark, workers=workers)
+    resumed = loader(benchmark, workers=workers).batches(round_robin(12), 5, 12, {"logos": 2, "glyphs": 2, "plates": 1})
+    seen = list(ours.batches(round_robin(12), 0, 12, {}))
+    for (step, batch), (_, whole) in zip(seen, loader(small_benchmark).batches(round_robin(12), 0, 12, {}), strict=True):
+        assert batch.ids == tuple(stand_ins.get(path, path) if batch.domain == "logos" else path for path in whole.ids)
+        if batch.domain == "logos":
+            assert batch.labels.tolist() == [mapping[int(split.class_ids[split.paths.index(path)])] for path in batch.ids]
+        kept = [place for place, path in enumerate(whole.ids) if path not in stand_ins]
+        assert torch.equal(batch.images[kept], whole.images[kept])
+        if step >= 5:
+            assert equal(batch, next(resumed)[1])
+    assert ours.unreadable == {"logos": sorted(stand_ins)}
+
+
+def test_too_many_images_that_cannot_be_decoded(damaged: tuple[Benchmark, list[int]]) -> None:
+    """Above the limit one sentence names the split, the last such image and the key; what is known from before counts too."""
+    benchmark, _ = damaged
+    store = ImageStore(benchmark.root, max_unreadable=2)
+    size = len(benchmark.split("logos", "train"))
+    with pytest.raises(DataError, match=rf"the train split of logos: 3 of its {size} images cannot be decoded.*allowed are 2"):
+        BatchLoader(benchmark, store, DOMAINS, TRANSFORM, size, 0, 1).load("logos", 0)
+    known = {"logos": ["a.jpg", "b.jpg"]}
+    with pytest.raises(DataError, match="3 of its"):
+        BatchLoader(benchmark, ImageStore(benchmark.root, max_unreadable=2), DOMAINS, TRANSFORM, size, 0, 1, None, known).load("logos", 0)
+
+
+def test_a_domain_without_any_image(damaged: tuple[Benchmark, list[int]]) -> None:
+    """Where not one image of a split can be decoded, that is said whatever the limit is: nothing can take their place."""
+    benchmark, _ = damaged
+    for path in benchmark.split("logos", "train").paths:
+        (benchmark.root / "images" / path).write_bytes(b"no image")
+    with pytest.raises(DataError, match="images cannot be decoded"):
+        BatchLoader(benchmark, ImageStore(benchmark.root, max_unreadable=10**6), DOMAINS, TRANSFORM, 4, 0, 1).load("logos", 0)
+
+
+@pytest.mark.parametrize("mode", ["resize_crop", "random_resized_crop"])
+def test_orientation_reaches_the_batch(small_benchmark: Benchmark, tmp_path: Path, mode: str) -> None:
+    """With `exif` a batch holds the images upright, in either mode of the transform; without it, as they are stored."""
+    root = tmp_path / "data"
+    shutil.copytree(small_benchmark.root, root)
+    benchmark = Benchmark.open(root, list(DOMAINS))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for path in benchmark.split("logos", "train").paths:
+        with Image.open(root / "images" / path) as image:
+            whole = image.convert("RGB")
+        whole.save(root / "images" / path, format="PNG", exif=exif)
+    turned = Transform(mode=mode, resize=36, crop=32, orientation="exif")
+    upright = BatchLoader(benchmark, ImageStore(root), DOMAINS, turned, 8, 0, 1).load("logos", 0)
+    stored = BatchLoader(benchmark, ImageStore(root), DOMAINS, attrs.evolve(turned, orientation=None), 8, 0, 1).load("logos", 0)
+    assert not torch.equal(upright.images, stored.images)
+    crops = [sample_crop(generator(0, f"image/logos/{position}"), turned) for position in range(8)]
+    store = ImageStore(root)
+    expected = [train_image(store.load(path, upright=True), crop) for path, crop in zip(upright.ids, crops, strict=True)]
+    assert torch.equal(upright.images, torch.stack(expected))
+
+
+class Custom(RoundRobin):
+    """A sampler as a person may write it."""
+
+    def __init__(self, steps: int = 12, **methods: Callable[..., object]) -> None:
+        super().__init__(DOMAINS, {}, steps, 0)
+        for name, method in methods.items():
+            setattr(self, name, method)
+
+
+@pytest.mark.parametrize(
+    ("methods", "message"),
+    [
+        ({"known_until": lambda: 4}, r"its known_until\(\) is 4 before step 4 of 12"),
+        ({"known_until": lambda: 0}, r"its known_until\(\) is 0 before step 0 of 12"),
+        ({"known_until": lambda: None}, r"known_until\(\) returned None, allowed is the number of steps"),
+        ({"known_until": lambda: 1 / 0}, r"failed in known_until\(\): ZeroDivisionError"),
+        ({"domain_at": lambda step: "carz"}, r"named domain 'carz' for step 0; there are logos, glyphs, plates"),
+        ({"domain_at": lambda step: 1}, r"named domain 1 for step 0"),
+        ({"domain_at": lambda step: [][step]}, r"failed in domain_at\(0\): IndexError"),
+    ],
+)
+def test_a_sampler_that_fails_is_named(small_benchmark: Benchmark, methods: dict[str, Callable[..., object]], message: str) -> None:
+    """Whatever is wrong with a sampler is one sentence with its class and place."""
+    with pytest.raises(DataError, match=rf"the sampler Custom \(.*test_loader\.py:\d+\).*{message}"):
+        list(loader(small_benchmark).batches(Custom(**methods), 0, 12, {}))
+
+
+def test_pinning_uses_the_gpu_of_the_run(small_benchmark: Benchmark, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory is pinned while the run's own GPU is the thread's current one, so that no other GPU is woken."""
+    current: list[object] = []
+
+    @contextmanager
+    def device(wanted: torch.device) -> Iterator[None]:
+        current.append(wanted)
+        yield
+        current.pop()
+
+    pinned = []
+    monkeypatch.setattr(torch.cuda, "device", device)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: pinned.append(current[-1]) or tensor)
+    wanted = torch.device("cuda:1")
+    BatchLoader(small_benchmark, ImageStore(small_benchmark.root), DOMAINS, TRANSFORM, 4, 0, 1, wanted).load("logos", 0)
+    assert pinned == [wanted, wanted]

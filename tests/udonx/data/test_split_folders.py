@@ -6,11 +6,13 @@ import os
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import udonx
 from tests.tiny import SETTING, list_backwards, python, write_classes, write_experiment
 from udonx.data import split_folders as module
 from udonx.data.benchmark import Benchmark
+from udonx.data.class_folders import Tally
 from udonx.data.errors import DataError
 from udonx.data.images import decode
 from udonx.data.paths import resolve_image
@@ -130,8 +132,21 @@ def test_images_that_cannot_be_opened_are_left_out(photos, tmp_path):
     done = split_folders(photos, tmp_path / "out")
     listed = {entry["path"] for name in ("train", "val", "test") for entry in read(tmp_path / "out", "cars", name)}
     assert not listed & {"cars/car 0/0.png", "cars/car 0/1.png", "cars/car 1/1.png"} and "cars/car 1/0.png" in listed
-    assert done.unreadable.first == [f"cars/car {number}/1.png (no image that Pillow knows)" for number in (0, 1)]
+    assert done.unreadable.first == [f"cars/car {number}/1.png (no JPEG, PNG, WEBP, BMP, GIF or TIFF)" for number in (0, 1)]
     assert done.small.first == ["cars/car 0"] and done.domains[0].left_out == Count(1, 3)
+
+
+def test_damage_further_on_is_found_where_it_is_asked_for(photos, tmp_path):
+    """An image that is cut off after its header is in a split, unless every image is decoded; turned images are counted."""
+    file = photos / "cars" / "car 1" / "1.png"
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (8, 4)).save(photos / "cars" / "car 2" / "turned.jpg", exif=exif)
+    for verify, left_out in ((False, 0), (True, 1)):
+        done = split_folders(photos, tmp_path / str(verify), verify=verify)
+        assert done.unreadable.count == left_out and done.turned == Tally(1, ["cars/car 2/turned.jpg"])
+    assert done.unreadable.first[0].startswith("cars/car 1/1.png (")
 
 
 def test_names_of_any_script(tmp_path):
@@ -222,7 +237,7 @@ def test_too_few_classes_because_of_broken_images(photos, tmp_path):
     """Where only opening the images shows it, the broken ones are named."""
     write_classes(photos, "few", {"a": 2, "b": 2, "c": 2, "d": 2})
     (photos / "few" / "b" / "1.png").write_text("no image")
-    sentence = r"'few' has 3 usable classes.*; 1 of its images cannot be opened, such as few/b/1.png \(no image that Pillow knows\)\.$"
+    sentence = r"'few' has 3 usable classes.*; 1 of its images cannot be opened, such as few/b/1.png \(no JPEG, .* or TIFF\)\.$"
     with pytest.raises(DataError, match=sentence):
         split_folders(photos, tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["photos"]

@@ -10,8 +10,8 @@ def domain(name, scale=1, left_out=(0, 0), splits=("train", "val", "test")):
 
 
 def outcome(*domains, out="bench", **others):
-    given = {"small": Tally(), "unreadable": Tally(), "ignored": Ignored()} | others
-    return FolderSplit(out=Path(out), min_images=2, domains=domains, **given)
+    given = {"small": Tally(), "unreadable": Tally(), "turned": Tally(), "ignored": Ignored()} | others
+    return FolderSplit(out=Path(out), min_images=2, images=200, domains=domains, **given)
 
 
 def test_the_report_as_it_is_printed():
@@ -60,6 +60,13 @@ def test_a_split_of_one_class_is_said():
     said = "only one class in val or test, so that a search in the domain cannot miss: cars"
     assert said in describe_split(outcome(single, domain("food"))).split("\n")
     assert "only one class" not in describe_split(outcome(domain("food")))
+
+
+def test_turned_images_are_said_with_the_key_that_decides():
+    """The note counts images with an EXIF orientation and says what the setting does with them."""
+    text = " ".join(describe_split(outcome(domain("cars"), turned=Tally(12, ["a.jpg", "b.jpg", "c.jpg"]))).split())
+    assert "12 of 200 images have an EXIF orientation other than upright (a.jpg, b.jpg, c.jpg and 9 more)" in text
+    assert 'a setting with transform.orientation = "exif" turns them upright' in text
 
 
 def test_long_and_wide_names_fit():

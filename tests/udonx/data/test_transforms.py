@@ -2,9 +2,10 @@ import attrs
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import interpolate
 
-from udonx.data import transforms
-from udonx.data.transforms import RandomResizedCrop, ResizeCrop, sample_crop, train_batch
+from tests.tiny import python
+from udonx.data.transforms import CentreCrop, RandomResizedCrop, ResizeCrop, Squash, sample_crop, train_image
 
 
 @attrs.frozen
@@ -47,9 +48,9 @@ def test_official_numbers(shared_dir):
     arrays = np.load(shared_dir / "parity" / "preprocess.npz")
     for name in ("img0", "img1"):
         image = arrays[f"{name}/uint8"]
-        train = train_batch([image], [ResizeCrop(256, 256, 0, 0, False)])[0].permute(1, 2, 0).numpy()
+        train = train_image(image, ResizeCrop(256, 256, 0, 0, False)).permute(1, 2, 0).numpy()
         np.testing.assert_allclose(train[::4, ::4], arrays[f"{name}/train_resize_256_every4th"], rtol=0, atol=1.1e-3)
-        test = transforms.test_batch([image], 224)[0].permute(1, 2, 0).numpy()
+        test = CentreCrop(224)(image).permute(1, 2, 0).numpy()
         expected = arrays[f"{name}/test_split_224_before_normalisation_every4th"]
         np.testing.assert_allclose(test[::4, ::4], expected, rtol=0, atol=1.1e-3)
     np.testing.assert_allclose(test / 127.5 - 1, arrays["img1/test_split_224_normalised_in21k"], rtol=0, atol=1.1e-3 / 127.5)
@@ -58,7 +59,8 @@ def test_official_numbers(shared_dir):
 def test_train_equals_a_slow_bilinear():
     """Training images are resized to a square, cropped at the given place and flipped, up and down in size."""
     images, crops = mixed()
-    for image, crop, result in zip(images, crops, train_batch(images, crops), strict=True):
+    for image, crop in zip(images, crops, strict=True):
+        result = train_image(image, crop)
         expected = slow_bilinear(image, 12, 12)[crop.top : crop.top + 9, crop.left : crop.left + 9]
         expected = expected[:, ::-1] if crop.flip else expected
         np.testing.assert_allclose(result.permute(1, 2, 0).numpy(), expected, rtol=0, atol=1e-3)
@@ -68,14 +70,14 @@ def test_train_equals_a_slow_bilinear():
 def test_test_equals_a_slow_bilinear(shape, size, offset):
     """Evaluation keeps the aspect ratio, truncates the longer edge and floors the offset of the centre crop."""
     expected = slow_bilinear(noise(*shape), *size)[offset[0] : offset[0] + 9, offset[1] : offset[1] + 9]
-    result = transforms.test_batch([noise(*shape)], 9)[0].permute(1, 2, 0).numpy()
+    result = CentreCrop(9)(noise(*shape)).permute(1, 2, 0).numpy()
     np.testing.assert_allclose(result, expected, rtol=0, atol=1e-3)
 
 
 def test_smaller_edge_is_never_truncated():
     """For every image size the crop fits: no size is truncated below it."""
     for edge in range(1, 60):
-        assert transforms.test_batch([noise(edge, edge + 3)], 23).shape == (1, 3, 23, 23)
+        assert CentreCrop(23)(noise(edge, edge + 3)).shape == (3, 23, 23)
 
 
 def test_random_resized_crop_equals_a_slow_bilinear():
@@ -83,28 +85,90 @@ def test_random_resized_crop_equals_a_slow_bilinear():
     crop = RandomResizedCrop(crop=9, area=0.3, aspect=1.2, top=0.4, left=0.9, flip=True)
     top, left, height, width = crop.box(20, 30)
     expected = slow_bilinear(noise(20, 30)[top : top + height, left : left + width], 9, 9)[:, ::-1]
-    np.testing.assert_allclose(train_batch([noise(20, 30)], [crop])[0].permute(1, 2, 0).numpy(), expected, rtol=0, atol=1e-3)
+    np.testing.assert_allclose(train_image(noise(20, 30), crop).permute(1, 2, 0).numpy(), expected, rtol=0, atol=1e-3)
 
 
-@pytest.mark.parametrize("mode", ["resize_crop", "random_resized_crop"])
-def test_result_does_not_depend_on_the_grouping(mode):
-    """Each image's result is bit for bit the same alone, in a mixed batch and among many of its shape."""
-    images, _ = mixed()
-    images = images + [noise(20, 30, seed=i) for i in range(10, 40)]
-    crops = [sample_crop(np.random.default_rng(i), Options(mode=mode)) for i in range(len(images))]
-    together, evaluated = train_batch(images, crops), transforms.test_batch(images, 9)
-    for i, (image, crop) in enumerate(zip(images, crops, strict=True)):
-        assert torch.equal(train_batch([image], [crop])[0], together[i])
-        assert torch.equal(transforms.test_batch([image], 9)[0], evaluated[i])
+def stacked(images, size):
+    """Images of one shape resized in one call of torch, all of them float32 as a whole: how it was done before."""
+    stack = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
+    return interpolate(stack, size=size, mode="bilinear", align_corners=False, antialias=False)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_one_by_one_equals_together_bit_for_bit(threads):
+    """Resized one by one, images have the very bits that they have when torch resizes them together, at any number of threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for seed, (height, width, size) in enumerate(
+            [(64, 64, 54), (33, 47, 110), (300, 200, 256), (20, 31, 9), (1, 5, 8), (240, 320, 36)]
+        ):
+            images = [noise(height, width, seed=10 * seed + number) for number in range(4)]
+            for image, expected in zip(images, stacked(images, (size, size)), strict=True):
+                assert torch.equal(Squash(size)(image), expected)
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("height", "width"), [(1500, 1100), (1025, 1025), (700, 2300), (2300, 700)])
+@pytest.mark.parametrize("size", [54, 256, 900])
+def test_large_images_have_the_same_bits(height, width, size):
+    """A photo that is never float32 as a whole comes out bit for bit as if it were, down and up in size."""
+    image = noise(height, width)
+    assert torch.equal(Squash(size)(image), stacked([image], (size, size))[0])
+    edges = [edge * size // min(height, width) for edge in (height, width)]
+    top, left = ((edge - size) // 2 for edge in edges)
+    assert torch.equal(CentreCrop(size)(image), stacked([image], edges)[0][:, top : top + size, left : left + size])
+
+
+def test_a_photo_takes_little_memory():
+    """Resizing a large image takes a small part of what all of its pixels take as float32."""
+    code = """
+import resource, numpy as np
+from udonx.data.transforms import CentreCrop, Squash
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+image = np.zeros((4000, 6000, 3), dtype=np.uint8)
+image[:] = 7
+before = Squash(224)(image[:50, :50]) is None or peak()
+assert all(abs(resize(image) - 7).max() < 1e-4 for resize in (Squash(224), CentreCrop(224)))
+print(peak() - before)
+"""
+    assert int(python(code)) < 100  # MB; all of it would be 288
+
+
+@pytest.mark.parametrize("shape", [(1, 17), (17, 1), (3, 70), (70, 3), (2, 400), (400, 2)])
+def test_a_strip_is_cut_before_it_is_resized(shape):
+    """A thin image gives what a resize of the whole and then the cut would give."""
+    height, width = (edge * 9 // min(shape) for edge in shape)
+    top, left = (height - 9) // 2, (width - 9) // 2
+    expected = stacked([noise(*shape)], (height, width))[0][:, top : top + 9, left : left + 9]
+    np.testing.assert_allclose(CentreCrop(9)(noise(*shape)), expected, rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("shape", [(1, 60000), (60000, 1)])
+def test_a_strip_takes_little_memory(shape):
+    """A strip whose resized form would take gigabytes takes next to nothing."""
+    code = f"""
+import resource, numpy as np
+from udonx.data.transforms import CentreCrop
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+before = peak()
+assert abs(CentreCrop(224)(np.full(({shape[0]}, {shape[1]}, 3), 7, dtype=np.uint8)) - 7).max() < 1e-4
+print(peak() - before)
+"""
+    assert int(python(code)) < 50  # MB
 
 
 def test_result_is_contiguous_float32():
-    """Batches are contiguous float32 [B, 3, crop, crop] on the 0..255 scale, and read-only images are fine."""
+    """What the evaluation sees is contiguous float32 [3, crop, crop] on the 0..255 scale, and read-only images are fine."""
     images, crops = mixed()
-    images[0].flags.writeable = False
-    for batch in (train_batch(images, crops), transforms.test_batch(images, 9)):
-        assert batch.dtype == torch.float32 and batch.shape == (7, 3, 9, 9) and batch.is_contiguous()
-        assert batch.min() >= 0 and 100 < batch.max() <= 255
+    for image, crop in zip(images, crops, strict=True):
+        image.flags.writeable = False
+        seen = CentreCrop(9)(image)
+        assert seen.is_contiguous()
+        for result in (seen, train_image(image, crop)):
+            assert result.dtype == torch.float32 and result.shape == (3, 9, 9)
+            assert result.min() >= 0 and 100 < result.max() <= 255
 
 
 def test_crops_cover_every_place():

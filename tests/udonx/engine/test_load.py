@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from registry.contracts import HeadSpec
+from registry.contracts import HeadSpec, Transform
 from tests.udonx.engine.small import DOMAINS, small_job, small_spec
 from udonx import components
 from udonx.config.plugins import load_plugins, unload_plugins
@@ -44,7 +44,7 @@ def test_equals_the_protocol(stage: Path, small_benchmark: Benchmark, images: li
     got = loaded.embed(images, branch=branch, domain="logos")
     embedder = Embedder(load_stage(StageFolder(stage), torch.device("cpu")), branch)
     paths = small_benchmark.split("logos", "val").paths
-    expected = embed_paths(embedder, ImageStore(small_benchmark.root), paths, "logos", torch.device("cpu"), 2)
+    expected, _ = embed_paths(embedder, ImageStore(small_benchmark.root), paths, "logos", torch.device("cpu"), 2)
     np.testing.assert_allclose(got, expected, atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(got, axis=1), 1, atol=1e-6)
     assert got.dtype == np.float32 and got.shape == (len(images), {"student": 16, "teacher": 32, "feature": 32}[branch])
@@ -87,6 +87,53 @@ def test_refusals(stage: Path, images: list[Path], tmp_path: Path) -> None:
         loaded.embed(images, branch="teacher", domain="cars")
     with pytest.raises(ValueError, match="is no trained stage"):
         LoadedModel(tmp_path)
+    for nothing, name in ((None, "NoneType"), ((path for path in images), "generator: make it a list"), ({"a": 1}, "dict"), (3, "int")):
+        with pytest.raises(ValueError, match=f"images must be a list of paths.*got {name}"):
+            loaded.embed(nothing)
+    with pytest.raises(ValueError, match='errors must be "raise" or "nan"; got \'skip\''):
+        loaded.embed(images, errors="skip")
+    with pytest.raises(DataError, match="is too large"):
+        loaded.embed(images, max_pixels=10)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_many_images_in_threads(stage: Path, images: list[Path], workers: int) -> None:
+    """However many threads decode, rows stand in the order of the images, beyond one batch; progress is not printed into a result."""
+    loaded = LoadedModel(stage)
+    rows = loaded.embed(images)
+    many = loaded.embed(images * 40, workers=workers)
+    np.testing.assert_allclose(many, np.tile(rows, (40, 1)), atol=1e-6)
+    opened = Image.open(images[0])
+    np.testing.assert_allclose(loaded.embed([opened] * 50, workers=workers), np.tile(rows[:1], (50, 1)), atol=1e-6)
+
+
+def test_bad_files_lose_nothing_where_it_is_asked_for(stage: Path, images: list[Path], tmp_path: Path) -> None:
+    """With errors="nan" a file that cannot be read has a row of NaN and is named in one warning; all other rows are there."""
+    loaded = LoadedModel(stage)
+    (tmp_path / "bad.png").write_bytes(images[0].read_bytes()[:60])
+    given = [images[0], tmp_path / "bad.png", images[1], tmp_path / "missing.png"]
+    with pytest.raises(DataError, match=r"bad\.png cannot be decoded"):
+        loaded.embed(given)
+    with pytest.warns(UserWarning, match=r"the rows of 2 of 4 images are NaN: .*bad\.png cannot be decoded.*missing\.png does not exist"):
+        got = loaded.embed(given, errors="nan")
+    assert np.isnan(got[[1, 3]]).all()
+    np.testing.assert_allclose(got[[0, 2]], loaded.embed(images[:2]), atol=1e-6)
+
+
+def test_a_model_that_was_trained_upright_turns_its_images(small_benchmark: Benchmark, tmp_path: Path) -> None:
+    """A stage keeps its orientation: files and PIL images are turned as in its training, arrays are taken as they are."""
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.rot90(pixels)).save(tmp_path / "turned.png", exif=exif)
+    opened = Image.open(tmp_path / "turned.png")
+    for orientation in (None, "exif"):
+        spec = small_spec(steps=1, validate_every=1, transform=Transform(resize=36, crop=32, orientation=orientation))
+        run_stage(small_job(tmp_path / f"{orientation}", spec, small_benchmark))
+        loaded = LoadedModel(tmp_path / f"{orientation}")
+        upright, *turned = loaded.embed([pixels, tmp_path / "turned.png", opened, np.asarray(opened)])
+        same = [bool(np.allclose(row, upright, atol=1e-5)) for row in turned]
+        assert same == ([True, True, False] if orientation else [False] * 3) and loaded.upright == (orientation == "exif")
 
 
 def test_teacher_of_one_domain(small_benchmark: Benchmark, images: list[Path], tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import shutil
 import signal
 import weakref
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import safetensors
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from registry.contracts import Optimiser
+from registry.contracts import HeadSpec, Optimiser
 from registry.heads.moments import Moments
 from tests.udonx.engine.small import DOMAINS, PAIR, ROUND_ROBIN, STUDENT_CE, TEACHER_CE, dynamic, small_job, small_spec
 from udonx import interrupts
@@ -197,14 +198,15 @@ def test_not_finite_at_log_interval(small_benchmark: Benchmark, tmp_path: Path, 
 
 
 def test_corrupt_image(short: StageFolder, small_benchmark: Benchmark, tmp_path: Path) -> None:
-    """An image that breaks amid a run stops it with the file's name; once it is mended, the same command gives the undisturbed result."""
+    """Where no image may be left out, one that breaks amid a run stops it with the file's name; once it is mended, the same command gives
+    the undisturbed result."""
     root = tmp_path / "data"
     shutil.copytree(small_benchmark.root, root)
     benchmark = Benchmark.open(root, list(small_benchmark.domains), small_benchmark.fingerprint)
     loop = training(small_job(tmp_path / "look", small_spec(), benchmark))
     job = small_job(tmp_path / "stage", small_spec(), benchmark, checkpoint_seconds=0.0)
     seen, path = set(), None  # of an image that is needed for the first time when some steps are done
-    batches = train.BatchLoader(benchmark, job.store, DOMAINS, job.spec.transform, 8, 0, 1, False).batches(loop.sampler, 0, 20, {})
+    batches = train.BatchLoader(benchmark, job.store, DOMAINS, job.spec.transform, 8, 0, 1).batches(loop.sampler, 0, 20, {})
     for step, batch in batches:
         if step > 5 and (new := [one for one in batch.ids if one not in seen]):
             path = root / "images" / new[0]
@@ -214,11 +216,50 @@ def test_corrupt_image(short: StageFolder, small_benchmark: Benchmark, tmp_path:
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match=path.name):
-        run_stage(attrs.evolve(job, store=train.ImageStore(root)))
+        run_stage(attrs.evolve(job, store=train.ImageStore(root, max_unreadable=0)))
     assert job.folder.started
     path.write_bytes(whole)
     run_stage(attrs.evolve(job, store=train.ImageStore(root)))
     assert kept(job.folder) == kept(short)
+
+
+def test_unreadable_images_end_no_run(small_benchmark: Benchmark, tmp_path: Path) -> None:
+    """Images that cannot be decoded are left out of training and validation, and done.json counts and names them; stopped after any step
+    and continued, the stage ends in the same bytes."""
+    root = tmp_path / "data"
+    shutil.copytree(small_benchmark.root, root)
+    benchmark = Benchmark.open(root, list(small_benchmark.domains))
+    train_path = benchmark.split("logos", "train").paths[3]
+    val_path = benchmark.split("glyphs", "val").paths[0]
+    for path in (train_path, val_path):
+        file = root / "images" / path
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+    def job(name: str) -> Job:
+        store = train.ImageStore(root)
+        return attrs.evolve(small_job(tmp_path / name, small_spec(), benchmark, checkpoint_seconds=0.0), store=store)
+
+    done = run_stage(job("whole"))
+    assert (done.unreadable.images, done.unreadable.first) == (2, sorted([train_path, val_path]))
+    for stop in (1, 7, 19):
+        with closing(training(job(f"stop{stop}")).steps()) as steps:
+            next(step for step in steps if step == stop)
+        continued = job(f"stop{stop}")
+        assert continued.folder.started
+        assert run_stage(continued).unreadable == done.unreadable
+        assert kept(continued.folder) == kept(StageFolder(tmp_path / "whole"))
+
+
+def test_unreadable_images_are_left_out_of_a_fit(small_benchmark: Benchmark, tmp_path: Path) -> None:
+    """A head is fitted on the images that can be decoded, and done.json counts and names the others."""
+    root = tmp_path / "data"
+    shutil.copytree(small_benchmark.root, root)
+    benchmark = Benchmark.open(root, list(small_benchmark.domains))
+    path = benchmark.split("logos", "train").paths[3]
+    (root / "images" / path).write_bytes(b"no image")
+    spec = small_spec(training=None, teacher_head=None, student_head=HeadSpec(use="pca", dim=8), seed=None)
+    done = run_stage(attrs.evolve(small_job(tmp_path / "stage", spec, benchmark), store=train.ImageStore(root)))
+    assert (done.unreadable.images, done.unreadable.first) == (1, [path])
 
 
 @pytest.mark.parametrize("policy", ["drift", "skip"])

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from udonx.data.benchmark import Benchmark
+from udonx.data.errors import DataError
 from udonx.data.images import ImageStore
-from udonx.data.transforms import test_batch
+from udonx.data.transforms import CentreCrop
+from udonx.data.unreadable import Unreadable
 from udonx.evaluation import protocol
 from udonx.evaluation.protocol import Embedder, embed_paths, evaluate, image_count
 
@@ -25,7 +29,7 @@ CPU = torch.device("cpu")
 class Pixels:
     """Embeds an image by its own normalised pixels, and counts what it is asked."""
 
-    crop = 16
+    crop, upright = 16, False
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str | None, int]] = []
@@ -43,7 +47,7 @@ def scores(benchmark: Benchmark, stage: str, merged: bool) -> dict[str, float]:
         for side, name in zip(("query", "index"), benchmark.query_index(domain, stage), strict=True):
             split = benchmark.split(domain, name)
             for path, label in zip(split.paths, split.class_ids.tolist(), strict=True):
-                flat = test_batch([store.load(path)], 16).flatten().numpy().astype(np.float64) - 128
+                flat = CentreCrop(16)(store.load(path)).flatten().numpy().astype(np.float64) - 128
                 rows[side].append((domain, path, label, flat / np.linalg.norm(flat)))
     found = {}
     for wanted in DOMAINS:
@@ -114,14 +118,14 @@ def test_order_and_batches(small_benchmark: Benchmark, monkeypatch: pytest.Monke
     loads: Counter[str] = Counter()
 
     class Counting(ImageStore):
-        def load(self, path: str) -> np.ndarray:
+        def prepared(self, path: str, *arguments: object, **options: object) -> Tensor:
             loads[path] += 1
-            return super().load(path)
+            return super().prepared(path, *arguments, **options)
 
     store, paths = Counting(small_benchmark.root), small_benchmark.split("plates", "train").paths
-    got = embed_paths(Embedder(Pixels(), "student"), store, paths, "plates", CPU, workers)
-    assert loads == Counter(paths)
-    flat = test_batch([store.load(path) for path in paths], 16).flatten(1) - 128
+    got, rows = embed_paths(Embedder(Pixels(), "student"), store, paths, "plates", CPU, workers)
+    assert loads == Counter(paths) and rows == list(range(len(paths)))
+    flat = torch.stack([CentreCrop(16)(store.load(path)) for path in paths]).flatten(1) - 128
     np.testing.assert_allclose(got, flat / flat.norm(dim=1, keepdim=True), atol=1e-6)
 
 
@@ -129,7 +133,85 @@ def test_every_image_comes_once_and_in_order(small_benchmark):
     """However many images a split has, beyond what is loaded ahead, all of them come, in order."""
     store = ImageStore(small_benchmark.root)
     paths = (small_benchmark.split("glyphs", "train").paths * 100)[:1300]
-    batches = list(protocol.test_images(store, paths, 32, 2))
-    assert [len(batch) for batch in batches] == [256] * 5 + [20]
-    expected = test_batch([store.load(path) for path in paths[1280:]], 32)
-    assert torch.equal(batches[-1], expected)
+    batches = list(protocol.test_images(store, paths, Pixels(), 2, Unreadable("the split", len(paths), store)))
+    assert [len(batch) for _, batch in batches] == [256] * 5 + [20] and [row for rows, _ in batches for row in rows] == list(range(1300))
+    expected = torch.stack([CentreCrop(16)(store.load(path)) for path in paths[1280:]])
+    assert torch.equal(batches[-1][1], expected)
+
+
+@pytest.fixture
+def damaged(small_benchmark: Benchmark, tmp_path: Path) -> tuple[Benchmark, set[str]]:
+    """A copy of the benchmark with a damaged query and a damaged index image; and their paths."""
+    root = tmp_path / "data"
+    shutil.copytree(small_benchmark.root, root)
+    benchmark = Benchmark.open(root, list(DOMAINS))
+    query, index = (benchmark.split("logos", name).paths for name in benchmark.query_index("logos", "test"))
+    for path in (query[1], index[0]):
+        file = root / "images" / path
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    return benchmark, {query[1], index[0]}
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_images_that_cannot_be_decoded_are_in_neither_queries_nor_index(
+    damaged: tuple[Benchmark, set[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    """The result is that of split files which lack these images; they are named with it, and every image is counted as done."""
+    monkeypatch.setattr(protocol, "EMBED_BATCH", 4)
+    benchmark, broken = damaged
+    embedders, ticks = {domain: Embedder(Pixels(), "student") for domain in DOMAINS}, []
+    store = ImageStore(benchmark.root)
+    result = evaluate(embedders, benchmark, store, "test", merged=True, device=CPU, workers=workers, tick=ticks.append)
+    assert result.unreadable == broken and sum(ticks) == image_count(benchmark, DOMAINS, "test")
+    for file in (benchmark.root / "info_files" / "logos").glob("*.json"):
+        file.write_text(json.dumps([entry for entry in json.loads(file.read_text()) if entry["path"] not in broken]))
+    shorter = Benchmark.open(benchmark.root, list(DOMAINS))
+    expected = evaluate(embedders, shorter, store, "test", merged=True, device=CPU, workers=workers)
+    assert expected.unreadable == frozenset()
+    for ours, theirs in ((result.merged, expected.merged), (result.own, expected.own)):
+        assert ours.r1 == theirs.r1 and ours.mmp5 == theirs.mmp5
+        assert list(ours.per_query.ids) == list(theirs.per_query.ids)
+        np.testing.assert_array_equal(ours.per_query.hit, theirs.per_query.hit)
+
+
+def test_too_many_damaged_images_end_an_evaluation(damaged: tuple[Benchmark, set[str]]) -> None:
+    """Above the limit one sentence names the split and an image."""
+    benchmark, _ = damaged
+    embedders = {domain: Embedder(Pixels(), "student") for domain in DOMAINS}
+    with pytest.raises(DataError, match=r"the \w+ split of logos: 1 of its \d+ image cannot be decoded, .*allowed are 0"):
+        evaluate(embedders, benchmark, ImageStore(benchmark.root, max_unreadable=0), "test", merged=True, device=CPU, workers=2)
+
+
+def test_an_interruption_waits_for_no_queued_image(small_benchmark: Benchmark) -> None:
+    """Ctrl-C while embedding leaves the images that wait for a thread undecoded."""
+    loads: Counter[str] = Counter()
+
+    class Slow(ImageStore):
+        def prepared(self, path: str, *arguments: object, **options: object) -> Tensor:
+            loads[path] += 1
+            time.sleep(0.01)
+            return super().prepared(path, *arguments, **options)
+
+    class Interrupted(Pixels):
+        def embed(self, images_B3HW: Tensor, branch: str, domain: str | None = None) -> Tensor:
+            raise KeyboardInterrupt
+
+    paths = small_benchmark.split("glyphs", "train").paths * 100
+    with pytest.raises(KeyboardInterrupt):
+        embed_paths(Embedder(Interrupted(), "student"), Slow(small_benchmark.root), paths, "glyphs", CPU, 2)
+    assert sum(loads.values()) <= 3 * protocol.EMBED_BATCH < len(paths)
+
+
+def test_upright_models_see_upright_images(small_benchmark: Benchmark, tmp_path: Path) -> None:
+    """A model that wants images upright gets them so: an image and its turned file have one embedding."""
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    (tmp_path / "images").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "images" / "upright.png")
+    Image.fromarray(np.rot90(pixels)).save(tmp_path / "images" / "turned.png", exif=exif)
+    model, paths = Pixels(), ["upright.png", "turned.png"]
+    for upright in (False, True):
+        model.upright = upright
+        (first, second), _ = embed_paths(Embedder(model, "student"), ImageStore(tmp_path), paths, None, CPU, 1)
+        assert np.allclose(first, second) == upright

@@ -35,10 +35,17 @@ def _split(parsed: argparse.Namespace) -> FolderSplit:
 
         def progress(done: int, total: int) -> None:
             if not bar:
-                bar.append(stack.enter_context(Report("opening every image once", total, "images")))
+                title = "decoding every image once" if parsed.verify else "opening every image once"
+                bar.append(stack.enter_context(Report(title, total, "images")))
             bar[0].tick(done - bar[0].count)
 
         say(f"looking for images in {parsed.source}")  # listing many folders on a network disk takes a while
         return split_folders(
-            parsed.source, parsed.out, shares=parsed.shares, min_images=parsed.min_images, seed=parsed.seed, progress=progress
+            parsed.source,
+            parsed.out,
+            shares=parsed.shares,
+            min_images=parsed.min_images,
+            seed=parsed.seed,
+            verify=parsed.verify,
+            progress=progress,
         )
