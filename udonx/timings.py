@@ -13,27 +13,21 @@ Kept in timings.json of the cache folder. A folder that cannot be written, or a 
 
 from __future__ import annotations
 
-import contextlib
-import json
 import platform
 import time
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import attrs
-import cattrs
 
 from registry.contracts import StageSpec, Training
 from udonx.data.benchmark import Benchmark
-from udonx.files import cache_dir, write_atomic
+from udonx.files import JsonCache
 from udonx.stages import digest, to_plain
 
 Kind = dict[str, Any]
 Work = list[tuple[Kind, int]]
 """Kinds, and how many units of each."""
-
-_converter = cattrs.Converter(detailed_validation=False)
 
 
 def embed_kind(spec: StageSpec, benchmark: Benchmark) -> Kind:
@@ -86,13 +80,17 @@ class Cost:
     day: str
 
 
+_KEPT = JsonCache("timings.json", dict[str, dict[str, Cost]])
+"""All machines' costs by kind."""
+
+
 class Timings:
     """The costs measured on this machine with one `device` (what udonx.engine.device.describe says of it)."""
 
     def __init__(self, device: str) -> None:
         self.device = device
         self._machine = f"{platform.node()}: {device}"
-        self._costs = _read().get(self._machine, {})
+        self._costs = _KEPT.read().get(self._machine, {})
 
     def knows(self, kind: Kind) -> bool:
         """Whether this very kind has been measured."""
@@ -118,7 +116,7 @@ class Timings:
 
         Of two processes that write at the same moment one may be lost, which the next measurement makes good.
         """
-        everything, today = _read(), time.strftime("%Y-%m-%d")
+        everything, today = _KEPT.read(), time.strftime("%Y-%m-%d")
         self._costs = everything.setdefault(self._machine, {})
         for kind, seconds, count in measured:
             if count < 1 or seconds <= 0:
@@ -126,9 +124,7 @@ class Timings:
             before = self._costs.get(digest(kind))
             if before is None or before.day < today or before.count <= count:
                 self._costs[digest(kind)] = Cost(kind, seconds / count, count, today)
-        if file := _file():
-            with contextlib.suppress(OSError):
-                write_atomic(file, json.dumps(_converter.unstructure(everything), indent=1))
+        _KEPT.write({machine: {key: attrs.asdict(cost) for key, cost in costs.items()} for machine, costs in everything.items()})
 
 
 class StageTimer:
@@ -162,20 +158,6 @@ class StageTimer:
         laps = [(self._kinds[backward], laps[1:] or laps) for backward, laps in self._laps.items()]
         for kind, parts in [*laps, (self._images, self._embedded)]:
             yield kind, sum(seconds for seconds, _ in parts), sum(count for _, count in parts)
-
-
-def _file() -> Path | None:
-    folder = cache_dir()
-    return folder / "timings.json" if folder else None
-
-
-def _read() -> dict[str, dict[str, Cost]]:
-    """All machines' costs by kind; none where there is no file or it is not what `Timings.add` wrote."""
-    file = _file()
-    try:
-        return _converter.structure(json.loads(file.read_text()), dict[str, dict[str, Cost]]) if file else {}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return {}
 
 
 def _without_classifiers(kind: Kind) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from udonx.data.benchmark import Benchmark
 from udonx.engine.device import describe, loading_threads
 from udonx.engine.train import _Training, prepare, run_stage
 from udonx.evaluation.protocol import image_count
+from udonx.files import read_json
 from udonx.stages import digest
 from udonx.timings import Cost, StageTimer, Timings, embed_kind, held_steps, step_kind
 
@@ -49,7 +49,8 @@ def images(spec: StageSpec) -> dict[str, Any]:
 
 def stored(cache: Path) -> list[dict[str, Any]]:
     """Every cost in the file."""
-    return [cost for machine in json.loads((cache / "timings.json").read_text()).values() for cost in machine.values()]
+    machines = read_json(cache / "timings.json", dict[str, dict[str, Any]])
+    return [cost for machine in machines.values() for cost in machine.values()]
 
 
 # ----------------------------------------------------------------------------------------------------------------- kinds
@@ -179,7 +180,7 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("UDONX_CACHE", str(tmp_path / "file" / "cache"))
     Timings(CPU).add([(kind(small_spec()), 1.0, 1)])
     assert Timings(CPU).cost(kind(small_spec())) is None
-    assert run_stage(small_job(tmp_path / "stage", small_spec(steps=2), small_benchmark))["steps"] == 2
+    assert run_stage(small_job(tmp_path / "stage", small_spec(steps=2), small_benchmark)).steps == 2
 
 
 # ------------------------------------------------------------------------------------------------------------ estimating
@@ -258,7 +259,7 @@ def test_a_resumed_stage_is_measured(small_benchmark: Benchmark, tmp_path: Path,
     images = image_count(small_benchmark, DOMAINS, "val")
     assert counts(job.spec, small_benchmark) == [4, 4, images]
     (cache / "timings.json").unlink()
-    assert run_stage(job)["steps"] == 20
+    assert run_stage(job).steps == 20
     assert counts(job.spec, small_benchmark) == [None, 9, images]
 
 
