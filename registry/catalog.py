@@ -246,6 +246,8 @@ class Registry:
     project to the modules that define them: the one explicit list from which the registry is populated, read without
     importing anything heavy. `facts` derives plain facts (does this loss need a teacher?) from a registered object.
 
+    `reserved` are keys of the slots that name a component of this kind, which no option may be called.
+
     Third-party packages may offer components through the entry-point group `udonx_<kind>`.
     """
 
@@ -255,11 +257,13 @@ class Registry:
         *,
         positional: tuple[str, ...] = (),
         builtin: Mapping[str, str],
+        reserved: tuple[str, ...] = ("use",),
         facts: Callable[[Any], dict[str, Any]] = lambda target: {},
     ) -> None:
         self.kind = kind
         self.positional = positional
         self.builtin = dict(builtin)
+        self.reserved = reserved
         self._facts = facts
         self._entries = catalogue.create("udonx", kind)
         self._versions: dict[str, int] = {}
@@ -304,7 +308,11 @@ class Registry:
                 f"({', '.join(self.positional)}); its options are keyword-only parameters, after a *"
             )
         try:
-            options_of(target)
+            options = [] if inspect.isclass(target) and target.__init__ is object.__init__ else options_of(target)
+            if taken := [option.name for option in options if option.name in self.reserved]:
+                raise TypeError(
+                    f"option {taken[0]!r} could never be set, since {', '.join(self.reserved)} are keys of what names it; rename it"
+                )
             self._facts(target)
         except (TypeError, NameError) as error:  # NameError: an annotation that only a type checker can resolve
             raise RegistryError(f"{self.kind}: {name!r} at {place(target)}: {error}") from None

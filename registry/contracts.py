@@ -133,13 +133,15 @@ class Validation:
 
 @attrs.frozen(kw_only=True)
 class ComponentSpec:
-    """A registered component with its options, all of them; `version` is the component's own. `source` is the sha256 of the file of
-    a component that does not ship with the project, so that an edited plug-in is not taken for the one that a stage was trained with."""
+    """A registered component with its options, all of them; `version` is the component's own. `source` is the hash of the code of a
+    component that does not ship with the project, so that an edited plug-in is not taken for the one that a stage was trained with;
+    `files` are those of what its options of type Path name."""
 
     use: str
     options: dict[str, Any] = attrs.field(factory=dict)
     version: int = 1
     source: str | None = None
+    files: dict[str, str] | None = None
 
 
 @attrs.frozen(kw_only=True)

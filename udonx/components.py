@@ -2,7 +2,7 @@
 
 A built-in that imports torch is described once and the description is kept as JSON under the cache folder, keyed by the content
 of its source file, of the registry's own files and by the versions of Python and the libraries that its types come from. A stale
-entry is rebuilt; an unwritable cache folder means no cache. Plug-ins are always imported: they are described from the object.
+or damaged entry is rebuilt; an unwritable cache folder means no cache. Plug-ins are always imported: they are described from the object.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import functools
 import hashlib
 import importlib.metadata
 import importlib.util
-import json
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,25 @@ import attrs
 import catalogue
 
 from registry import backbones, heads, losses, samplers, schemes
-from registry.catalog import Component, Option, Registry, RegistryError, place
+from registry.catalog import Component, Registry, RegistryError, place
 from registry.contracts import ComponentSpec, StageSpec
-from udonx.files import cache_dir, write_atomic
+from udonx.files import JsonCache, cached_sha256, write_atomic
 
 REGISTRIES: dict[str, Registry] = {module.registry.kind: module.registry for module in (backbones, heads, losses, samplers, schemes)}
 _TORCH_FREE = ("samplers", "schemes")
+
+
+@attrs.frozen
+class _Described:
+    """A description that is kept, and what it was made from."""
+
+    key: str
+    component: Component
+
+
+_descriptions = JsonCache("components.json", dict[str, _Described])
+_memory: dict[str, _Described] = {}
+_models = JsonCache("timm.json", dict[str, dict[str, list[str]]])
 
 
 def registry_of(kind: str) -> Registry:
@@ -33,6 +46,11 @@ def registry_of(kind: str) -> Registry:
     if kind not in REGISTRIES:
         raise RegistryError(f"{kind!r} is no kind of component; there are {', '.join(REGISTRIES)}")
     return REGISTRIES[kind]
+
+
+def is_builtin(kind: str, name: str) -> bool:
+    """Whether a component ships with the project."""
+    return name in registry_of(kind).builtin
 
 
 def describe(kind: str, name: str) -> Component:
@@ -43,14 +61,13 @@ def describe(kind: str, name: str) -> Component:
         return registry.describe(name)
     module = registry.builtin[name]
     key = _key(module)
-    store = _load()
-    entry = store.get(f"{kind}.{name}")
-    if entry and entry["key"] == key:
-        plain = {**entry["component"], "file": str(_origin(module))}
-        return Component(**{**plain, "options": tuple(Option(**option) for option in plain["options"])})
-    component = registry.describe(name)
-    _save(f"{kind}.{name}", {"key": key, "component": attrs.asdict(component)})
-    return component
+    if not _memory:
+        _memory.update(_descriptions.read())
+    kept = _memory.get(f"{kind}.{name}")
+    if kept is None or kept.key != key:
+        kept = _memory[f"{kind}.{name}"] = _Described(key, registry.describe(name))
+        _descriptions.write({name: attrs.asdict(described) for name, described in _memory.items()})
+    return attrs.evolve(kept.component, file=str(_origin(module)))
 
 
 def source_hash(kind: str, name: str) -> str | None:
@@ -102,19 +119,53 @@ def archive(spec: StageSpec, folder: Path) -> None:
         write_atomic(folder / name, content)
 
 
+def option_files(component: Component, values: Mapping[str, Any]) -> dict[str, str] | None:
+    """What the files hold that an option of type Path names: their sha256 by the option's name; a folder counts with all files below it.
+
+    None where there is no such option: for a built-in, and for most others. Raises RegistryError for a file that is not there.
+    """
+    hashes = {}
+    for option in component.options:
+        for number, path in enumerate(_paths(option.type, values.get(option.name))):
+            if not path.exists():
+                raise RegistryError(f"got {path}, but there is no such file or folder; a path is as seen from {Path.cwd()}")
+            files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+            listed = [(str(file.relative_to(path)), cached_sha256(file)) for file in files]
+            hashes[f"{option.name}.{number}"] = hashlib.sha256(repr(listed).encode()).hexdigest()
+    return hashes or None
+
+
+def _paths(described: Mapping[str, Any], value: Any) -> Iterator[Path]:
+    """The paths in the value of an option whose type is `described`."""
+    kind = described["type"]
+    if value is None:
+        return
+    if kind == "path":
+        yield Path(value)
+    elif kind == "union" and {"type": "str"} not in described["of"]:  # with text as the other choice, a text is taken for text
+        for choice in described["of"]:
+            if (choice["type"] == "path") == isinstance(value, str) and choice["type"] != "none":
+                yield from _paths(choice, value)
+    elif kind in ("list", "dict") and described["of"]:
+        for item in value.values() if kind == "dict" else value:
+            yield from _paths(described["of"], item)
+    elif kind == "tuple":
+        for choice, item in zip(described["of"], value, strict=True):
+            yield from _paths(choice, item)
+
+
 def timm_models() -> dict[str, list[str]]:
     """timm's model names, each with its tags of pre-trained weights (best first), without importing timm where they are cached."""
-    key = f"timm {importlib.metadata.version('timm')}"
-    entry = _load().get("timm")
-    if entry and entry["key"] == key:
-        return entry["models"]
+    version = importlib.metadata.version("timm")
+    if models := _models.read().get(version):
+        return models
     import timm
 
     models: dict[str, list[str]] = {name: [] for name in timm.list_models()}
     for full in timm.list_models(pretrained=True):
         name, _, tag = full.partition(".")
         models.setdefault(name, []).append(tag)
-    _save("timm", {"key": key, "models": models})
+    _models.write({version: models})
     return models
 
 
@@ -132,27 +183,3 @@ def _key(module: str) -> str:
     versions = [sys.version, *(importlib.metadata.version(name) for name in ("pydantic", "attrs", "torch"))]
     digest.update("\n".join(versions).encode())
     return digest.hexdigest()
-
-
-def _file() -> Path | None:
-    folder = cache_dir()
-    return folder / "components.json" if folder else None
-
-
-_memory: dict[str, dict] = {}
-
-
-def _load() -> dict[str, dict]:
-    path = _file()
-    if not _memory and path and path.exists():
-        try:
-            _memory.update(json.loads(path.read_text()))
-        except ValueError:  # a cache that cannot be read is rebuilt
-            path.unlink(missing_ok=True)
-    return _memory
-
-
-def _save(name: str, entry: dict) -> None:
-    _memory[name] = entry
-    if path := _file():
-        write_atomic(path, json.dumps(_memory))

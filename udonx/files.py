@@ -341,3 +341,17 @@ class JsonCache:
         if folder := cache_dir():
             with contextlib.suppress(OSError):
                 write_json(folder / self.name, content)
+
+
+_hashes = JsonCache("weights.json", dict[str, str])
+
+
+def cached_sha256(path: Path) -> str:
+    """`sha256_file`, kept between calls for as long as the file's size and time of change are the same."""
+    stat = path.stat()
+    key = f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
+    known = _hashes.read()
+    if key not in known:
+        known[key] = sha256_file(path)
+        _hashes.write(known)
+    return known[key]

@@ -70,7 +70,7 @@ class Plan:
 
     def weights_of(self, spec: StageSpec) -> StartWeights:
         """The start weights of a stage."""
-        return next(weights for weights in self.weights.values() if weights.sha256 == spec.backbone.weights)
+        return start_of(self.experiment, self.weights, spec.backbone)
 
 
 class Identities:
@@ -119,10 +119,16 @@ def backbone_spec(experiment: Experiment, role: str, weights: StartWeights) -> B
         options=options,
         version=config.version,
         source=config.source,
+        files=config.files,
         weights=weights.sha256,
         mean=weights.mean,
         std=weights.std,
     )
+
+
+def start_of(experiment: Experiment, weights: Mapping[str, StartWeights], backbone: BackboneSpec) -> StartWeights:
+    """The start weights of a backbone: not any of the same bytes, since their folders may configure the model in different ways."""
+    return next(start for role, start in weights.items() if backbone_spec(experiment, role, start) == backbone)
 
 
 def make_plan(experiment: Experiment, benchmark: Benchmark, weights: dict[str, StartWeights]) -> Plan:
@@ -155,8 +161,14 @@ def make_plan(experiment: Experiment, benchmark: Benchmark, weights: dict[str, S
 def row_evaluations(
     experiment: Experiment, row: RowConfig, seed: int, weights: Mapping[str, StartWeights], facts: tuple[DomainFacts, ...]
 ) -> tuple[EvaluationSpec, ...]:
-    """What a row wants to see evaluated, as its scheme plans it for one seed. Raises ConfigError for a stage of absurdly many steps."""
-    evaluations = row.scheme.plan(row.at(backbone_spec(experiment, row.backbone, weights[row.backbone]), seed), facts)
+    """What a row wants to see evaluated, as its scheme plans it for one seed. Raises ConfigError where the scheme fails, and for a
+    stage of absurdly many steps."""
+    wanted = row.at(backbone_spec(experiment, row.backbone, weights[row.backbone]), seed)
+    try:
+        evaluations = row.scheme.plan(wanted, facts)
+    except Exception as error:  # a plug-in's own code
+        message = f"'{wanted.scheme.use}' cannot plan this row: {type(error).__name__}: {error}"
+        raise ConfigError([Problem(where=experiment.setting_place, rows=(row.name,), key="scheme", message=message)]) from error
     stages = [reached for evaluation in evaluations for stage in evaluation.embedders.values() for reached in with_teachers(stage)]
     most = max((stage.training.steps for stage in stages if stage.training), default=0)
     if most > _MOST_STEPS:

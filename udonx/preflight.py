@@ -18,7 +18,7 @@ from udonx.config.problems import ConfigError, Problem
 from udonx.data.benchmark import Benchmark, open_demo
 from udonx.data.errors import DataError
 from udonx.engine.report import Report
-from udonx.plan import Plan, make_plan, row_evaluations, with_teachers
+from udonx.plan import Plan, make_plan, row_evaluations, start_of, with_teachers
 from udonx.results.store import Results
 from udonx.stages import digest, to_plain
 from udonx.start_weights import StartWeights, WeightsError, resolve
@@ -290,9 +290,8 @@ class _Models:
         row: str,
     ) -> None:
         """Note that a row wants a stage."""
-        folders = {start.sha256: start.folder for start in weights.values()}
         domain = next((name for name in spec.domains if name not in broken), None)
-        stage = _Wanted(spec, facts, benchmark, domain, folders[spec.backbone.weights], experiment.setting_place, [])
+        stage = _Wanted(spec, facts, benchmark, domain, start_of(experiment, weights, spec.backbone).folder, experiment.setting_place, [])
         self.wanted.setdefault(identity, stage).rows.append(row)
 
     def problems(self) -> Iterator[Problem]:

@@ -16,13 +16,12 @@ from pydantic import BaseModel, Field, Strict, ValidationError
 
 from registry.backbones.timm_arguments import REFUSED
 from udonx.config.files import shown
-from udonx.files import DamagedFileError, JsonCache, read_bytes, sha256_file
+from udonx.files import DamagedFileError, cached_sha256, read_bytes
 
 SHIPPED = Path(__file__).resolve().parent / "weights"
 RANDOM = "random"
 _FILES = ("config.json", "model.safetensors")
 _GIVEN = ("img_size", "num_classes")  # arguments of the stored model that ours are given in place of
-_hashes = JsonCache("weights.json", dict[str, str])
 
 
 class WeightsError(ValueError):
@@ -43,6 +42,7 @@ class BackboneConfig:
     hub: str | None
     random: bool
     source: str | None = None
+    files: dict[str, str] | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -229,20 +229,10 @@ def _found(folder: Path, source: str) -> StartWeights:
     config = _config(folder)
     statistics = config.get("pretrained_cfg", config)
     return StartWeights(
-        sha256=_cached_sha256(folder / "model.safetensors"),
+        sha256=cached_sha256(folder / "model.safetensors"),
         source=source,
         folder=folder,
         model_args={key: value for key, value in (config.get("model_args") or {}).items() if key not in _GIVEN},
         mean=tuple(statistics["mean"]),
         std=tuple(statistics["std"]),
     )
-
-
-def _cached_sha256(path: Path) -> str:
-    stat = path.stat()
-    key = f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
-    known = _hashes.read()
-    if key not in known:
-        known[key] = sha256_file(path)
-        _hashes.write(known)
-    return known[key]

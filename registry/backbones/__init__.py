@@ -2,5 +2,7 @@
 
 from registry.catalog import Registry
 
-registry = Registry("backbones", positional=("start",), builtin={"timm": "registry.backbones.timm"})
+registry = Registry(
+    "backbones", positional=("start",), builtin={"timm": "registry.backbones.timm"}, reserved=("use", "local", "hub", "random")
+)
 register, get, names, describe = registry.register, registry.get, registry.names, registry.describe

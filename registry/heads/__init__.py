@@ -8,6 +8,7 @@ registry = Registry(
     "heads",
     positional=("in_dim", "dim"),
     builtin={"linear": "registry.heads.linear", "mlp": "registry.heads.mlp", "pca": "registry.heads.pca"},
+    reserved=("use", "dim"),
     facts=lambda target: {"fitted": hasattr(target, "fit")},
 )
 register, get, names, describe = registry.register, registry.get, registry.names, registry.describe

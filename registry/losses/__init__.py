@@ -23,6 +23,7 @@ def _facts(target: Any) -> dict[str, bool]:
 registry = Registry(
     "losses",
     builtin={"ce": "registry.losses.ce", "kl_logit": "registry.losses.kl_logit", "relational": "registry.losses.relational"},
+    reserved=("use", "weight", "on"),
     facts=_facts,
 )
 register, get, names, describe = registry.register, registry.get, registry.names, registry.describe

@@ -29,16 +29,20 @@ def normalised(weights: Mapping[str, float]) -> dict[str, float]:
 
 
 def step_counts(weights: Sequence[float], steps: int) -> list[int]:
-    """How many of `steps` each domain gets: floor(steps * weight), and the last domain takes the rest.
+    """How many of `steps` each domain gets: floor(steps * weight), and the last domain that has a share takes the rest.
 
-    `weights` sum to 1.
+    Raises ValueError where the weights are not shares: one is negative, or their sum is not 1.
 
     >>> step_counts([0.29, 0.31, 0.4], 99)
     [28, 30, 41]
     """
     # The guard keeps a product like 100 * 0.29 = 28.999999999999996 from losing the step that it stands for.
-    counts = [math.floor(steps * weight + 1e-9) for weight in weights[:-1]]
-    return [*counts, steps - sum(counts)]
+    if not math.isclose(math.fsum(weights), 1, abs_tol=1e-6) or min(weights) < 0:
+        raise ValueError(f"got the shares {', '.join(f'{weight:g}' for weight in weights)}, allowed are shares from 0 on that sum to 1")
+    counts = [math.floor(steps * weight + 1e-9) for weight in weights]
+    last = max(position for position, weight in enumerate(weights) if weight > 0)
+    counts[last] = steps - sum(counts[:last])
+    return counts
 
 
 def shuffled_order(weights: Sequence[float], steps: int, seed: int | Sequence[int]) -> NDArray[np.int16]:
@@ -79,9 +83,23 @@ def weights_from_losses(weights: Mapping[str, float], sums: Mapping[str, tuple[f
 
 
 class FixedOrder:
-    """Base of the samplers whose order is known from the start: they take no signal and have no state."""
+    """Base of the samplers whose order is known from the start: they take no signal and have no state.
 
-    def __init__(self, domains: Sequence[str], weights: Mapping[str, float], order: NDArray[np.int16]) -> None:
+    Args:
+        domains: names in training order.
+        weights: share of the steps per domain, for `shares`.
+        order: of each step the position of its domain in `domains`, int [steps].
+
+    Raises ValueError where the order holds anything else.
+    """
+
+    def __init__(self, domains: Sequence[str], weights: Mapping[str, float], order: NDArray[np.int16] | Sequence[int]) -> None:
+        order = np.asarray(order)
+        if order.ndim != 1 or order.dtype.kind not in "iu" or (order.size and not 0 <= order.min() <= order.max() < len(domains)):
+            raise ValueError(
+                f"the order of a sampler starts with {order.ravel()[:3].tolist()}, allowed are positions of its domains, "
+                f"0 to {len(domains) - 1}, one for each step"
+            )
         self._domains, self._weights, self._order = tuple(domains), dict(weights), order
 
     def domain_at(self, step: int) -> str:

@@ -8,13 +8,15 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import attrs
 import pytest
 from pydantic import Field
 
 from registry.catalog import Registry, RegistryError, options_of, spell_type
 from registry.contracts import Pixels, Steps
 from tests.tiny import ROOT, python
-from udonx.components import REGISTRIES
+from udonx.components import REGISTRIES, registry_of
+from udonx.config.keys import SLOT_KEYS, LossSlot, StartOptions
 
 if TYPE_CHECKING:
     from decimal import Decimal as OnlyForTypeCheckers
@@ -285,3 +287,24 @@ def test_a_floor_imports_only_floors_below(folder, forbidden):
     """The layers of the house hold: nothing imports what stands above it, not even inside a function."""
     upward = {(path, name) for path, name in _imports(folder) if any(name == top or name.startswith(f"{top}.") for top in forbidden)}
     assert upward == set()
+
+
+@pytest.mark.parametrize(
+    ("kind", "option"), [("losses", "weight"), ("losses", "on"), ("heads", "use"), ("backbones", "hub"), ("samplers", "use")]
+)
+def test_an_option_named_like_a_key_of_its_slot_is_refused(kind, option):
+    """It could never be set from a file."""
+    registry = registry_of(kind)
+    supplied = ", ".join(registry.positional)
+    space: dict = {}
+    exec(f"def mine({supplied + ', ' if supplied else ''}*, {option}: float = 7.0): pass", space)
+    with pytest.raises(RegistryError, match=f"option '{option}' could never be set, since use.* are keys of what names it; rename it"):
+        registry.register("taken_key")(space["mine"])
+
+
+def test_the_reserved_names_are_the_keys_of_the_slots():
+    """What a registry refuses as an option's name is what the slots of its kind have as keys of their own."""
+    slots = {"backbones": StartOptions, "losses": LossSlot, **{kind: slot for kind, slot in SLOT_KEYS.values()}}
+    assert {kind: set(registry.reserved) for kind, registry in REGISTRIES.items()} == {
+        kind: {field.name for field in attrs.fields(slot)} for kind, slot in slots.items()
+    }

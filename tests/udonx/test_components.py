@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import types
 
 import pytest
 
@@ -56,3 +57,16 @@ def test_an_unknown_kind_or_name_lists_what_there_is():
         components.describe("loses", "ce")
     with pytest.raises(RegistryError, match="losses: 'cee' is not registered; did you mean 'ce'"):
         components.describe("losses", "cee")
+
+
+@pytest.mark.parametrize("name", ["components.json", "timm.json"])
+@pytest.mark.parametrize("content", ["null", "3", "[]", '{"losses.ce": 3}', '{"losses.ce": {"key": 1}}', '{"1.0": null}', "["])
+def test_a_damaged_cache_is_made_anew(name, content, tmp_path, monkeypatch):
+    """Whatever stands in a cache, components and timm's models are described all the same."""
+    monkeypatch.setenv("UDONX_CACHE", str(tmp_path))
+    monkeypatch.setattr(components, "_memory", {})
+    # as in a process that has imported no component yet
+    monkeypatch.setattr(components, "catalogue", types.SimpleNamespace(check_exists=lambda *_: False))
+    (tmp_path / name).write_text(content)
+    assert components.describe("losses", "ce").name == "ce" and "resnet10t" in components.timm_models()
+    assert "normface" in (tmp_path / "components.json").read_text() and "resnet10t" in (tmp_path / "timm.json").read_text()

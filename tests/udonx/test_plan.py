@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
+import numpy as np
 from PIL import Image
+from safetensors.numpy import save_file
 
 from tests.tiny import ROOT, SETTING, write_domain, write_experiment
 from udonx.config.experiment import load_experiment
@@ -100,3 +103,18 @@ def test_other_images_under_the_same_names_have_other_identities(tmp_path):
         planned = make_plan(experiment, open_benchmark(experiment), resolve_weights(experiment, None, print))
         ids[name] = {*planned.stages, *(evaluation.id for row in planned.rows for evaluation in row.evaluations)}
     assert len(ids["given"]) >= 4 and ids["copied"] == ids["given"] and not ids["black"] & ids["given"]
+
+
+def test_roles_of_the_same_bytes_keep_their_own_folders(tmp_path):
+    """Two folders with equal weights and different settings of the model are two starts."""
+    write_domain(tmp_path / "data", "cars")
+    for name, std in (("one", 0.5), ("other", 0.25)):
+        (tmp_path / name).mkdir()
+        save_file({"weight": np.zeros(3)}, tmp_path / name / "model.safetensors")
+        (tmp_path / name / "config.json").write_text(json.dumps({"architecture": "resnet10t", "mean": [0.5] * 3, "std": [std] * 3}))
+    text = SETTING.replace("random = true", 'local = "one"')
+    text = text.replace("[setting.transform]", '[setting.backbones.second]\nmodel = "resnet10t"\nlocal = "other"\n\n[setting.transform]')
+    text += '[rows.a]\nscheme = "off_the_shelf"\n[rows.b]\nscheme = "off_the_shelf"\nbackbone = "second"\n'
+    experiment = load_experiment(write_experiment(tmp_path, text), data=tmp_path / "data")
+    planned = make_plan(experiment, open_benchmark(experiment), resolve_weights(experiment, tmp_path, print))
+    assert [planned.weights_of(spec).folder.name for spec in planned.stages.values()] == ["one", "other"]

@@ -322,11 +322,12 @@ class _FileResolver:
             start.pop("use")
             start |= {name: start[name] or None for name in ("local", "hub")}
             try:
-                source = components.source_hash("backbones", use)
+                source, files = components.source_hash("backbones", use), components.option_files(component, options)
             except RegistryError as error:
-                self.problems.append(Problem(where=layer.where, key=f"{key}.use", message=str(error)))
+                self.problems.append(Problem(where=layer.where, key=key, message=str(error)))
                 continue
-            roles[role] = BackboneConfig(role=role, use=use, options=options, version=component.version, source=source, **start)
+            identity = {"version": component.version, "source": source, "files": files}
+            roles[role] = BackboneConfig(role=role, use=use, options=options, **identity, **start)
         return roles
 
     def rows(self, backbones: dict[str, BackboneConfig]) -> list[RowConfig]:

@@ -16,6 +16,8 @@ from udonx.config.merge import Layer, Merged
 from udonx.config.problems import Problem, dotted, spell, unknown
 from udonx.config.typed import table_options, validate
 
+_SCHEME = ("slots", "default_row", "fixed_row", "teacher", "branches", "plan")
+
 
 @attrs.define(kw_only=True)
 class Layers:
@@ -142,7 +144,22 @@ class RowResolver:
         if spec is None:
             self._unknown_keys()
             return None, None
-        return spec, schemes.get(spec.use)(**spec.options)
+        return spec, self._built(spec)
+
+    def _built(self, spec: ComponentSpec) -> Any:
+        """The scheme of a spec, None where it cannot be built or is none."""
+        try:
+            scheme = schemes.get(spec.use)(**spec.options)
+        except Exception as error:  # a plug-in's own code
+            self.problem("scheme", f"'{spec.use}' failed while it was built: {type(error).__name__}: {error}")
+            return None
+        if lacks := [name for name in _SCHEME if not hasattr(scheme, name)]:
+            self.problem("scheme", f"'{spec.use}' lacks {', '.join(lacks)}; see Scheme in registry/contracts.py")
+            return None
+        if not isinstance(scheme.slots, set | frozenset) or not scheme.slots <= ROW_KEYS:
+            self.problem("scheme", f"'{spec.use}' has the slots {scheme.slots!r}, allowed is a set of {', '.join(sorted(ROW_KEYS))}")
+            return None
+        return scheme
 
     def _unknown_keys(self) -> None:
         """Keys that no row may have, where it is not known which slots this one has."""
@@ -251,15 +268,16 @@ class RowResolver:
         if found or not own:
             return None
         try:
-            source = components.source_hash(kind, use)
+            source, files = components.source_hash(kind, use), components.option_files(component, plain)
         except RegistryError as error:
-            self.problem(f"{key}.use", str(error))
+            self.problem(key, str(error))
             return None
         spec = {
             "use": use,
             "options": {name: item for name, item in plain.items() if item is not None},
             "version": component.version,
             "source": source,
+            "files": files,
         }
         if kind == "heads":
             return HeadSpec(dim=own["dim"], **spec)

@@ -91,9 +91,17 @@ def validate(name: str, options: tuple[Option, ...], values: Any, also: Iterable
         return {}, list(dict.fromkeys(_problems(error, options, also)))
     plain = {}
     for option in options:
-        value = getattr(model, option.name)
-        plain[option.name] = str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
+        plain[option.name] = _plain(getattr(model, option.name))
     return plain, []
+
+
+def _plain(value: Any) -> Any:
+    """A validated value as it can stand in TOML and JSON."""
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return str(value) if isinstance(value, Path) else value
 
 
 def _problems(error: ValidationError, options: tuple[Option, ...], also: Iterable[str]) -> Iterator[tuple[str, str]]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import time
-import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -31,23 +30,17 @@ from udonx.data.seeds import stream_seed
 from udonx.data.unreadable import Unreadable, left_out
 from udonx.engine.build import build_losses, build_model, build_sampler
 from udonx.engine.device import describe, loading_threads
+from udonx.engine.errors import TrainingError, explained
 from udonx.engine.folder import RETRAIN, Done, StageFolder, StageModel, Weights
 from udonx.engine.load import load_stage
 from udonx.engine.model import Model
 from udonx.engine.optim import TwoGroupAdamW
 from udonx.engine.report import Report
-from udonx.errors import sentence_of
 from udonx.evaluation.protocol import Embedder, ProtocolResult, evaluate, image_count, test_images
 from udonx.files import DamagedFileError
 from udonx.interrupts import Stopped, StopRequest, deferred
 from udonx.stages import to_plain
 from udonx.timings import StageTimer, Timings
-
-
-class TrainingError(RuntimeError):
-    """Training cannot go on; the message is one sentence, and the last good checkpoint is intact."""
-
-    for_people = True
 
 
 @attrs.frozen(kw_only=True)
@@ -253,30 +246,6 @@ class Objective:
                 f"loss '{loss.name}' ('{loss.use}', {place(type(term))}) returned {got}, allowed is one scalar float tensor"
             )
         return value
-
-
-@contextmanager
-def explained(what: str, kind: type | None = None) -> Iterator[None]:
-    """Whatever goes wrong in a component becomes a TrainingError of one sentence, but for errors that have theirs (memory, a disk).
-
-    Args:
-        what: the component, as the sentence begins.
-        kind: its class: the line that is named is the last one in its file.
-    """
-    try:
-        yield
-    except Exception as error:
-        if sentence_of(error) is not None:
-            raise
-        message = " ".join(str(error).split())
-        raise TrainingError(f"{what} failed at {_line_of(error, kind)}: {type(error).__name__}: {message}") from error
-
-
-def _line_of(error: Exception, kind: type | None) -> str:
-    """file:line where an error left the file that defines `kind`, else where it arose."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if kind and frame.filename == place(kind).rpartition(":")[0]]
-    return f"{(own or frames)[-1].filename}:{(own or frames)[-1].lineno}"
 
 
 class _Guarded:

@@ -219,3 +219,16 @@ def test_built_in_samplers_follow_the_protocol(name):
     assert sum(sampler.shares().values()) == pytest.approx(1)
     with pytest.raises(ValueError, match="step 100"):
         sampler.domain_at(100)
+
+
+def test_a_domain_without_a_share_gets_no_step():
+    """What is left over goes to the last domain that has a share."""
+    assert step_counts([0.29, 0.71, 0.0], 99) == [28, 71, 0]
+    assert Counter(sequence(build("fixed", shares={"a": 1, "b": 2, "c": 0}))) == {"a": 33, "b": 67}
+
+
+@pytest.mark.parametrize("shares", [[0.5, 0.6], [1.5, -0.5], [0.0, 0.0]])
+def test_shares_that_are_none_are_refused(shares):
+    """A sum other than 1, and a negative share, are said with the shares."""
+    with pytest.raises(ValueError, match="allowed are shares from 0 on that sum to 1"):
+        step_counts(shares, 10)

@@ -17,6 +17,8 @@ from udonx.config import plugins
 from udonx.config.experiment import load_experiment
 from udonx.config.plugins import load_plugins
 from udonx.config.problems import ConfigError
+from udonx.plan import row_evaluations
+from udonx.preflight import resolve_weights
 
 _number = itertools.count()
 
@@ -199,7 +201,7 @@ def test_what_a_script_imported_before_it_was_edited_is_refused(tmp_path, monkey
     path = write_experiment(
         tmp_path, '[rows.a]\nscheme = "classification"\nsampler = "uniform"\nlosses.x = { use = "nine", on = "student" }'
     )
-    with pytest.raises(ConfigError, match=r"losses\.x\.use: losses: 'nine' was imported before .*nine_file\.py was edited; start Python"):
+    with pytest.raises(ConfigError, match=r"losses\.x: losses: 'nine' was imported before .*nine_file\.py was edited; start Python"):
         load_experiment(path, setting="smoke")
     losses.registry.forget({"nine_file"})
     source.forget({"nine_file"})
@@ -214,3 +216,70 @@ def test_an_experiment_that_was_loaded_before_an_edit_does_not_run_the_edited_co
     loaded(tmp_path, write_loss(tmp_path, "ten", "5.0"))
     with pytest.raises(RegistryError, match=r"losses: 'ten' at .*ten_file\.py:\d+ is not what this stage is of"):
         components.get("losses", spec)
+
+
+OPTIONS = """
+from pathlib import Path
+from registry import losses
+
+@losses.register("with_file")
+class Mine:
+    def __init__(self, *, table: Path, more: list[Path] = ()) -> None:
+        self.table = table
+
+    def __call__(self, branch, batch):
+        return 1.0
+"""
+
+
+def test_files_that_options_name_count(tmp_path):
+    """What a file or a folder holds that an option of type Path names is part of the component's identity; a missing one is a problem."""
+    (tmp_path / "opts.py").write_text(OPTIONS)
+    (tmp_path / "folder").mkdir()
+    text = 'plugins = ["opts.py"]\n[rows.a]\nscheme = "classification"\nsampler = "uniform"\n'
+    text += f'losses.x = {{ use = "with_file", on = "student", table = "{tmp_path}/t.csv", more = ["{tmp_path}/folder"] }}\n'
+    path = write_experiment(tmp_path, text)
+    with pytest.raises(ConfigError, match=r"losses\.x: got .*t\.csv, but there is no such file or folder"):
+        load_experiment(path, setting="smoke")
+    seen = []
+    for table, inner in (("1", "1"), ("2", "1"), ("2", "1"), ("2", "2")):
+        (tmp_path / "t.csv").write_text(table)
+        (tmp_path / "folder" / "a.txt").write_text(inner)
+        seen.append(load_experiment(path, setting="smoke").rows[0].parts["losses"][-1].files)
+    assert set(seen[0]) == {"table.0", "more.0"}
+    assert seen[0] != seen[1] == seen[2] != seen[3] and seen[2]["table.0"] == seen[3]["table.0"]
+
+
+SCHEME = """
+from registry import schemes
+
+@schemes.register("mine")
+class Mine:
+    {body}
+"""
+WHOLE = "slots = frozenset(); default_row = {}; fixed_row = {}; teacher = 'none'; branches = ('student',)"
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("pass", "scheme: 'mine' lacks slots, default_row, fixed_row, teacher, branches, plan; see Scheme in registry/contracts.py"),
+        (f"{WHOLE}; plan = None; slots = ['losses']", r"scheme: 'mine' has the slots \['losses'\], allowed is a set of "),
+        ("def __init__(self): raise KeyError('x')", "scheme: 'mine' failed while it was built: KeyError: 'x'"),
+    ],
+)
+def test_a_scheme_that_is_none_is_a_problem(tmp_path, body, message):
+    """What it lacks is named, before its row is read."""
+    (tmp_path / "scheme.py").write_text(SCHEME.format(body=body))
+    path = write_experiment(tmp_path, 'plugins = ["scheme.py"]\n[rows.a]\nscheme = "mine"\n')
+    with pytest.raises(ConfigError, match=message):
+        load_experiment(path, setting="smoke")
+
+
+def test_a_scheme_that_cannot_plan_is_one_sentence(tmp_path):
+    """What its plan raises is a problem of the row."""
+    (tmp_path / "scheme.py").write_text(SCHEME.format(body=f"{WHOLE}\n    def plan(self, row, facts): return 1 / 0"))
+    path = write_experiment(tmp_path, 'plugins = ["scheme.py"]\n[rows.a]\nscheme = "mine"\n')
+    experiment = load_experiment(path, setting="smoke")
+    with pytest.raises(ConfigError, match="row a: scheme: 'mine' cannot plan this row: ZeroDivisionError"):
+        row_evaluations(experiment, experiment.rows[0], 0, resolve_weights(experiment, None, print), ())

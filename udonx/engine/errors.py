@@ -1,0 +1,40 @@
+"""What goes wrong in training, in one sentence with the component and its line."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from registry.catalog import place
+from udonx.errors import sentence_of
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; the message is one sentence, and the last good checkpoint is intact."""
+
+    for_people = True
+
+
+@contextmanager
+def explained(what: str, kind: type | None = None) -> Iterator[None]:
+    """Whatever goes wrong in a component becomes a TrainingError of one sentence, but for errors that have theirs (memory, a disk).
+
+    Args:
+        what: the component, as the sentence begins.
+        kind: its class: the line that is named is the last one in its file.
+    """
+    try:
+        yield
+    except Exception as error:
+        if sentence_of(error) is not None:
+            raise
+        message = " ".join(str(error).split())
+        raise TrainingError(f"{what} failed at {_line_of(error, kind)}: {type(error).__name__}: {message}") from error
+
+
+def _line_of(error: Exception, kind: type | None) -> str:
+    """file:line where an error left the file that defines `kind`, else where it arose."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if kind and frame.filename == place(kind).rpartition(":")[0]]
+    return f"{(own or frames)[-1].filename}:{(own or frames)[-1].lineno}"
