@@ -243,7 +243,7 @@ def main() -> None:
         udon = engine(options, spec, benchmark, store, root / "udon")
         baseline = engine(options, baseline_spec, benchmark, store, root / "baseline")
         udon.log_every = 1  # while warming up, to compare losses
-        loader = BatchLoader(benchmark, store, spec.domains, spec.transform, options.batch, 0, options.workers, False)
+        loader = BatchLoader(benchmark, store, spec.domains, spec.transform, options.batch, 0, options.workers)
         batches = [loader.load(domain, turn * options.batch) for turn in range(2) for domain in spec.domains]
         for domain in spec.domains:
             for path in benchmark.split(domain, "train").paths:

@@ -23,6 +23,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, normalize
 
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")  # Pillow knows more; some of them start other programs
+
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """An image of any mode as RGB, with transparency over white and 16-bit grey scaled to 8 bits."""
@@ -97,5 +99,5 @@ class Embedding(nn.Module):
 
     def read(self, image: str | Path | Image.Image) -> Image.Image:
         """An image, turned upright by its EXIF orientation where the model was trained so."""
-        image = image if isinstance(image, Image.Image) else Image.open(image)
+        image = image if isinstance(image, Image.Image) else Image.open(image, formats=FORMATS)
         return ImageOps.exif_transpose(image) if self.upright else image

@@ -28,7 +28,7 @@ def first_batch(benchmark: Benchmark, spec: StageSpec, domain: str) -> Batch:
     """The first few training images of a domain, as a stage loads them. Raises DataError for an image that cannot be read."""
     size = min(spec.training.batch, _IMAGES)
     store = ImageStore(benchmark.root, cache_bytes=0)
-    return BatchLoader(benchmark, store, (domain,), spec.transform, size, spec.seed or 0, 1, False).load(domain, 0)
+    return BatchLoader(benchmark, store, (domain,), spec.transform, size, spec.seed or 0, 1).load(domain, 0)
 
 
 class Rehearsal:

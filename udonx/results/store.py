@@ -16,7 +16,7 @@ from udonx.data.unreadable import LeftOut, left_out
 from udonx.engine.folder import StageFolder
 from udonx.evaluation.metrics import DomainMetrics, RetrievalMetrics
 from udonx.evaluation.protocol import ProtocolResult
-from udonx.files import DamagedFileError, append_json_line, atomic_path, read_json, read_json_lines, write_json
+from udonx.files import DamagedFileError, append_json_line, atomic_path, open_regular, read_json, read_json_lines, write_json
 
 AGAIN = "the same `udonx run` makes it again, and trains nothing for it"
 _converter = cattrs.Converter(forbid_extra_keys=True)
@@ -205,7 +205,7 @@ class Results:
 def _open_arrays(file: Path) -> Iterator[np.lib.npyio.NpzFile]:
     """The arrays of a per_query.npz; what goes wrong while they are read becomes a PerQueryError."""
     try:
-        with np.load(file) as arrays:
+        with open_regular(file) as handle, np.load(handle) as arrays:
             yield arrays
     except FileNotFoundError:
         raise PerQueryError("missing") from None

@@ -124,6 +124,22 @@ def test_kinds_of_images(small_benchmark: Benchmark, tmp_path: Path) -> None:
     assert cosines(ours, theirs).min() > 0.9999
 
 
+@pytest.mark.parametrize("orientation", ["stored", "exif"])
+def test_photos_that_lie_on_their_side(small_benchmark: Benchmark, tmp_path: Path, orientation: str) -> None:
+    """They are turned upright where the stage was trained so, and only there."""
+    run_stage(
+        small_job(
+            tmp_path / "stage", small_spec(transform=Transform(resize=36, crop=32, orientation=orientation), **SHORT), small_benchmark
+        )
+    )
+    export_stage(tmp_path / "stage", tmp_path / "out")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(tmp_path / "a.jpg", exif=exif)
+    ours = module_of(tmp_path / "out").Embedding.load().embed([tmp_path / "a.jpg"])
+    assert cosines(ours, LoadedModel(tmp_path / "stage").embed([tmp_path / "a.jpg"])).min() > 0.9999
+
+
 def test_it_needs_no_udonx(small_benchmark: Benchmark, photos: list[Path], tmp_path: Path) -> None:
     """The folder alone is enough: its module imports nothing of udonx."""
     run_stage(small_job(tmp_path / "stage", small_spec(**SHORT), small_benchmark))
