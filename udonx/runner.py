@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import math
+import shutil
 import time
 import traceback
 from collections import deque
@@ -25,6 +26,7 @@ from udonx.engine.load import load_stage
 from udonx.engine.report import Report, above_bars, clock
 from udonx.engine.train import Job, TrainingError, run_stage
 from udonx.errors import sentence_of
+from udonx.evaluation.kept import KeptEmbeddings
 from udonx.evaluation.protocol import Embedder, evaluate, image_count
 from udonx.files import cache_dir, folder_problem, sha256_file, sweep
 from udonx.fresh import FreshCall
@@ -291,6 +293,9 @@ class _Runner:
     def _row(self, planned: PlannedRow) -> None:
         todo = [identity for identity in planned.stages if self.results.stage(identity).done is None]  # raises where one is damaged
         missing = [evaluation for evaluation in planned.evaluations if not self.results.has_evaluation(evaluation.id, self.say)]
+        for evaluation in planned.evaluations:
+            if evaluation not in missing:  # left by a process that was killed when all was done
+                shutil.rmtree(self.results.embeddings(evaluation.id), ignore_errors=True)
         name, experiment, question = _name(planned), self.plan.experiment, self.table.question
         entry = {
             "file": question.file,
@@ -415,6 +420,9 @@ class _Runner:
         benchmark = self.plan.benchmark
         total = image_count(benchmark, embedders, "test")
         began = time.monotonic()
+        weights = {identity: self.results.stage(identity).weigh_best().sha256 for identity in models}
+        embedding = {domain: weights[identity] for domain, identity in evaluation.stages.items()}
+        kept = KeptEmbeddings(self.results.embeddings(evaluation.id), embedding)
         which = f" of the {evaluation.spec.branch}" if len(planned.evaluations) > 1 else ""
         with Report(f"{name}: evaluation{which}", total, "images", quiet=self.options.quiet) as report:
             result = evaluate(
@@ -426,10 +434,11 @@ class _Runner:
                 device=self.device,
                 workers=self.workers,
                 tick=report.tick,
+                kept=kept,
             )
             seconds = time.monotonic() - began
             report.note(f"R@1 {100 * result.main.r1:.1f}, mMP@5 {100 * result.main.mmp5:.1f}")
-        if self.workers == loading_threads(self.device):  # see udonx/timings.py
+        if self.workers == loading_threads(self.device) and not kept.loaded:  # see udonx/timings.py
             (spec, *_) = evaluation.spec.embedders.values()  # a row has one backbone, so their kinds are all the same
             Timings(describe(self.device)).add([(embed_kind(spec, benchmark), seconds, total)])
         about = {
@@ -441,6 +450,7 @@ class _Runner:
             "versions": _versions(),
         }
         self.results.write_evaluation(evaluation.id, result, about)
+        kept.clear()
 
 
 def _name(planned: PlannedRow) -> str:

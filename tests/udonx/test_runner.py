@@ -16,6 +16,7 @@ import udonx
 from tests.tiny import SETTING, write_domain, write_experiment
 from udonx.cli import main
 from udonx.engine.train import TrainingError, _Training
+from udonx.evaluation import kept, protocol
 from udonx.results.lock import StageLock
 from udonx.results.table import Table, read_table
 
@@ -410,3 +411,34 @@ def test_a_head_of_another_width_or_length_is_refused_before_training(data, tmp_
     with pytest.raises(udonx.ConfigError, match=message):
         udonx.run(write_experiment(tmp_path, text), data=data, results=tmp_path / "results", device="cpu", quiet=True)
     assert not (tmp_path / "results" / "stages").exists()
+
+
+def test_a_killed_evaluation_goes_on(tmp_path, monkeypatch):
+    """An evaluation that is killed amid its domains embeds only the rest when it is run again, to the same figures, and leaves nothing of
+    what it kept; nor does one that was killed when all but that was done."""
+    monkeypatch.setattr(kept, "WORTH_SECONDS", 0.0)
+    for number, domain in enumerate(("cars", "food", "sop")):
+        write_domain(tmp_path / "data", domain, first_class=2 * number)
+    file = write_experiment(tmp_path, SETTING + '[rows.plain]\nscheme = "off_the_shelf"\n')
+    options = {"data": tmp_path / "data", "device": "cpu", "quiet": True}
+    expected = udonx.run(file, results=tmp_path / "whole", **options).row("plain").r1
+    embed, asked = protocol.embed_paths, []
+
+    def killed(embedder, store, paths, domain, *args):
+        if domain == "food" and "food" not in asked:
+            asked.append(domain)
+            raise KeyboardInterrupt
+        asked.append(domain)
+        return embed(embedder, store, paths, domain, *args)
+
+    monkeypatch.setattr(protocol, "embed_paths", killed)
+    with pytest.raises(KeyboardInterrupt):
+        udonx.run(file, results=tmp_path / "killed", **options)
+    (folder,) = (tmp_path / "killed" / "evaluations").iterdir()
+    assert [path.name for path in folder.rglob("*.npz")] == ["test.npz"]
+    got = udonx.run(file, results=tmp_path / "killed", **options).row("plain").r1
+    assert asked == ["cars", "food", "food", "sop"] and got == expected
+    assert sorted(path.name for path in folder.iterdir()) == ["metrics.json", "per_query.npz"]
+    (folder / "embeddings" / "cars").mkdir(parents=True)
+    udonx.run(file, results=tmp_path / "killed", **options)
+    assert sorted(path.name for path in folder.iterdir()) == ["metrics.json", "per_query.npz"]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from typing import Literal
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,8 +15,9 @@ from udonx.evaluation.metrics import Labels, RetrievalMetrics, retrieval_metrics
 class RetrievalMetric(Metric):
     """R@1 and mMP@k of batches that arrive one after the other.
 
-    States are tensors on the CPU (names as UTF-8 bytes), so that 1.4 M index items do not sit on the accelerator and torchmetrics can
-    gather them from several processes. Names of domains and images come back as text, whatever type they had.
+    States are tensors on the CPU (names as UTF-8 bytes), wherever the metric is moved, so that 1.4 M index items do not sit on the
+    accelerator and torchmetrics can gather them from several processes. Names of domains and images come back as text, whatever type
+    they had. Called as `metric(...)` it does what `update` does: a batch is only queries or only index, so it has no value of its own.
 
     Args:
         k: the 5 of mMP@5.
@@ -76,12 +77,20 @@ class RetrievalMetric(Metric):
         if ids is not None:
             self._state(role, "ids").append(_pack(ids))
 
+    def forward(self, *args: Any, **kwargs: Any) -> None:
+        """The same as `update`."""
+        self.update(*args, **kwargs)
+
     def compute(self) -> RetrievalMetrics:
         """Search everything collected so far; see `retrieval_metrics` for the definitions and what is returned."""
         query, index = self._collected("query"), self._collected("index")
         return retrieval_metrics(
             *query[:3], *index[:3], k=self.k, query_ids=query[3], index_ids=index[3], own_domain_only=self.own_domain_only
         )
+
+    def _apply(self, fn: Callable, exclude_state: Sequence[str] = ()) -> RetrievalMetric:
+        """What `.to()` and its kin call: states stay where they are, or later batches would lie on another device."""
+        return super()._apply(fn, exclude_state=(*exclude_state, *self._defaults))
 
     def _state(self, role: str, name: str) -> list[torch.Tensor]:
         return getattr(self, f"{role}_{name}")

@@ -5,6 +5,7 @@ Source: the protocol of UnED (Towards Universal Image Embeddings, ICCV 2023); do
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Literal, Protocol
@@ -17,9 +18,11 @@ from torch import Tensor
 from udonx.data.benchmark import Benchmark
 from udonx.data.errors import DataError
 from udonx.data.images import ImageStore, UndecodableError
+from udonx.data.splits import Split
 from udonx.data.threads import in_threads
 from udonx.data.transforms import CentreCrop
 from udonx.data.unreadable import Unreadable
+from udonx.evaluation.kept import KeptEmbeddings
 from udonx.evaluation.metrics import RetrievalMetrics, retrieval_metrics
 
 Stage = Literal["val", "test"]
@@ -140,49 +143,87 @@ def evaluate(
     device: torch.device,
     workers: int,
     tick: Tick = _no_tick,
+    kept: KeptEmbeddings | None = None,
 ) -> ProtocolResult | None:
     """Embed and search the queries of all domains in `embedders` that have any at this stage; None where none has.
 
-    `merged` asks for the merged index beside the own-domain one; it makes sense where all domains share one embedding.
+    `merged` asks for the merged index beside the own-domain one; it makes sense where all domains share one embedding. `kept` is where
+    embeddings are kept until whoever calls removes them, and looked for first.
     """
-    queries: dict[str, list] = {"embeddings": [], "labels": [], "domains": [], "ids": []}
-    index: dict[str, list] = {"embeddings": [], "labels": [], "domains": [], "ids": []}
-    unreadable: set[str] = set()
-    for domain, embedder in embedders.items():
-        splits = benchmark.query_index(domain, stage)
-        if splits is None:
-            continue
-        embedded = {}
-        for name in dict.fromkeys(splits):
-            paths = benchmark.split(domain, name).paths
-            missing = Unreadable(f"the {name} split of {domain}", len(paths), store)
-            embedded[name] = embed_paths(embedder, store, paths, domain, device, workers, tick, missing)
-            unreadable |= missing.paths
-        for side, name in zip((queries, index), splits, strict=True):
-            split = benchmark.split(domain, name)
-            labels = split.labels()
-            embeddings_MD, rows = embedded[name]
-            side["embeddings"].append(embeddings_MD)
-            plain = labels if isinstance(labels, list) else labels.tolist()
-            side["labels"].extend([plain[row]] if isinstance(plain[row], int) else plain[row] for row in rows)
-            side["domains"].extend([domain] * len(rows))
-            side["ids"].extend(f"{domain}/{split.paths[row]}" for row in rows)
-    if not queries["ids"]:
+    splits = {domain: names for domain in embedders if (names := benchmark.query_index(domain, stage)) is not None}
+    if not splits:
         return None
-    index_labels = np.array([label[0] for label in index["labels"]], dtype=np.int64)
+
+    def embedded(domain: str, name: str) -> tuple[np.ndarray, list[int]]:
+        paths = benchmark.split(domain, name).paths
+        if kept is not None and (found := kept.load(domain, name, len(paths))) is not None:
+            tick(len(paths))
+            return found
+        began = time.monotonic()
+        missing = Unreadable(f"the {name} split of {domain}", len(paths), store)
+        embeddings_MD, rows = embed_paths(embedders[domain], store, paths, domain, device, workers, tick, missing)
+        if kept is not None:
+            kept.save(domain, name, embeddings_MD, rows, time.monotonic() - began)
+        return embeddings_MD, rows
+
+    def add(domain: str, name: str, sides: list[_Side]) -> None:
+        embeddings_MD, rows = embedded(domain, name)
+        for side in sides:
+            side.add(benchmark.split(domain, name), embeddings_MD, rows)
+
+    queries, index = (_Side(sum(len(benchmark.split(domain, names[side])) for domain, names in splits.items())) for side in (0, 1))
+    for domain, (query, searched) in splits.items():
+        add(domain, query, [queries, index] if searched == query else [queries])
+        if searched != query:
+            add(domain, searched, [index])
+    index_labels = np.array([labels[0] for labels in index.labels], dtype=np.int64)
 
     def search(own_domain_only: bool) -> RetrievalMetrics:
         return retrieval_metrics(
-            np.concatenate(queries["embeddings"]),
-            queries["labels"],
-            queries["domains"],
-            np.concatenate(index["embeddings"]),
+            queries.embeddings_ND,
+            queries.labels,
+            queries.domains,
+            index.embeddings_ND,
             index_labels,
-            index["domains"],
-            query_ids=queries["ids"],
-            index_ids=index["ids"],
+            index.domains,
+            query_ids=queries.ids,
+            index_ids=index.ids,
             own_domain_only=own_domain_only,
         )
 
     own = search(True)
-    return ProtocolResult(merged=search(False) if merged else None, own=own, unreadable=frozenset(unreadable))
+    return ProtocolResult(merged=search(False) if merged else None, own=own, unreadable=frozenset(queries.left_out | index.left_out))
+
+
+class _Side:
+    """The queries or the index items of all domains. Their embeddings are one matrix from the start, filled domain by domain: joined at
+    the end they would be there twice.
+
+    Args:
+        size: images of all splits; those that cannot be decoded leave the end of the matrix empty.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.matrix: np.ndarray | None = None
+        self.labels: list[list[int]] = []
+        self.domains: list[str] = []
+        self.ids: list[str] = []
+        self.left_out: set[str] = set()
+
+    def add(self, split: Split, embeddings_MD: np.ndarray, rows: list[int]) -> None:
+        """Take in the images of a split that have embeddings: those at `rows`."""
+        if self.matrix is None:
+            self.matrix = np.empty((self.size, embeddings_MD.shape[1]), dtype=np.float32)
+        self.matrix[len(self.ids) : len(self.ids) + len(rows)] = embeddings_MD
+        labels = split.labels()
+        plain = labels if isinstance(labels, list) else labels.tolist()
+        self.labels.extend([plain[row]] if isinstance(plain[row], int) else plain[row] for row in rows)
+        self.domains.extend([split.domain] * len(rows))
+        self.ids.extend(f"{split.domain}/{split.paths[row]}" for row in rows)
+        self.left_out.update(split.paths[row] for row in set(range(len(split))).difference(rows))
+
+    @property
+    def embeddings_ND(self) -> np.ndarray:
+        """All embeddings, float32 [N, D]."""
+        return self.matrix[: len(self.ids)]

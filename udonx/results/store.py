@@ -113,6 +113,10 @@ class Results:
         """The folder of an evaluation."""
         return self.root / "evaluations" / identity
 
+    def embeddings(self, identity: str) -> Path:
+        """Where an evaluation that is under way keeps what it has embedded."""
+        return self.evaluation(identity) / "embeddings"
+
     def table(self, folder: PurePosixPath) -> Path:
         """The folder of a table."""
         return self.root / "tables" / folder

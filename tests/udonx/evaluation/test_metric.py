@@ -53,6 +53,30 @@ def test_states_are_cpu_tensors():
     assert not any(state.requires_grad or state.device.type != "cpu" for state in states)
 
 
+def test_calling_it_adds_a_batch():
+    """`metric(...)` does what `update` does, as in a training loop of torchmetrics."""
+    x, labels, domains, ids = problem()
+    called, updated = RetrievalMetric(), RetrievalMetric()
+    for role in ("query", "index"):
+        one_label = [row[:1] for row in labels]
+        assert called(x, one_label, domains, ids, role=role) is None
+        updated.update(x, one_label, domains, ids, role=role)
+    assert called.compute().per_domain == updated.compute().per_domain
+
+
+def test_moving_it_between_batches_changes_nothing():
+    """Batches before and after `.to()` are searched together: what was collected stays on the CPU."""
+    x, labels, domains, ids = problem()
+    one_label = [row[0] for row in labels]
+    metric = RetrievalMetric()
+    metric.update(x[:20], one_label[:20], domains[:20], ids[:20], role="query")
+    metric.update(x, one_label, domains, ids, role="index")
+    metric.to("meta")  # stands for any device that is not the CPU
+    metric.update(x[20:], one_label[20:], domains[20:], ids[20:], role="query")
+    expected = retrieval_metrics(x, one_label, domains, x, one_label, domains, query_ids=ids, index_ids=ids)
+    assert metric.compute().per_domain == expected.per_domain
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [({"role": "gallery"}, 'role must be "query" or "index"'), ({"labels": [1]}, "batch of 40 query")],

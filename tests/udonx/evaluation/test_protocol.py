@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,10 @@ from udonx.data.errors import DataError
 from udonx.data.images import ImageStore
 from udonx.data.transforms import CentreCrop
 from udonx.data.unreadable import Unreadable
+from udonx.evaluation import kept as kept_module
 from udonx.evaluation import protocol
-from udonx.evaluation.protocol import Embedder, embed_paths, evaluate, image_count
+from udonx.evaluation.kept import KeptEmbeddings
+from udonx.evaluation.protocol import Embedder, ProtocolResult, embed_paths, evaluate, image_count
 
 DOMAINS = ("glyphs", "logos", "plates")
 CPU = torch.device("cpu")
@@ -215,3 +218,33 @@ def test_upright_models_see_upright_images(small_benchmark: Benchmark, tmp_path:
         model.upright = upright
         (first, second), _ = embed_paths(Embedder(model, "student"), ImageStore(tmp_path), paths, None, CPU, 1)
         assert np.allclose(first, second) == upright
+
+
+def test_an_evaluation_goes_on_where_it_was_killed(small_benchmark: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Embeddings of the splits that were done are not made again, and the result is that of an evaluation that was not disturbed."""
+    monkeypatch.setattr(kept_module, "WORTH_SECONDS", 0.0)
+    models = dict.fromkeys(DOMAINS, "some weights")
+    options = {"merged": True, "device": CPU, "workers": 1}
+
+    def run(model: Pixels, kept: KeptEmbeddings | None, tick: Callable[[int], None]) -> ProtocolResult:
+        embedders = {domain: Embedder(model, "student") for domain in DOMAINS}
+        return evaluate(embedders, small_benchmark, ImageStore(small_benchmark.root), "test", tick=tick, kept=kept, **options)
+
+    class Killed(Pixels):
+        def embed(self, images_B3HW: Tensor, branch: str, domain: str | None = None) -> Tensor:
+            if domain == DOMAINS[1]:
+                raise KeyboardInterrupt
+            return super().embed(images_B3HW, branch, domain)
+
+    whole, killed, again, ticks = Pixels(), Killed(), Pixels(), []
+    expected = run(whole, None, ticks.append)
+    with pytest.raises(KeyboardInterrupt):
+        run(killed, KeptEmbeddings(tmp_path, models), ticks.append)
+    ticks.clear()
+    got = run(again, KeptEmbeddings(tmp_path, models), ticks.append)
+    assert killed.asked and killed.asked + again.asked == whole.asked
+    assert sum(ticks) == image_count(small_benchmark, DOMAINS, "test")
+    for ours, theirs in ((got.merged, expected.merged), (got.own, expected.own)):
+        assert ours.per_domain == theirs.per_domain
+        for name in ("hit", "mmp5", "positives", "ids"):
+            np.testing.assert_array_equal(getattr(ours.per_query, name), getattr(theirs.per_query, name))
