@@ -44,6 +44,8 @@ def sentence_of(error: BaseException) -> str | None:
         return str(error)
     if isinstance(error, OSError):
         return _of_system(error)
+    if isinstance(error, ImportError) and error.name == "fcntl":  # of POSIX alone
+        return "this system has no file locks (the module fcntl), which udonx needs: use Linux or macOS, or WSL on Windows"
     if (short := _out_of_memory(error)) is not None:
         return f"out of memory ({short}); {_KEPT}: give it a smaller batch (budget.batch), fewer --workers, or close other programs"
     if isinstance(error, RuntimeError) and "can't start new thread" in str(error):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import errno
+import subprocess
+import sys
 
 import pytest
 import torch
 
 from registry.catalog import RegistryError
+from tests.tiny import ROOT
 from udonx.config.problems import ConfigError, Problem
 from udonx.data.errors import DataError
 from udonx.errors import exit_status, sentence_of
@@ -55,3 +58,10 @@ def test_errors_for_people_are_their_own_sentence_and_bad_input_exits_with_2():
     failed = [DataError("m"), WeightsError("m"), DamagedFileError("a", "m"), OSError(5, "m")]
     assert [exit_status(error) for error in (*refused, *failed)] == [2, 2, 1, 1, 1, 1]
     assert all(sentence_of(error) for error in (*refused, *failed))
+
+
+def test_a_system_without_posix_is_said_in_one_sentence():
+    """Where there is no fcntl, as on Windows, `check` ends in a sentence that says which systems there are."""
+    code = "import sys; sys.modules['fcntl'] = None\nfrom udonx.cli import main; sys.exit(main(['check', 'experiments']))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and "use Linux or macOS, or WSL on Windows" in done.stderr
