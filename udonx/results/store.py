@@ -208,6 +208,8 @@ class Results:
 @contextlib.contextmanager
 def _open_arrays(file: Path) -> Iterator[np.lib.npyio.NpzFile]:
     """The arrays of a per_query.npz; what goes wrong while they are read becomes a PerQueryError."""
+    if file.exists() and not file.is_file():  # a pipe would be waited for
+        raise PerQueryError("no regular file")
     try:
         with open_regular(file) as handle, np.load(handle) as arrays:
             yield arrays

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -111,7 +112,13 @@ def test_damaged_metrics_are_named_with_their_cure_and_count_as_not_made(stored,
     assert not file.exists(), "--fresh removes what nobody can tell the stages of"
 
 
-@pytest.mark.parametrize("damage", [Path.unlink, lambda file: file.write_bytes(b"PK")])
+def pipe(file: Path) -> None:
+    """Put a pipe in the place of a file."""
+    file.unlink()
+    os.mkfifo(file)
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda file: file.write_bytes(b"PK"), pipe])
 def test_an_evaluation_without_its_queries_is_made_again(stored, damage):
     """metrics.json alone gives no intervals."""
     results, identity = stored
@@ -132,3 +139,13 @@ def test_a_damaged_line_of_runs_is_said_and_left_out(tmp_path):
     said: list[str] = []
     assert [run.row for run in results.runs(said.append)] == ["a", "d"]
     assert said == [f"{file}: 3 lines damaged and left out; where the table lacks a seed, name it with --seeds"]
+
+
+def test_a_pipe_in_the_place_of_a_file_is_never_waited_for(stored):
+    """metrics.json and runs.jsonl are files or errors."""
+    results, identity = stored
+    pipe(results.evaluation(identity) / "metrics.json")
+    os.mkfifo(results.root / "runs.jsonl")
+    for read in (lambda: results.read_evaluation(identity), results.runs):
+        with pytest.raises(DamagedFileError, match="is no regular file"):
+            read()
