@@ -17,6 +17,7 @@ from udonx.config.files import shown
 from udonx.config.problems import ConfigError, Problem
 from udonx.data.benchmark import Benchmark, open_demo
 from udonx.data.errors import DataError
+from udonx.data.images import ImageStore
 from udonx.engine.report import Report
 from udonx.plan import Plan, make_plan, row_evaluations, start_of, with_teachers
 from udonx.results.store import Results
@@ -257,6 +258,7 @@ class _Wanted:
     spec: StageSpec
     facts: tuple[DomainFacts, ...]
     benchmark: Benchmark
+    store: ImageStore
     domain: str | None
     folder: Path | None
     where: str
@@ -291,7 +293,10 @@ class _Models:
     ) -> None:
         """Note that a row wants a stage."""
         domain = next((name for name in spec.domains if name not in broken), None)
-        stage = _Wanted(spec, facts, benchmark, domain, start_of(experiment, weights, spec.backbone).folder, experiment.setting_place, [])
+        limits = {"max_pixels": experiment.data.max_pixels, "max_unreadable": experiment.data.max_unreadable}
+        store = ImageStore(benchmark.root, cache_bytes=0, **limits)
+        start = start_of(experiment, weights, spec.backbone)
+        stage = _Wanted(spec, facts, benchmark, store, domain, start.folder, experiment.setting_place, [])
         self.wanted.setdefault(identity, stage).rows.append(row)
 
     def problems(self) -> Iterator[Problem]:
@@ -351,7 +356,7 @@ class _Models:
 
         key = repr((stage.benchmark.root, stage.domain, stage.spec.transform, stage.spec.training.batch))
         if key not in self._batches:
-            self._batches[key] = first_batch(stage.benchmark, stage.spec, stage.domain)
+            self._batches[key] = first_batch(stage.benchmark, stage.store, stage.spec, stage.domain)
         return self._batches[key]
 
     def _frozen(self, spec: StageSpec, first: _Wanted) -> Branch | None:

@@ -24,11 +24,10 @@ _IMAGES = 8
 _SEED = 0
 
 
-def first_batch(benchmark: Benchmark, spec: StageSpec, domain: str) -> Batch:
-    """The first few training images of a domain, as a stage loads them. Raises DataError for an image that cannot be read."""
+def first_batch(benchmark: Benchmark, store: ImageStore, spec: StageSpec, domain: str) -> Batch:
+    """The first few training images of a domain, as a stage loads them. Raises DataError where too many cannot be read."""
     size = min(spec.training.batch, _IMAGES)
-    store = ImageStore(benchmark.root, cache_bytes=0)
-    return BatchLoader(benchmark, store, (domain,), spec.transform, size, spec.seed or 0, 1).load(domain, 0)
+    return BatchLoader(benchmark, store, (domain,), spec.transform, size, spec.seed or 0, workers=1).load(domain, 0)
 
 
 class Rehearsal:
