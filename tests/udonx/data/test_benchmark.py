@@ -94,11 +94,11 @@ def test_demo_is_generated_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_demo_without_a_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a folder to write to, or without space in it, the error says which variable to set."""
+    monkeypatch.setenv("UDONX_CACHE", str(tmp_path))
     monkeypatch.setattr(module, "cache_dir", lambda: None)
     with pytest.raises(DataError, match="UDONX_CACHE"):
         open_demo("demo", seed=0, size="smoke")
     monkeypatch.setattr(module, "cache_dir", lambda: tmp_path)
-    monkeypatch.setenv("UDONX_CACHE", str(tmp_path))
 
     def full(*args: object, **kwargs: object) -> None:
         raise OSError(28, "No space left on device")
