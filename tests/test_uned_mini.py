@@ -39,7 +39,7 @@ def test_off_the_shelf_gives_the_published_figures(uned_mini: Path, shared_dir: 
         setting="uned_mini",
         data=uned_mini,
         weights=shared_dir / "weights",
-        overrides=["setting.backbones.main.local=mobilenetv2_100_in1k", "transform.crop=64", "transform.resize=74"],
+        overrides=["transform.crop=64", "transform.resize=74"],
         rows=["off_the_shelf"],
         results=tmp_path / "results",
         device="cpu",

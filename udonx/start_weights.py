@@ -41,6 +41,7 @@ class BackboneConfig:
     local: str | None
     hub: str | None
     random: bool
+    prefer: str | None = None
     source: str | None = None
     files: dict[str, str] | None = None
 
@@ -67,14 +68,17 @@ def search_folders(given: str | Path | None) -> list[Path]:
 def local_folder(backbone: BackboneConfig, given: str | Path | None) -> Path | None:
     """The folder of a backbone's local weights, None where there is none. Raises WeightsError where it does not fit.
 
-    A folder is found by the name that `local` gives; without `local`, that of the hub's weights by `MODEL.TAG`.
+    A folder is found by the name that `local` gives. Without `local`, weights of the hub may lie in the folder that `prefer` gives, if
+    that is of this model, or in `MODEL.TAG`.
     """
     hub = None if backbone.random else hub_name(backbone)
-    name = backbone.local or (hub and hub.removeprefix("timm/"))
-    for folder in search_folders(given) if name else ():
-        if (folder / name).is_dir():
-            _check_folder(folder / name, backbone)
-            return folder / name
+    names = [backbone.local] if backbone.local else [backbone.prefer, hub.removeprefix("timm/")] if hub else []
+    for name in filter(None, names):
+        for folder in search_folders(given):
+            preferred = name == backbone.prefer and name != backbone.local
+            if (folder / name).is_dir() and not (preferred and _config(folder / name)["architecture"] != backbone.options["model"]):
+                _check_folder(folder / name, backbone)
+                return folder / name
     return None
 
 

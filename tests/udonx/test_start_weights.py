@@ -61,6 +61,20 @@ def test_a_folder_of_the_hubs_name_is_found_too(tmp_path):
     assert resolve(attrs.evolve(BACKBONE, local=None, hub="c3_in1k"), tmp_path).folder == tmp_path / "resnet10t.c3_in1k"
 
 
+def test_a_preferred_folder_takes_the_place_of_the_hubs_and_may_be_missing(tmp_path):
+    """It is passed over where it holds another model, and never counts where `local` says which folder."""
+    hub = attrs.evolve(BACKBONE, local=None, hub="c3_in1k", prefer="mine")
+    assert problem_of(hub, tmp_path) is None
+    write_weights(tmp_path / "hub" / "resnet10t.c3_in1k")
+    assert resolve(hub, tmp_path / "hub").folder == tmp_path / "hub" / "resnet10t.c3_in1k"
+    write_weights(tmp_path / "hub" / "mine", architecture="resnet18")
+    assert resolve(hub, tmp_path / "hub").folder == tmp_path / "hub" / "resnet10t.c3_in1k"
+    write_weights(tmp_path / "both" / "mine")
+    write_weights(tmp_path / "both" / "resnet10t.c3_in1k")
+    assert resolve(hub, tmp_path / "both").folder == tmp_path / "both" / "mine"
+    assert "needs the weights 'miine'" in problem_of(attrs.evolve(hub, local="miine"), tmp_path / "both")
+
+
 def test_random_weights_are_used_only_where_the_setting_says_so(tmp_path):
     """Without a folder, `random` initialises from the seed; without `random` it is an error that says where was looked and what to do."""
     assert resolve(attrs.evolve(BACKBONE, local=None, random=True), tmp_path).sha256 == "random"

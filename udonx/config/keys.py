@@ -60,6 +60,13 @@ class StartOptions:
             "hub. `false` removes an inherited one."
         ),
     ] = None
+    prefer: Annotated[
+        str | None,
+        Field(
+            description="A folder of start weights of this model that is taken in place of `hub` where one is there; unlike `local`, it "
+            "may be missing."
+        ),
+    ] = None
     random: Annotated[bool, Field(description="Starts from random weights, drawn from the seed.")] = False
 
 
