@@ -23,7 +23,7 @@ def to_toml(experiment: Experiment) -> str:
     data = {key: value for key, value in attrs.asdict(experiment.data).items() if value is not None}
     backbones = {}
     for role, backbone in experiment.backbones.items():
-        start = {"use": backbone.use, "local": backbone.local, "hub": backbone.hub, "prefer": backbone.prefer, "random": backbone.random or None}
+        start = {name: getattr(backbone, name) for name in ("use", "local", "hub", "prefer")} | {"random": backbone.random or None}
         backbones[role] = {key: value for key, value in start.items() if value is not None} | backbone.options
     document: dict[str, Any] = {"title": experiment.title, "seeds": list(experiment.seeds)}
     if experiment.plugins:
