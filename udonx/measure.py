@@ -17,13 +17,13 @@ import attrs
 import torch
 
 from registry.contracts import StageSpec
-from udonx.data.images import ImageStore
 from udonx.engine.device import describe, loading_threads, repeatable
 from udonx.engine.folder import StageFolder
 from udonx.engine.model import Model
 from udonx.engine.train import Job, _Training, prepare
 from udonx.evaluation.protocol import EMBED_BATCH, Embedder, embed_paths
 from udonx.plan import Plan, stage_title
+from udonx.preflight import open_images
 from udonx.results.store import Results
 from udonx.stages import digest
 from udonx.timings import Timings, embed_kind, held_steps
@@ -85,7 +85,7 @@ class _Probe:
             title=f"timing {stage_title(spec)}",
             folder=StageFolder(self.folder / identity),
             benchmark=plan.benchmark,
-            store=ImageStore(plan.benchmark.root, cache_bytes=0),
+            store=open_images(plan.experiment, plan.benchmark, cache_bytes=0),
             device=self.device,
             workers=self.threads,
             weights=plan.weights_of(spec).folder,

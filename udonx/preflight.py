@@ -6,7 +6,7 @@ import shutil
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from udonx.engine.model import Model
 
 _SHOWN = 5  # of many missing images, so many are named
+_ANY_BATCH = 4096  # a batch up to this size may repeat the images of a small benchmark
 
 
 def used_roles(experiment: Experiment) -> list[str]:
@@ -51,6 +52,15 @@ def open_benchmark(experiment: Experiment, quiet: bool = False) -> Benchmark:
     if report:
         report[0].__exit__(None)
     return benchmark
+
+
+def open_images(experiment: Experiment, benchmark: Benchmark, **options: Any) -> ImageStore:
+    """The images of an experiment's benchmark, within the limits of its setting; `options` are ImageStore's. Generated images are never
+    left out: a damaged one can be had again."""
+    limits = {"max_pixels": experiment.data.max_pixels, "max_unreadable": experiment.data.max_unreadable}
+    if benchmark.fingerprint:
+        limits |= {"max_unreadable": 0, "cure": f"remove the folder {benchmark.root}, and the next run draws it again"}
+    return ImageStore(benchmark.root, **limits, **options)
 
 
 def resolve_weights(
@@ -112,6 +122,7 @@ def preflight(
             continue
         benchmark, broken = benchmarks[key]
         facts = _facts(benchmark, broken)
+        problems += _batch_problems(experiment, facts)
         prefix = f"{experiment.name}." if len(experiments) > 1 else ""
         if broken or len(start) < len(used_roles(experiment)):
             for row, spec in _rough_stages(experiment, start, facts):
@@ -127,6 +138,19 @@ def preflight(
     if problems:
         raise ConfigError(problems)
     return plans
+
+
+def _batch_problems(experiment: Experiment, facts: tuple[DomainFacts, ...]) -> Iterator[Problem]:
+    """Rows whose batch no benchmark of this size can need; it would take memory without end."""
+    images = sum(domain.train_images for domain in facts)
+    most = max(images, _ANY_BATCH)
+    rows: dict[int, list[str]] = {}
+    for row in experiment.wanted_rows():
+        if not row.skipped and (budget := row.parts.get("budget")) and budget.batch > most:
+            rows.setdefault(budget.batch, []).append(row.name)
+    for batch, names in rows.items():
+        message = f"got {batch}, allowed is at most {most}, for there are {images} training images in all"
+        yield Problem(where=experiment.setting_place, rows=tuple(names), key="budget.batch", message=message)
 
 
 def _look_at_data(
@@ -293,8 +317,7 @@ class _Models:
     ) -> None:
         """Note that a row wants a stage."""
         domain = next((name for name in spec.domains if name not in broken), None)
-        limits = {"max_pixels": experiment.data.max_pixels, "max_unreadable": experiment.data.max_unreadable}
-        store = ImageStore(benchmark.root, cache_bytes=0, **limits)
+        store = open_images(experiment, benchmark, cache_bytes=0)
         start = start_of(experiment, weights, spec.backbone)
         stage = _Wanted(spec, facts, benchmark, store, domain, start.folder, experiment.setting_place, [])
         self.wanted.setdefault(identity, stage).rows.append(row)

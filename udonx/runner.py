@@ -32,7 +32,7 @@ from udonx.files import cache_dir, folder_problem, sha256_file, sweep
 from udonx.fresh import FreshCall
 from udonx.interrupts import stoppable
 from udonx.plan import Plan, PlannedEvaluation, PlannedRow, make_plan, stage_title
-from udonx.preflight import open_benchmark, preflight, resolve_weights
+from udonx.preflight import open_benchmark, open_images, preflight, resolve_weights
 from udonx.results.lock import StageLock
 from udonx.results.record import Recorder, check_observers, command_line, git_state
 from udonx.results.store import Results, Run
@@ -187,7 +187,9 @@ def _run_experiments(experiments: Sequence[Experiment], options: Options, device
     fresh = FreshCall(plans, results) if options.fresh else None
     if fresh:
         fresh.begin(say)
-    stores = {repr(plan.experiment.data): image_store(plan, options.quiet) for plan in plans}  # images in memory outlive a table
+    told = (lambda line: None) if options.quiet else above_bars
+    # by data: images in memory outlive a table
+    stores = {repr(plan.experiment.data): open_images(plan.experiment, plan.benchmark, say=told) for plan in plans}
     failed_stages: dict[str, str] = {}
     runners = [_Runner(plan, options, device, say, stores[repr(plan.experiment.data)], failed_stages) for plan in plans]
     tables = [runner.run() for runner in runners]
@@ -196,15 +198,6 @@ def _run_experiments(experiments: Sequence[Experiment], options: Options, device
     if fresh:
         fresh.end()
     return tables
-
-
-def image_store(plan: Plan, quiet: bool) -> ImageStore:
-    """The images of a plan's benchmark. Generated ones are never left out: a damaged one can be had again."""
-    data, root = plan.experiment.data, plan.benchmark.root
-    generated = {"max_unreadable": 0, "cure": f"remove the folder {root}, and the next run draws it again"}
-    given = {"max_unreadable": data.max_unreadable}
-    say = (lambda line: None) if quiet else above_bars
-    return ImageStore(root, max_pixels=data.max_pixels, say=say, **(generated if plan.benchmark.fingerprint else given))
 
 
 def _tidy(plans: Sequence[Plan], results: Results) -> None:

@@ -14,7 +14,9 @@ import timm
 import udonx
 from tests.tiny import SETTING, write_domain, write_experiment, write_split
 from udonx.config.experiment import load_experiment
-from udonx.preflight import preflight
+from udonx.config.problems import ConfigError
+from udonx.data.benchmark import Benchmark
+from udonx.preflight import open_images, preflight
 
 ROWS = '[defaults]\nsampler = "round_robin"\n[rows.a]\nscheme = "udon"\n[rows.b]\nscheme = "off_the_shelf"\n'
 Usage = namedtuple("Usage", "total used free")
@@ -146,3 +148,30 @@ def test_a_file_without_rows_in_the_setting_is_said(tmp_path, capsys):
     assert table.rows == () and not (tmp_path / "results" / "tables").exists()
     assert table.missing == ("not in this setting, which has no backbone 'clip': a",)
     assert "table.toml: no row of this file is in the setting 'own'; nothing was run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("batch", "fits"), [(4096, True), (10**12, False)])
+def test_a_batch_that_nothing_needs_is_refused(tmp_path, batch, fits):
+    """A batch of more images than the benchmark has (and than a small one may repeat) is a problem, before memory is taken for it."""
+    write_domain(tmp_path / "data", "cars")
+    file = write_experiment(tmp_path, SETTING + '[rows.base]\nscheme = "classification"\nsampler = "round_robin"\n')
+    experiment = load_experiment(file, data=tmp_path / "data", overrides=[f"budget.batch={batch}"])
+    if fits:
+        assert preflight([experiment], None, tmp_path / "results", print)
+        return
+    with pytest.raises(ConfigError, match=r"budget\.batch: got 1000000000000, allowed is at most 4096, for there are 6 training images"):
+        preflight([experiment], None, tmp_path / "results", print)
+
+
+def test_the_limits_of_the_setting_reach_the_images(tmp_path):
+    """Images of one's own have the setting's limits; generated ones may never be left out, and are cured by drawing them again."""
+    write_domain(tmp_path / "data", "cars")
+    file = write_experiment(tmp_path, SETTING + '[rows.base]\nscheme = "classification"\nsampler = "round_robin"\n')
+    limits = ["setting.data.max_pixels=1599", "setting.data.max_unreadable=3"]
+    experiment = load_experiment(file, data=tmp_path / "data", overrides=limits)
+    store = open_images(experiment, Benchmark.open(tmp_path / "data"))
+    assert (store.max_pixels, store.max_unreadable, store.cure) == (1599, 3, "")
+    with pytest.raises(ConfigError, match=r"train_\d\.png is too large \(1,600 pixels, allowed are 1,599\)"):
+        preflight([experiment], None, tmp_path / "results", print)
+    drawn = open_images(experiment, Benchmark(tmp_path / "data", ("cars",), "demo-v1"))
+    assert drawn.max_unreadable == 0 and drawn.cure == f"remove the folder {tmp_path / 'data'}, and the next run draws it again"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,9 +16,13 @@ import pytest
 import udonx
 from tests.tiny import SETTING, write_domain, write_experiment
 from udonx.cli import main
+from udonx.config.problems import ConfigError
+from udonx.data.benchmark import open_demo
+from udonx.data.unreadable import LeftOut
 from udonx.engine.train import TrainingError, _Training
 from udonx.evaluation import kept, protocol
 from udonx.results.lock import StageLock
+from udonx.results.store import Results
 from udonx.results.table import Table, read_table
 
 SHARED = """
@@ -442,3 +447,37 @@ def test_a_killed_evaluation_goes_on(tmp_path, monkeypatch):
     (folder / "embeddings" / "cars").mkdir(parents=True)
     udonx.run(file, results=tmp_path / "killed", **options)
     assert sorted(path.name for path in folder.iterdir()) == ["metrics.json", "per_query.npz"]
+
+
+def test_damaged_images_are_counted_with_the_result(tmp_path, capsys):
+    """A run on images of which some are cut off ends well; done.json and metrics.json say how many were left out and which, and each was
+    said once."""
+    write_domain(tmp_path / "data", "cars")
+    damaged = [f"cars/{name}_1.png" for name in ("train", "val", "test")]
+    for path in damaged:
+        file = tmp_path / "data" / "images" / path
+        file.write_bytes(file.read_bytes()[:2000])
+    rows = '[rows.base]\nscheme = "classification"\nsampler = "round_robin"\n[rows.other]\nscheme = "udon"\nsampler = "round_robin"\n'
+    table = udonx.run(write_experiment(tmp_path, SETTING + rows), data=tmp_path / "data", results=tmp_path / "results", device="cpu")
+    results = Results(tmp_path / "results")
+    assert len(table.rows) == 2 and all(row.r1 for row in table.rows)
+    for row in table.rows:
+        assert results.stage(row.stages[-1]).done.unreadable == LeftOut(2, sorted(damaged[:2]))
+    for file in (tmp_path / "results" / "evaluations").glob("*/metrics.json"):
+        assert json.loads(file.read_text())["unreadable"] == {"images": 1, "first": [damaged[2]]}
+    said = capsys.readouterr().err
+    assert [said.count(f"{path} cannot be decoded") for path in damaged] == [1, 1, 1]
+
+
+def test_a_damaged_demo_image_is_said_with_its_cure(tmp_path, monkeypatch):
+    """An image of a generated benchmark is never left out: the sentence names the folder to remove."""
+    monkeypatch.setenv("UDONX_CACHE", str(tmp_path / "cache"))
+    benchmark = open_demo("demo", seed=0, size="smoke")
+    path = benchmark.root / "images" / benchmark.split("logos", "train").paths[0]
+    whole = path.read_bytes()
+    path.write_bytes(whole[:60].ljust(len(whole), b"\0"))
+    rows = '[rows.base]\nscheme = "classification"\nsampler = "round_robin"\n'
+    overrides = ["budget.steps=30", 'setting.data.domains=["logos"]']
+    file = write_experiment(tmp_path, 'setting = "smoke"\n' + rows)
+    with pytest.raises((ConfigError, TrainingError), match=rf"cannot be decoded.*remove the folder {re.escape(str(benchmark.root))}"):
+        udonx.run(file, overrides=overrides, results=tmp_path / "results", device="cpu", quiet=True)

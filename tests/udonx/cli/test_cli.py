@@ -12,8 +12,10 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.tiny import ROOT, SETTING, python, write_domain, write_experiment
+from udonx import doctor
 from udonx.cli import main
 
 TABLE3 = str(ROOT / "experiments" / "table3_ablation.toml")
@@ -219,6 +221,33 @@ def test_doctor_looks_at_the_machine(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "torch and torchvision fit each other" in out and "acred" in out
     assert main(["doctor", "--results", str(tmp_path), "--data", str(tmp_path / "nowhere")]) == 1
+
+
+def test_doctor_looks_at_the_images_of_a_data_folder(tmp_path, capsys):
+    """Headers are opened, and turned images are said with the key; --verify decodes everything, names what fails, and is exit status 1."""
+    write_domain(tmp_path / "data", "cars")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (8, 4)).save(tmp_path / "data" / "images" / "cars" / "train_0.png", exif=exif)
+    damaged = tmp_path / "data" / "images" / "cars" / "test_1.png"
+    damaged.write_bytes(damaged.read_bytes()[:2000])
+    arguments = ["doctor", "--results", str(tmp_path), "--data", str(tmp_path / "data")]
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    assert "images: 14 can be opened; damage further on than the header is found by --verify" in out
+    assert "1 of 14 images has an EXIF orientation other than upright (cars/train_0.png)" in out and "transform.orientation" in out
+    assert main([*arguments, "--verify"]) == 1
+    assert "BAD  image cars/test_1.png cannot be decoded (image file is truncated" in capsys.readouterr().out
+    assert main(["doctor", "--results", str(tmp_path), "--verify"]) == 1
+    assert "give it with --data DIR" in capsys.readouterr().out
+
+
+def test_doctor_opens_some_of_very_many_images(tmp_path, monkeypatch, capsys):
+    """Where images are many, so many headers are opened, from everywhere, and the sentence says of how many."""
+    write_domain(tmp_path / "data", "cars")
+    monkeypatch.setattr(doctor, "_HEADERS", 7)
+    main(["doctor", "--results", str(tmp_path), "--data", str(tmp_path / "data")])
+    assert "images: 7 of 14 can be opened" in capsys.readouterr().out
 
 
 def test_export_writes_a_stages_backbone_in_timms_layout(smoke_run, tmp_path, capsys):
