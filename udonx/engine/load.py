@@ -26,6 +26,7 @@ from udonx.engine.device import loading_threads
 from udonx.engine.folder import RETRAIN, StageFolder
 from udonx.engine.model import Model
 from udonx.engine.report import Report
+from udonx.errors import sentence_of
 from udonx.files import DamagedFileError
 from udonx.stages import from_plain
 
@@ -53,6 +54,11 @@ def load_stage(folder: StageFolder, device: torch.device) -> Model:
         plugins = " ".join(f"--plugin {_kept_plugin(folder, name)}" for name in kept.plugins)
         hint = f"; it was trained with {plugins}: import that first, and nothing else of its name" if plugins else ""
         raise ValueError(f"{folder.path}: {error}{hint}") from None
+    except Exception as error:  # a description that was changed fails in as many ways as there are components
+        if sentence_of(error) is not None:  # memory or the disk: the description may be right
+            raise
+        why = " ".join(str(error).split())
+        raise DamagedFileError(folder.path / "model.json", f"describes no model that can be built ({why})", RETRAIN) from error
     tensors = folder.load_best()
     try:
         model.load_state_dict(tensors)

@@ -7,6 +7,7 @@ import pickle
 import shutil
 from pathlib import Path
 
+import attrs
 import numpy as np
 import pytest
 import torch
@@ -23,6 +24,7 @@ from udonx.engine.folder import StageFolder
 from udonx.engine.load import LoadedModel, load_stage
 from udonx.engine.train import run_stage
 from udonx.evaluation.protocol import Embedder, embed_paths
+from udonx.files import DamagedFileError, write_json
 
 
 @pytest.fixture(scope="module")
@@ -233,3 +235,15 @@ def test_the_plug_ins_of_a_stage_are_kept_with_it(small_benchmark: Benchmark, im
     unload_plugins()
     load_plugins([str(folder / "plugins" / "my_head.py")], None, where="here")
     np.testing.assert_array_equal(LoadedModel(folder).embed(images[:2]), expected)
+
+
+def test_a_description_that_builds_nothing(stage: Path, tmp_path: Path) -> None:
+    """A model.json that was changed and signed anew is one sentence that names it."""
+    kept = StageFolder(stage).read_model()
+    for change in ({"student_head": {"use": "linear", "dim": -5}}, {"domains": ["elsewhere"]}, {"transform": {"crop": -3}}):
+        shutil.rmtree(tmp_path / "stage", ignore_errors=True)
+        shutil.copytree(stage, tmp_path / "stage")
+        write_json(tmp_path / "stage" / "model.json", attrs.asdict(attrs.evolve(kept, spec=kept.spec | change)))
+        with pytest.raises(DamagedFileError, match=r"model\.json (describes no model|does not describe)") as caught:
+            LoadedModel(tmp_path / "stage")
+        assert "\n" not in str(caught.value)
