@@ -46,7 +46,7 @@ def read_document(path: Path, problems: list[Problem]) -> Document:
 
     What is wrong with single keys is added to `problems`. Raises ConfigError for a file that cannot be read or inherits in a circle.
     """
-    document = Document(plain=validate("file", table_options(FileOptions), {})[0])
+    document = Document(plain=validate(table_options(FileOptions), {})[0])
     left_out: dict[str, str] = {}
     for file, content in _with_parents(path):
         where = shown(file)
@@ -106,7 +106,7 @@ def _plain_keys(content: dict[str, Any], where: str, problems: list[Problem]) ->
     """The plain keys that a file gives, without those that have a problem, so that what stands below them is judged too."""
     options = table_options(FileOptions)
     given = {option.name: content[option.name] for option in options if option.name in content}
-    found = validate("file", options, given)[1]
+    found = validate(options, given)[1]
     problems += [Problem(where=where, key=key, message=message) for key, message in found]
     return {key: value for key, value in given.items() if key not in {key for key, _ in found}}
 

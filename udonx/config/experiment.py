@@ -136,12 +136,12 @@ def load_experiment(
     document = read_document(path, problems)
     plain = document.plain
     if seeds is not None:
-        given, found = validate("file", table_options(FileOptions), {"seeds": list(seeds)})
+        given, found = validate(table_options(FileOptions), {"seeds": list(seeds)})
         problems += [Problem(where="--seeds", message=message) for _, message in found]
         plain["seeds"] = given.get("seeds", plain["seeds"])
     results: dict[str, Any] = {}
     for place, given in document.results:
-        options, found = validate("results", table_options(ResultOptions), given)
+        options, found = validate(table_options(ResultOptions), given)
         problems += [Problem(where=place, key=dotted("results", key), message=message) for key, message in found]
         results |= options
     listed: list[str] = []
@@ -258,7 +258,7 @@ class _FileResolver:
         for layer in self.layers:
             if isinstance(layer.data.get("data"), dict):
                 merged.add(attrs.evolve(layer, data={"data": layer.data["data"]}))
-        plain, found = validate("data", table_options(DataOptions), merged.data.get("data", {}))
+        plain, found = validate(table_options(DataOptions), merged.data.get("data", {}))
         for name, message in found:
             source = merged.source_of(f"data.{name}")
             self.problems.append(Problem(where=source.where, key=dotted(source.prefix, "data", name), message=message))
@@ -289,7 +289,7 @@ class _FileResolver:
             if not isinstance(value, dict):
                 self.problems.append(Problem(where=layer.where, key=key, message=f"got {spell(value)}, allowed is a table"))
                 continue
-            start, found = validate(role, own, {name: item for name, item in value.items() if name in own_names})
+            start, found = validate(own, {name: item for name, item in value.items() if name in own_names})
             use = value.get("use", "timm")
             names = components.registry_of("backbones").names()
             if use not in names:
@@ -297,7 +297,7 @@ class _FileResolver:
                 self.problems.append(Problem(where=layer.where, key=f"{key}.use", message=message))
                 continue
             component = components.describe("backbones", use)
-            options, more = validate(use, component.options, {name: item for name, item in value.items() if name not in own_names})
+            options, more = validate(component.options, {name: item for name, item in value.items() if name not in own_names})
             for name, message in [*found, *more]:
                 source = merged.source_of(f"{key}.{name}") or layer
                 self.problems.append(Problem(where=source.where, key=f"{key}.{name}", message=message))

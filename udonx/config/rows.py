@@ -221,7 +221,7 @@ class RowResolver:
     # ------------------------------------------------------------------------------------------------------------- parts
 
     def _table(self, key: str, options: Any, values: dict[str, Any]) -> dict[str, Any]:
-        plain, found = validate(key or "row", tuple(options), values)
+        plain, found = validate(tuple(options), values)
         for name, message in found:
             self.problem(f"{key}.{name}" if key else name, message)
         return plain
@@ -262,7 +262,7 @@ class RowResolver:
             return None
         defaults = self.layers.defaults_of_kind.get(kind, {}).get(use, {})
         given = {name: item for name, item in value.items() if name not in own_names}
-        plain, found = validate(use, component.options, {**defaults, **given}, also=own_names)
+        plain, found = validate(component.options, {**defaults, **given}, also=own_names)
         for name, message in found:
             self.problem(f"{key}.{name}", message)
         if found or not own:
@@ -404,7 +404,7 @@ def check_kind_tables(layers: list[Layer], problems: list[Problem]) -> dict[str,
                     problems.append(Problem(where=layer.where, key=key, message=message))
                     continue
                 allowed = tuple(attrs.evolve(option, required=False) for option in components.describe(kind, name).options)
-                found = validate(name, allowed, options)[1]
+                found = validate(allowed, options)[1]
                 problems += [Problem(where=layer.where, key=dotted(key, option), message=message) for option, message in found]
                 if found:
                     continue

@@ -46,7 +46,7 @@ def experiment_schema() -> dict[str, Any]:
         "title": "udonx experiment",
         **_closed(
             {
-                **_properties("file", table_options(FileOptions)),
+                **_properties(table_options(FileOptions)),
                 "setting": {"description": DOCS["setting"], **_table_or({"type": "string"}, {"$ref": "#/$defs/setting"})},
                 "defaults": {"description": DOCS["defaults"], "$ref": "#/$defs/keys_of_row"},
                 "rows": {
@@ -54,7 +54,7 @@ def experiment_schema() -> dict[str, Any]:
                     "type": "object",
                     "additionalProperties": _table_or({"const": False}, {"$ref": "#/$defs/row"}),
                 },
-                "results": {"description": DOCS["results"], **_closed(_properties("results", table_options(ResultOptions)))},
+                "results": {"description": DOCS["results"], **_closed(_properties(table_options(ResultOptions)))},
             }
         ),
         "anyOf": [{"required": ["rows"], "properties": {"rows": {"minProperties": 1}}}, {"required": ["inherit"]}],
@@ -77,12 +77,12 @@ def _setting() -> dict[str, Any]:
     options = {name: components.describe("backbones", name).options for name in names}
     return _closed(
         {
-            **_properties("setting", table_options(SettingOptions)),
-            "data": {"description": SETTING_DOCS["data"], **_closed(_properties("data", table_options(DataOptions)))},
+            **_properties(table_options(SettingOptions)),
+            "data": {"description": SETTING_DOCS["data"], **_closed(_properties(table_options(DataOptions)))},
             "backbones": {
                 "description": SETTING_DOCS["backbones"],
                 "type": "object",
-                "additionalProperties": {"type": "object", **_by_use(_properties("backbone", table_options(StartOptions)), options)},
+                "additionalProperties": {"type": "object", **_by_use(_properties(table_options(StartOptions)), options)},
             },
             **{key: {"$ref": f"#/$defs/{key}"} for key in sorted(SETTING_KEYS & ROW_KEYS)},
             **{kind: {"description": SETTING_DOCS[kind], **_defaults(kind)} for kind in KIND_TABLES},
@@ -92,8 +92,8 @@ def _setting() -> dict[str, Any]:
 
 def _row_keys() -> dict[str, Any]:
     """Each key of a row."""
-    keys: dict[str, Any] = _properties("row", table_options(PlainKeys))
-    keys |= {key: {"description": DOCS[key], **_closed(_properties(key, table_options(cls)))} for key, cls in TABLES.items()}
+    keys: dict[str, Any] = _properties(table_options(PlainKeys))
+    keys |= {key: {"description": DOCS[key], **_closed(_properties(table_options(cls)))} for key, cls in TABLES.items()}
     keys |= {key: {"description": DOCS[key], **_slot(kind, slot)} for key, (kind, slot) in SLOT_KEYS.items()}
     keys["losses"] = {"description": DOCS["losses"], "type": "object", "additionalProperties": _slot("losses", LossSlot, removable=True)}
     keys["reported"] = {"description": DOCS["reported"], "type": "object"}
@@ -113,7 +113,7 @@ def _slots_by_scheme() -> Iterable[dict[str, Any]]:
 def _slot(kind: str, slot: type, *, removable: bool = False) -> dict[str, Any]:
     """A component by its name, or a table of the slot's own keys and the component's options; `false` where it may be removed."""
     names = components.registry_of(kind).names()
-    own = _properties("slot", table_options(slot))
+    own = _properties(table_options(slot))
     options = {name: components.describe(kind, name).options for name in names}
     scalar: dict[str, Any] = {"enum": [*names, False] if removable else names}
     return _table_or(scalar, _by_use(own, options))
@@ -124,7 +124,7 @@ def _by_use(own: dict[str, Any], options: dict[str, tuple[Option, ...]]) -> dict
     of_any: dict[str, list[dict[str, Any]]] = {}
     cases = []
     for name, described in options.items():
-        properties = _properties(name, described)
+        properties = _properties(described)
         for option, item in properties.items():
             of_any.setdefault(option, []).append(item)
         allowed = {**dict.fromkeys(own, True), **properties}
@@ -137,7 +137,7 @@ def _by_use(own: dict[str, Any], options: dict[str, tuple[Option, ...]]) -> dict
 def _defaults(kind: str) -> dict[str, Any]:
     """New defaults of components, [KIND.NAME]."""
     described = [components.describe(kind, name) for name in components.registry_of(kind).names()]
-    return _closed({item.name: {"description": item.doc, **_closed(_properties(item.name, item.options))} for item in described})
+    return _closed({item.name: {"description": item.doc, **_closed(_properties(item.options))} for item in described})
 
 
 def _table_or(scalar: dict[str, Any], table: dict[str, Any]) -> dict[str, Any]:
@@ -150,9 +150,9 @@ def _closed(properties: dict[str, Any]) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "additionalProperties": _UNKNOWN}
 
 
-def _properties(name: str, options: tuple[Option, ...]) -> dict[str, Any]:
+def _properties(options: tuple[Option, ...]) -> dict[str, Any]:
     """Each option's schema: type, bounds, default, and its sentence with its unit as the description."""
-    derived = model_of(name, options).model_json_schema().get("properties", {})
+    derived = model_of(options).model_json_schema().get("properties", {})
     return {option.name: _property(derived[option.name], option) for option in options}
 
 

@@ -50,7 +50,7 @@ def annotation(spec: dict[str, Any]) -> Any:
     return Annotated[built, Field(**spec["bounds"])] if spec.get("bounds") else built
 
 
-def model_of(name: str, options: tuple[Option, ...]) -> type[BaseModel]:
+def model_of(options: tuple[Option, ...]) -> type[BaseModel]:
     """A pydantic model that accepts exactly these options."""
     fields: dict[str, Any] = {}
     for option in options:
@@ -58,17 +58,17 @@ def model_of(name: str, options: tuple[Option, ...]) -> type[BaseModel]:
         if not option.required and option.default is None:
             hint = hint | None
         fields[option.name] = (hint, ... if option.required else option.default)
-    return create_model(name, __config__=ConfigDict(extra="forbid", protected_namespaces=(), allow_inf_nan=False), **fields)
+    return create_model("Options", __config__=ConfigDict(extra="forbid", protected_namespaces=(), allow_inf_nan=False), **fields)
 
 
 _models: dict[str, type[BaseModel]] = {}
 
 
-def _remembered(name: str, options: tuple[Option, ...]) -> type[BaseModel]:
+def _remembered(options: tuple[Option, ...]) -> type[BaseModel]:
     """`model_of`, made once: rows ask for the same few models again and again, and pydantic takes a millisecond for each."""
-    key = repr((name, options))
+    key = repr(options)
     if key not in _models:
-        _models[key] = model_of(name, options)
+        _models[key] = model_of(options)
     return _models[key]
 
 
@@ -78,7 +78,7 @@ def table_options(cls: type) -> tuple[Option, ...]:
     return options_of(cls)
 
 
-def validate(name: str, options: tuple[Option, ...], values: Any, also: Iterable[str] = ()) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+def validate(options: tuple[Option, ...], values: Any, also: Iterable[str] = ()) -> tuple[dict[str, Any], list[tuple[str, str]]]:
     """Values completed with defaults, and what is wrong as (key, sentence); values are plain data, ready for TOML or JSON.
 
     The key is empty where `values` is no table; `also` are keys that are allowed beside the options, for the sentence about unknown ones.
@@ -86,7 +86,7 @@ def validate(name: str, options: tuple[Option, ...], values: Any, also: Iterable
     if not isinstance(values, dict):
         return {}, [("", f"got {spell(values)}, allowed is a table")]
     try:
-        model = _remembered(name, options).model_validate(values)
+        model = _remembered(options).model_validate(values)
     except ValidationError as error:
         return {}, list(dict.fromkeys(_problems(error, options, also)))
     plain = {}

@@ -235,6 +235,7 @@ def test_a_wrong_value_names_what_was_got_and_what_is_allowed(tmp_path, line, me
         (f'[setting]\ninherit = "{"a" * 300}"\n' + TWO_ROWS, "which is an unknown setting"),
         ('[setting]\ninherit = "a\\u0000b"\n' + TWO_ROWS, r'setting: got "a\x00b", which is an unknown setting'),
         (TWO_ROWS.replace('"udon"', '"u\\u0000"'), r'scheme.use: got "u\x00", which is an unknown component'),
+        (SETTING + '[setting.backbones."a\\u0000"]\nmodel = 3\n' + TWO_ROWS, "model: got 3, allowed is text"),
         ("[defaults]\nlosses = false\n" + TWO_ROWS + "losses.student_ce.weight = 2", "defaults.losses: got false, allowed are named"),
     ],
 )

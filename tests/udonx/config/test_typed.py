@@ -29,11 +29,11 @@ def part(*, count: int = 1, rate: float = 0.5, every: Steps = 10, pair: tuple[in
 )
 def test_what_is_wrong_is_said_in_our_words(values, key, message):
     """Nothing is converted in silence: each problem has its key, what was got and what is allowed."""
-    assert validate("part", options_of(part), values) == ({}, [(key, message)])
+    assert validate(options_of(part), values) == ({}, [(key, message)])
 
 
 def test_values_are_completed_with_defaults_as_plain_data():
     """An int may stand for a float; tuples are lists, ready for TOML and JSON."""
-    plain, found = validate("part", options_of(part), {"rate": 1, "every": "2/7", "table": {"a": 1}})
+    plain, found = validate(options_of(part), {"rate": 1, "every": "2/7", "table": {"a": 1}})
     assert found == []
     assert plain == {"count": 1, "rate": 1.0, "every": "2/7", "pair": [1, 2], "table": {"a": 1.0}}
