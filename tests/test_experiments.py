@@ -129,11 +129,15 @@ def test_a_changed_loss_shows_on_smoke(everything):
     assert len({(f"{100 * row.r1.mean:.1f}", f"{100 * row.mmp5.mean:.1f}") for row in rows}) == len(rows)
 
 
-def test_the_stages_are_those_that_people_have_trained():
-    """Ids of stages are a promise: what is planned on smoke does not change without a line in CHANGELOG.md."""
-    frozen = json.loads((ROOT / "tests" / "data" / "smoke_stages.json").read_text())
+AS_IN_7C97872 = ("setting.optimiser.lr_heads=2e-3", "setting.optimiser.lr_backbone=2e-4", 'setting.optimiser.frozen="25%"')
+
+
+@pytest.mark.parametrize(("file", "overrides"), [("smoke_stages", ()), ("smoke_stages_7c97872", AS_IN_7C97872)])
+def test_the_stages_are_those_that_people_have_trained(file: str, overrides: tuple[str, ...]):
+    """Ids of stages are a promise: what is planned on smoke does not change without a line in CHANGELOG.md, and with the rates that smoke
+    had in revision 7c97872 every id is that revision's."""
     planned = {}
-    for experiment in load_experiments([FOLDER], setting="smoke", check_sources=True):
+    for experiment in load_experiments([FOLDER], setting="smoke", overrides=overrides, check_sources=True):
         plan = load_plan(experiment, Options(quiet=True), print)
         planned[experiment.name] = {row.row.name: list(row.stages) for row in plan.rows}
-    assert planned == frozen
+    assert planned == json.loads((ROOT / "tests" / "data" / f"{file}.json").read_text())
