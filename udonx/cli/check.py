@@ -5,12 +5,21 @@ from __future__ import annotations
 import argparse
 
 from udonx.cli.common import load_all, say
-from udonx.config.sources import from_hub
+from udonx.config.problems import ConfigError, Problem
+from udonx.config.sources import from_hub, observer_problem
 
 
 def main(parsed: argparse.Namespace) -> int:
-    """Print what is there; load_all raises ConfigError with all problems of all files."""
-    for experiment in load_all(parsed):
+    """Print what is there. Raises ConfigError with all problems of all files."""
+    experiments = load_all(parsed)
+    problems = [
+        Problem(where=str(experiment.path), key="results.observers", message=message)
+        for experiment in experiments
+        for message in filter(None, map(observer_problem, experiment.observers))
+    ]
+    if problems:
+        raise ConfigError(problems)
+    for experiment in experiments:
         for line in [*experiment.skipped(), *from_hub(experiment, parsed.weights)]:
             say(f"{experiment.path}: {line}")
         count = sum(not row.skipped for row in experiment.wanted_rows())

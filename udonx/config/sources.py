@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from udonx.config.keys import DataOptions
-from udonx.config.problems import Problem
+from udonx.config.problems import Problem, spell
 from udonx.data.benchmark import demo_domains
 from udonx.data.errors import DataError
 from udonx.data.splits import BenchmarkLayout
@@ -26,6 +28,21 @@ def from_hub(experiment: Experiment, weights: Path | str | None) -> list[str]:
         f"weights {hub_name(backbone)} are in no folder here: run takes them from the hub, or its cache{others_that_fit(backbone, weights)}"
         for backbone in missing
     ]
+
+
+OBSERVERS = "allowed is mongodb://HOST/DATABASE or a URL of SQLAlchemy such as sqlite:///runs.db"
+
+
+def observer_problem(url: str) -> str | None:
+    """Why an observer of the run record cannot be had: its URL is none, or its package is not installed. Nothing is connected to."""
+    if not re.match(r"[a-z][a-z0-9+]*://", url):
+        return f"got {spell(url)}, which is no URL; {OBSERVERS}"
+    package, extra = ("pymongo", "mongo") if url.startswith("mongodb") else ("sqlalchemy", "sql")
+    try:
+        importlib.import_module(package)
+    except ImportError:
+        return f'{spell(url)} needs the package {package}; install it with pip install "udonx[{extra}]"'
+    return None
 
 
 def source_problems(

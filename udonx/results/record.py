@@ -16,6 +16,8 @@ from typing import Any
 
 import attrs
 
+from udonx.config.sources import OBSERVERS, observer_problem
+
 SACRED_SEED = 0
 """What Sacred's own key "seed" always holds: without one it would invent a number. The seed of a training is `training_seed`."""
 
@@ -91,19 +93,14 @@ def check_observers(urls: tuple[str, ...]) -> list[str]:
     """What is wrong with observers' URLs, one sentence each; nothing is connected to."""
     problems = []
     for url in urls:
-        package = "pymongo" if url.startswith("mongodb") else "sqlalchemy"
-        try:
-            importlib.import_module(package)
-        except ImportError:
-            extra = "mongo" if package == "pymongo" else "sql"
-            problems.append(f'results.observers: "{url}" needs the package {package}; install it with pip install "udonx[{extra}]"')
+        if message := observer_problem(url):
+            problems.append(f"results.observers: {message}")
             continue
         try:
             import_sacred()
             _observer(url)
         except Exception as error:  # a URL of a wrong form, or a driver that is missing: each package has errors of its own
-            allowed = "allowed is mongodb://HOST/DATABASE or a URL of SQLAlchemy such as sqlite:///runs.db"
-            problems.append(f'results.observers: got "{url}", which cannot be used ({type(error).__name__}: {error}); {allowed}')
+            problems.append(f'results.observers: got "{url}", which cannot be used ({type(error).__name__}: {error}); {OBSERVERS}')
     return problems
 
 

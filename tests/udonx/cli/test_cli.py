@@ -280,6 +280,24 @@ def test_check_knows_what_a_device_may_be_called(device, capsys):
     assert f"argument --device: got {device!r}, allowed are cpu, cuda and cuda:N" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("foo", 'results.observers: got "foo", which is no URL; allowed is mongodb://HOST/DATABASE or a URL of SQLAlchemy'),
+        (
+            "sqlite:///runs.db",
+            'results.observers: "sqlite:///runs.db" needs the package sqlalchemy; install it with pip install "udonx[sql]"',
+        ),
+    ],
+)
+def test_check_sees_observers_that_cannot_be_had(tmp_path, monkeypatch, capsys, url, message):
+    """Found by check, as everything that needs no data and no network."""
+    monkeypatch.setitem(sys.modules, "sqlalchemy", None)
+    file = write_experiment(tmp_path, f'setting = "smoke"\n{ONE_ROW}[results]\nobservers = ["{url}"]\n')
+    assert main(["check", str(file)]) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_an_unknown_kind_of_schema_is_told(capsys):
     """The message names the argument as the help does."""
     with pytest.raises(SystemExit):

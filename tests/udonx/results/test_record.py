@@ -94,7 +94,7 @@ def test_observers_that_need_a_package_say_which(monkeypatch):
     assert message.endswith('needs the package pymongo; install it with pip install "udonx[mongo]"')
 
 
-@pytest.mark.parametrize("url", ["mongodb://host:port:port/db", "sqlite//runs.db"])
+@pytest.mark.parametrize("url", ["mongodb://host:port:port/db", "sqlite://runs.db"])
 def test_an_observer_whose_url_cannot_be_used_is_found_before_anything_runs(monkeypatch, url):
     """Each package refuses in its own way; the sentence names the URL, the reason and what is allowed."""
     import_sacred()
