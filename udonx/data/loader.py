@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -186,9 +187,12 @@ def _asked(sampler: Sampler, method: str, *arguments: int) -> Any:
     try:
         return getattr(sampler, method)(*arguments)
     except Exception as error:
+        if getattr(error, "for_people", False):  # of the engine's samplers, which explain themselves
+            raise
         call = f"{method}({', '.join(map(str, arguments))})"
         raise DataError(f"{_name(sampler)} failed in {call}: {type(error).__name__}: {error}") from error
 
 
 def _name(sampler: Sampler) -> str:
-    return f"the sampler {type(sampler).__name__} ({place(type(sampler))})"
+    kind = type(inspect.unwrap(sampler))
+    return f"the sampler {kind.__name__} ({place(kind)})"

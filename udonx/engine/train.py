@@ -252,13 +252,13 @@ class _Guarded:
     """A sampler whose failures are TrainingErrors with its name and line."""
 
     def __init__(self, sampler: Sampler, use: str) -> None:
-        self._sampler, self._what = sampler, f"sampler '{use}'"
+        self.__wrapped__, self._what = sampler, f"sampler '{use}'"
 
     def __getattr__(self, name: str) -> Any:
-        method = getattr(self._sampler, name)
+        method = getattr(self.__wrapped__, name)
 
         def call(*arguments: Any) -> Any:
-            with explained(self._what, type(self._sampler)):
+            with explained(self._what, type(self.__wrapped__)):
                 return method(*arguments)
 
         return call

@@ -393,7 +393,7 @@ def test_a_sampler_that_fails(small_benchmark: Benchmark, tmp_path: Path, method
     """A sampler that fails, stands still or keeps what no checkpoint can hold ends the stage in one sentence; no such checkpoint is
     written."""
     loop = training(small_job(tmp_path, small_spec(**LONG), small_benchmark, checkpoint_seconds=0.0))
-    setattr(loop.sampler._sampler, method, does)
+    setattr(loop.sampler.__wrapped__, method, does)
     with pytest.raises(TrainingError, match=message) as caught:
         loop.run()
     assert "\n" not in str(caught.value)
