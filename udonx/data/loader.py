@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
 
 import attrs
 import numpy as np
 import torch
 
-from registry.catalog import place
 from registry.contracts import Batch, Sampler, Transform
 from udonx.data.benchmark import Benchmark
 from udonx.data.errors import DataError
@@ -138,13 +135,16 @@ class BatchLoader:
             return cut(self.store.prepared(path, Squash(crop.resize), upright=self.upright), crop)
         return cut_box(self.store.load(path, upright=self.upright), crop)
 
-    def batches(self, sampler: Sampler, start: int, steps: int, taken: dict[str, int]) -> Iterator[tuple[int, Batch]]:
-        """Yield (step, batch) for steps start..steps-1. `taken` counts the batches that each domain has given before `start`.
+    def batches(
+        self, sampler: Sampler, start: int, steps: int, taken: dict[str, int], name: str = "the sampler"
+    ) -> Iterator[tuple[int, Batch]]:
+        """Yield (step, batch) for steps start..steps-1. `taken` counts the batches that each domain has given before `start`; `name` is
+        what the sampler is called in sentences.
 
         The sampler is asked again after every step, so an update that is made between two steps is followed.
 
         Raises:
-            DataError: an image cannot be read, or too many cannot be decoded; or the sampler fails, in one sentence.
+            DataError: an image cannot be read, or too many cannot be decoded; or the sampler knows no domain for a step, or a wrong one.
         """
         taken = dict(taken)
         ahead: deque[Future[tuple[Batch, list[str]]]] = deque()
@@ -152,47 +152,17 @@ class BatchLoader:
         with ThreadPoolExecutor(self.workers, thread_name_prefix="udonx-load") as pool:
             try:
                 for step in range(start, steps):
-                    while submitted < min(steps, _known(sampler), step + 2 * self.workers + 1):
-                        domain = self._domain_at(sampler, submitted)
+                    while submitted < min(steps, sampler.known_until(), step + 2 * self.workers + 1):
+                        domain = sampler.domain_at(submitted)
+                        if domain not in self._domains:
+                            raise DataError(f"{name} named domain {domain!r} for step {submitted}; there are {', '.join(self._domains)}")
                         ahead.append(pool.submit(self._load, domain, taken.get(domain, 0) * self.batch))
                         taken[domain] = taken.get(domain, 0) + 1
                         submitted += 1
                     if not ahead:
-                        raise DataError(
-                            f"{_name(sampler)}: its known_until() is {_known(sampler)} before step {step} of {steps}; it must be larger "
-                            "from the start, and larger again after each update(), which is called when that many steps are done"
-                        )
+                        raise DataError(f"{name} stands still: known_until() is {sampler.known_until()} before step {step} of {steps}")
                     batch, left_out = ahead.popleft().result()
                     self._left_out[batch.domain].update(left_out)
                     yield step, batch
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
-
-    def _domain_at(self, sampler: Sampler, step: int) -> str:
-        domain = _asked(sampler, "domain_at", step)
-        if domain not in self._domains:
-            raise DataError(f"{_name(sampler)} named domain {domain!r} for step {step}; there are {', '.join(self._domains)}")
-        return domain
-
-
-def _known(sampler: Sampler) -> int:
-    known = _asked(sampler, "known_until")
-    if not isinstance(known, int):
-        raise DataError(f"{_name(sampler)}: known_until() returned {known!r}, allowed is the number of steps whose domains are known")
-    return known
-
-
-def _asked(sampler: Sampler, method: str, *arguments: int) -> Any:
-    """What a method of a sampler returns. Whatever goes wrong in it is said with its name: samplers are a thing that people write."""
-    try:
-        return getattr(sampler, method)(*arguments)
-    except Exception as error:
-        if getattr(error, "for_people", False):  # of the engine's samplers, which explain themselves
-            raise
-        call = f"{method}({', '.join(map(str, arguments))})"
-        raise DataError(f"{_name(sampler)} failed in {call}: {type(error).__name__}: {error}") from error
-
-
-def _name(sampler: Sampler) -> str:
-    kind = type(inspect.unwrap(sampler))
-    return f"the sampler {kind.__name__} ({place(kind)})"

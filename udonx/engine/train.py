@@ -409,7 +409,7 @@ class _Training:
         images = (job.benchmark, job.store, spec.domains, spec.transform, training.batch, spec.seed)
         self.loader = BatchLoader(*images, job.workers, pin, self.unreadable)
         self.model.train()
-        batches = self.loader.batches(self.sampler, self.step, training.steps, self.taken)
+        batches = self.loader.batches(self.sampler, self.step, training.steps, self.taken, f"sampler '{self.use}'")
         # closing: whatever stops the loop stops the loader's threads too
         with Report(job.title, training.steps, "steps", done=self.step, quiet=job.quiet) as self.report, closing(batches):
             if self.step:
