@@ -49,7 +49,8 @@ from udonx.data.loader import BatchLoader
 from udonx.engine.build import build_model
 from udonx.engine.device import make_repeatable
 from udonx.engine.folder import StageFolder
-from udonx.engine.train import Job, _Training
+from udonx.engine.job import Job
+from udonx.engine.train import _Training
 
 STUDENT_DIM, TEACHER_DIM, SCALE, TEMPERATURE = 64, 256, 16.0, 0.1
 MEAN = STD = (0.5, 0.5, 0.5)

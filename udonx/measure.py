@@ -19,8 +19,9 @@ import torch
 from registry.contracts import StageSpec
 from udonx.engine.device import describe, loading_threads, repeatable
 from udonx.engine.folder import StageFolder
+from udonx.engine.job import Job
 from udonx.engine.model import Model
-from udonx.engine.train import Job, _Training, prepare
+from udonx.engine.train import _Training, prepare
 from udonx.evaluation.protocol import EMBED_BATCH, Embedder, embed_paths
 from udonx.plan import Plan, stage_title
 from udonx.preflight import open_images

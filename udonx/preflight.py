@@ -352,8 +352,8 @@ class _Models:
     def _rehearse(self, model: Model, stages: list[_Wanted]) -> Iterator[Problem]:
         """Call what is different in stages that have one model."""
         from udonx.engine.build import build_losses
+        from udonx.engine.errors import TrainingError
         from udonx.engine.rehearsal import Rehearsal
-        from udonx.engine.train import TrainingError
 
         rehearsal, first = None, stages[0]
         for stage in stages:
@@ -396,8 +396,8 @@ class _Models:
 
     def _sampler(self, stage: _Wanted, values: Mapping[str, float]) -> str | None:
         """What is wrong with a stage's sampler, in one sentence."""
+        from udonx.engine.errors import TrainingError
         from udonx.engine.rehearsal import rehearse_sampler
-        from udonx.engine.train import TrainingError
 
         training = stage.spec.training
         signal = values.get(training.sampler.options.get("signal"), 1.0)

@@ -22,9 +22,11 @@ from udonx.config.experiment import Experiment, load_experiments
 from udonx.config.problems import ConfigError, Problem
 from udonx.data.images import ImageStore
 from udonx.engine.device import choose, describe, loading_threads, repeatable
+from udonx.engine.errors import TrainingError
+from udonx.engine.job import Job
 from udonx.engine.load import load_stage
 from udonx.engine.report import Report, above_bars, clock
-from udonx.engine.train import Job, TrainingError, run_stage
+from udonx.engine.train import run_stage
 from udonx.errors import sentence_of
 from udonx.evaluation.kept import KeptEmbeddings
 from udonx.evaluation.protocol import Embedder, evaluate, image_count

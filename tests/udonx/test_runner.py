@@ -19,7 +19,8 @@ from udonx.cli import main
 from udonx.config.problems import ConfigError
 from udonx.data.benchmark import open_demo
 from udonx.data.unreadable import LeftOut
-from udonx.engine.train import TrainingError, _Training
+from udonx.engine.errors import TrainingError
+from udonx.engine.train import _Training
 from udonx.evaluation import kept, protocol
 from udonx.results.lock import StageLock
 from udonx.results.store import Results

@@ -17,8 +17,10 @@ from udonx.data.benchmark import Benchmark
 from udonx.data.images import ImageStore
 from udonx.data.loader import BatchLoader
 from udonx.engine.build import build_sampler
+from udonx.engine.errors import TrainingError, explained
 from udonx.engine.model import Model
-from udonx.engine.train import Objective, TrainingError, check_progress, explained, guarded, plain_state
+from udonx.engine.objective import Objective
+from udonx.engine.sampling import check_progress, guarded, plain_state
 
 _IMAGES = 8
 _SEED = 0

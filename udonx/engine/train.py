@@ -9,62 +9,35 @@ from __future__ import annotations
 
 import math
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import attrs
 import torch
-from torch import Tensor
 
-from registry.catalog import place
-from registry.contracts import Batch, Branch, LossSpec, Sampler, StageSpec
-from registry.heads.moments import Moments
-from udonx import components, console
-from udonx.data.benchmark import Benchmark
-from udonx.data.images import ImageStore
+from registry.contracts import Batch
+from udonx import components
 from udonx.data.loader import BatchLoader
 from udonx.data.seeds import stream_seed
-from udonx.data.unreadable import Unreadable, left_out
-from udonx.engine.build import build_losses, build_model, build_sampler
+from udonx.data.unreadable import left_out
+from udonx.engine.build import build_model, build_sampler
+from udonx.engine.checkpoint import read_checkpoint, reading_checkpoint
 from udonx.engine.device import describe, loading_threads
 from udonx.engine.errors import TrainingError, explained
-from udonx.engine.folder import RETRAIN, Done, StageFolder, StageModel, Weights
+from udonx.engine.fit import Fit
+from udonx.engine.folder import Done, StageModel, Weights
+from udonx.engine.job import Job
 from udonx.engine.load import load_stage
 from udonx.engine.model import Model
+from udonx.engine.objective import Objective
 from udonx.engine.optim import TwoGroupAdamW
 from udonx.engine.report import Report
-from udonx.evaluation.protocol import Embedder, ProtocolResult, evaluate, image_count, test_images
-from udonx.files import DamagedFileError
+from udonx.engine.sampling import check_progress, guarded, plain_state
+from udonx.evaluation.protocol import Embedder, ProtocolResult, evaluate, image_count
 from udonx.interrupts import Stopped, StopRequest, deferred
 from udonx.stages import to_plain
 from udonx.timings import StageTimer, Timings
-
-
-@attrs.frozen(kw_only=True)
-class Job:
-    """A stage to run: its spec and identity, where it is kept, its data, and where it runs. `weights` is the folder of the start
-    weights; `teachers` are the folders of the earlier stages in the order of `spec.teachers`; `summary` is told
-    (key, value, step) of the few figures that a run record keeps; `manifest` hashes the split files of each domain;
-    `checkpoint_seconds` are between two checkpoints at most, but for the time that a step or a validation takes."""
-
-    spec: StageSpec
-    id: str
-    title: str
-    folder: StageFolder
-    benchmark: Benchmark
-    store: ImageStore
-    device: torch.device
-    workers: int
-    weights: Path | None = None
-    teachers: tuple[StageFolder, ...] = ()
-    plugins: tuple[str, ...] = ()
-    manifest: dict[str, str] = attrs.field(factory=dict)
-    quiet: bool = False
-    checkpoint_seconds: float = 300.0
-    summary: Callable[[str, float, int], None] = lambda key, value, step: None
 
 
 def run_stage(job: Job) -> Done:
@@ -81,7 +54,7 @@ def run_stage(job: Job) -> Done:
     if done := job.folder.done:
         return done
     model = prepare(job)
-    return (_Fit if job.spec.training is None else _Training)(job, model).run()
+    return (Fit if job.spec.training is None else _Training)(job, model).run()
 
 
 def prepare(job: Job) -> Model:
@@ -95,205 +68,6 @@ def prepare(job: Job) -> Model:
     components.archive(job.spec, job.folder.path / "plugins")
     job.folder.write_spec(about, StageModel(**about, classes=counts, class_ids=class_ids))
     return model
-
-
-class _Fit:
-    """A stage of no steps: fits the head on the training images where it has one, and keeps the weights.
-
-    Of the features only their moments are held; a checkpoint has them, and after how many training images of each domain they stand.
-    """
-
-    def __init__(self, job: Job, model: Model) -> None:
-        self.job, self.model = job, model
-        self.paths = {domain: job.benchmark.split(domain, "train").paths for domain in job.spec.domains if model.student_head is not None}
-        self.images = sum(map(len, self.paths.values()))
-        self.moments = Moments(model.backbone.dim)
-        self.taken = dict.fromkeys(self.paths, 0)
-        self.unreadable = {domain: self._unreadable(domain) for domain in self.paths}
-        self.seconds = 0.0
-
-    def _unreadable(self, domain: str, known: Iterable[str] = ()) -> Unreadable:
-        return Unreadable(f"the train split of {domain}", len(self.paths[domain]), self.job.store, known)
-
-    def _left_out(self) -> list[str]:
-        """The images that could not be decoded, among those that are taken in."""
-        found = (self.unreadable[domain].paths.intersection(paths[: self.taken[domain]]) for domain, paths in self.paths.items())
-        return sorted(set().union(*found))
-
-    def run(self) -> Done:
-        """Fit to the end; returns done.json. SIGINT and SIGTERM let the batch that is under way finish."""
-        job, head = self.job, self.model.student_head
-        self.began = self.saved = time.monotonic()
-        with deferred() as self.stop:
-            if head is not None:
-                self._start()
-                self._measure()
-                try:
-                    head.fit(self.moments)
-                except ValueError as error:
-                    raise TrainingError(f"{job.title}: {error}") from error
-            weights = job.folder.save_best(self.model.state_dict(), {"stage": job.id})
-            seconds = self.seconds + time.monotonic() - self.began
-            about = {"images": self.images, "seconds": seconds, "weights": weights, "unreadable": left_out(self._left_out())}
-            done = Done(steps=0, best_step=0, best_r1=None, **about)
-            job.folder.finish(done)
-            return done
-
-    def _measure(self) -> None:
-        """Take in the features of all training images that are not taken in yet."""
-        job, model = self.job, self.model
-        model.eval()
-        done = sum(self.taken.values())
-        with Report(f"{job.title}: features of train", self.images, "images", done=done, quiet=job.quiet) as report:
-            for domain, paths in self.paths.items():
-
-                def tick(count: int, domain: str = domain) -> None:
-                    """Called when the features of a batch have been taken in."""
-                    self.taken[domain] += count
-                    report.tick(count)
-                    self._after_batch()
-
-                rest, unreadable = paths[self.taken[domain] :], self.unreadable[domain]
-                with closing(test_images(job.store, rest, model, job.workers, unreadable, tick)) as batches:
-                    for _, images in batches:
-                        self.moments.add(model.embed(images.to(job.device), "feature"))
-
-    def _after_batch(self) -> None:
-        if self.stop.signal is not None:
-            self._save()
-            where = f"stopped after {sum(self.taken.values())} of {self.images} images"
-            raise Stopped(self.stop.signal, f"{self.job.title}: {where}; the same command continues there")
-        if time.monotonic() - self.saved > self.job.checkpoint_seconds:
-            self._save()
-
-    def _save(self) -> None:
-        seconds = self.seconds + time.monotonic() - self.began
-        about = {"taken": self.taken, "seconds": seconds, "unreadable": self._left_out()}
-        self.job.folder.save_state({**about, "moments": self.moments.state_dict()})
-        self.saved = time.monotonic()
-
-    def _start(self) -> None:
-        """Continue from the checkpoint where there is one that can be read."""
-        state = _read_state(self.job)
-        if state is None:
-            return
-        with _as_checkpoint(self.job):
-            self.taken = {domain: state["taken"][domain] for domain in self.paths}
-            known = set(state.get("unreadable", ()))
-            self.unreadable = {domain: self._unreadable(domain, known.intersection(paths)) for domain, paths in self.paths.items()}
-            self.seconds = state["seconds"]
-            self.moments.load_state_dict(state["moments"])
-
-
-def _read_state(job: Job) -> dict[str, Any] | None:
-    """The checkpoint, None where there is none, or (which is said) none that can be read."""
-    try:
-        return job.folder.load_state(job.device) if job.folder.started else None
-    except DamagedFileError as error:
-        console.say(f"{job.title}: {error}; the stage starts anew")
-        return None
-
-
-@contextmanager
-def _as_checkpoint(job: Job) -> Iterator[None]:
-    """What fails within, because a checkpoint does not hold what it should, becomes a DamagedFileError."""
-    try:
-        yield
-    except (KeyError, TypeError, RuntimeError) as error:
-        why = f"is no checkpoint of this stage ({type(error).__name__}: {' '.join(str(error).split())})"
-        raise DamagedFileError(job.folder.path / "state.pt", why, RETRAIN) from error
-
-
-class Objective:
-    """The total loss of a batch: every term of the stage, weighted, divided by the sum of the weights.
-
-    `distill_to_backbone` false gives the losses between student and teacher a second pass of the student head on detached features.
-    """
-
-    def __init__(self, spec: StageSpec) -> None:
-        training = spec.training
-        self.terms = build_losses(spec)
-        self.specs = {loss.name: loss for loss in training.losses}
-        weights = sum(loss.weight for loss in training.losses)
-        self.divisor = weights if training.normalise_total else 1.0
-        self.distill_to_backbone = training.distill_to_backbone
-
-    def __call__(self, model: Model, student: Branch | None, teacher: Branch | None, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """(total, every term by name), float32 scalars; terms are detached and unweighted."""
-        learner = student
-        pair = [loss for loss in self.specs.values() if loss.on is None]
-        if pair and not self.distill_to_backbone:
-            learner = model.student(student.features_BF.detach(), batch.domain)
-        total, values = None, {}
-        for name, loss in self.specs.items():
-            if loss.on is None:
-                value = self.term(loss, learner, teacher, batch)
-            else:
-                value = self.term(loss, student if loss.on == "student" else teacher, batch)
-            values[name] = value.detach()
-            weighted = value * (loss.weight / self.divisor)
-            total = weighted if total is None else total + weighted
-        return total, values
-
-    def term(self, loss: LossSpec, *arguments: Any) -> Tensor:
-        """One term. Whatever goes wrong in a loss is a TrainingError with its name and line: losses are what people write most."""
-        term = self.terms[loss.name]
-        with explained(f"loss '{loss.name}' ('{loss.use}')", type(term)):
-            value = term(*arguments)
-        if not (isinstance(value, Tensor) and value.ndim == 0 and value.is_floating_point()):
-            got = f"a tensor of shape {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-            raise TrainingError(
-                f"loss '{loss.name}' ('{loss.use}', {place(type(term))}) returned {got}, allowed is one scalar float tensor"
-            )
-        return value
-
-
-class _Guarded:
-    """A sampler whose failures are TrainingErrors with its name and line."""
-
-    def __init__(self, sampler: Sampler, use: str) -> None:
-        self.__wrapped__, self._what = sampler, f"sampler '{use}'"
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self.__wrapped__, name)
-
-        def call(*arguments: Any) -> Any:
-            with explained(self._what, type(self.__wrapped__)):
-                return method(*arguments)
-
-        return call
-
-
-def guarded(sampler: Sampler, use: str) -> Sampler:
-    """A sampler, registered as `use`, that raises nothing but TrainingError."""
-    return _Guarded(sampler, use)
-
-
-def check_progress(sampler: Sampler, use: str, step: int, steps: int) -> None:
-    """Raises TrainingError where a sampler knows no domain for `step`, though it has been updated for it."""
-    if step < steps and (known := sampler.known_until()) <= step:
-        done = f"after update({step})" if step else "at the start"
-        raise TrainingError(f"sampler '{use}' stands still: known_until() is {known} {done}, allowed is more than {step}, up to {steps}")
-
-
-def plain_state(sampler: Sampler, use: str) -> dict[str, Any]:
-    """A sampler's state_dict(). Raises TrainingError for what could be written into a checkpoint, but not be read back."""
-    state = sampler.state_dict()
-    if odd := next(_not_plain(state, "state_dict()"), None):
-        raise TrainingError(f"sampler '{use}': {odd}, which a checkpoint cannot hold; allowed are numbers, text, lists, dicts and tensors")
-    return state
-
-
-def _not_plain(value: Any, where: str) -> Iterator[str]:
-    if type(value) in (dict, OrderedDict):
-        for key, item in value.items():
-            yield from _not_plain(key, f"a key of {where}")
-            yield from _not_plain(item, f"{where}[{key!r}]")
-    elif type(value) in (list, tuple):
-        for number, item in enumerate(value):
-            yield from _not_plain(item, f"{where}[{number}]")
-    elif type(value) not in (type(None), bool, int, float, str, Tensor):
-        yield f"{where} is a {type(value).__module__}.{type(value).__qualname__}"
 
 
 class _Training:
@@ -364,10 +138,10 @@ class _Training:
 
     def _start(self) -> None:
         """Continue from the checkpoint where there is one that can be read, else begin the log."""
-        if (state := _read_state(self.job)) is None:
+        if (state := read_checkpoint(self.job)) is None:
             self.job.folder.cut_log(0)
             return
-        with _as_checkpoint(self.job):
+        with reading_checkpoint(self.job):
             self._restore(state)
 
     def _restore(self, state: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ from registry.contracts import (
 from udonx.data.benchmark import Benchmark
 from udonx.data.images import ImageStore
 from udonx.engine.folder import StageFolder
-from udonx.engine.train import Job
+from udonx.engine.job import Job
 
 DOMAINS = ("glyphs", "silhouettes", "logos")
 TEACHER_CE = LossSpec(name="teacher_ce", use="ce", on="teacher")

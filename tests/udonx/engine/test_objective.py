@@ -27,7 +27,7 @@ from registry.heads.linear import LinearHead
 from tests.parity import below, classifier_state, linear_state, read_arrays, read_json, tensor
 from udonx.engine.build import build_model
 from udonx.engine.model import Classifiers, Model
-from udonx.engine.train import Objective
+from udonx.engine.objective import Objective
 
 CASES = ("B16_C10", "B16_C78")
 TERMS = {

@@ -27,11 +27,14 @@ from tests.udonx.engine.small import DOMAINS, PAIR, ROUND_ROBIN, STUDENT_CE, TEA
 from udonx import interrupts
 from udonx.data.benchmark import Benchmark
 from udonx.data.errors import DataError
+from udonx.data.images import ImageStore
 from udonx.engine import train
 from udonx.engine.build import build_model
+from udonx.engine.errors import TrainingError
 from udonx.engine.folder import Done, StageFolder
+from udonx.engine.job import Job
 from udonx.engine.model import Model
-from udonx.engine.train import Job, TrainingError, _Training, run_stage
+from udonx.engine.train import _Training, run_stage
 from udonx.evaluation import protocol
 from udonx.files import DamagedFileError
 
@@ -216,10 +219,10 @@ def test_corrupt_image(short: StageFolder, small_benchmark: Benchmark, tmp_path:
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match=path.name):
-        run_stage(attrs.evolve(job, store=train.ImageStore(root, max_unreadable=0)))
+        run_stage(attrs.evolve(job, store=ImageStore(root, max_unreadable=0)))
     assert job.folder.started
     path.write_bytes(whole)
-    run_stage(attrs.evolve(job, store=train.ImageStore(root)))
+    run_stage(attrs.evolve(job, store=ImageStore(root)))
     assert kept(job.folder) == kept(short)
 
 
@@ -236,7 +239,7 @@ def test_unreadable_images_end_no_run(small_benchmark: Benchmark, tmp_path: Path
         file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
     def job(name: str) -> Job:
-        store = train.ImageStore(root)
+        store = ImageStore(root)
         return attrs.evolve(small_job(tmp_path / name, small_spec(), benchmark, checkpoint_seconds=0.0), store=store)
 
     done = run_stage(job("whole"))
@@ -258,7 +261,7 @@ def test_unreadable_images_are_left_out_of_a_fit(small_benchmark: Benchmark, tmp
     path = benchmark.split("logos", "train").paths[3]
     (root / "images" / path).write_bytes(b"no image")
     spec = small_spec(training=None, teacher_head=None, student_head=HeadSpec(use="pca", dim=8), seed=None)
-    done = run_stage(attrs.evolve(small_job(tmp_path / "stage", spec, benchmark), store=train.ImageStore(root)))
+    done = run_stage(attrs.evolve(small_job(tmp_path / "stage", spec, benchmark), store=ImageStore(root)))
     assert (done.unreadable.images, done.unreadable.first) == (1, [path])
 
 

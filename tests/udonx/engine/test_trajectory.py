@@ -24,8 +24,9 @@ from tests.parity import Arrays, below, heads_state, images_b3hw, tensor, tiny_v
 from tests.tiny import write_experiment
 from udonx.config.experiment import load_experiment
 from udonx.engine.folder import StageFolder
+from udonx.engine.job import Job
 from udonx.engine.model import Classifiers, Model
-from udonx.engine.train import Job, _Training
+from udonx.engine.train import _Training
 from udonx.plan import row_evaluations
 from udonx.start_weights import StartWeights
 

@@ -1,0 +1,31 @@
+"""Reading a stage's checkpoint: one that cannot be believed is said, never used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from udonx import console
+from udonx.engine.folder import RETRAIN
+from udonx.engine.job import Job
+from udonx.files import DamagedFileError
+
+
+def read_checkpoint(job: Job) -> dict[str, Any] | None:
+    """The checkpoint, None where there is none, or (which is said) none that can be read."""
+    try:
+        return job.folder.load_state(job.device) if job.folder.started else None
+    except DamagedFileError as error:
+        console.say(f"{job.title}: {error}; the stage starts anew")
+        return None
+
+
+@contextmanager
+def reading_checkpoint(job: Job) -> Iterator[None]:
+    """What fails within, because a checkpoint does not hold what it should, becomes a DamagedFileError."""
+    try:
+        yield
+    except (KeyError, TypeError, RuntimeError) as error:
+        why = f"is no checkpoint of this stage ({type(error).__name__}: {' '.join(str(error).split())})"
+        raise DamagedFileError(job.folder.path / "state.pt", why, RETRAIN) from error

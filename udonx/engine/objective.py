@@ -1,0 +1,57 @@
+"""What is minimised: the weighted mean of a stage's losses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from registry.catalog import place
+from registry.contracts import Batch, Branch, LossSpec, StageSpec
+from udonx.engine.build import build_losses
+from udonx.engine.errors import TrainingError, explained
+from udonx.engine.model import Model
+
+
+class Objective:
+    """The total loss of a batch: every term of the stage, weighted, divided by the sum of the weights.
+
+    `distill_to_backbone` false gives the losses between student and teacher a second pass of the student head on detached features.
+    """
+
+    def __init__(self, spec: StageSpec) -> None:
+        training = spec.training
+        self.terms = build_losses(spec)
+        self.specs = {loss.name: loss for loss in training.losses}
+        weights = sum(loss.weight for loss in training.losses)
+        self.divisor = weights if training.normalise_total else 1.0
+        self.distill_to_backbone = training.distill_to_backbone
+
+    def __call__(self, model: Model, student: Branch | None, teacher: Branch | None, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """(total, every term by name), float32 scalars; terms are detached and unweighted."""
+        learner = student
+        pair = [loss for loss in self.specs.values() if loss.on is None]
+        if pair and not self.distill_to_backbone:
+            learner = model.student(student.features_BF.detach(), batch.domain)
+        total, values = None, {}
+        for name, loss in self.specs.items():
+            if loss.on is None:
+                value = self.term(loss, learner, teacher, batch)
+            else:
+                value = self.term(loss, student if loss.on == "student" else teacher, batch)
+            values[name] = value.detach()
+            weighted = value * (loss.weight / self.divisor)
+            total = weighted if total is None else total + weighted
+        return total, values
+
+    def term(self, loss: LossSpec, *arguments: Any) -> Tensor:
+        """One term. Whatever goes wrong in a loss is a TrainingError with its name and line: losses are what people write most."""
+        term = self.terms[loss.name]
+        with explained(f"loss '{loss.name}' ('{loss.use}')", type(term)):
+            value = term(*arguments)
+        if not (isinstance(value, Tensor) and value.ndim == 0 and value.is_floating_point()):
+            got = f"a tensor of shape {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            raise TrainingError(
+                f"loss '{loss.name}' ('{loss.use}', {place(type(term))}) returned {got}, allowed is one scalar float tensor"
+            )
+        return value
