@@ -3,6 +3,6 @@
 from registry.catalog import Registry
 
 registry = Registry(
-    "backbones", positional=("start",), builtin={"timm": "registry.backbones.timm"}, reserved=("use", "local", "hub", "random")
+    "backbones", positional=("start",), builtin={"timm": "registry.backbones.timm"}, reserved=("use", "local", "hub", "prefer", "random")
 )
 register, get, names, describe = registry.register, registry.get, registry.names, registry.describe
