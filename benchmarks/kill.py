@@ -27,8 +27,9 @@ import attrs
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMAND = ["run", str(ROOT / "experiments" / "table3_ablation.toml"), "--setting", "smoke", "--device", "cpu", "--workers", "2"]
-COMMAND += [part for row in ("udon_dynamic", "multi_head_teacher", "off_the_shelf_pca") for part in ("--row", row)]
 COMMAND += ["--set", "budget.steps=12", "--set", 'validation.every="34%"']
+
+ROWS = "udon_dynamic,multi_head_teacher,off_the_shelf_pca"
 
 _OPERATIONS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod", "os.link", "os.symlink"}
 """Audit events of Python that come before an operation on a file."""
@@ -54,7 +55,7 @@ class Kill:
 class Harness:
     """Runs one command in forks of this process, with a results and a cache folder below `folder`."""
 
-    def __init__(self, folder: Path, command: list[str] = COMMAND) -> None:
+    def __init__(self, folder: Path, rows: str = ROWS) -> None:
         import torch
 
         import udonx.measure
@@ -63,7 +64,8 @@ class Harness:
 
         torch.set_num_threads(1)  # more would not survive a fork
         import_sacred()
-        self.folder, self.command = folder, command
+        self.folder = folder
+        self.command = [*COMMAND, *(part for row in rows.split(",") for part in ("--row", row))]
         self.cache = folder / "cache"
 
     def run(self, results: Path, kill: Kill | None = None) -> int:
@@ -153,10 +155,10 @@ def _without_clocks(value: Any) -> Any:
     return [_without_clocks(item) for item in value] if isinstance(value, list) else value
 
 
-def plan_kills(total: int, operations: int, seconds: float, chance: random.Random) -> Iterator[list[Kill]]:
-    """Trials of one to five kills, half of them before file operations, half at random moments; `total` kills in all."""
+def plan_kills(total: int, most: int, operations: int, seconds: float, chance: random.Random) -> Iterator[list[Kill]]:
+    """Trials of one to `most` kills, half of them before file operations, half at random moments; `total` kills in all."""
     while total > 0:
-        count = min(total, chance.randint(1, 5))
+        count = min(total, chance.randint(1, most))
         total -= count
         kinds = [chance.random() < 0.5 for _ in range(count)]
         yield [Kill(operation=chance.randint(1, operations)) if kind else Kill(seconds=chance.uniform(0, seconds)) for kind in kinds]
@@ -167,10 +169,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--kills", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--rows", default=ROWS, help="rows of table 3 that are run")
+    parser.add_argument("--most", type=int, default=5, help="kills before a trial is let go on to its end, at most")
     parsed = parser.parse_args()
     chance = random.Random(parsed.seed)
     with tempfile.TemporaryDirectory(prefix="udonx-kill-") as name:
-        harness = Harness(Path(name))
+        harness = Harness(Path(name), parsed.rows)
         harness.run(harness.folder / "warm")  # draws the benchmark once
         began = time.monotonic()
         harness.run(harness.folder / "undisturbed")
@@ -180,10 +184,10 @@ def main() -> None:
         size = f"{operations} file operations, {len(undisturbed)} files"
         print(f"an undisturbed run: {seconds:.1f} s, {size}; seed {parsed.seed}", flush=True)
         done = trials = 0
-        for kills in plan_kills(parsed.kills, operations, seconds, chance):
+        for kills in plan_kills(parsed.kills, parsed.most, operations, seconds, chance):
             done += harness.trial(harness.folder / "disturbed", kills, undisturbed)
             trials += 1
-            if trials % 20 == 0:
+            if trials % 5 == 0:
                 print(f"{trials} trials, {done} kills", flush=True)
         print(f"{trials} trials, {done} kills in time: every run ended in the same files, with nothing left over")
 
