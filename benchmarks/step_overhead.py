@@ -47,7 +47,7 @@ from udonx.data.benchmark import Benchmark
 from udonx.data.images import ImageStore
 from udonx.data.loader import BatchLoader
 from udonx.engine.build import build_model
-from udonx.engine.device import make_repeatable
+from udonx.engine.device import repeatable
 from udonx.engine.folder import StageFolder
 from udonx.engine.job import Job
 from udonx.engine.train import _Training
@@ -232,9 +232,8 @@ def first_losses(loop: _Training, steps: Iterator[int], count: int) -> list[floa
 def main() -> None:
     options = arguments()
     device = torch.device(options.device)
-    make_repeatable(device)
     warm_up = 2 * options.domains
-    with tempfile.TemporaryDirectory() as name:
+    with repeatable(device), tempfile.TemporaryDirectory() as name:
         root = Path(name)
         benchmark = write_noise(root / "data", options)
         store = ImageStore(benchmark.root)
