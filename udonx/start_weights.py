@@ -177,9 +177,10 @@ def _nowhere(backbone: BackboneConfig, given: str | Path | None, reason: str = "
 
 
 def others_that_fit(backbone: BackboneConfig, given: str | Path | None) -> str:
-    """The end of a sentence about weights that are not there: the folders that hold others of the same model."""
+    """The end of a sentence about weights that are not there: the folders that hold others of the same model, in the order in which
+    they are searched."""
     names = []
-    for file in sorted(file for folder in search_folders(given) for file in folder.glob("*/config.json")):
+    for file in [file for folder in search_folders(given) for file in sorted(folder.glob("*/config.json"))]:
         with contextlib.suppress(WeightsError, OSError):
             _check_folder(file.parent, backbone)
             names.append(file.parent.name)
