@@ -36,8 +36,8 @@ import tomli_w
 from PIL import Image
 
 from udonx.cli import main as command
-from udonx.errors import sentence_of
-from udonx.files import write_json
+from udonx.common.errors import sentence_of
+from udonx.common.files import write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARES = {"experiment": 0.6, "split": 0.2, "result": 0.2}
@@ -274,7 +274,7 @@ class Experiments:
         from udonx.config.experiment import load_experiments
         from udonx.config.keys import DataOptions
         from udonx.config.show import to_toml
-        from udonx.config.sources import from_hub
+        from udonx.inputs.sources import from_hub
 
         setting = None if b"[setting]" in path.read_bytes() else "smoke"
         for experiment in load_experiments([path], setting=setting, check_sources=True):
@@ -285,11 +285,11 @@ class Experiments:
                 self._plan(experiment)
 
     def _plan(self, experiment: Any) -> None:
-        from udonx.results.store import Results
-        from udonx.runner import Options, load_plan
-        from udonx.stage_report import describe_stages
-        from udonx.timings import Timings
-        from udonx.workload import workload
+        from udonx.forecast.costs import Timings
+        from udonx.forecast.listing import describe_stages
+        from udonx.forecast.remaining import workload
+        from udonx.running.queue import Options, load_plan
+        from udonx.store.results import Results
 
         plan = load_plan(experiment, Options(results=self.results, quiet=True), lambda line: None, fetch=False)
         describe_stages(workload([plan], Results(self.results)), Timings("cpu"))
@@ -394,7 +394,7 @@ class ResultFiles:
 
     def __init__(self, folder: Path) -> None:
         import udonx
-        from udonx.engine.folder import StageFolder
+        from udonx.store.stage import StageFolder
 
         self.folder, self.file, self.data = folder, folder / "table.toml", folder / "data"
         write_data(self.data)
@@ -425,7 +425,7 @@ class ResultFiles:
         import torch
 
         import udonx
-        from udonx.engine.folder import StageFolder
+        from udonx.store.stage import StageFolder
 
         given = ["--data", self.data, "--weights", root / "weights", "--results", root / "results"]
         with _cache(root / "cache"):

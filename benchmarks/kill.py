@@ -58,9 +58,9 @@ class Harness:
     def __init__(self, folder: Path, rows: str = ROWS) -> None:
         import torch
 
-        import udonx.measure
-        import udonx.runner  # noqa: F401  what a run needs, imported once for all forks
-        from udonx.results.record import import_sacred
+        import udonx.forecast.probe
+        import udonx.running.queue  # noqa: F401  what a run needs, imported once for all forks
+        from udonx.running.record import import_sacred
 
         torch.set_num_threads(1)  # more would not survive a fork
         import_sacred()

@@ -68,9 +68,9 @@ def measure(options: argparse.Namespace) -> None:
     from udonx.data.benchmark import Benchmark
     from udonx.data.images import ImageStore
     from udonx.engine.build import build_model
-    from udonx.engine.folder import StageFolder
     from udonx.engine.train import Job, _Training
     from udonx.evaluation.protocol import Embedder, embed_paths
+    from udonx.store.stage import StageFolder
 
     benchmark = Benchmark.open(options.root)
     network = {"model": "resnet10t", "batch_norm": "fixed", "kwargs": {"channels": [16, 16, 32, 64], "stem_width": 8}}

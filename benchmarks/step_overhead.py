@@ -48,9 +48,9 @@ from udonx.data.images import ImageStore
 from udonx.data.loader import BatchLoader
 from udonx.engine.build import build_model
 from udonx.engine.device import repeatable
-from udonx.engine.folder import StageFolder
 from udonx.engine.job import Job
 from udonx.engine.train import _Training
+from udonx.store.stage import StageFolder
 
 STUDENT_DIM, TEACHER_DIM, SCALE, TEMPERATURE = 64, 256, 16.0, 0.1
 MEAN = STD = (0.5, 0.5, 0.5)

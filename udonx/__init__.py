@@ -17,9 +17,9 @@ __version__ = "0.1.0"
 _HOMES = {
     "load_experiment": ("udonx.config.experiment", "load_experiment"),
     "ConfigError": ("udonx.config.problems", "ConfigError"),
-    "RowsFailed": ("udonx.runner", "RowsFailed"),
-    "Stopped": ("udonx.interrupts", "Stopped"),
-    "run": ("udonx.runner", "run"),
+    "RowsFailed": ("udonx.running.queue", "RowsFailed"),
+    "Stopped": ("udonx.common.interrupts", "Stopped"),
+    "run": ("udonx.running.queue", "run"),
     "load_model": ("udonx.engine.load", "LoadedModel"),
 }
 __all__ = ["__version__", *_HOMES]

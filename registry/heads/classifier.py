@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from registry.heads.init import l2_normalise, lecun_uniform_
+from registry.heads.initialisers import l2_normalise, lecun_uniform_
 
 
 class CosineClassifier(nn.Module):

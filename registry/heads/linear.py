@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from registry import heads
-from registry.heads.init import l2_normalise, lecun_normal_
+from registry.heads.initialisers import l2_normalise, lecun_normal_
 
 
 @heads.register("linear")

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from registry import heads
 from registry.contracts import Positive
-from registry.heads.init import l2_normalise, lecun_normal_
+from registry.heads.initialisers import l2_normalise, lecun_normal_
 
 Hidden = Annotated[
     tuple[Positive, ...],

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from registry import heads
-from registry.heads.init import l2_normalise
+from registry.heads.initialisers import l2_normalise
 from registry.heads.moments import Moments
 
 

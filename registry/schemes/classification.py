@@ -8,7 +8,7 @@ from pydantic import Field
 
 from registry import schemes
 from registry.contracts import DomainFacts, EvaluationSpec, Row
-from registry.schemes.stages import CLASSIFICATION_ROW, PUBLISHED_ROW, TRAINING_SLOTS, student_stage
+from registry.schemes.recipes import CLASSIFICATION_ROW, PUBLISHED_ROW, TRAINING_SLOTS, student_stage
 
 Published = Annotated[
     bool,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from registry import schemes
 from registry.contracts import DomainFacts, EvaluationSpec, Row
-from registry.schemes.stages import DISTILLATION_ROW, TEACHER_SLOTS, student_stage, student_steps, teacher_stage
+from registry.schemes.recipes import DISTILLATION_ROW, TEACHER_SLOTS, student_stage, student_steps, teacher_stage
 
 
 @schemes.register("multi_head_teacher")

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from registry import schemes
 from registry.contracts import DomainFacts, EvaluationSpec, Row, StageSpec
-from registry.schemes.stages import read_transform
+from registry.schemes.recipes import read_transform
 
 
 @schemes.register("off_the_shelf")

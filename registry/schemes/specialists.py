@@ -5,7 +5,7 @@ from __future__ import annotations
 from registry import schemes
 from registry.contracts import DomainFacts, EvaluationSpec, Row
 from registry.schemes.classification import Classification
-from registry.schemes.stages import TRAINING_SLOTS, specialist_stage, steps_per_domain
+from registry.schemes.recipes import TRAINING_SLOTS, specialist_stage, steps_per_domain
 
 
 @schemes.register("specialists")

@@ -15,7 +15,7 @@ from pydantic import Field
 from registry.catalog import Registry, RegistryError, options_of, spell_type
 from registry.contracts import Pixels, Steps
 from tests.tiny import ROOT, python
-from udonx.components import REGISTRIES, registry_of
+from udonx.config.descriptions import REGISTRIES, registry_of
 from udonx.config.keys import SLOT_KEYS, LossSlot, StartOptions
 
 if TYPE_CHECKING:
@@ -252,7 +252,8 @@ def test_registry_contents_are_those_of_the_snapshot():
 def test_planning_needs_no_torch():
     """Contracts, schemes, samplers, configuration and planning are imported and described without torch."""
     code = (
-        "import sys\nimport registry.contracts, udonx, udonx.config.experiment, udonx.config.schema, udonx.plan, udonx.stages\n"
+        "import sys\nimport registry.contracts, udonx, udonx.config.experiment, udonx.config.schema\n"
+        "import udonx.planning.plan, udonx.planning.identity\n"
         "from registry import samplers, schemes\n"
         "for kind in (samplers, schemes):\n    [kind.describe(name) for name in kind.names()]\n"
         "print([name for name in ('torch', 'timm', 'sacred', 'faiss') if name in sys.modules])"
@@ -277,10 +278,10 @@ def _imports(folder: str) -> set[tuple[str, str]]:
     ("folder", "forbidden"),
     [
         ("registry", ["udonx"]),
-        ("udonx/data", [f"udonx.{name}" for name in ("config", "plan", "results", "runner", "cli", "engine", "evaluation")]),
-        ("udonx/evaluation", [f"udonx.{name}" for name in ("config", "plan", "results", "runner", "cli")]),
-        ("udonx/engine", [f"udonx.{name}" for name in ("config", "plan", "results", "runner", "cli")]),
-        ("udonx/config", [f"udonx.{name}" for name in ("plan", "results", "runner", "cli", "engine", "evaluation")]),
+        ("udonx/data", [f"udonx.{name}" for name in ("config", "planning", "tables", "running", "cli", "engine", "evaluation")]),
+        ("udonx/evaluation", [f"udonx.{name}" for name in ("config", "planning", "tables", "running", "cli")]),
+        ("udonx/engine", [f"udonx.{name}" for name in ("tables", "running", "cli")]),
+        ("udonx/config", [f"udonx.{name}" for name in ("planning", "tables", "running", "cli", "engine", "evaluation")]),
     ],
 )
 def test_a_floor_imports_only_floors_below(folder, forbidden):

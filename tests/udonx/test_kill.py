@@ -14,7 +14,7 @@ from typing import Any
 
 import attrs
 
-from udonx.engine.folder import StageFolder
+from udonx.store.stage import StageFolder
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = 60

@@ -41,14 +41,14 @@ def _guarded(parsed: argparse.Namespace) -> int:
     try:
         module = importlib.import_module(f"udonx.cli.{parsed.command.replace(' ', '.')}")
         return module.main(parsed) or 0
-    except KeyboardInterrupt as error:  # of udonx/interrupts.py, or Python's own
+    except KeyboardInterrupt as error:  # of udonx/common/interrupts.py, or Python's own
         print(f"\n{str(error) or 'stopped; the same command continues from the last checkpoint'}", file=sys.stderr)
         return getattr(error, "code", 130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain while it closes stdout
         return 0
     except Exception as error:
-        from udonx.errors import exit_status, sentence_of
+        from udonx.common.errors import exit_status, sentence_of
 
         if (sentence := sentence_of(error)) is None:
             raise

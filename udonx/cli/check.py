@@ -6,7 +6,7 @@ import argparse
 
 from udonx.cli.common import load_all, say
 from udonx.config.problems import ConfigError, Problem
-from udonx.config.sources import from_hub, observer_problem
+from udonx.inputs.sources import from_hub, observer_problem
 
 
 def main(parsed: argparse.Namespace) -> int:

@@ -6,13 +6,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from udonx.common.console import say
 from udonx.config.experiment import Experiment, load_experiments
-from udonx.console import say
 
 __all__ = ["load_all", "options", "say"]
 
 if TYPE_CHECKING:
-    from udonx.runner import Options
+    from udonx.running.queue import Options
 
 
 _OF_SOME = ("device", "fresh", "fail_fast", "checkpoint_minutes", "workers")  # options that not every command has
@@ -38,7 +38,7 @@ def load_all(parsed: argparse.Namespace, *, check_sources: bool = True) -> list[
 
 def options(parsed: argparse.Namespace) -> Options:
     """The options of a run."""
-    from udonx.runner import Options
+    from udonx.running.queue import Options
 
     return Options(
         weights=Path(parsed.weights) if parsed.weights else None,

@@ -6,10 +6,10 @@ import argparse
 
 from registry.catalog import Component, RegistryError
 from udonx.cli.common import say
-from udonx.components import REGISTRIES, describe, registry_of
-from udonx.config.files import shown
+from udonx.config.descriptions import REGISTRIES, describe, registry_of
 from udonx.config.plugins import load_plugins
 from udonx.config.reference import describe_options, sections, wrapped
+from udonx.config.settings import shown
 
 
 def main(parsed: argparse.Namespace) -> int:

@@ -1,10 +1,10 @@
-"""`udonx doctor`: see `udonx.doctor.examine`."""
+"""`udonx doctor`: see `udonx.running.doctor.examine`."""
 
 from __future__ import annotations
 
 import argparse
 
-from udonx.doctor import examine
+from udonx.running.doctor import examine
 
 
 def main(parsed: argparse.Namespace) -> int:

@@ -13,11 +13,11 @@ def main(parsed: argparse.Namespace) -> int:
     experiments = load_all(parsed)
     from udonx.config.problems import ConfigError, Problem
     from udonx.engine.device import choose, describe
-    from udonx.results.store import Results
-    from udonx.runner import load_plan
-    from udonx.stage_report import describe_stages
-    from udonx.timings import Timings
-    from udonx.workload import workload
+    from udonx.forecast.costs import Timings
+    from udonx.forecast.listing import describe_stages
+    from udonx.forecast.remaining import workload
+    from udonx.running.queue import load_plan
+    from udonx.store.results import Results
 
     chosen = options(parsed)
     try:
@@ -27,7 +27,7 @@ def main(parsed: argparse.Namespace) -> int:
     results = Results(chosen.results)
     todo = workload([load_plan(experiment, chosen, say) for experiment in experiments], results, fresh=chosen.fresh)
     if parsed.measure:
-        from udonx.measure import measure
+        from udonx.forecast.probe import measure
 
         measure(todo, results, device, say)
     print(describe_stages(todo, Timings(describe(device)), shutil.get_terminal_size((120, 24)).columns))

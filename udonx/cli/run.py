@@ -1,4 +1,4 @@
-"""`udonx run`: see `udonx.runner.run_experiments`."""
+"""`udonx run`: see `udonx.running.queue.run_experiments`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from udonx.cli.common import load_all, options, say
 
 if TYPE_CHECKING:
-    from udonx.results.table import Table
+    from udonx.tables.table import Table
 
 
 def main(parsed: argparse.Namespace) -> int:
     """Run, then print each table."""
     say("looking at files, data, weights and models first; nothing is trained before all of them fit")
     experiments = load_all(parsed)
-    from udonx.runner import RowsFailed, run_experiments
+    from udonx.running.queue import RowsFailed, run_experiments
 
     try:
         _show(run_experiments(experiments, options(parsed), say))

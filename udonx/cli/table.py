@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 from udonx.cli.common import load_all, options, say
 from udonx.config.problems import ConfigError, Problem
 from udonx.data.errors import DataError
-from udonx.start_weights import WeightsError
+from udonx.inputs.weights import WeightsError
 
 if TYPE_CHECKING:
-    from udonx.results.table import Table
+    from udonx.tables.table import Table
 
 
 def main(parsed: argparse.Namespace) -> int:
     """Print each table: stored ones that FILE names as they stand, those of experiment files made anew from what is stored."""
-    from udonx.results.table import find_tables, read_table
+    from udonx.tables.table import find_tables, read_table
 
     stored = {name: find_tables(Path(name)) for name in parsed.files}
     for file in (file for files in stored.values() for file in files):
@@ -37,7 +37,7 @@ def _of_files(parsed: argparse.Namespace) -> list[Table]:
         raise ConfigError([Problem(where=f"--results {parsed.results}", message=message)])
     try:
         experiments = load_all(parsed)
-        from udonx.runner import stored_table
+        from udonx.running.queue import stored_table
 
         return [stored_table(experiment, options(parsed), say) for experiment in experiments]
     except (ConfigError, DataError, WeightsError) as error:
@@ -50,8 +50,8 @@ def _of_files(parsed: argparse.Namespace) -> list[Table]:
 
 def _as_written(parsed: argparse.Namespace) -> Iterator[Table]:
     """The stored tables of the experiment files: of their question, else all of the file and setting."""
-    from udonx.results.question import question_of
-    from udonx.results.table import find_tables, read_table
+    from udonx.tables.question import question_of
+    from udonx.tables.table import find_tables, read_table
 
     try:
         experiments = load_all(parsed, check_sources=False)

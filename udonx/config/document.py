@@ -7,11 +7,11 @@ from typing import Any
 
 import attrs
 
-from udonx.config.files import hint_of, is_there, read_toml, shown
 from udonx.config.keys import FILE_KEYS, ROW_KEYS, FileOptions
 from udonx.config.labels import label_of_name
 from udonx.config.merge import Layer
 from udonx.config.problems import ConfigError, Problem, spell, unknown
+from udonx.config.settings import hint_of, is_there, read_toml, shown
 from udonx.config.typed import table_options, validate
 
 

@@ -11,21 +11,9 @@ import attrs
 
 from registry.backbones.timm_arguments import REFUSED
 from registry.catalog import RegistryError, nearest
-from udonx import components
+from udonx.common.console import printable
+from udonx.config import descriptions as components
 from udonx.config.document import Document, read_document
-from udonx.config.files import (
-    OWN_SETTING,
-    RawSetting,
-    hint_of,
-    is_there,
-    known_roles,
-    nested,
-    parse_override,
-    read_setting,
-    read_settings,
-    shipped,
-    shown,
-)
 from udonx.config.keys import (
     COMMON,
     KIND_TABLES,
@@ -41,10 +29,22 @@ from udonx.config.merge import Layer, Merged
 from udonx.config.plugins import load_plugins
 from udonx.config.problems import ConfigError, Problem, dotted, spell, unknown
 from udonx.config.rows import Layers, RowConfig, RowResolver, check_kind_tables, slot_key
-from udonx.config.sources import source_problems
+from udonx.config.settings import (
+    OWN_SETTING,
+    RawSetting,
+    hint_of,
+    is_there,
+    known_roles,
+    nested,
+    parse_override,
+    read_setting,
+    read_settings,
+    shipped,
+    shown,
+)
 from udonx.config.typed import table_options, validate
-from udonx.console import printable
-from udonx.start_weights import BackboneConfig
+from udonx.inputs.sources import source_problems
+from udonx.inputs.weights import BackboneConfig
 
 
 @attrs.frozen(kw_only=True)

@@ -18,9 +18,9 @@ from types import CodeType
 import attrs
 
 from registry import source
-from udonx.components import REGISTRIES
-from udonx.config.files import shown
+from udonx.config.descriptions import REGISTRIES
 from udonx.config.problems import ConfigError, Problem
+from udonx.config.settings import shown
 
 
 @attrs.define

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from registry.catalog import Component, Option, RegistryError, first_paragraph, nearest
-from udonx import components
+from udonx.config import descriptions as components
 from udonx.config.keys import (
     DOCS,
     KIND_TABLES,

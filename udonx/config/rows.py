@@ -9,7 +9,7 @@ import attrs
 from registry import schemes
 from registry.catalog import RegistryError
 from registry.contracts import BackboneSpec, ComponentSpec, HeadSpec, LossSpec, Row
-from udonx import components
+from udonx.config import descriptions as components
 from udonx.config.keys import COMMON, FILE_KEYS, KIND_TABLES, ROW_KEYS, SLOT_KEYS, TABLES, LossSlot, PlainKeys
 from udonx.config.labels import label_of_name, label_problem
 from udonx.config.merge import Layer, Merged

@@ -11,7 +11,7 @@ from typing import Any
 
 from registry import schemes
 from registry.catalog import Option
-from udonx import components
+from udonx.config import descriptions as components
 from udonx.config.keys import (
     COMMON,
     DOCS,

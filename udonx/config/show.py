@@ -12,7 +12,7 @@ import attrs
 import tomli_w
 
 from registry.catalog import Option
-from udonx.components import describe
+from udonx.config.descriptions import describe
 from udonx.config.experiment import Experiment
 from udonx.config.keys import SLOT_KEYS, TABLES, LossSlot, PlainKeys
 from udonx.config.typed import table_options

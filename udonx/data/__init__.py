@@ -1,1 +1,1 @@
-"""What experiments read: UnED's layout, images, transforms, and the generated demo benchmark."""
+"""Benchmarks in UnED's layout: splits, images, transforms, loading."""

@@ -14,11 +14,11 @@ import attrs
 import numpy as np
 
 from registry.contracts import DomainFacts
+from udonx.common.files import cache_dir, cache_path, sweep
 from udonx.data.errors import DataError
 from udonx.data.facts import images_digest, manifest_hash, split_digest, train_facts
 from udonx.data.sizes import MISSING, image_sizes
 from udonx.data.splits import BenchmarkLayout, Split, label_map, read_split
-from udonx.files import cache_dir, cache_path, sweep
 
 
 @attrs.define(eq=False, slots=False)

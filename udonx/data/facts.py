@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from registry.contracts import DomainFacts
+from udonx.common.files import read_bytes
 from udonx.data.paths import resolve_image
 from udonx.data.sizes import MISSING
 from udonx.data.splits import Split
-from udonx.files import read_bytes
 
 _READ = 16  # images of each split whose bytes are part of its hash
 

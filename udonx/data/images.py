@@ -15,9 +15,9 @@ import attrs
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from udonx.common.files import DamagedFileError, open_regular, read_bytes
 from udonx.data.errors import DataError
 from udonx.data.paths import resolve_image
-from udonx.files import DamagedFileError, open_regular, read_bytes
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 """What is decoded. Pillow knows more; some of them start other programs."""

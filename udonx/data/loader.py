@@ -12,10 +12,10 @@ import numpy as np
 import torch
 
 from registry.contracts import Batch, Sampler, Transform
+from udonx.common.seeds import generator
 from udonx.data.benchmark import Benchmark
 from udonx.data.errors import DataError
 from udonx.data.images import ImageStore, UndecodableError
-from udonx.data.seeds import generator
 from udonx.data.transforms import CropParams, ResizeCrop, Squash, cut, cut_box, sample_crop
 from udonx.data.unreadable import Unreadable
 

@@ -19,9 +19,9 @@ from pathlib import Path
 import attrs
 import numpy as np
 
+from udonx.common.files import DamagedFileError, read_bytes
 from udonx.data.errors import DataError
 from udonx.data.paths import path_problem
-from udonx.files import DamagedFileError, read_bytes
 
 # What a message shows of what was got: enough to find it, however large it is.
 _short = reprlib.Repr()

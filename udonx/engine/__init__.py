@@ -1,0 +1,1 @@
+"""Training: one loop for every scheme, and the models that it makes."""

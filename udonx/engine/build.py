@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from registry.contracts import ComponentSpec, HeadSpec, Sampler, StageSpec, Start
 from registry.heads.classifier import CosineClassifier
-from udonx import components
-from udonx.data.seeds import stream_seed
+from udonx.common.seeds import stream_seed
+from udonx.config import descriptions as components
 from udonx.engine.errors import explained
 from udonx.engine.model import Classifiers, Model
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from udonx import console
-from udonx.engine.folder import RETRAIN
+from udonx.common import console
+from udonx.common.files import DamagedFileError
 from udonx.engine.job import Job
-from udonx.files import DamagedFileError
+from udonx.store.stage import RETRAIN
 
 
 def read_checkpoint(job: Job) -> dict[str, Any] | None:

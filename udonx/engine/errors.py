@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from registry.catalog import place
-from udonx.errors import sentence_of
+from udonx.common.errors import sentence_of
 
 
 class TrainingError(RuntimeError):

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from registry.heads.linear import LinearHead
 from registry.heads.mlp import MlpHead
 from registry.heads.pca import PcaHead
-from udonx.engine.folder import StageFolder
+from udonx.common.files import atomic_path, write_atomic
 from udonx.engine.load import load_stage
 from udonx.engine.model import Model
-from udonx.files import atomic_path, write_atomic
+from udonx.store.stage import StageFolder
 
 _FILES = ("config.json", "model.safetensors", "head.safetensors", "embedding.py")
 

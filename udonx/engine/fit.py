@@ -7,15 +7,15 @@ from collections.abc import Iterable
 from contextlib import closing
 
 from registry.heads.moments import Moments
+from udonx.common.interrupts import Stopped, deferred
+from udonx.common.progress import Report
 from udonx.data.unreadable import Unreadable, left_out
 from udonx.engine.checkpoint import read_checkpoint, reading_checkpoint
 from udonx.engine.errors import TrainingError
-from udonx.engine.folder import Done
 from udonx.engine.job import Job
 from udonx.engine.model import Model
-from udonx.engine.report import Report
 from udonx.evaluation.protocol import test_images
-from udonx.interrupts import Stopped, deferred
+from udonx.store.stage import Done
 
 
 class Fit:

@@ -11,7 +11,7 @@ import torch
 from registry.contracts import StageSpec
 from udonx.data.benchmark import Benchmark
 from udonx.data.images import ImageStore
-from udonx.engine.folder import StageFolder
+from udonx.store.stage import StageFolder
 
 
 @attrs.frozen(kw_only=True)

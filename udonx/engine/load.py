@@ -17,18 +17,18 @@ from PIL import Image
 from torch import Tensor
 
 from registry.catalog import RegistryError
+from udonx.common.errors import sentence_of
+from udonx.common.files import DamagedFileError
+from udonx.common.progress import Report
+from udonx.common.threads import in_threads
 from udonx.data.errors import DataError
 from udonx.data.images import MAX_PIXELS, decode, to_array, to_rgb, turned_upright
-from udonx.data.threads import in_threads
 from udonx.data.transforms import CentreCrop
 from udonx.engine.build import build_model
 from udonx.engine.device import loading_threads
-from udonx.engine.folder import RETRAIN, StageFolder
 from udonx.engine.model import Model
-from udonx.engine.report import Report
-from udonx.errors import sentence_of
-from udonx.files import DamagedFileError
-from udonx.stages import from_plain
+from udonx.planning.identity import from_plain
+from udonx.store.stage import RETRAIN, StageFolder
 
 _BATCH = 128
 _CHUNK = 16  # images that a thread takes at a time

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from registry.contracts import Batch, Branch
 from registry.heads.classifier import CosineClassifier
-from registry.heads.init import l2_normalise
+from registry.heads.initialisers import l2_normalise
 
 
 class Classifiers(nn.Module):

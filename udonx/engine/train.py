@@ -17,27 +17,27 @@ import attrs
 import torch
 
 from registry.contracts import Batch
-from udonx import components
+from udonx.common.interrupts import Stopped, StopRequest, deferred
+from udonx.common.progress import Report
+from udonx.common.seeds import stream_seed
+from udonx.config import descriptions as components
 from udonx.data.loader import BatchLoader
-from udonx.data.seeds import stream_seed
 from udonx.data.unreadable import left_out
 from udonx.engine.build import build_model, build_sampler
 from udonx.engine.checkpoint import read_checkpoint, reading_checkpoint
 from udonx.engine.device import describe, loading_threads
 from udonx.engine.errors import TrainingError, explained
 from udonx.engine.fit import Fit
-from udonx.engine.folder import Done, StageModel, Weights
 from udonx.engine.job import Job
 from udonx.engine.load import load_stage
 from udonx.engine.model import Model
 from udonx.engine.objective import Objective
 from udonx.engine.optim import TwoGroupAdamW
-from udonx.engine.report import Report
 from udonx.engine.sampling import check_progress, guarded, plain_state
 from udonx.evaluation.protocol import Embedder, ProtocolResult, evaluate, image_count
-from udonx.interrupts import Stopped, StopRequest, deferred
-from udonx.stages import to_plain
-from udonx.timings import StageTimer, Timings
+from udonx.forecast.costs import StageTimer, Timings
+from udonx.planning.identity import to_plain
+from udonx.store.stage import Done, StageModel, Weights
 
 
 def run_stage(job: Job) -> Done:
@@ -238,7 +238,7 @@ class _Training:
             self._save()
         else:
             return
-        if self.job.workers == loading_threads(self.job.device):  # see udonx/timings.py
+        if self.job.workers == loading_threads(self.job.device):  # see udonx/forecast/costs.py
             self.timer.save()
 
     def _update_sampler(self, step: int) -> None:

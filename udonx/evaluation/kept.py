@@ -10,7 +10,7 @@ from pathlib import Path
 import attrs
 import numpy as np
 
-from udonx.files import atomic_path
+from udonx.common.files import atomic_path
 
 WORTH_SECONDS = 5.0
 """What took less is not kept: to write it and read it again would take as long."""

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from udonx.common.threads import in_threads
 from udonx.data.benchmark import Benchmark
 from udonx.data.errors import DataError
 from udonx.data.images import ImageStore, UndecodableError
 from udonx.data.splits import Split
-from udonx.data.threads import in_threads
 from udonx.data.transforms import CentreCrop
 from udonx.data.unreadable import Unreadable
 from udonx.evaluation.kept import KeptEmbeddings

@@ -10,7 +10,7 @@ import torch
 from registry import losses
 from registry.contracts import Batch, Branch
 from registry.heads.classifier import CosineClassifier
-from registry.heads.init import l2_normalise
+from registry.heads.initialisers import l2_normalise
 from registry.heads.linear import LinearHead
 from registry.losses import functional
 from tests.parity import below, classifier_state, linear_state, read_arrays, read_json, tensor

@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from tests.tiny import ROOT, SETTING, python, write_domain, write_experiment
-from udonx import doctor
 from udonx.cli import main
+from udonx.running import doctor
 
 TABLE3 = str(ROOT / "experiments" / "table3_ablation.toml")
 SMOKE = [TABLE3, "--setting", "smoke"]
@@ -425,7 +425,7 @@ def test_the_stored_table_is_shown_where_the_data_are_gone(tmp_path, capsys):
 
 def test_run_says_something_at_once(tmp_path):
     """Before anything heavy is imported: the first line comes with the first second."""
-    code = "import sys\nfrom udonx import console\nfrom udonx.cli import main\n"
+    code = "import sys\nfrom udonx.common import console\nfrom udonx.cli import main\n"
     code += "def say(line):\n    print('torch' in sys.modules, line)\n    sys.exit()\n"
     code += f"import udonx.cli.run as run\nrun.say = say\nmain(['run', {TABLE3!r}, '--results', {str(tmp_path)!r}])"
     assert python(code).startswith("False looking at files")

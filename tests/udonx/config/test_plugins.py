@@ -12,13 +12,13 @@ from registry import losses, source
 from registry.catalog import RegistryError
 from registry.contracts import ComponentSpec
 from tests.tiny import write_experiment
-from udonx import components
+from udonx.config import descriptions as components
 from udonx.config import plugins
 from udonx.config.experiment import load_experiment
 from udonx.config.plugins import load_plugins
 from udonx.config.problems import ConfigError
-from udonx.plan import row_evaluations
-from udonx.preflight import resolve_weights
+from udonx.planning.plan import row_evaluations
+from udonx.running.preflight import resolve_weights
 
 _number = itertools.count()
 

@@ -11,8 +11,8 @@ from registry import backbones
 from registry.contracts import DomainFacts, Start
 from tests.tiny import ROOT
 from udonx.config.experiment import load_experiment
-from udonx.plan import row_evaluations
-from udonx.start_weights import StartWeights
+from udonx.inputs.weights import StartWeights
+from udonx.planning.plan import row_evaluations
 
 EXPERIMENTS = sorted((ROOT / "experiments").glob("*.toml"))
 UNED = ["uned-in21k-s16", "uned-in21k-b16", "uned-in21k-l16", "uned-clip-b16"]

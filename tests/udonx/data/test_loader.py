@@ -19,11 +19,11 @@ from PIL import Image
 from registry.contracts import Batch, Transform
 from registry.samplers.dynamic import Dynamic
 from registry.samplers.round_robin import RoundRobin
+from udonx.common.seeds import generator
 from udonx.data.benchmark import Benchmark
 from udonx.data.errors import DataError
 from udonx.data.images import ImageStore
 from udonx.data.loader import BatchLoader, DomainOrder
-from udonx.data.seeds import generator
 from udonx.data.transforms import sample_crop, train_image
 
 DOMAINS = ("logos", "glyphs", "plates")

@@ -20,8 +20,8 @@ from registry.contracts import (
 )
 from udonx.data.benchmark import Benchmark
 from udonx.data.images import ImageStore
-from udonx.engine.folder import StageFolder
 from udonx.engine.job import Job
+from udonx.store.stage import StageFolder
 
 DOMAINS = ("glyphs", "silhouettes", "logos")
 TEACHER_CE = LossSpec(name="teacher_ce", use="ce", on="teacher")

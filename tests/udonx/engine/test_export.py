@@ -21,12 +21,12 @@ from torch import Tensor
 
 from registry.contracts import BackboneSpec, HeadSpec, StageSpec, Transform
 from tests.udonx.engine.small import ROUND_ROBIN, STUDENT_CE, TEACHER_CE, small_job, small_spec
+from udonx.common.files import sha256_file
 from udonx.data.benchmark import Benchmark
 from udonx.engine.export import export_stage
-from udonx.engine.folder import StageFolder
 from udonx.engine.load import LoadedModel, load_stage
 from udonx.engine.train import run_stage
-from udonx.files import sha256_file
+from udonx.store.stage import StageFolder
 
 BACKBONES = {
     "resnet10t": small_spec().backbone.options,

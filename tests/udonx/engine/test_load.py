@@ -15,16 +15,16 @@ from PIL import Image
 
 from registry.contracts import HeadSpec, Transform
 from tests.udonx.engine.small import DOMAINS, small_job, small_spec
-from udonx import components
+from udonx.common.files import DamagedFileError, write_json
+from udonx.config import descriptions as components
 from udonx.config.plugins import load_plugins, unload_plugins
 from udonx.data.benchmark import Benchmark
 from udonx.data.errors import DataError
 from udonx.data.images import ImageStore
-from udonx.engine.folder import StageFolder
 from udonx.engine.load import LoadedModel, load_stage
 from udonx.engine.train import run_stage
 from udonx.evaluation.protocol import Embedder, embed_paths
-from udonx.files import DamagedFileError, write_json
+from udonx.store.stage import StageFolder
 
 
 @pytest.fixture(scope="module")

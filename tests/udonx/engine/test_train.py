@@ -24,19 +24,19 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from registry.contracts import HeadSpec, Optimiser
 from registry.heads.moments import Moments
 from tests.udonx.engine.small import DOMAINS, PAIR, ROUND_ROBIN, STUDENT_CE, TEACHER_CE, dynamic, small_job, small_spec
-from udonx import interrupts
+from udonx.common import interrupts
+from udonx.common.files import DamagedFileError
 from udonx.data.benchmark import Benchmark
 from udonx.data.errors import DataError
 from udonx.data.images import ImageStore
 from udonx.engine import train
 from udonx.engine.build import build_model
 from udonx.engine.errors import TrainingError
-from udonx.engine.folder import Done, StageFolder
 from udonx.engine.job import Job
 from udonx.engine.model import Model
 from udonx.engine.train import _Training, run_stage
 from udonx.evaluation import protocol
-from udonx.files import DamagedFileError
+from udonx.store.stage import Done, StageFolder
 
 CURVE = [
     3.260862, 1.440343, 3.824143, 2.037458, 2.279855, 2.576869, 2.06461, 2.072635, 2.37832, 1.366709,
@@ -91,7 +91,7 @@ def long(small_benchmark: Benchmark, tmp_path_factory: pytest.TempPathFactory) -
 
 def test_curve(short: StageFolder) -> None:
     """The total losses of a seeded UDON stage of 20 steps stay as they are; where they change on purpose, a version is raised with
-    them: ENGINE_VERSION in udonx/stages.py, the demo's GENERATOR_VERSION, or the `version` of the component that changed."""
+    them: ENGINE_VERSION in udonx/planning/identity.py, the demo's GENERATOR_VERSION, or the `version` of the component that changed."""
     np.testing.assert_allclose(totals(short), CURVE, rtol=1e-5)
 
 

@@ -23,12 +23,12 @@ from registry.heads.linear import LinearHead
 from tests.parity import Arrays, below, heads_state, images_b3hw, tensor, tiny_vit_kwargs, vit_state
 from tests.tiny import write_experiment
 from udonx.config.experiment import load_experiment
-from udonx.engine.folder import StageFolder
 from udonx.engine.job import Job
 from udonx.engine.model import Classifiers, Model
 from udonx.engine.train import _Training
-from udonx.plan import row_evaluations
-from udonx.start_weights import StartWeights
+from udonx.inputs.weights import StartWeights
+from udonx.planning.plan import row_evaluations
+from udonx.store.stage import StageFolder
 
 TERMS = ("teacher_ce", "student_ce", "kl_logit", "relational")
 # where the true gradient is zero or at rounding level, Adam turns noise into steps of the learning rate

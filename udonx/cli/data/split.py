@@ -1,15 +1,15 @@
-"""`udonx data split`: see `udonx.data.split_folders.split_folders`."""
+"""`udonx data split`: see `udonx.data.prepare.folders.split_folders`."""
 
 from __future__ import annotations
 
 import argparse
 from contextlib import ExitStack
 
-from udonx.console import say
+from udonx.common.console import say
+from udonx.common.progress import Report
 from udonx.data.errors import DataError
-from udonx.data.split_folders import FolderSplit, split_folders
-from udonx.data.split_report import describe_split
-from udonx.engine.report import Report
+from udonx.data.prepare.folders import FolderSplit, split_folders
+from udonx.data.prepare.report import describe_split
 
 
 def main(parsed: argparse.Namespace) -> int:

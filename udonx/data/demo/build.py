@@ -11,10 +11,10 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
+from udonx.common.files import DamagedFileError, atomic_folder, read_json, write_json
 from udonx.data.demo.canvas import rng_for
 from udonx.data.demo.drawing import GENERATOR_VERSION, draw
 from udonx.data.demo.families import DEMO, PRETRAIN, Domain, Split
-from udonx.files import DamagedFileError, atomic_folder, read_json, write_json
 
 DEMO_DOMAINS: tuple[str, ...] = tuple(DEMO)
 PRETRAIN_DOMAINS: tuple[str, ...] = tuple(PRETRAIN)

@@ -1,0 +1,1 @@
+"""What work costs on this machine, what is left of it, and how long that will take."""

@@ -1,0 +1,77 @@
+"""The stages of one or more plans as text, with an estimate of time: what `udonx plan` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from udonx.common.progress import roughly
+from udonx.forecast.costs import Timings
+from udonx.forecast.remaining import PlannedStage, Workload
+from udonx.planning.plan import stage_title
+
+_HEADER = f"{'stage':16}  {'what':25} {'seed':>4}  {'state':8} {'steps':>7} {'images':>9} {'time left':>9}  rows"
+
+
+def describe_stages(todo: Workload, timings: Timings, width: int = 120) -> str:
+    """One line per stage (id, what it is, state, steps, images, time left, the rows that use it), then what is left to train and how
+    long that and the evaluations take on the device of `timings`. What a process needs to start is not in the estimate. Of the rows as
+    many are named as fit into `width` columns."""
+    seconds = {stage.id: timings.seconds(stage.work) for stage in todo.stages}
+    lines = [_HEADER, *(_line(stage, seconds[stage.id], width) for stage in todo.stages), *todo.skipped, *todo.damaged]
+    evaluations = [timings.seconds(work) for work in todo.evaluations]
+    unknown = [list(seconds.values()).count(None), evaluations.count(None)]
+    if any(unknown):
+        lines.append(_no_estimate(*unknown, timings.device))
+    left = [stage for stage in todo.stages if stage.state not in ("trained", "damaged")]
+    trained = sum(stage.state == "trained" for stage in todo.stages)
+    there = f"{_stages(len(todo.stages))}, {trained} already trained{f', {len(todo.damaged)} damaged' if todo.damaged else ''}"
+    amounts = f"{_count(sum(stage.steps_left for stage in left), 'step')}, {_count(sum(stage.images_left for stage in left), 'image')}"
+    total = _total([*seconds.values()], evaluations, timings.device)
+    lines.append(f"{there}; left to train: {_stages(len(left))}, {amounts}{total}")
+    return "\n".join(lines)
+
+
+def _stages(count: int) -> str:
+    return _count(count, "stage")
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
+def _line(stage: PlannedStage, seconds: float | None, width: int) -> str:
+    seed = "-" if stage.spec.seed is None else str(stage.spec.seed)
+    time = "?" if seconds is None else roughly(seconds) if seconds else "-"
+    shared = "(shared) " if len(stage.users) > 1 else ""
+    figures = f"{seed:>4}  {stage.state:8} {stage.steps:7} {stage.images:9} {time:>9}"
+    line = f"{stage.id:16}  {stage_title(stage.spec):25.25} {figures}  {shared}"
+    return line + _named(stage.users, width - len(line))
+
+
+def _named(names: Sequence[str], width: int) -> str:
+    """As many of the names as fit, one at least, and how many more there are.
+
+    >>> _named(["baseline", "udon", "teachers"], 22), _named(["baseline", "udon", "teachers"], 24)
+    ('baseline and 2 more', 'baseline, udon, teachers')
+    """
+    for count in range(len(names), 1, -1):
+        text = ", ".join(names[:count]) + (f" and {len(names) - count} more" if count < len(names) else "")
+        if len(text) <= width:
+            return text
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+
+
+def _total(stages: Sequence[float | None], evaluations: Sequence[float | None], device: str) -> str:
+    known = sum(seconds for seconds in (*stages, *evaluations) if seconds)
+    if not known:
+        return ""
+    about = "more than" if None in stages or None in evaluations else "about"
+    included = " (evaluations included)" if any(evaluations) else ""
+    return f", {about} {roughly(known)} on {device}{included}"
+
+
+def _no_estimate(stages: int, evaluations: int, device: str) -> str:
+    what = [f"{_stages(stages)} (marked ?)"] if stages else []
+    what += [_count(evaluations, "evaluation")] if evaluations else []
+    cure = "`udonx plan ... --measure` times a few steps of each kind"
+    return f"no estimate for {' and '.join(what)}: nothing like that has run on this machine ({device}) yet; {cure}"

@@ -1,0 +1,1 @@
+"""What an experiment needs from outside, found and opened: start weights, data sources."""

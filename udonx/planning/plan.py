@@ -1,0 +1,195 @@
+"""From rows and seeds to stages: what has to be trained, in which order, and what is shared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+
+import attrs
+
+from registry.contracts import BackboneSpec, DomainFacts, EvaluationSpec, StageSpec
+from udonx.common.console import printable
+from udonx.config.experiment import Experiment
+from udonx.config.labels import fill
+from udonx.config.problems import ConfigError, Problem
+from udonx.config.rows import RowConfig
+from udonx.data.benchmark import Benchmark
+from udonx.inputs.weights import StartWeights
+from udonx.planning.identity import digest, stage_id
+
+EVALUATION_VERSION = 1
+"""Raised when the evaluation's numbers change."""
+
+_MOST_STEPS = 1_000_000_000  # a sampler lays out the whole budget
+
+
+@attrs.frozen(kw_only=True)
+class PlannedEvaluation:
+    """An evaluation with its identity; `stages` are the ids of its embedders by domain."""
+
+    id: str
+    spec: EvaluationSpec
+    stages: dict[str, str]
+
+
+@attrs.frozen(kw_only=True)
+class PlannedRow:
+    """A row for one seed: its evaluations and all stages that it needs, teachers first. `seed` is None where nothing is random;
+    the row's label is filled in, for these data."""
+
+    row: RowConfig
+    seed: int | None
+    evaluations: tuple[PlannedEvaluation, ...]
+    stages: tuple[str, ...]
+
+
+@attrs.define(kw_only=True, slots=False)
+class Plan:
+    """Everything that an experiment needs, seeds outermost. `stages` holds each equal stage once, teachers before students."""
+
+    experiment: Experiment
+    benchmark: Benchmark
+    weights: dict[str, StartWeights]
+    rows: list[PlannedRow]
+    stages: dict[str, StageSpec]
+    identities: Identities
+
+    def identity(self, spec: StageSpec) -> str:
+        """The id of a stage of this plan."""
+        return self.identities.stage(spec)
+
+    @cached_property
+    def users(self) -> dict[str, list[str]]:
+        """The rows that need each stage."""
+        found: dict[str, list[str]] = {stage: [] for stage in self.stages}
+        for row in self.rows:
+            for stage in row.stages:
+                if row.row.name not in found[stage]:
+                    found[stage].append(row.row.name)
+        return found
+
+    def weights_of(self, spec: StageSpec) -> StartWeights:
+        """The start weights of a stage."""
+        return start_of(self.experiment, self.weights, spec.backbone)
+
+
+class Identities:
+    """Computes and remembers the identities of stages over one benchmark."""
+
+    def __init__(self, benchmark: Benchmark) -> None:
+        self.benchmark = benchmark
+        self._manifests: dict[tuple[str, tuple[str, ...]], str] = {}
+        self._stages: dict[int, tuple[StageSpec, str]] = {}
+
+    def manifest(self, domain: str, splits: tuple[str, ...]) -> str:
+        """Hash of some splits of a domain."""
+        if (domain, splits) not in self._manifests:
+            self._manifests[domain, splits] = self.benchmark.manifest(domain, splits)
+        return self._manifests[domain, splits]
+
+    def stage(self, spec: StageSpec) -> str:
+        """The identity of a stage: it reads train and validation files of its own domains."""
+        if id(spec) not in self._stages:  # the spec is kept beside its id, so that no other object can take its place in memory
+            self._stages[id(spec)] = (spec, stage_id(spec, self.training_manifest))
+        return self._stages[id(spec)][1]
+
+    def training_manifest(self, domain: str) -> str:
+        """Hash of what a stage reads of a domain: training and validation files."""
+        return self.manifest(domain, ("train", *self.benchmark.evaluated_splits(domain, "val")))
+
+    def test_manifest(self, domain: str) -> str:
+        """Hash of what an evaluation reads of a domain."""
+        return self.manifest(domain, self.benchmark.evaluated_splits(domain, "test"))
+
+    def evaluation(self, spec: EvaluationSpec, stages: Mapping[str, str]) -> str:
+        """The identity of an evaluation: its embedders and the test files."""
+        embedders = {domain: [stage, spec.branch] for domain, stage in stages.items()}
+        files = {domain: self.test_manifest(domain) for domain in stages}
+        return digest({"embedders": embedders, "data": files, "version": EVALUATION_VERSION})
+
+
+def backbone_spec(experiment: Experiment, role: str, weights: StartWeights) -> BackboneSpec:
+    """The backbone of a role: its options over how its weights' architecture was configured."""
+    config = experiment.backbones[role]
+    options = dict(config.options)
+    if merged := {**weights.model_args, **options.get("kwargs", {})}:
+        options["kwargs"] = merged
+    return BackboneSpec(
+        use=config.use,
+        options=options,
+        version=config.version,
+        source=config.source,
+        files=config.files,
+        weights=weights.sha256,
+        mean=weights.mean,
+        std=weights.std,
+    )
+
+
+def start_of(experiment: Experiment, weights: Mapping[str, StartWeights], backbone: BackboneSpec) -> StartWeights:
+    """The start weights of a backbone: not any of the same bytes, since their folders may configure the model in different ways."""
+    return next(start for role, start in weights.items() if backbone_spec(experiment, role, start) == backbone)
+
+
+def make_plan(experiment: Experiment, benchmark: Benchmark, weights: dict[str, StartWeights]) -> Plan:
+    """Plan the wanted rows of an experiment for its seeds; pure but for reading split files."""
+    identities = Identities(benchmark)
+    planned: list[PlannedRow] = []
+    stages: dict[str, StageSpec] = {}
+    rows = experiment.wanted_rows()
+    for position, seed in enumerate(experiment.seeds):
+        for row in rows:
+            if row.skipped:
+                continue
+            evaluations, needed = [], {}
+            for spec in row_evaluations(experiment, row, seed, weights, benchmark.facts):
+                ids = {domain: identities.stage(stage) for domain, stage in spec.embedders.items()}
+                evaluations.append(PlannedEvaluation(id=identities.evaluation(spec, ids), spec=spec, stages=ids))
+                for stage in spec.embedders.values():
+                    for reached in with_teachers(stage):
+                        needed.setdefault(identities.stage(reached), reached)
+            random = any(stage.seed is not None for stage in needed.values())
+            if not random and position > 0:
+                continue
+            for identity, stage in needed.items():
+                stages.setdefault(identity, stage)
+            labelled = attrs.evolve(row, label=printable(fill(row.label, len(benchmark.domains))))
+            planned.append(PlannedRow(row=labelled, seed=seed if random else None, evaluations=tuple(evaluations), stages=tuple(needed)))
+    return Plan(experiment=experiment, benchmark=benchmark, weights=weights, rows=planned, stages=stages, identities=identities)
+
+
+def row_evaluations(
+    experiment: Experiment, row: RowConfig, seed: int, weights: Mapping[str, StartWeights], facts: tuple[DomainFacts, ...]
+) -> tuple[EvaluationSpec, ...]:
+    """What a row wants to see evaluated, as its scheme plans it for one seed. Raises ConfigError where the scheme fails, and for a
+    stage of absurdly many steps."""
+    wanted = row.at(backbone_spec(experiment, row.backbone, weights[row.backbone]), seed)
+    try:
+        evaluations = row.scheme.plan(wanted, facts)
+    except Exception as error:  # a plug-in's own code
+        message = f"'{wanted.scheme.use}' cannot plan this row: {type(error).__name__}: {error}"
+        raise ConfigError([Problem(where=experiment.setting_place, rows=(row.name,), key="scheme", message=message)]) from error
+    stages = [reached for evaluation in evaluations for stage in evaluation.embedders.values() for reached in with_teachers(stage)]
+    most = max((stage.training.steps for stage in stages if stage.training), default=0)
+    if most > _MOST_STEPS:
+        message = f"steps, or epochs times images, times scale come to {most} steps, allowed are at most {_MOST_STEPS}"
+        raise ConfigError([Problem(where=experiment.setting_place, rows=(row.name,), key="budget", message=message)])
+    return evaluations
+
+
+def with_teachers(stage: StageSpec) -> Iterator[StageSpec]:
+    """A stage after all earlier stages that it learns from."""
+    for teacher in stage.teachers:
+        yield from with_teachers(teacher)
+    yield stage
+
+
+def stage_title(spec: StageSpec) -> str:
+    """What a stage is, in a few words."""
+    if spec.training is None:
+        return "features" if spec.student_head is None else "features, PCA"
+    if spec.student_head is None:
+        return f"teacher of {spec.domains[0]}" if len(spec.domains) == 1 else f"teacher with {len(spec.domains)} heads"
+    if len(spec.domains) == 1 and not spec.teacher_head and not spec.teachers:
+        return f"student of {spec.domains[0]}"
+    return "student" if not spec.teacher_head else "student and teachers"

@@ -1,1 +1,0 @@
-"""What is kept: stages, evaluations, tables, and the record of every run."""

@@ -1,0 +1,476 @@
+"""From an experiment to its table: plan, preflight, train what is missing, evaluate what is missing, record, show."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+import shutil
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+
+import udonx
+from udonx.common import console
+from udonx.common.errors import sentence_of
+from udonx.common.files import cache_dir, folder_problem, sha256_file, sweep
+from udonx.common.interrupts import stoppable
+from udonx.common.progress import Report, above_bars, clock
+from udonx.config.experiment import Experiment, load_experiments
+from udonx.config.problems import ConfigError, Problem
+from udonx.data.images import ImageStore
+from udonx.engine.device import choose, describe, loading_threads, repeatable
+from udonx.engine.errors import TrainingError
+from udonx.engine.job import Job
+from udonx.engine.load import load_stage
+from udonx.engine.train import run_stage
+from udonx.evaluation.kept import KeptEmbeddings
+from udonx.evaluation.protocol import Embedder, evaluate, image_count
+from udonx.forecast.costs import Timings, embed_kind
+from udonx.planning.plan import Plan, PlannedEvaluation, PlannedRow, make_plan, stage_title
+from udonx.running.fresh import FreshCall
+from udonx.running.preflight import open_benchmark, open_images, preflight, resolve_weights
+from udonx.running.record import Recorder, check_observers, command_line, git_state
+from udonx.store.lock import StageLock
+from udonx.store.results import Results, Run
+from udonx.tables.kept import KeptTable, shown_table
+from udonx.tables.table import Table
+
+_POLL_SECONDS = 2.0
+
+
+@attrs.frozen(kw_only=True)
+class Options:
+    """How to run, beside what to run; see `run`. Only `weights` can change a number, and it is part of every stage's identity."""
+
+    weights: Path | None = None
+    results: Path = Path("results")
+    device: str | None = None
+    fresh: bool = False
+    fail_fast: bool = False
+    checkpoint_minutes: float = 5.0
+    workers: int | None = None
+    quiet: bool = False
+
+
+class RowsFailed(TrainingError):
+    """Some rows could not be made; all others were.
+
+    Attributes:
+        tables: the tables of all files, with what is there; what failed stands under each.
+        failures: why, in one sentence, by "FILE: LABEL, seed N".
+    """
+
+    def __init__(self, tables: list[Table], failures: Mapping[str, str]) -> None:
+        self.tables, self.failures = tables, dict(failures)
+        lines = [f"  {number}. {what}: {why}" for number, (what, why) in enumerate(failures.items(), 1)]
+        count = f"{len(failures)} row{'s' * (len(failures) != 1)} failed"
+        super().__init__("\n".join([f"{count}; the others are done, and the same command tries again what failed", *lines]))
+
+
+def load_plan(experiment: Experiment, options: Options, say: Callable[[str], None], *, fetch: bool = True) -> Plan:
+    """Open the benchmark, find the weights (from the hub too, if `fetch`), plan. Raises ConfigError or DataError."""
+    benchmark = open_benchmark(experiment, options.quiet)
+    return make_plan(experiment, benchmark, resolve_weights(experiment, options.weights, say, fetch=fetch))
+
+
+def run(
+    files: str | Path | Sequence[str | Path],
+    *,
+    setting: str | None = None,
+    data: str | Path | None = None,
+    weights: str | Path | None = None,
+    overrides: Iterable[str] = (),
+    rows: Iterable[str] = (),
+    seeds: Iterable[int] | None = None,
+    results: str | Path = "results",
+    device: str | None = None,
+    plugins: Iterable[str] = (),
+    allow_plugins: bool = True,
+    fresh: bool = False,
+    fail_fast: bool = False,
+    checkpoint_minutes: float = 5.0,
+    workers: int | None = None,
+    quiet: bool = False,
+) -> Table | list[Table]:
+    """Run experiment files and return their tables: one for one file, a list for several.
+
+    Args:
+        files: experiment files, or folders of them.
+        setting: replaces the setting that a file names.
+        data: the folder of a setting whose data source is `uned`.
+        weights: where start weights are looked up first.
+        overrides: `key.path=value` texts, as `--set` takes them.
+        rows, seeds: which rows and seeds; default: all rows, the file's seeds.
+        results: where everything is kept; what is there already is not trained again.
+        device: `cpu`, `cuda` or `cuda:N`; default: the GPU where there is one.
+        plugins, allow_plugins: modules or files to import first; whether plug-ins may be imported at all.
+        fresh: train the stages of this call again, and remove those of other tables that learned from them. A fresh call that was stopped
+            goes on when it is given again.
+        fail_fast: end at the first row that fails; default: the others go on.
+        checkpoint_minutes: a stage that is stopped loses no more than this, and nothing where SIGINT or SIGTERM asks it to stop.
+        workers: threads that load images; default: the CPU's cores, at most 8 (16 with a GPU).
+        quiet: no progress.
+
+    Raises:
+        ConfigError: everything that is wrong, found before anything is trained.
+        RowsFailed: some rows failed, with a sentence for each; raised at the end, when all others are done. It holds the tables.
+        Stopped: SIGINT or SIGTERM has come, after a checkpoint. It is a KeyboardInterrupt, and ends a program that does not catch it with
+            the status 130 or 143. Called outside the main thread, `run` leaves signals alone; a handler that the caller has set stays.
+        TrainingError, DataError, ...: with `fail_fast`, what went wrong; what was earned is kept.
+
+    Example: `udonx.run("experiments/table3_ablation.toml", setting="smoke").row("udon").r1.mean`
+    """
+    single = isinstance(files, str | Path)
+    options = Options(
+        weights=Path(weights) if weights else None,
+        results=Path(results),
+        device=device,
+        fresh=fresh,
+        fail_fast=fail_fast,
+        checkpoint_minutes=checkpoint_minutes,
+        workers=workers,
+        quiet=quiet,
+    )
+    say = (lambda line: None) if quiet else console.say
+    experiments = load_experiments(
+        [files] if single else files,
+        setting=setting,
+        data=data,
+        weights=weights,
+        check_sources=True,
+        overrides=tuple(overrides),
+        rows=tuple(rows),
+        seeds=None if seeds is None else tuple(seeds),
+        plugins=tuple(plugins),
+        allow_plugins=allow_plugins,
+        say=say,
+    )
+    tables = run_experiments(experiments, options, say)
+    return tables[0] if single and not Path(files).is_dir() else tables
+
+
+def run_experiments(experiments: Sequence[Experiment], options: Options, say: Callable[[str], None] = console.say) -> list[Table]:
+    """Run resolved experiments one after the other; stages are shared between them through the results folder. Raises as `run` does."""
+    try:
+        device = choose(options.device)
+    except ValueError as error:
+        raise ConfigError([Problem(where="command", message=str(error))]) from None
+    with repeatable(device), stoppable():
+        return _run_experiments(experiments, options, device, say)
+
+
+def _run_experiments(experiments: Sequence[Experiment], options: Options, device: torch.device, say: Callable[[str], None]) -> list[Table]:
+    problems = []
+    if options.workers is not None and options.workers < 1:
+        problems.append(Problem(where="--workers", message=f"got {options.workers}, allowed is 1 or more"))
+    if not 0 <= options.checkpoint_minutes < math.inf:
+        problems.append(Problem(where="--checkpoint-minutes", message=f"got {options.checkpoint_minutes}, allowed is 0 or more"))
+    if problem := folder_problem(options.results):
+        problems.append(Problem(where="--results", message=problem))
+        raise ConfigError(problems)
+    for experiment in experiments:
+        problems += [Problem(where=str(experiment.path), message=message) for message in check_observers(experiment.observers)]
+    try:
+        plans = preflight(experiments, options.weights, options.results, say, quiet=options.quiet)
+    except ConfigError as error:
+        problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    results = Results(options.results)
+    results.runs(say)  # says what of it is damaged, once for all files
+    _tidy(plans, results)
+    fresh = FreshCall(plans, results) if options.fresh else None
+    if fresh:
+        fresh.begin(say)
+    told = (lambda line: None) if options.quiet else above_bars
+    # by data: images in memory outlive a table
+    stores = {repr(plan.experiment.data): open_images(plan.experiment, plan.benchmark, say=told) for plan in plans}
+    failed_stages: dict[str, str] = {}
+    runners = [_Runner(plan, options, device, say, stores[repr(plan.experiment.data)], failed_stages) for plan in plans]
+    tables = [runner.run() for runner in runners]
+    if failures := {f"{runner.plan.experiment.name}: {what}": why for runner in runners for what, why in runner.failed.items()}:
+        raise RowsFailed(tables, failures)
+    if fresh:
+        fresh.end()
+    return tables
+
+
+def _tidy(plans: Sequence[Plan], results: Results) -> None:
+    """Remove what killed processes left behind: files half written, and checkpoints of finished stages."""
+    for root in (results.root, cache_dir()):
+        if root is not None:
+            sweep(root)
+    for folder in {results.stage(identity) for plan in plans for identity in plan.stages}:
+        if folder.finished and folder.started:
+            with StageLock(folder.path) as lock:
+                if lock.acquire():
+                    folder.tidy()
+
+
+class _Runner:
+    """Runs one plan. `failed_stages` says why a stage could not be trained, over all plans of a call: none is tried twice."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        options: Options,
+        device: torch.device,
+        say: Callable[[str], None],
+        store: ImageStore,
+        failed_stages: dict[str, str],
+    ) -> None:
+        self.plan, self.options, self.device, self.say, self.store = plan, options, device, say, store
+        self.results = Results(options.results)
+        self.workers = options.workers or loading_threads(device)
+        self.recorder = Recorder(self.results.root / "sacred", plan.experiment.observers, say)
+        self.failed_stages = failed_stages
+        self.failed: dict[str, str] = {}  # rows, as build_table takes them
+        self.table = KeptTable(plan, self.results, options.weights, say)
+        self.git = git_state(Path.cwd())
+
+    def run(self) -> Table:
+        began = time.monotonic()
+        for line in self.plan.experiment.skipped(len(self.plan.benchmark.domains)):
+            self.say(line)
+        if not self.plan.rows:
+            self.say(
+                f"{self.plan.experiment.path}: no row of this file is in the setting '{self.plan.experiment.setting}'; nothing was run"
+            )
+            return self.table.shown()
+        pending = deque(self.plan.rows)
+        refused = 0
+        while pending:
+            planned = pending.popleft()
+            if holder := self._held_elsewhere(planned):
+                pending.append(planned)
+                refused += 1
+                if refused == len(pending):
+                    self.say(f"{planned.row.label}: waiting for a stage that {holder} is training")
+                if refused >= len(pending):
+                    time.sleep(_POLL_SECONDS)
+                continue
+            refused = 0
+            try:
+                self._row(planned)
+            except Exception as error:
+                if self.options.fail_fast:
+                    raise
+                self._fail(_name(planned), error)
+            self.table.write(self.failed)
+        failed = f", but {len(self.failed)} row{'s' * (len(self.failed) != 1)} failed" if self.failed else ""
+        places = f"{self.table.place()}; stages, evaluations and runs in {self.results.root}"
+        self.say(f"done{failed} in {clock(time.monotonic() - began)}; {places}")
+        return self.table.shown(self.failed)
+
+    def _fail(self, name: str, error: Exception) -> None:
+        """Note why a row failed, and go on. An error that only a programmer can mend shows its traceback too."""
+        if (sentence := sentence_of(error)) is None:
+            traceback.print_exception(error)
+        self.failed[name] = (sentence or _in_words(error)).removeprefix(f"{name}: ")  # training names the row itself
+        self.say(f"{name}: failed: {self.failed[name]}; the other rows go on")
+
+    def _held_elsewhere(self, planned: PlannedRow) -> str | None:
+        for identity in planned.stages:
+            folder = self.results.stage(identity)
+            if not folder.finished and folder.path.exists():
+                with StageLock(folder.path) as lock:
+                    if not lock.acquire():
+                        return lock.holder()
+        return None
+
+    def _row(self, planned: PlannedRow) -> None:
+        todo = [identity for identity in planned.stages if self.results.stage(identity).done is None]  # raises where one is damaged
+        missing = [evaluation for evaluation in planned.evaluations if not self.results.has_evaluation(evaluation.id, self.say)]
+        for evaluation in planned.evaluations:
+            if evaluation not in missing:  # left by a process that was killed when all was done
+                shutil.rmtree(self.results.embeddings(evaluation.id), ignore_errors=True)
+        name, experiment, question = _name(planned), self.plan.experiment, self.table.question
+        entry = {
+            "file": question.file,
+            "setting": question.variant,
+            "row": planned.row.name,
+            "seed": planned.seed,
+            "stages": planned.stages,
+        }
+        before = [run for run in self.results.runs() if all(getattr(run, key) == value for key, value in entry.items())]
+        if not todo and not missing:
+            self.say(f"{name}: already there")
+            if before:
+                return
+        else:
+            reused = len(planned.stages) - len(todo)
+            self.say(f"{name}: {len(todo)} stage{'s' * (len(todo) != 1)} to train" + (f", {reused} already there" if reused else ""))
+        begun = any(self.results.stage(identity).started for identity in todo)
+        resumes = before[-1].sacred_id if before and (begun or not self.options.fresh) else None
+        weights = {role: {"source": start.source, "sha256": start.sha256} for role, start in self.plan.weights.items()}
+        identities = self.plan.identities
+        config = {
+            **{key: value for key, value in entry.items() if key != "seed"},  # Sacred has a key "seed" of its own
+            "training_seed": planned.seed,
+            "command": command_line(),
+            "git": self.git,
+            "resolved": planned.row.data,
+            "backbone": attrs.asdict(experiment.backbones[planned.row.backbone]),
+            "data": attrs.asdict(experiment.data),
+            "manifest": {
+                domain: {"training": identities.training_manifest(domain), "test": identities.test_manifest(domain)}
+                for domain in self.plan.benchmark.domains
+            },
+            "resumes": resumes,
+            "plugins": list(experiment.plugins),
+            "start_weights": weights,
+            "versions": _versions(),
+            "device": str(self.device),
+        }
+        self.recorder.run(
+            f"{experiment.name}.{planned.row.name}",
+            config,
+            lambda run: self._work(planned, missing, name, run),
+            lambda sacred_id: self.results.append_run(Run(**entry, sacred_id=sacred_id, resumes=resumes)),
+        )
+
+    def _work(self, planned: PlannedRow, missing: list[PlannedEvaluation], name: str, record: Any) -> dict[str, Any]:
+        with ExitStack() as reading:
+            for identity in planned.stages:
+                reading.enter_context(self._stage(identity, name, record))
+            return self._measure(planned, missing, name, record)
+
+    def _measure(self, planned: PlannedRow, missing: list[PlannedEvaluation], name: str, record: Any) -> dict[str, Any]:
+        for evaluation in missing:
+            self._evaluate(planned, evaluation, name)
+        row: dict[str, Any] = {}
+        for evaluation in planned.evaluations:
+            stored = self.results.read_evaluation(evaluation.id)
+            row[evaluation.spec.branch] = attrs.asdict(stored)
+            _, figures = stored.figures(own_index=False)
+            _record(record, f"test.{evaluation.spec.branch}.r1", figures.r1)
+            _record(record, f"test.{evaluation.spec.branch}.mmp5", figures.mmp5)
+            record.add_artifact(self.results.evaluation(evaluation.id) / "metrics.json", name=f"{evaluation.spec.branch}_metrics.json")
+        weights = {}
+        for identity in planned.stages:
+            folder, best = self.results.stage(identity).path, self.results.stage(identity).best
+            kept = self.results.stage(identity).done.weights
+            weights[identity] = {"path": str(best), "sha256": kept.sha256 if kept else sha256_file(best)}
+            record.add_artifact(folder / "stage.toml", name=f"{identity}.stage.toml")
+            for file in sorted(path for path in (folder / "plugins").rglob("*") if path.is_file()):
+                name = ".".join(file.relative_to(folder).parts)
+                record.add_artifact(file, name=f"{identity}.{name}")
+        record.info["weights"] = weights
+        return row
+
+    def _stage(self, identity: str, name: str, record: Any) -> StageLock:
+        """Train a stage unless it is there. Returns its lock, shared with all who read it: nobody removes it while it is held."""
+        folder, spec = self.results.stage(identity), self.plan.stages[identity]
+        title = f"{name}: {stage_title(spec)}"
+        reading = StageLock(folder.path, shared=True)
+        while True:
+            if folder.done is not None and reading.acquire():
+                if folder.done is not None:
+                    return reading
+                reading.release()
+            with StageLock(folder.path) as lock:
+                if not lock.acquire():
+                    self.say(f"{title}: waiting for {lock.holder()}")
+                    time.sleep(_POLL_SECONDS)
+                elif not folder.finished:
+                    self._train(identity, title, record)
+
+    def _train(self, identity: str, title: str, record: Any) -> None:
+        if identity in self.failed_stages:
+            raise TrainingError(f"it needs a stage that failed: {self.failed_stages[identity]}")
+        spec = self.plan.stages[identity]
+        job = Job(
+            spec=spec,
+            id=identity,
+            title=title,
+            folder=self.results.stage(identity),
+            benchmark=self.plan.benchmark,
+            store=self.store,
+            device=self.device,
+            workers=self.workers,
+            weights=self.plan.weights_of(spec).folder,
+            teachers=tuple(self.results.stage(self.plan.identity(teacher)) for teacher in spec.teachers),
+            plugins=self.plan.experiment.plugins,
+            manifest={domain: self.plan.identities.training_manifest(domain) for domain in spec.domains},
+            quiet=self.options.quiet,
+            checkpoint_seconds=60 * self.options.checkpoint_minutes,
+            summary=lambda key, value, step: _record(record, f"{stage_title(spec).replace(' ', '_')}.{key}", value, step),
+        )
+        try:
+            run_stage(job)
+        except Exception as error:
+            self.failed_stages[identity] = f"{title}: {sentence_of(error) or _in_words(error)}"
+            raise
+
+    def _evaluate(self, planned: PlannedRow, evaluation: PlannedEvaluation, name: str) -> None:
+        models = {identity: load_stage(self.results.stage(identity), self.device) for identity in set(evaluation.stages.values())}
+        embedders = {domain: Embedder(models[identity], evaluation.spec.branch) for domain, identity in evaluation.stages.items()}
+        benchmark = self.plan.benchmark
+        total = image_count(benchmark, embedders, "test")
+        began = time.monotonic()
+        weights = {identity: self.results.stage(identity).weigh_best().sha256 for identity in models}
+        embedding = {domain: weights[identity] for domain, identity in evaluation.stages.items()}
+        kept = KeptEmbeddings(self.results.embeddings(evaluation.id), embedding)
+        which = f" of the {evaluation.spec.branch}" if len(planned.evaluations) > 1 else ""
+        with Report(f"{name}: evaluation{which}", total, "images", quiet=self.options.quiet) as report:
+            result = evaluate(
+                embedders,
+                benchmark,
+                self.store,
+                "test",
+                merged=evaluation.spec.merged,
+                device=self.device,
+                workers=self.workers,
+                tick=report.tick,
+                kept=kept,
+            )
+            seconds = time.monotonic() - began
+            report.note(f"R@1 {100 * result.main.r1:.1f}, mMP@5 {100 * result.main.mmp5:.1f}")
+        if self.workers == loading_threads(self.device) and not kept.loaded:  # see udonx/forecast/costs.py
+            (spec, *_) = evaluation.spec.embedders.values()  # a row has one backbone, so their kinds are all the same
+            Timings(describe(self.device)).add([(embed_kind(spec, benchmark), seconds, total)])
+        about = {
+            "stages": evaluation.stages,
+            "branch": evaluation.spec.branch,
+            "row": planned.row.name,
+            "seed": planned.seed,
+            "data": {domain: self.plan.identities.test_manifest(domain) for domain in embedders},
+            "versions": _versions(),
+        }
+        self.results.write_evaluation(evaluation.id, result, about)
+        kept.clear()
+
+
+def _name(planned: PlannedRow) -> str:
+    """A row and its seed, in words."""
+    return planned.row.label + (f", seed {planned.seed}" if planned.seed is not None else "")
+
+
+def _in_words(error: Exception) -> str:
+    """What went wrong and where, of an error that is not meant for people."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} at {frame.filename}:{frame.lineno}: {' '.join(str(error).split())}"
+
+
+def _record(run: Any, key: str, value: float, step: int | None = None) -> None:
+    """Give a figure to the run record, whose JSON has no place for one that is not finite."""
+    if math.isfinite(value):
+        run.log_scalar(key, value, step)
+
+
+def _versions() -> dict[str, str]:
+    """The versions that figures may depend on."""
+    return {"udonx": udonx.__version__, **{name: importlib.metadata.version(name) for name in ("torch", "timm")}}
+
+
+def stored_table(experiment: Experiment, options: Options, say: Callable[[str], None]) -> Table:
+    """The table from what is stored (of `--row`, only those; with `--seeds`, of those seeds only), running and fetching nothing."""
+    plan = load_plan(experiment, options, say, fetch=False)
+    return shown_table(plan, Results(options.results), say=say)

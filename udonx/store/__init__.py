@@ -1,0 +1,1 @@
+"""The results folder: trained stages, evaluations, locks."""

@@ -1,0 +1,219 @@
+"""The results folder: where everything lies, and evaluations on disk (docs/results.md)."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import attrs
+import cattrs
+import numpy as np
+
+from udonx.common.files import DamagedFileError, append_json_line, atomic_path, open_regular, read_json, read_json_lines, write_json
+from udonx.data.unreadable import LeftOut, left_out
+from udonx.evaluation.metrics import DomainMetrics, RetrievalMetrics
+from udonx.evaluation.protocol import ProtocolResult
+from udonx.store.stage import StageFolder
+
+AGAIN = "the same `udonx run` makes it again, and trains nothing for it"
+_converter = cattrs.Converter(forbid_extra_keys=True)
+
+
+def _share(_: Any, attribute: attrs.Attribute, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise ValueError(f"{attribute.name} must lie between 0 and 1, got {value}")
+
+
+@attrs.frozen(kw_only=True)
+class StoredFigures:
+    """What metrics.json keeps of one index: means over domains and each domain's own, as fractions."""
+
+    r1: float = attrs.field(validator=_share)
+    mmp5: float = attrs.field(validator=_share)
+    per_domain: dict[str, DomainMetrics]
+    without_positives: int
+
+    @classmethod
+    def of(cls, metrics: RetrievalMetrics) -> StoredFigures:
+        """What is kept of an evaluation's metrics."""
+        without = int((metrics.per_query.positives == 0).sum())
+        return cls(r1=metrics.r1, mmp5=metrics.mmp5, per_domain=metrics.per_domain, without_positives=without)
+
+
+@attrs.frozen(kw_only=True)
+class StoredEvaluation:
+    """metrics.json: the figures of an evaluation with the merged index (None where its embeddings are not of one space) and the own-domain
+    index, the stages that embedded each domain, and what it was: row, seed, hashes of the test files, versions of the packages,
+    images that could not be decoded and are in neither queries nor index (None: none)."""
+
+    merged: StoredFigures | None
+    own: StoredFigures
+    stages: dict[str, str]
+    branch: str = ""
+    row: str = ""
+    seed: int | None = None
+    data: dict[str, str] = attrs.field(factory=dict)
+    versions: dict[str, str] = attrs.field(factory=dict)
+    unreadable: LeftOut | None = None
+
+    def figures(self, *, own_index: bool) -> tuple[str, StoredFigures]:
+        """The index that is shown, "merged" or "own", and its figures."""
+        return ("own", self.own) if own_index or self.merged is None else ("merged", self.merged)
+
+
+@attrs.frozen(kw_only=True)
+class Run:
+    """A line of runs.jsonl: a (row, seed) of a table that was started. `resumes` is the Sacred run that it goes on from."""
+
+    file: str
+    setting: str
+    row: str
+    seed: int | None
+    stages: tuple[str, ...]
+    sacred_id: str | None
+    resumes: str | None
+    time: str = ""
+
+
+class PerQueryError(Exception):
+    """per_query.npz of an evaluation is missing or damaged; `str()` says which of them, in a few words."""
+
+
+@attrs.frozen(eq=False)
+class StoredHits:
+    """The R@1 hits of an evaluation's queries, in the order of the file. `checksum` is equal where the queries and their order are."""
+
+    file: Path
+    hit_Q: np.ndarray  # bool
+    checksum: tuple[int, ...]
+
+    def read(self, name: str) -> np.ndarray:
+        """The queries' "domain" or "id" [Q], as text. Raises PerQueryError."""
+        with _open_arrays(self.file) as arrays:
+            array_Q = arrays[name]
+            if array_Q.shape != self.hit_Q.shape:
+                raise ValueError(f"{name} and hits have different lengths")
+        return array_Q
+
+
+@attrs.frozen
+class Results:
+    """`root` holds stages/, evaluations/, tables/, runs.jsonl and sacred/."""
+
+    root: Path = attrs.field(converter=Path)
+
+    def stage(self, identity: str) -> StageFolder:
+        """The folder of a stage."""
+        return StageFolder(self.root / "stages" / identity)
+
+    def evaluation(self, identity: str) -> Path:
+        """The folder of an evaluation."""
+        return self.root / "evaluations" / identity
+
+    def embeddings(self, identity: str) -> Path:
+        """Where an evaluation that is under way keeps what it has embedded."""
+        return self.evaluation(identity) / "embeddings"
+
+    def table(self, folder: PurePosixPath) -> Path:
+        """The folder of a table."""
+        return self.root / "tables" / folder
+
+    def read_evaluation(self, identity: str) -> StoredEvaluation | None:
+        """metrics.json of an evaluation, None where it has not been made. Raises DamagedFileError, whose sentence says what to do."""
+        try:
+            return read_json(self.evaluation(identity) / "metrics.json", StoredEvaluation, AGAIN)
+        except FileNotFoundError:
+            return None
+
+    def has_evaluation(self, identity: str, say: Callable[[str], None] = lambda line: None) -> bool:
+        """Whether an evaluation is there, whole; `say` is told of one that is damaged, or lacks its per-query results."""
+        try:
+            if (stored := self.read_evaluation(identity)) is None:
+                return False
+            self.read_hits(identity, "own" if stored.merged is None else "merged")
+        except DamagedFileError as error:
+            say(str(error))
+            return False
+        except PerQueryError as error:
+            say(f"{self.evaluation(identity) / 'per_query.npz'} is {error}; {AGAIN}")
+            return False
+        return True
+
+    def write_evaluation(self, identity: str, result: ProtocolResult, about: dict[str, Any]) -> None:
+        """Write per_query.npz, then metrics.json, whose presence says that the evaluation is whole. `about` are the other fields of
+        StoredEvaluation."""
+        folder = self.evaluation(identity)
+        own = result.own.per_query
+        arrays = {"id": np.array(own.ids), "domain": np.array(own.domain), "positives": own.positives}
+        for name, metrics in (("own", result.own), ("merged", result.merged)):
+            if metrics is not None:
+                arrays |= {f"{name}_hit": metrics.per_query.hit, f"{name}_mmp5": metrics.per_query.mmp5}
+        with atomic_path(folder / "per_query.npz") as temporary, open(temporary, "wb") as handle:
+            np.savez_compressed(handle, **arrays)
+        merged = None if result.merged is None else StoredFigures.of(result.merged)
+        stored = StoredEvaluation(merged=merged, own=StoredFigures.of(result.own), unreadable=left_out(result.unreadable), **about)
+        write_json(folder / "metrics.json", attrs.asdict(stored))
+
+    def read_hits(self, identity: str, index: str) -> StoredHits:
+        """What per_query.npz says of R@1 with the index "merged" or "own". Raises PerQueryError.
+
+        The names of the queries take a hundred times as long to read as their hits; so they are compared by the checksums that the
+        archive holds anyway, and read only where those differ.
+        """
+        file = self.evaluation(identity) / "per_query.npz"
+        with _open_arrays(file) as arrays:
+            hit_Q = arrays[f"{index}_hit"]
+            if hit_Q.dtype != bool or hit_Q.ndim != 1 or not len(hit_Q):
+                raise ValueError(f"{index}_hit is no list of hits")
+            members = [arrays.zip.getinfo(f"{name}.npy") for name in ("domain", "id")]
+        return StoredHits(file, hit_Q, tuple(number for member in members for number in (member.CRC, member.file_size)))
+
+    def forget_evaluations(self, stages: set[str]) -> None:
+        """Remove every evaluation that looked at one of `stages`, and every damaged one, so that it is made again."""
+        for file in (self.root / "evaluations").glob("*/metrics.json"):
+            try:
+                stored = self.read_evaluation(file.parent.name)
+            except DamagedFileError:
+                stored = None
+            if stored is None or stages & set(stored.stages.values()):
+                file.unlink(missing_ok=True)
+
+    def append_run(self, run: Run) -> None:
+        """Add a line to runs.jsonl: a (row, seed) that starts."""
+        append_json_line(self.root / "runs.jsonl", {**attrs.asdict(run), "time": time.strftime("%Y-%m-%dT%H:%M:%S")})
+
+    def runs(self, say: Callable[[str], None] = lambda line: None) -> list[Run]:
+        """The lines of runs.jsonl; `say` is told of those that are damaged and left out. An unterminated last one is dropped.
+
+        Raises:
+            DamagedFileError: it is no file.
+        """
+        file = self.root / "runs.jsonl"
+        entries, damaged = read_json_lines(file)
+        runs, left_out = [], len(damaged)
+        for entry in entries:
+            try:
+                runs.append(_converter.structure(entry, Run))
+            except Exception:  # cattrs raises what the types that it calls raise: a line of another form
+                left_out += 1
+        if left_out:
+            what = f"{left_out} line{'s' * (left_out != 1)} damaged and left out"
+            say(f"{file}: {what}; where the table lacks a seed, name it with --seeds")
+        return runs
+
+
+@contextlib.contextmanager
+def _open_arrays(file: Path) -> Iterator[np.lib.npyio.NpzFile]:
+    """The arrays of a per_query.npz; what goes wrong while they are read becomes a PerQueryError."""
+    if file.exists() and not file.is_file():  # a pipe would be waited for
+        raise PerQueryError("no regular file")
+    try:
+        with open_regular(file) as handle, np.load(handle) as arrays:
+            yield arrays
+    except FileNotFoundError:
+        raise PerQueryError("missing") from None
+    except Exception as error:  # a damaged archive fails in as many ways as it has bytes, and a table is shown all the same
+        raise PerQueryError("unreadable") from error

@@ -1,0 +1,1 @@
+"""From stored evaluations to tables: seeds, intervals, differences, text, Markdown and CSV."""

@@ -1,0 +1,222 @@
+"""From stored evaluations to a table: rows over their seeds, differences with their intervals, and what has to be said beside them."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+
+import attrs
+
+from udonx.common.files import DamagedFileError
+from udonx.config.experiment import Experiment
+from udonx.planning.plan import Plan, PlannedEvaluation, PlannedRow
+from udonx.store.results import Results, StoredEvaluation
+from udonx.store.stage import Done
+from udonx.tables.compare import Comparisons
+from udonx.tables.groups import all_seeds, common_seeds, first_rows, group_of, on_other_seeds
+from udonx.tables.table import OTHER_SEEDS, About, Cell, Table, TableRow
+
+_Found = tuple[PlannedRow, PlannedEvaluation, StoredEvaluation]
+
+
+def build_table(plan: Plan, results: Results, failed: Mapping[str, str] = MappingProxyType({})) -> Table:
+    """The table from what is stored: every row of the plan, over those of its seeds that have been evaluated.
+
+    Args:
+        plan: the rows and seeds.
+        results: what is stored. An evaluation that is damaged counts as not made, and is named.
+        failed: what this call could not make, such as "UDON, seed 1", and why, in one sentence.
+    """
+    experiment, domains = plan.experiment, plan.benchmark.domains
+    grouped, damaged = _stored(plan, results)
+    order = {row.name: number for number, row in enumerate(experiment.rows)}
+    lines = [_table_row(group, plan, results) for _, group in sorted(grouped.items(), key=lambda item: (order[item[0][0]], item[0][1]))]
+    lines.sort(key=lambda row: row.reference)
+    lines, no_interval = _compared(lines, results)
+    waiting = dict.fromkeys(planned.row.label for planned in plan.rows if planned.row.name not in {name for name, _ in grouped})
+    about = _about(plan, [stored for group in grouped.values() for _, _, stored in group])
+    return Table(
+        title=experiment.title,
+        setting=experiment.setting,
+        domains=domains,
+        rows=tuple(lines),
+        missing=(
+            *experiment.skipped(len(domains)),
+            *([f"not run yet: {'; '.join(waiting)}"] if waiting else []),
+            *damaged,
+            *_on_other_seeds(lines),
+            *_about_stages(lines, plan, results),
+            *(f"failed: {what}: {why}" for what, why in failed.items()),
+        ),
+        footer=(
+            *([_seeds_and_weights(lines, about)] if lines else []),
+            *_question(experiment, about),
+            *_untested(plan),
+            *_about_own_index(lines),
+            *_about_one_seed(lines),
+            *no_interval,
+        ),
+        about=about,
+    )
+
+
+def _stored(plan: Plan, results: Results) -> tuple[dict[tuple[str, int], list[_Found]], list[str]]:
+    """What is stored of each row's evaluations (by row and position), a seed after the other, and a sentence for each that is damaged."""
+    grouped: dict[tuple[str, int], list[_Found]] = {}
+    damaged = []
+    for planned in plan.rows:
+        for position, evaluation in enumerate(planned.evaluations):
+            try:
+                stored = results.read_evaluation(evaluation.id)
+            except DamagedFileError as error:
+                seed = "" if planned.seed is None else f", seed {planned.seed}"
+                damaged.append(f"{planned.row.label}{seed}: {error}")
+                continue
+            if stored is not None:
+                grouped.setdefault((planned.row.name, position), []).append((planned, evaluation, stored))
+    return grouped, list(dict.fromkeys(damaged))
+
+
+def _table_row(group: list[_Found], plan: Plan, results: Results) -> TableRow:
+    planned, evaluation, first = group[0]
+    index = first.figures(own_index=planned.row.own_index)[0]
+    measured = [stored.figures(own_index=planned.row.own_index)[1] for _, _, stored in group]
+    own = [stored.own for _, _, stored in group]
+    done = [[_done(results, stage) for stage in row.stages] for row, _, _ in group]
+    whole = all(stage is not None for stages in done for stage in stages)
+    alone = len(planned.evaluations) == 1 or evaluation.spec.branch == "student"
+    chosen = [_choice(evaluation, plan, results) for _, evaluation, _ in group]
+    validated = [r1 for _, r1 in chosen if r1 is not None]
+    return TableRow(
+        name=planned.row.name,
+        label=planned.row.label if alone else f"{planned.row.label}: {evaluation.spec.branch}",
+        branch=evaluation.spec.branch,
+        index=index,
+        backbone=planned.row.backbone,
+        reference=planned.row.reference,
+        seeds=tuple(row.seed for row, _, _ in group),
+        r1=Cell.of([figures.r1 for figures in measured]),
+        r1_per_seed=tuple(figures.r1 for figures in measured),
+        mmp5=Cell.of([figures.mmp5 for figures in measured]),
+        difference=None,
+        interval=None,
+        r1_per_domain={name: Cell.of([figures.per_domain[name].r1 for figures in measured]) for name in measured[0].per_domain},
+        mmp5_per_domain={name: Cell.of([figures.per_domain[name].mmp5 for figures in measured]) for name in measured[0].per_domain},
+        own_r1=Cell.of([figures.r1 for figures in own]),
+        own_mmp5=Cell.of([figures.mmp5 for figures in own]),
+        best_steps=tuple(step for step, _ in chosen),
+        validation=Cell.of(validated) if len(validated) == len(group) else None,
+        steps=sum(stage.steps for stage in done[0]) if whole else None,
+        images=sum(stage.images for stage in done[0]) if whole else None,
+        minutes=statistics.fmean(sum(stage.seconds for stage in stages) for stages in done) / 60 if whole else None,
+        evaluations=tuple(evaluation.id for _, evaluation, _ in group),
+        stages=tuple(dict.fromkeys(stage for row, _, _ in group for stage in row.stages)),
+    )
+
+
+def _choice(evaluation: PlannedEvaluation, plan: Plan, results: Results) -> tuple[int | None, float | None]:
+    """The step that validation chose for an evaluation's embedders, and its R@1 there, the mean over them; None where validation chose
+    nothing, or looked at another branch, and no step where there are several embedders."""
+    steps, r1s = [], []
+    for stage in dict.fromkeys(evaluation.stages.values()):
+        done, spec = _done(results, stage), plan.stages[stage]
+        validated = "teacher" if spec.student_head is None else "student"
+        if done is None or done.best_r1 is None or done.best_r1 < 0 or evaluation.spec.branch != validated:
+            return None, None
+        steps.append(done.best_step)
+        r1s.append(done.best_r1)
+    return (steps[0] if len(steps) == 1 else None), statistics.fmean(r1s)
+
+
+def _done(results: Results, stage: str) -> Done | None:
+    """What a stage took; None where it is not finished or damaged, which `_about_stages` says."""
+    try:
+        return results.stage(stage).done
+    except DamagedFileError:
+        return None
+
+
+def _compared(lines: Sequence[TableRow], results: Results) -> tuple[list[TableRow], list[str]]:
+    """The rows with their differences and intervals, and what is said of intervals that are not there."""
+    firsts, comparisons = first_rows(lines), Comparisons(results)
+    compared = []
+    for row in lines:
+        if not row.reference and row is not firsts[group_of(row)]:
+            difference, interval = comparisons.compare(row, firsts[group_of(row)])
+            row = attrs.evolve(row, difference=difference, interval=interval)
+        compared.append(row)
+    return compared, comparisons.notes()
+
+
+def _about(plan: Plan, stored: Iterable[StoredEvaluation]) -> About:
+    """Where the figures come from."""
+    experiment, data = plan.experiment, plan.experiment.data
+    versions: dict[str, list[str]] = {}
+    for evaluation in stored:
+        for name, version in evaluation.versions.items():
+            versions.setdefault(name, []).append(version)
+    return About(
+        file=str(experiment.path.resolve()),
+        data=str(plan.benchmark.root.resolve()) if data.source == "uned" else f"{data.source}, generated from seed {data.seed}",
+        overrides=experiment.overrides,
+        plugins=experiment.plugins,
+        start_weights=tuple(f"{role} {start.source} ({start.sha256[:12]})" for role, start in plan.weights.items()),
+        versions=tuple(f"{name} {' and '.join(sorted(set(found)))}" for name, found in sorted(versions.items())),
+    )
+
+
+def _seeds_and_weights(lines: Sequence[TableRow], about: About) -> str:
+    seeds = all_seeds(lines)
+    which = _seeds(seeds) if seeds else "no seed: nothing in it is random"
+    return f"{which}; start weights: {'; '.join(about.start_weights)}"
+
+
+def _question(experiment: Experiment, about: About) -> list[str]:
+    """What makes this table another one than the file's own on the setting's own data."""
+    data = [f"data: {about.data}"] if experiment.data.source == "uned" else []
+    return [*data, *([f"changed with --set: {'; '.join(about.overrides)}"] if about.overrides else [])]
+
+
+def _untested(plan: Plan) -> list[str]:
+    names = [name for name in plan.benchmark.domains if plan.benchmark.query_index(name, "test") is None]
+    have = "has" if len(names) == 1 else "have"
+    return [f"means are over the other domains: {', '.join(names)} {have} no test split"] if names else []
+
+
+def _on_other_seeds(lines: Sequence[TableRow]) -> list[str]:
+    """Which rows' means do not stand beside the others', and why."""
+    partial = [row for row, other in zip(lines, on_other_seeds(lines), strict=True) if other]
+    apart = "so its means are not over the same seeds as those of the other rows"
+    return [f"{OTHER_SEEDS} {row.label}: only {_seeds(row.seeds)} so far, {apart}" for row in partial]
+
+
+def _about_stages(lines: Sequence[TableRow], plan: Plan, results: Results) -> list[str]:
+    """What is wrong with stages behind the rows that are shown, and which rows lack one."""
+    folders = {stage: results.stage(stage) for row in plan.rows for stage in row.stages}
+    problems = [problem for folder in folders.values() if (problem := folder.problem)]
+    gone = [row.label for row in lines if any(stage in folders and not folders[stage].finished for stage in row.stages)]
+    what = "a stage that it was evaluated with is gone, so its steps and minutes are not known; `udonx run` trains it again"
+    return [*problems, *([f"{'; '.join(gone)}: {what}"] if gone else [])]
+
+
+def _seeds(seeds: Sequence[int | None]) -> str:
+    return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+
+
+def _about_own_index(rows: Sequence[TableRow]) -> list[str]:
+    """Which rows search each query in its own domain only."""
+    own = [row.label for row in rows if row.index == "own"]
+    if len(own) == len(rows):
+        return ["own-domain index: in every row each query is searched in its own domain only"] if own else []
+    searched = "each query is searched in its own domain only; not comparable with the other rows"
+    return [f"* own-domain index ({', '.join(own)}): {searched}"] if own else []
+
+
+def _about_one_seed(rows: Sequence[TableRow]) -> list[str]:
+    """Which intervals say nothing of training."""
+    firsts = first_rows(rows)
+    compared = [row for row in rows if row.interval is not None]
+    single = [row.label for row in compared if common_seeds(row, firsts[group_of(row)]) == 1]
+    which = "" if len(single) == len(compared) else f" in {', '.join(single)}"
+    return [f"one seed{which}: the interval covers the choice of queries, not of training seed"] if single else []
