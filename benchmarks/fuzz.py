@@ -1,12 +1,15 @@
-"""Damaged and hostile files, fed to what reads them: anything but success or one sentence for people is a finding.
+"""Damaged and hostile files, fed to what reads them: anything but success or one sentence for
+people is a finding.
 
-Three kinds of input: experiment files (check, show, plan), split files of a data folder (plan), and what a run has stored: stage folders,
-evaluations, tables, runs.jsonl, start weights and caches (plan, table, load_model). Each input follows from its kind, seed and number
-alone, so that a finding can be made again.
+Three kinds of input: experiment files (check, show, plan), split files of a data folder (plan), and
+what a run has stored: stage folders, evaluations, tables, runs.jsonl, start weights and caches
+(plan, table, load_model). Each input follows from its kind, seed and number alone, so that a
+finding can be made again.
 
     python benchmarks/fuzz.py                                        # 10,000 inputs
     python benchmarks/fuzz.py --count 300 --seed 1
-    python benchmarks/fuzz.py --kind split --only 4711               # one of them again, with its traceback
+    python benchmarks/fuzz.py --kind split --only 4711               # one of them again, with its
+    traceback
 """
 
 from __future__ import annotations
@@ -124,7 +127,7 @@ class Finding:
         return f"--kind {self.kind} --only {self.number}: {self.error}"
 
 
-# --------------------------------------------------------------------------------------------------------------- mutators
+# -------------------------------------------------------------------------------------- mutators
 
 
 def mutated_bytes(draw: random.Random, data: bytes) -> bytes:
@@ -142,12 +145,17 @@ def mutated_bytes(draw: random.Random, data: bytes) -> bytes:
         case 4:
             return data[:start] + draw.randbytes(draw.randrange(1, 20)) + data[start:]
         case 5:
-            return data[:start] + bytes(end - start) + data[end:]  # a block of zeros, as a crash leaves it
+            # a block of zeros, as a crash leaves it
+            return data[:start] + bytes(end - start) + data[end:]
         case 6:
             return draw.randbytes(len(data))
         case 7:
             return (
-                data[:start] + draw.choice([b"\0", b"\xff\xfe", b"\xef\xbb\xbf", b"9" * 5000, b"[" * 3000, b'{"a":' * 3000]) + data[start:]
+                data[:start]
+                + draw.choice(
+                    [b"\0", b"\xff\xfe", b"\xef\xbb\xbf", b"9" * 5000, b"[" * 3000, b'{"a":' * 3000]
+                )
+                + data[start:]
             )
     flipped = bytearray(data)
     for _ in range(min(len(data), draw.choice([1, 1, 8]))):
@@ -173,11 +181,19 @@ def mutated_tree(draw: random.Random, tree: Any) -> Any:
                 with contextlib.suppress(KeyError, IndexError):
                     parent[key] = json.loads(json.dumps(other[name]))
             case 5 if isinstance(parent, dict):
-                parent[key[: draw.randrange(len(key) + 1)] + draw.choice(["", "x", "_", "\0", "."])] = parent.pop(key)
+                parent[
+                    key[: draw.randrange(len(key) + 1)] + draw.choice(["", "x", "_", "\0", "."])
+                ] = parent.pop(key)
             case 5:
                 parent.append(parent[key])
             case 6:
-                parent[key] = draw.choice([[parent[key]], {key if isinstance(key, str) else "x": parent[key]}, str(parent[key])])
+                parent[key] = draw.choice(
+                    [
+                        [parent[key]],
+                        {key if isinstance(key, str) else "x": parent[key]},
+                        str(parent[key]),
+                    ]
+                )
     return tree
 
 
@@ -190,7 +206,9 @@ def _places(tree: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def replace_file(draw: random.Random, path: Path) -> None:
-    """Something else in place of a file: nothing, a folder, a pipe, a link that leads nowhere or to itself, an endless device."""
+    """Something else in place of a file: nothing, a folder, a pipe, a link that leads nowhere or to
+    itself, an endless device.
+    """
     path.unlink()
     match draw.randrange(6):
         case 0:
@@ -206,7 +224,9 @@ def replace_file(draw: random.Random, path: Path) -> None:
 
 
 def damage(draw: random.Random, path: Path) -> None:
-    """Damage a file of any kind. JSON is damaged as text or as data, with and without a digest that fits."""
+    """Damage a file of any kind. JSON is damaged as text or as data, with and without a digest that
+    fits.
+    """
     if draw.randrange(10) == 0:
         replace_file(draw, path)
     elif path.suffix in (".json", ".jsonl") and draw.randrange(3):
@@ -222,7 +242,7 @@ def damage(draw: random.Random, path: Path) -> None:
         path.write_bytes(mutated_bytes(draw, path.read_bytes()))
 
 
-# ------------------------------------------------------------------------------------------------------------ experiments
+# ----------------------------------------------------------------------------------- experiments
 
 ROWS = """
 [rows.baseline]
@@ -239,9 +259,17 @@ reference = true
 reported.r1 = 41.2
 """
 OWN_SETTING = (
-    'title = "T"\nseeds = [0, 1]\n[setting]\ninherit = "smoke"\nbudget = { steps = 4, batch = 8 }\n[setting.losses.ce]\nscale = 8.0\n'
+    'title = "T"\nseeds = [0, 1]\n[setting]\ninherit = "smoke"\nbudget = { steps = 4, batch = 8'
+    " }\n[setting.losses.ce]\nscale = 8.0\n"
 )
-SHIPPED = ("table3_ablation", "table2_components", "table9_mlp_projector", "temperature", "teacher_dim", "distill_gradient")
+SHIPPED = (
+    "table3_ablation",
+    "table2_components",
+    "table9_mlp_projector",
+    "temperature",
+    "teacher_dim",
+    "distill_gradient",
+)
 
 
 class Experiments:
@@ -264,7 +292,9 @@ class Experiments:
                 lines.insert(draw.randrange(len(lines)), draw.choice(RAW))
                 content = "\n".join(lines).encode()
             case _:
-                content = _toml(mutated_tree(draw, tomllib.loads(text))).encode("utf-8", "surrogatepass")
+                content = _toml(mutated_tree(draw, tomllib.loads(text))).encode(
+                    "utf-8", "surrogatepass"
+                )
         path = self.folder / "table.toml"
         path.write_bytes(content)
         return path
@@ -291,7 +321,9 @@ class Experiments:
         from udonx.running.queue import Options, load_plan
         from udonx.store.results import Results
 
-        plan = load_plan(experiment, Options(results=self.results, quiet=True), lambda line: None, fetch=False)
+        plan = load_plan(
+            experiment, Options(results=self.results, quiet=True), lambda line: None, fetch=False
+        )
         describe_stages(workload([plan], Results(self.results)), Timings("cpu"))
 
 
@@ -303,10 +335,14 @@ def _toml(tree: Any) -> str:
 def _without_none(tree: Any) -> Any:
     if isinstance(tree, dict):
         return {key: _without_none(value) for key, value in tree.items() if value is not None}
-    return [_without_none(value) for value in tree if value is not None] if isinstance(tree, list) else tree
+    return (
+        [_without_none(value) for value in tree if value is not None]
+        if isinstance(tree, list)
+        else tree
+    )
 
 
-# ------------------------------------------------------------------------------------------------------------ split files
+# ----------------------------------------------------------------------------------- split files
 
 TINY = """
 seeds = [0]
@@ -331,7 +367,10 @@ def write_data(root: Path) -> None:
     """Two domains in UnED's layout, with images of their own."""
     for first, domain in enumerate(("cars", "food")):
         for split in ("train", "val", "test", "index"):
-            entries = [{"path": f"{domain}/{split}_{number}.png", "class_id": 2 * first + number % 2} for number in range(6)]
+            entries = [
+                {"path": f"{domain}/{split}_{number}.png", "class_id": 2 * first + number % 2}
+                for number in range(6)
+            ]
             entries[0]["class_id"] = [2 * first, 9] if split == "test" else 2 * first
             file = root / "info_files" / domain / f"{split}.json"
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -339,7 +378,9 @@ def write_data(root: Path) -> None:
             for number, entry in enumerate(entries):
                 image = root / "images" / entry["path"]
                 image.parent.mkdir(parents=True, exist_ok=True)
-                pixels = np.random.default_rng([first, number]).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+                pixels = np.random.default_rng([first, number]).integers(
+                    0, 256, (40, 40, 3), dtype=np.uint8
+                )
                 Image.fromarray(pixels).save(image)
 
 
@@ -362,7 +403,13 @@ class Splits:
             damage(draw, file)
         if draw.randrange(10) == 0:
             domain = draw.choice(sorted((root / "info_files").iterdir()))
-            domain.rename(domain.with_name(draw.choice(["\x1b[31m", "a|b", "a" * 200, " ", "line\nbreak", "#U002e", "\udcff"])))
+            domain.rename(
+                domain.with_name(
+                    draw.choice(
+                        ["\x1b[31m", "a|b", "a" * 200, " ", "line\nbreak", "#U002e", "\udcff"]
+                    )
+                )
+            )
         return root
 
     def feed(self, root: Path) -> None:
@@ -383,14 +430,16 @@ def run_command(*arguments: Any) -> None:
         command([str(argument) for argument in arguments])
 
 
-# ------------------------------------------------------------------------------------------------------------ result files
+# ---------------------------------------------------------------------------------- result files
 
 
 _READ = {".json", ".jsonl", ".npz", ".pt", ".safetensors"}
 
 
 class ResultFiles:
-    """What a small run has stored: every file of its results folder, of its start weights and of the cache."""
+    """What a small run has stored: every file of its results folder, of its start weights and of
+    the cache.
+    """
 
     def __init__(self, folder: Path) -> None:
         import udonx
@@ -402,16 +451,35 @@ class ResultFiles:
         self.whole, self.now = folder / "whole", folder / "now"
         _write_weights(self.whole / "weights" / "start")
         with _cache(self.whole / "cache"):
-            udonx.run(self.file, data=self.data, weights=self.whole / "weights", results=self.whole / "results", device="cpu", quiet=True)
+            udonx.run(
+                self.file,
+                data=self.data,
+                weights=self.whole / "weights",
+                results=self.whole / "results",
+                device="cpu",
+                quiet=True,
+            )
         for name in ("components.json", "timm.json", "weights.json", "timings.json"):
-            if not (self.whole / "cache" / name).exists():  # so that the inputs are the same, whatever this process has done before
+            # so that the inputs are the same, whatever this process has done before
+            if not (self.whole / "cache" / name).exists():
                 write_json(self.whole / "cache" / name, {})
         (stage,) = (self.whole / "results" / "stages").iterdir()
         half = StageFolder(self.whole / "half")  # as training leaves it when it is stopped
         half.path.mkdir()
-        half.save_state({"model": StageFolder(stage).load_best(), "step": 1, "best_step": None, "sampler": {"weights": {"cars": 0.5}}})
+        half.save_state(
+            {
+                "model": StageFolder(stage).load_best(),
+                "step": 1,
+                "best_step": None,
+                "sampler": {"weights": {"cars": 0.5}},
+            }
+        )
         paths = (path.relative_to(self.whole) for path in self.whole.rglob("*") if path.is_file())
-        self.names = sorted(path for path in paths if not {"sacred", "locks"} & set(path.parts) and path.suffix in _READ)
+        self.names = sorted(
+            path
+            for path in paths
+            if not {"sacred", "locks"} & set(path.parts) and path.suffix in _READ
+        )
 
     def make(self, draw: random.Random) -> Path:
         """Write one input: a copy of everything with one file damaged."""
@@ -462,15 +530,27 @@ def _write_weights(folder: Path) -> None:
     torch.manual_seed(0)
     options = {"channels": [8, 8, 16, 32], "stem_width": 8}
     network = timm.create_model("resnet10t", num_classes=0, **options)
-    save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, folder / "model.safetensors")
+    save_file(
+        {name: tensor.contiguous() for name, tensor in network.state_dict().items()},
+        folder / "model.safetensors",
+    )
     statistics = {"mean": [0.5] * 3, "std": [0.5] * 3}
-    config = {"architecture": "resnet10t", "num_classes": 0, "model_args": options, "pretrained_cfg": statistics}
+    config = {
+        "architecture": "resnet10t",
+        "num_classes": 0,
+        "model_args": options,
+        "pretrained_cfg": statistics,
+    }
     (folder / "config.json").write_text(json.dumps(config))
 
 
-# ------------------------------------------------------------------------------------------------------------------- runs
+# ------------------------------------------------------------------------------------------ runs
 
-KINDS: dict[str, Callable[[Path], Any]] = {"experiment": Experiments, "split": Splits, "result": ResultFiles}
+KINDS: dict[str, Callable[[Path], Any]] = {
+    "experiment": Experiments,
+    "split": Splits,
+    "result": ResultFiles,
+}
 
 
 def fuzz(kind: str, numbers: range | list[int], seed: int, folder: Path) -> Iterator[Finding]:
@@ -531,7 +611,11 @@ def main() -> int:
                 places[finding.error] += 1
                 print(finding if parsed.only is None else finding.trace, flush=True)
         findings += places.total()
-        print(f"{kind}: {len(numbers)} inputs, {places.total()} findings, {time.monotonic() - start:.0f} s", flush=True)
+        print(
+            f"{kind}: {len(numbers)} inputs, {places.total()} findings,"
+            f" {time.monotonic() - start:.0f} s",
+            flush=True,
+        )
     return 1 if findings else 0
 
 

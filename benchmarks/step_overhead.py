@@ -1,16 +1,22 @@
-"""What the engine's step costs beside a bare hand-written loop, and UDON's step beside the classification baseline's.
+"""What the engine's step costs beside a bare hand-written loop, and UDON's step beside the
+classification baseline's.
 
-Three contenders train in one process, in blocks of a few steps, in turn and in an order that is drawn anew for every round:
+Three contenders train in one process, in blocks of a few steps, in turn and in an order that is
+drawn anew for every round:
 
-* engine UDON: the real loop (`_Training.steps`), with images loaded ahead, dynamic sampler, sums, log lines and report;
-* bare UDON: plain torch on batches that are already in memory: the same backbone, heads, losses, drift and AdamW, nothing else;
+* engine UDON: the real loop (`_Training.steps`), with images loaded ahead, dynamic sampler, sums,
+  log lines and report;
+* bare UDON: plain torch on batches that are already in memory: the same backbone, heads, losses,
+  drift and AdamW, nothing else;
 * engine baseline: the real loop on the classification stage.
 
-A block's time is divided by its steps; printed are median and quartiles over the rounds, and the same of the ratios within a round.
+A block's time is divided by its steps; printed are median and quartiles over the rounds, and the
+same of the ratios within a round.
 
     python benchmarks/step_overhead.py                              # about 2 minutes on 2 cores
     python benchmarks/step_overhead.py --rounds 2 --block 3         # to see that it runs
-    python benchmarks/step_overhead.py --model vit_base_patch16_224 --crop 224 --batch 128 --device cuda --precision bf16
+    python benchmarks/step_overhead.py --model vit_base_patch16_224 --crop 224 --batch 128 --device
+    cuda --precision bf16
 """
 
 from __future__ import annotations
@@ -63,9 +69,17 @@ UDON = (
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="resnet10t", help="timm's name (default: resnet10t, narrowed to 32-64-128-256 channels)")
-    parser.add_argument("--weights", type=Path, help="start weights, a folder in timm's layout (default: random)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--model",
+        default="resnet10t",
+        help="timm's name (default: resnet10t, narrowed to 32-64-128-256 channels)",
+    )
+    parser.add_argument(
+        "--weights", type=Path, help="start weights, a folder in timm's layout (default: random)"
+    )
     parser.add_argument("--crop", type=int, default=48)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--domains", type=int, default=8)
@@ -73,7 +87,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=8, help="per class")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--block", type=int, default=60, help="steps of each contender in a round")
-    parser.add_argument("--workers", type=int, default=min(os.cpu_count() or 1, 8), help="threads that load images for the engine")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=min(os.cpu_count() or 1, 8),
+        help="threads that load images for the engine",
+    )
     parser.add_argument("--inactive-heads", choices=["drift", "skip"], default="drift")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     parser.add_argument("--device", default="cpu")
@@ -81,7 +100,9 @@ def arguments() -> argparse.Namespace:
 
 
 def write_noise(root: Path, options: argparse.Namespace) -> Benchmark:
-    """A training split per domain, of smooth random images a third larger than the crop, as JPEG."""
+    """A training split per domain, of smooth random images a third larger than the
+    crop, as JPEG.
+    """
     rng, edge = np.random.default_rng(0), options.crop * 4 // 3
     for domain in (f"domain{number}" for number in range(options.domains)):
         entries = []
@@ -112,8 +133,12 @@ def stage(options: argparse.Namespace, domains: tuple[str, ...], steps: int) -> 
             steps=steps,
             batch=options.batch,
             losses=UDON,
-            sampler=ComponentSpec(use="dynamic", options={"interval": max(1, steps // 20), "signal": "teacher_ce"}),
-            optimiser=Optimiser(lr_heads=2e-3, lr_backbone=2e-4, frozen=0, inactive_heads=options.inactive_heads),
+            sampler=ComponentSpec(
+                use="dynamic", options={"interval": max(1, steps // 20), "signal": "teacher_ce"}
+            ),
+            optimiser=Optimiser(
+                lr_heads=2e-3, lr_backbone=2e-4, frozen=0, inactive_heads=options.inactive_heads
+            ),
             schedule=Schedule(),
             validate_every=steps,
         ),
@@ -123,10 +148,20 @@ def stage(options: argparse.Namespace, domains: tuple[str, ...], steps: int) -> 
 
 def network_kwargs(options: argparse.Namespace) -> dict[str, object]:
     """The default network is the demo's; any other model is taken as timm has it."""
-    return {"channels": [32, 64, 128, 256]} if options.model == "resnet10t" and options.weights is None else {}
+    return (
+        {"channels": [32, 64, 128, 256]}
+        if options.model == "resnet10t" and options.weights is None
+        else {}
+    )
 
 
-def engine(options: argparse.Namespace, spec: StageSpec, benchmark: Benchmark, store: ImageStore, folder: Path) -> _Training:
+def engine(
+    options: argparse.Namespace,
+    spec: StageSpec,
+    benchmark: Benchmark,
+    store: ImageStore,
+    folder: Path,
+) -> _Training:
     """The real loop of a stage, not started."""
     folder.mkdir()
     classes = {domain: len(benchmark.labels(domain)) for domain in spec.domains}
@@ -146,8 +181,12 @@ def engine(options: argparse.Namespace, spec: StageSpec, benchmark: Benchmark, s
     return _Training(job, build_model(spec, classes, options.weights).to(device))
 
 
-def bare(options: argparse.Namespace, start: _Training, batches: list[Batch]) -> Iterator[torch.Tensor]:
-    """UDON in plain torch, from the engine's start weights, over batches in memory; yields each step's total loss."""
+def bare(
+    options: argparse.Namespace, start: _Training, batches: list[Batch]
+) -> Iterator[torch.Tensor]:
+    """UDON in plain torch, from the engine's start weights, over batches in memory; yields each
+    step's total loss.
+    """
     device = torch.device(options.device)
     kept, domains = start.model.state_dict(), start.job.spec.domains
 
@@ -156,35 +195,61 @@ def bare(options: argparse.Namespace, start: _Training, batches: list[Batch]) ->
 
     size = {"img_size": options.crop} if hasattr(start.model.backbone.model, "patch_embed") else {}
     backbone = timm.create_model(options.model, num_classes=0, **size, **network_kwargs(options))
-    backbone.load_state_dict({name.removeprefix("backbone.model."): value for name, value in kept.items() if name.startswith("backbone.")})
+    backbone.load_state_dict(
+        {
+            name.removeprefix("backbone.model."): value
+            for name, value in kept.items()
+            if name.startswith("backbone.")
+        }
+    )
     layout = start.model.backbone.memory_format
     backbone.to(device, memory_format=layout).train()
     for module in backbone.modules():
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
             module.eval()
-    student_w, student_b = parameter("student_head.projection.weight"), parameter("student_head.projection.bias")
-    teacher_w = [parameter(f"teacher_heads.{number}.projection.weight") for number in range(len(domains))]
-    teacher_b = [parameter(f"teacher_heads.{number}.projection.bias") for number in range(len(domains))]
-    student_c = [parameter(f"student_classifiers.parts.{number}.kernel_CD") for number in range(len(domains))]
-    teacher_c = [parameter(f"teacher_classifiers.parts.{number}.kernel_CD") for number in range(len(domains))]
+    student_w, student_b = (
+        parameter("student_head.projection.weight"),
+        parameter("student_head.projection.bias"),
+    )
+    teacher_w = [
+        parameter(f"teacher_heads.{number}.projection.weight") for number in range(len(domains))
+    ]
+    teacher_b = [
+        parameter(f"teacher_heads.{number}.projection.bias") for number in range(len(domains))
+    ]
+    student_c = [
+        parameter(f"student_classifiers.parts.{number}.kernel_CD") for number in range(len(domains))
+    ]
+    teacher_c = [
+        parameter(f"teacher_classifiers.parts.{number}.kernel_CD") for number in range(len(domains))
+    ]
     heads = [student_w, student_b, *teacher_w, *teacher_b, *student_c, *teacher_c]
     optimiser = torch.optim.AdamW(
-        [{"params": heads, "lr": 2e-3}, {"params": backbone.parameters(), "lr": 2e-4}], weight_decay=1e-6, fused=True
+        [{"params": heads, "lr": 2e-3}, {"params": backbone.parameters(), "lr": 2e-4}],
+        weight_decay=1e-6,
+        fused=True,
     )
     drift = options.inactive_heads == "drift"
     if drift:
         for head in heads:
             head.grad = torch.zeros_like(head)
-    mean, std = (torch.tensor(value, device=device).reshape(1, 3, 1, 1) * 255 for value in (MEAN, STD))
+    mean, std = (
+        torch.tensor(value, device=device).reshape(1, 3, 1, 1) * 255 for value in (MEAN, STD)
+    )
     numbers = {domain: number for number, domain in enumerate(domains)}
-    memory = [(batch.images.to(device), batch.labels.to(device), numbers[batch.domain]) for batch in batches]
+    memory = [
+        (batch.images.to(device), batch.labels.to(device), numbers[batch.domain])
+        for batch in batches
+    ]
 
     def train() -> Iterator[torch.Tensor]:
         while True:
             for images, labels, domain in memory:
                 optimiser.zero_grad(set_to_none=not drift)
                 pixels = ((images - mean) / std).contiguous(memory_format=layout)
-                with torch.autocast(device.type, dtype=torch.bfloat16, enabled=options.precision == "bf16"):
+                with torch.autocast(
+                    device.type, dtype=torch.bfloat16, enabled=options.precision == "bf16"
+                ):
                     features = backbone(pixels)
                 features = F.normalize(features.float())
                 student = F.normalize(F.linear(features, student_w, student_b))
@@ -192,14 +257,18 @@ def bare(options: argparse.Namespace, start: _Training, batches: list[Batch]) ->
                 student_cos = student @ F.normalize(student_c[domain]).T
                 teacher_cos = teacher @ F.normalize(teacher_c[domain]).T
                 fixed, fixed_cos = teacher.detach(), teacher_cos.detach()
-                classification = F.cross_entropy(SCALE * teacher_cos, labels) + F.cross_entropy(SCALE * student_cos, labels)
+                classification = F.cross_entropy(SCALE * teacher_cos, labels) + F.cross_entropy(
+                    SCALE * student_cos, labels
+                )
                 logits = F.kl_div(
                     F.log_softmax(student_cos / TEMPERATURE, 1),
                     F.log_softmax(fixed_cos / TEMPERATURE, 1),
                     reduction="batchmean",
                     log_target=True,
                 )
-                relations = (student @ student.T - fixed @ fixed.T).square().mean() * (len(labels) / 4)
+                relations = (student @ student.T - fixed @ fixed.T).square().mean() * (
+                    len(labels) / 4
+                )
                 total = (classification + logits + relations) / 4
                 total.backward()
                 optimiser.step()
@@ -209,8 +278,10 @@ def bare(options: argparse.Namespace, start: _Training, batches: list[Batch]) ->
 
 
 def seconds(advance: Callable[[], object], steps: int, device: torch.device) -> float:
-    """Mean seconds of a step over a block; the loader's threads come to rest first, so that none works in another's block. The few
-    batches that they have loaded by then (2 per thread and one) are outside the clock, hence blocks of many more steps."""
+    """Mean seconds of a step over a block; the loader's threads come to rest first, so that none
+    works in another's block. The few batches that they have loaded by then (2 per thread and one)
+    are outside the clock, hence blocks of many more steps.
+    """
     time.sleep(0.2)
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -238,24 +309,40 @@ def main() -> None:
         benchmark = write_noise(root / "data", options)
         store = ImageStore(benchmark.root)
         spec = stage(options, benchmark.domains, warm_up + options.rounds * options.block + 1)
-        baseline_training = attrs.evolve(spec.training, losses=UDON[1:2], sampler=ComponentSpec(use="round_robin"))
+        baseline_training = attrs.evolve(
+            spec.training, losses=UDON[1:2], sampler=ComponentSpec(use="round_robin")
+        )
         baseline_spec = attrs.evolve(spec, teacher_head=None, training=baseline_training)
         udon = engine(options, spec, benchmark, store, root / "udon")
         baseline = engine(options, baseline_spec, benchmark, store, root / "baseline")
         udon.log_every = 1  # while warming up, to compare losses
-        loader = BatchLoader(benchmark, store, spec.domains, spec.transform, options.batch, 0, options.workers)
-        batches = [loader.load(domain, turn * options.batch) for turn in range(2) for domain in spec.domains]
+        loader = BatchLoader(
+            benchmark, store, spec.domains, spec.transform, options.batch, 0, options.workers
+        )
+        batches = [
+            loader.load(domain, turn * options.batch)
+            for turn in range(2)
+            for domain in spec.domains
+        ]
         for domain in spec.domains:
             for path in benchmark.split(domain, "train").paths:
                 store.load(path)
-        bare_steps, udon_steps, baseline_steps = bare(options, udon, batches), udon.steps(), baseline.steps()
-        same = min(options.domains, spec.training.sampler.options["interval"])  # the sampler takes turns until its first update
+        bare_steps, udon_steps, baseline_steps = (
+            bare(options, udon, batches),
+            udon.steps(),
+            baseline.steps(),
+        )
+        # the sampler takes turns until its first update
+        same = min(options.domains, spec.training.sampler.options["interval"])
         ours = first_losses(udon, udon_steps, warm_up)[:same]
         theirs = [next(bare_steps).item() for _ in range(warm_up)][:same]
         for _ in range(warm_up):
             next(baseline_steps)
         worst = max(abs(a - b) / b for a, b in zip(ours, theirs, strict=True))
-        print(f"the first {same} total losses of engine and bare loop differ by at most {worst:.1e} of their value")
+        print(
+            f"the first {same} total losses of engine and bare loop differ by at most {worst:.1e}"
+            " of their value"
+        )
         udon.log_every = baseline.log_every  # what a stage of this length has
 
         contenders = {
@@ -273,10 +360,14 @@ def main() -> None:
             steps.close()
 
     print(
-        f"{options.model}, {options.crop} px, batch {options.batch}, {options.precision}, {options.device}, {options.inactive_heads}, ",
+        f"{options.model}, {options.crop} px, batch {options.batch}, {options.precision},"
+        f" {options.device}, {options.inactive_heads}, ",
         end="",
     )
-    print(f"{torch.get_num_threads()} torch threads, {options.workers} loading threads, {options.rounds} rounds of {options.block} steps")
+    print(
+        f"{torch.get_num_threads()} torch threads, {options.workers} loading threads,"
+        f" {options.rounds} rounds of {options.block} steps"
+    )
     print(f"{'ms per step':<28}{'median':>9}{'quartiles':>18}")
     for name, values in times.items():
         print(line(name, 1000 * np.array(values)))

@@ -1,4 +1,6 @@
-"""A hash of live code, for what is defined in no file: in a notebook, on standard input, by `python -c`."""
+"""A hash of live code, for what is defined in no file: in a notebook, on standard input, by `python
+-c`.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,18 @@ from typing import Any
 
 import attrs
 
-_PLAIN = (type(None), bool, int, float, complex, str, bytes, type(Ellipsis), type(NotImplemented), Path)
+_PLAIN = (
+    type(None),
+    bool,
+    int,
+    float,
+    complex,
+    str,
+    bytes,
+    type(Ellipsis),
+    type(NotImplemented),
+    Path,
+)
 _NATIVE = (
     types.BuiltinFunctionType,
     types.MethodDescriptorType,
@@ -30,14 +43,16 @@ class NoIdentityError(ValueError):
 
 
 def code_sha256(target: Any, source_of: Callable[[str], str | None]) -> str:
-    """The sha256 of a class or function: of its bytecode, its constants, and recursively of the globals that it refers to.
+    """The sha256 of a class or function: of its bytecode, its constants, and recursively of the
+    globals that it refers to.
 
     Args:
         target: the class or function.
-        source_of: what stands for a module that has a file: the hash of its source, or "" where its name is enough; None for one that
-            has no file, whose things are hashed themselves.
+        source_of: what stands for a module that has a file: the hash of its source, or "" where its
+            name is enough; None for one that has no file, whose things are hashed themselves.
 
-    Raises NoIdentityError, naming the value, where it refers to anything but plain data, code and modules.
+    Raises NoIdentityError, naming the value, where it refers to anything but plain data, code and
+    modules.
 
     >>> one, two = (code_sha256(eval(f"lambda x: {number} * x"), {}.get) for number in (1, 2))
     >>> one == two
@@ -82,7 +97,10 @@ class _Hasher:
             yield from self._code(value, name)
         elif isinstance(value, types.ModuleType):
             yield from (value.__name__, self.source_of(value.__name__) or "")
-        elif isinstance(value, type | types.FunctionType) and (source := self.source_of(value.__module__ or "")) is not None:
+        elif (
+            isinstance(value, type | types.FunctionType)
+            and (source := self.source_of(value.__module__ or "")) is not None
+        ):
             yield from (f"{value.__module__}.{value.__qualname__}", source)
         elif isinstance(value, types.FunctionType):
             yield from self._function(value)
@@ -107,14 +125,21 @@ class _Hasher:
 
     def _code(self, code: types.CodeType, name: str) -> Iterator[str]:
         yield code.co_code.hex()
-        yield repr((code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars, code.co_flags))
+        yield repr(
+            (code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars, code.co_flags)
+        )
         for constant in code.co_consts:
             yield from self._parts(constant, name)
 
     def _function(self, function: types.FunctionType) -> Iterator[str]:
         yield from self._parts(function.__code__, function.__qualname__)
-        yield from self._parts((function.__defaults__, function.__kwdefaults__), f"a default of {function.__qualname__}")
-        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        yield from self._parts(
+            (function.__defaults__, function.__kwdefaults__),
+            f"a default of {function.__qualname__}",
+        )
+        for name, cell in zip(
+            function.__code__.co_freevars, function.__closure__ or (), strict=True
+        ):
             yield from self._parts(cell.cell_contents, name)
         for name in sorted(_globals_of(function.__code__)):
             yield name
@@ -127,12 +152,21 @@ class _Hasher:
         yield from self._parts(cls.__bases__, cls.__qualname__)
         if attrs.has(cls):
             for field in attrs.fields(cls):
-                default = field.default.factory if isinstance(field.default, attrs.Factory) else field.default
+                default = (
+                    field.default.factory
+                    if isinstance(field.default, attrs.Factory)
+                    else field.default
+                )
                 yield from (field.name, repr(field.kw_only))
-                yield from self._parts(None if default is attrs.NOTHING else default, f"{cls.__qualname__}.{field.name}")
+                yield from self._parts(
+                    None if default is attrs.NOTHING else default,
+                    f"{cls.__qualname__}.{field.name}",
+                )
         for name, value in sorted(vars(cls).items()):
             made = getattr(getattr(value, "__code__", None), "co_filename", "").startswith(_MADE)
-            special = name.startswith("__") and not isinstance(value, types.FunctionType | staticmethod | classmethod | property)
+            special = name.startswith("__") and not isinstance(
+                value, types.FunctionType | staticmethod | classmethod | property
+            )
             if not (made or special or name == "_abc_impl"):
                 yield name
                 yield from self._parts(value, f"{cls.__qualname__}.{name}")
@@ -140,5 +174,11 @@ class _Hasher:
 
 def _globals_of(code: types.CodeType) -> set[str]:
     """The global names that code reads, that of functions within it included."""
-    names = {item.argval for item in dis.get_instructions(code) if item.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
-    return names.union(*(_globals_of(inner) for inner in code.co_consts if isinstance(inner, types.CodeType)))
+    names = {
+        item.argval
+        for item in dis.get_instructions(code)
+        if item.opname in ("LOAD_GLOBAL", "LOAD_NAME")
+    }
+    return names.union(
+        *(_globals_of(inner) for inner in code.co_consts if isinstance(inner, types.CodeType))
+    )

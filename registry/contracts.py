@@ -1,6 +1,8 @@
-"""The vocabulary that components speak: value classes and protocols, without behaviour and without torch.
+"""The vocabulary that components speak: value classes and protocols, without behaviour and without
+torch.
 
-Shape suffixes: B batch, C classes, D student dimension, E teacher dimension, F backbone features, H W pixels.
+Shape suffixes: B batch, C classes, D student dimension, E teacher dimension, F backbone features, H
+W pixels.
 """
 
 from __future__ import annotations
@@ -22,24 +24,34 @@ Pixels = Annotated[int, Field(gt=0, json_schema_extra={"unit": "pixels"})]
 Rate = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(gt=0, le=1)]
 
-# --------------------------------------------------------------------------------------------------------------- options
+# ---------------------------------------------------------------------------------------- options
 
 
 @attrs.frozen(kw_only=True)
 class Transform:
-    """Image sizes and augmentation. In evaluation the smaller edge is resized to `crop`, and the centre is cut out. Every resize is
-    bilinear, without antialiasing, as in the released UDON code."""
+    """Image sizes and augmentation. In evaluation the smaller edge is resized to `crop`, and the
+    centre is cut out. Every resize is bilinear, without antialiasing, as in the released UDON code.
+    """
 
     mode: Annotated[
         Literal["resize_crop", "random_resized_crop"],
         Field(
-            description="How a training image is cut: `resize_crop` resizes it to a square and takes a random crop; "
-            "`random_resized_crop` cuts a random box and resizes that."
+            description=(
+                "How a training image is cut: `resize_crop` resizes it to a square and takes a"
+                " random crop; `random_resized_crop` cuts a random box and resizes that."
+            )
         ),
     ] = "resize_crop"
-    resize: Annotated[Pixels, Field(description="With `resize_crop`: edge of the square, whatever the aspect ratio.")] = 256
-    crop: Annotated[Pixels, Field(description="Edge of what the model sees, in training and evaluation.")] = 224
-    flip: Annotated[bool, Field(description="Mirrors half of the training images left to right.")] = True
+    resize: Annotated[
+        Pixels,
+        Field(description="With `resize_crop`: edge of the square, whatever the aspect ratio."),
+    ] = 256
+    crop: Annotated[
+        Pixels, Field(description="Edge of what the model sees, in training and evaluation.")
+    ] = 224
+    flip: Annotated[
+        bool, Field(description="Mirrors half of the training images left to right.")
+    ] = True
     scale: Annotated[
         tuple[Share, Share],
         Field(
@@ -47,23 +59,37 @@ class Transform:
             json_schema_extra={"unit": "share of the image's area"},
         ),
     ] = (0.25, 1.0)
-    # "stored" becomes None, which the identity of a stage leaves out: saying the default makes no other stage.
+    # "stored" becomes None, which the identity of a stage leaves out: saying the default makes no
+    # other stage.
     orientation: Annotated[
         Literal["stored", "exif"] | None,
         Field(
-            description="Whether an image comes as it is `stored` (as in the released code; the default) or turned upright by its `exif` "
-            "orientation, as phones expect."
+            description=(
+                "Whether an image comes as it is `stored` (as in the released code; the default) or"
+                " turned upright by its `exif` orientation, as phones expect."
+            )
         ),
     ] = attrs.field(default=None, converter=lambda value: None if value == "stored" else value)
 
 
 @attrs.frozen(kw_only=True)
 class Optimiser:
-    """AdamW in two groups: the heads (projections and classifiers) and the backbone, which is frozen at first."""
+    """AdamW in two groups: the heads (projections and classifiers) and the backbone, which is
+    frozen at first.
+    """
 
-    lr_heads: Annotated[Rate, Field(description="Learning rate of the heads, from the first step on.")] = 1e-3
-    lr_backbone: Annotated[Rate, Field(description="Learning rate of the backbone once it is no longer frozen.")] = 1e-5
-    weight_decay: Annotated[Rate, Field(description="Decoupled weight decay of all parameters; multiplied by the learning rate.")] = 1e-6
+    lr_heads: Annotated[
+        Rate, Field(description="Learning rate of the heads, from the first step on.")
+    ] = 1e-3
+    lr_backbone: Annotated[
+        Rate, Field(description="Learning rate of the backbone once it is no longer frozen.")
+    ] = 1e-5
+    weight_decay: Annotated[
+        Rate,
+        Field(
+            description="Decoupled weight decay of all parameters; multiplied by the learning rate."
+        ),
+    ] = 1e-6
     beta1: Annotated[float, Field(ge=0, lt=1, description="Decay of Adam's first moment.")] = 0.9
     beta2: Annotated[float, Field(ge=0, lt=1, description="Decay of Adam's second moment.")] = 0.999
     eps: Annotated[float, Field(gt=0, description="Added to Adam's denominator.")] = 1e-8
@@ -71,15 +97,21 @@ class Optimiser:
     freeze: Annotated[
         Literal["no_grad", "zero_lr", "official"],
         Field(
-            description="How it is held: `no_grad` runs no backward pass through it and starts its Adam count when it wakes; `zero_lr` "
-            "computes gradients, so that its moments accumulate; `official` is `zero_lr` for one step more, as the released code counts."
+            description=(
+                "How it is held: `no_grad` runs no backward pass through it and starts its Adam"
+                " count when it wakes; `zero_lr` computes gradients, so that its moments"
+                " accumulate; `official` is `zero_lr` for one step more, as the released code"
+                " counts."
+            )
         ),
     ] = "no_grad"
     inactive_heads: Annotated[
         Literal["drift", "skip"],
         Field(
-            description="Heads of the domains that are not in the batch: `drift` gives them zero gradients, so that momentum moves them "
-            "(the released code); `skip` leaves them alone."
+            description=(
+                "Heads of the domains that are not in the batch: `drift` gives them zero gradients,"
+                " so that momentum moves them (the released code); `skip` leaves them alone."
+            )
         ),
     ] = "drift"
 
@@ -89,15 +121,17 @@ class Schedule:
     """Learning rate over time: a factor on the rates of both groups."""
 
     use: Annotated[
-        Literal["constant", "cosine"], Field(description="After the warm-up: `constant`, or `cosine` down to zero at the end.")
+        Literal["constant", "cosine"],
+        Field(description="After the warm-up: `constant`, or `cosine` down to zero at the end."),
     ] = "constant"
     warm_up: Annotated[Steps, Field(description="How long the factor rises linearly to 1.")] = 0
 
 
 @attrs.frozen(kw_only=True)
 class Budget:
-    """How long the student trains: in `steps` or in `epochs`, one of the two. How long teachers train beforehand follows from it
-    (`teacher_budget`)."""
+    """How long the student trains: in `steps` or in `epochs`, one of the two. How long teachers
+    train beforehand follows from it (`teacher_budget`).
+    """
 
     steps: Annotated[
         Annotated[int, Field(gt=0, le=1_000_000_000)] | None,
@@ -106,17 +140,28 @@ class Budget:
     epochs: Annotated[
         Annotated[float, Field(gt=0, le=1_000_000)] | None,
         Field(
-            description="Instead of `steps`: an epoch is floor(training images of all domains / batch) steps.",
+            description=(
+                "Instead of `steps`: an epoch is floor(training images of all domains / batch)"
+                " steps."
+            ),
             json_schema_extra={"unit": "epochs"},
         ),
     ] = None
-    batch: Annotated[Positive, Field(description="Size of a batch, all of one domain.", json_schema_extra={"unit": "images"})] = 128
+    batch: Annotated[
+        Positive,
+        Field(
+            description="Size of a batch, all of one domain.", json_schema_extra={"unit": "images"}
+        ),
+    ] = 128
     scale: Annotated[
         float,
         Field(
             gt=0,
             le=1_000_000,
-            description="Factor on the steps or epochs, by which a row changes what its setting says without repeating it.",
+            description=(
+                "Factor on the steps or epochs, by which a row changes what its setting says"
+                " without repeating it."
+            ),
         ),
     ] = 1.0
 
@@ -125,17 +170,21 @@ class Budget:
 class Validation:
     """How the best step is chosen: by R@1 on the validation splits, the mean over domains."""
 
-    every: Annotated[Steps, Field(description="How often the model is validated; the last step always is.")] = "25%"
+    every: Annotated[
+        Steps, Field(description="How often the model is validated; the last step always is.")
+    ] = "25%"
 
 
-# ---------------------------------------------------------------------------------------------------------------- stages
+# ---------------------------------------------------------------------------------------- stages
 
 
 @attrs.frozen(kw_only=True)
 class ComponentSpec:
-    """A registered component with its options, all of them; `version` is the component's own. `source` is the hash of the code of a
-    component that does not ship with the project, so that an edited plug-in is not taken for the one that a stage was trained with;
-    `files` are those of what its options of type Path name."""
+    """A registered component with its options, all of them; `version` is the component's own.
+    `source` is the hash of the code of a component that does not ship with the project, so that an
+    edited plug-in is not taken for the one that a stage was trained with; `files` are those of what
+    its options of type Path name.
+    """
 
     use: str
     options: dict[str, Any] = attrs.field(factory=dict)
@@ -146,7 +195,9 @@ class ComponentSpec:
 
 @attrs.frozen(kw_only=True)
 class BackboneSpec(ComponentSpec):
-    """A backbone and where it starts: `weights` is the sha256 of the start weights, or "random" (initialised from the seed)."""
+    """A backbone and where it starts: `weights` is the sha256 of the start weights, or "random"
+    (initialised from the seed).
+    """
 
     weights: str
     mean: tuple[float, float, float]
@@ -162,7 +213,9 @@ class HeadSpec(ComponentSpec):
 
 @attrs.frozen(kw_only=True)
 class LossSpec(ComponentSpec):
-    """A weighted loss term. `on` is the branch of a loss on one branch, None for a loss between student and teacher."""
+    """A weighted loss term. `on` is the branch of a loss on one branch, None for a loss between
+    student and teacher.
+    """
 
     name: str
     weight: float = 1.0
@@ -171,9 +224,10 @@ class LossSpec(ComponentSpec):
 
 @attrs.frozen(kw_only=True)
 class Training:
-    """What a stage that trains needs beside its model. Every cadence in it is resolved to steps of this very stage.
-    `student_head_group` is "backbone" where the student's projection trains with the backbone's rate and frozen phase (the published
-    baselines); None: with the heads."""
+    """What a stage that trains needs beside its model. Every cadence in it is resolved to steps of
+    this very stage. `student_head_group` is "backbone" where the student's projection trains with
+    the backbone's rate and frozen phase (the published baselines); None: with the heads.
+    """
 
     steps: int
     batch: int
@@ -189,8 +243,10 @@ class Training:
 
 @attrs.frozen(kw_only=True)
 class StageSpec:
-    """One training job, or none (`training` is None: features as they are, or a head fitted on them). Its canonical form, with the
-    facts of its data and start weights, is its identity. `teachers` are earlier stages; each domain is covered by exactly one."""
+    """One training job, or none (`training` is None: features as they are, or a head fitted on
+    them). Its canonical form, with the facts of its data and start weights, is its identity.
+    `teachers` are earlier stages; each domain is covered by exactly one.
+    """
 
     domains: tuple[str, ...]
     backbone: BackboneSpec
@@ -209,8 +265,9 @@ BranchName = Literal["student", "teacher", "feature"]
 
 @attrs.frozen(kw_only=True)
 class EvaluationSpec:
-    """What is embedded with what: each domain's stage and branch. One embedder for all domains gives the merged and the own-domain
-    index; several give the own-domain index only."""
+    """What is embedded with what: each domain's stage and branch. One embedder for all domains
+    gives the merged and the own-domain index; several give the own-domain index only.
+    """
 
     branch: BranchName
     embedders: dict[str, StageSpec]
@@ -219,7 +276,9 @@ class EvaluationSpec:
     def merged(self) -> bool:
         """Whether one embedding serves all domains, so that a merged index makes sense."""
         stages = list(self.embedders.values())
-        return self.branch != "teacher" and all(stage is stages[0] or stage == stages[0] for stage in stages)
+        return self.branch != "teacher" and all(
+            stage is stages[0] or stage == stages[0] for stage in stages
+        )
 
 
 @attrs.frozen(kw_only=True)
@@ -233,7 +292,9 @@ class DomainFacts:
 
 @attrs.frozen(kw_only=True)
 class Row:
-    """One row of a table, resolved, for one seed: what a scheme plans from. Slots that the scheme lacks are None or empty."""
+    """One row of a table, resolved, for one seed: what a scheme plans from. Slots that the scheme
+    lacks are None or empty.
+    """
 
     name: str
     scheme: ComponentSpec
@@ -256,12 +317,14 @@ class Row:
     teacher_budget: Literal["equal_exposure", "full"] = "equal_exposure"
 
 
-# ----------------------------------------------------------------------------------------------------------- in the step
+# ----------------------------------------------------------------------------------- in the step
 
 
 @attrs.define(kw_only=True, eq=False)
 class Batch:
-    """One batch, of one domain. images: float32 [B, 3, H, W], RGB, 0..255; labels: int64 [B], 0..C-1 within the domain; ids: paths."""
+    """One batch, of one domain. images: float32 [B, 3, H, W], RGB, 0..255; labels: int64 [B],
+    0..C-1 within the domain; ids: paths.
+    """
 
     images: Any
     labels: Any
@@ -271,8 +334,10 @@ class Batch:
 
 @attrs.frozen(kw_only=True, eq=False)
 class Branch:
-    """What student or teacher makes of a batch, all float32. features_BF and embedding_BD have unit rows; cosine_BC holds the cosines
-    to the class columns; label i is column `class_range.start + i` (a joint classifier holds all domains' classes)."""
+    """What student or teacher makes of a batch, all float32. features_BF and embedding_BD have unit
+    rows; cosine_BC holds the cosines to the class columns; label i is column `class_range.start +
+    i` (a joint classifier holds all domains' classes).
+    """
 
     features_BF: Any
     embedding_BD: Any
@@ -282,13 +347,15 @@ class Branch:
 
 @attrs.frozen(kw_only=True)
 class Start:
-    """What a backbone is built from: the folder of its start weights (None: random, or loaded afterwards) and its input size."""
+    """What a backbone is built from: the folder of its start weights (None: random, or loaded
+    afterwards) and its input size.
+    """
 
     folder: Path | None
     crop: int
 
 
-# ------------------------------------------------------------------------------------------------------------- protocols
+# ------------------------------------------------------------------------------------- protocols
 
 
 class BranchLoss(Protocol):
@@ -305,9 +372,11 @@ class PairLoss(Protocol):
 
 @runtime_checkable
 class Sampler(Protocol):
-    """Which domain the next batch comes from. `domain_at(step)` is valid for step < `known_until()`; there the engine calls
-    `update(step, sums)` with the window's (sum of the signal loss, samples) per domain. `clears_at(step)` says whether the window
-    starts anew before this step. State is plain data."""
+    """Which domain the next batch comes from. `domain_at(step)` is valid for step <
+    `known_until()`; there the engine calls `update(step, sums)` with the window's (sum of the
+    signal loss, samples) per domain. `clears_at(step)` says whether the window starts anew before
+    this step. State is plain data.
+    """
 
     def domain_at(self, step: int) -> str: ...
 
@@ -325,11 +394,13 @@ class Sampler(Protocol):
 
 
 class Scheme(Protocol):
-    """Who teaches whom: a pure function from a row to the evaluations it wants and, through them, the stages they need.
+    """Who teaches whom: a pure function from a row to the evaluations it wants and, through them,
+    the stages they need.
 
-    `slots` are the keys that a row of this scheme may have beside the common ones; `default_row` is the base layer of its rows,
-    `fixed_row` what it decides over settings and defaults; `teacher` says whether there is one and when it is trained, so that a
-    loss or sampler that needs it can be refused; `branches` are what `evaluate` may name.
+    `slots` are the keys that a row of this scheme may have beside the common ones; `default_row` is
+    the base layer of its rows, `fixed_row` what it decides over settings and defaults; `teacher`
+    says whether there is one and when it is trained, so that a loss or sampler that needs it can be
+    refused; `branches` are what `evaluate` may name.
     """
 
     slots: frozenset[str]

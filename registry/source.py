@@ -1,6 +1,8 @@
-"""The source of a component: the files that it was imported from, as they were then, with all that they import outside installed packages.
+"""The source of a component: the files that it was imported from, as they were then, with all that
+they import outside installed packages.
 
-A file that is edited later changes nothing here: the source, and what is computed from it, is that of the code that runs.
+A file that is edited later changes nothing here: the source, and what is computed from it, is that
+of the code that runs.
 """
 
 from __future__ import annotations
@@ -25,7 +27,14 @@ PLUGIN_PREFIX = "udonx_plugin_"
 """How the module of a plug-in that is a single file is called."""
 
 # known by their versions, also where they were built from their source
-_LIBRARIES = sys.stdlib_module_names | {"registry", "udonx", "torch", "torchvision", "timm", "numpy"}
+_LIBRARIES = sys.stdlib_module_names | {
+    "registry",
+    "udonx",
+    "torch",
+    "torchvision",
+    "timm",
+    "numpy",
+}
 
 _read: dict[Path, bytes] = {}  # files of source as they were when they were imported
 _sources: dict[str, Source] = {}  # by module
@@ -37,9 +46,11 @@ class Source:
     """The source of a component.
 
     Attributes:
-        sha256: its identity: over the content of all files, and their names but for the component's own.
+        sha256: its identity: over the content of all files, and their names but for the component's
+            own.
         own_sha256: of the component's own file alone, which was the identity once.
-        files: name below an archive -> (where it lies, its content); empty for a component that has no file.
+        files: name below an archive -> (where it lies, its content); empty for a component that has
+            no file.
     """
 
     sha256: str
@@ -48,13 +59,16 @@ class Source:
 
     def edited(self) -> list[Path]:
         """The files whose content is another one by now, or that are gone."""
-        return [path for path, content in self.files.values() if path.name and _now(path) != content]
+        return [
+            path for path, content in self.files.values() if path.name and _now(path) != content
+        ]
 
 
 def of(target: Any) -> Source:
     """The source of a class or function.
 
-    Raises NoIdentityError where it has no file and its code refers to something that cannot be hashed.
+    Raises NoIdentityError where it has no file and its code refers to something that cannot be
+    hashed.
     """
     if _file(target.__module__) is None:
         sha256 = code_sha256(target, _known)
@@ -71,7 +85,11 @@ def of_module(module: str) -> Source:
 
 def _source(module: str) -> Source:
     own = _label(module, _file(module))
-    paths = {own: _file(module), **_package(module), **{_label(name, path): path for name, path in reached(module).items()}}
+    paths = {
+        own: _file(module),
+        **_package(module),
+        **{_label(name, path): path for name, path in reached(module).items()},
+    }
     files = {name: (path, content(path)) for name, path in sorted(paths.items())}
     digests = {name: hashlib.sha256(data).hexdigest() for name, (_, data) in files.items()}
     if len(files) == 1:
@@ -112,11 +130,13 @@ def forget(modules: Iterable[str]) -> None:
         _also.pop(module, None)
 
 
-# ------------------------------------------------------------------------------------------------------ what is imported
+# ------------------------------------------------------------------------------ what is imported
 
 
 def reached(module: str) -> dict[str, Path]:
-    """The files of a module and of all that it imports, at its top or within functions, by the modules' names; installed packages apart."""
+    """The files of a module and of all that it imports, at its top or within functions, by the
+    modules' names; installed packages apart.
+    """
     found: dict[str, Path] = {}
     todo = [module]
     while todo:
@@ -127,12 +147,18 @@ def reached(module: str) -> dict[str, Path]:
         found[name] = path
         parents = name.split(".")[:-1]
         todo += [".".join(parents[: end + 1]) for end in range(len(parents))]
-        todo += [*imported_names(path, _package_of(name, path)), *_named(name), *_also.get(name, ())]
+        todo += [
+            *imported_names(path, _package_of(name, path)),
+            *_named(name),
+            *_also.get(name, ()),
+        ]
     return found
 
 
 def own_file(module: str) -> Path | None:
-    """The file of a module that is somebody's own code; None for a module of Python, of an installed package or of ours."""
+    """The file of a module that is somebody's own code; None for a module of Python, of an
+    installed package or of ours.
+    """
     top = module.partition(".")[0]
     if (top in _LIBRARIES and module != "__main__") or (top != module and is_installed(_file(top))):
         return None
@@ -146,7 +172,9 @@ def is_installed(path: Path | None) -> bool:
 
 
 def _known(module: str) -> str | None:
-    """What stands for a module in the hash of code: its source if it is somebody's own, "" if its name is enough, None without a file."""
+    """What stands for a module in the hash of code: its source if it is somebody's own, "" if its
+    name is enough, None without a file.
+    """
     if own_file(module) is not None:
         return of_module(module).sha256
     library = module.partition(".")[0] in _LIBRARIES and module != "__main__"
@@ -154,7 +182,8 @@ def _known(module: str) -> str | None:
 
 
 def imported_names(path: Path, package: str = "") -> set[str]:
-    """The modules that a file's `import` statements name, and calls of `import_module` with a text; each perhaps a module's attribute.
+    """The modules that a file's `import` statements name, and calls of `import_module` with a text;
+    each perhaps a module's attribute.
 
     Args:
         path: the file; one that is not Python imports nothing.
@@ -169,11 +198,17 @@ def imported_names(path: Path, package: str = "") -> set[str]:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            above = (
+                package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            )
             base = ".".join([*above, *([node.module] if node.module else [])])
             names |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
-            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            called = (
+                node.func.attr
+                if isinstance(node.func, ast.Attribute)
+                else getattr(node.func, "id", "")
+            )
             if called in ("import_module", "__import__") and isinstance(node.args[0].value, str):
                 names.add(node.args[0].value)
     return names

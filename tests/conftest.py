@@ -13,13 +13,18 @@ import pytest
 
 from udonx.config import plugins
 
-# Stable, so that the generated benchmarks and the descriptions of components are made once, not once per session.
-os.environ.setdefault("UDONX_CACHE", str(Path(tempfile.gettempdir()) / f"udonx-tests-{os.getuid()}"))
+# Stable, so that the generated benchmarks and the descriptions of components are made once, not
+# once per session.
+os.environ.setdefault(
+    "UDONX_CACHE", str(Path(tempfile.gettempdir()) / f"udonx-tests-{os.getuid()}")
+)
 
 
 @attrs.frozen
 class SmokeRun:
-    """A finished run of table 3 on the setting `smoke`: its table and its results folder. Tests read it and never change it."""
+    """A finished run of table 3 on the setting `smoke`: its table and its results folder. Tests
+    read it and never change it.
+    """
 
     file: Path
     table: object
@@ -28,7 +33,9 @@ class SmokeRun:
 
 @pytest.fixture(autouse=True)
 def _without_plug_ins() -> Iterator[None]:
-    """What a test's plug-ins have registered is gone after it: the registries are one per process."""
+    """What a test's plug-ins have registered is gone after it: the registries are one
+    per process.
+    """
     yield
     plugins.unload_plugins()
     for key, target in list(catalogue.REGISTRY.items()):
@@ -38,7 +45,9 @@ def _without_plug_ins() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def shared_dir() -> Path:
-    """The folder `shared` beside the repository (parity numbers, uned_mini); tests that need it are skipped where it is absent."""
+    """The folder `shared` beside the repository (parity numbers, uned_mini); tests that need it are
+    skipped where it is absent.
+    """
     folder = Path(__file__).resolve().parents[1].parent / "shared"
     if not folder.is_dir():
         pytest.skip(f"{folder} is absent: parity numbers and uned_mini lie there")
@@ -52,4 +61,6 @@ def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> SmokeRun:
 
     file = Path(__file__).resolve().parents[1] / "experiments" / "table3_ablation.toml"
     results = tmp_path_factory.mktemp("smoke") / "results"
-    return SmokeRun(file, udonx.run(file, setting="smoke", results=results, device="cpu", quiet=True), results)
+    return SmokeRun(
+        file, udonx.run(file, setting="smoke", results=results, device="cpu", quiet=True), results
+    )

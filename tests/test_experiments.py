@@ -1,4 +1,6 @@
-"""Every experiment file of the project, run on the setting `smoke` in one process with one results folder."""
+"""Every experiment file of the project, run on the setting `smoke` in one process with one results
+folder.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,9 @@ def test_the_files_are_those_of_the_paper_and_our_own():
 def test_every_row_of_every_file_runs_on_smoke(everything, file):
     """Each row has figures of all eight domains; nothing is missing or skipped."""
     table = everything.tables[file]
-    names = {row.name for row in udonx.load_experiment(FOLDER / f"{file}.toml", setting="smoke").rows}
+    names = {
+        row.name for row in udonx.load_experiment(FOLDER / f"{file}.toml", setting="smoke").rows
+    }
     assert {row.name for row in table.rows} == names and table.missing == ()
     for row in table.rows:
         assert len(row.r1_per_domain) == 8 and 0 <= row.r1.mean <= 1, row.name
@@ -79,15 +83,22 @@ def test_every_row_of_every_file_runs_on_smoke(everything, file):
 
 
 def test_no_stage_is_trained_twice(everything):
-    """Fifteen files share a results folder: each equal stage is trained once, whichever file came first."""
+    """Fifteen files share a results folder: each equal stage is trained once, whichever file came
+    first.
+    """
     assert set(everything.trained.values()) == {1}
-    wanted = {stage for table in everything.tables.values() for row in table.rows for stage in row.stages}
+    wanted = {
+        stage for table in everything.tables.values() for row in table.rows for stage in row.stages
+    }
     assert set(everything.trained) == wanted
-    assert len(wanted) == 81  # a label, a name or a role in a stage's identity would make more of them
+    # a label, a name or a role in a stage's identity would make more of them
+    assert len(wanted) == 81
 
 
 def test_the_teachers_of_table_4_are_those_of_table_3(everything):
-    """Table 4 needs no stage that table 3 has not trained; the Specialists of table 1 are other models."""
+    """Table 4 needs no stage that table 3 has not trained; the Specialists of table 1 are other
+    models.
+    """
     third, fourth = everything.tables["table3_ablation"], everything.tables["table4_teachers"]
     of_third = {stage for row in third.rows for stage in row.stages}
     assert {stage for row in fourth.rows for stage in row.stages} <= of_third
@@ -100,7 +111,9 @@ def test_running_tables_3_and_4_together_trains_no_stage_twice(tmp_path, monkeyp
     """Two files in one call, from nothing."""
     trained: Counter = Counter()
     run_stage = udonx.running.queue.run_stage
-    monkeypatch.setattr(udonx.running.queue, "run_stage", lambda job: (trained.update([job.id]), run_stage(job))[1])
+    monkeypatch.setattr(
+        udonx.running.queue, "run_stage", lambda job: (trained.update([job.id]), run_stage(job))[1]
+    )
     files = [FOLDER / "table3_ablation.toml", FOLDER / "table4_teachers.toml"]
     third, fourth = udonx.run(files, setting="smoke", results=tmp_path, device="cpu", quiet=True)
     assert set(trained.values()) == {1} and len(trained) == 16
@@ -109,14 +122,21 @@ def test_running_tables_3_and_4_together_trains_no_stage_twice(tmp_path, monkeyp
 
 
 def test_table_1_searches_specialists_in_their_own_domain_only(everything):
-    """Specialist + Oracle has an embedding per domain, so there is no merged index; everything else is searched in the merged one."""
+    """Specialist + Oracle has an embedding per domain, so there is no merged index; everything else
+    is searched in the merged one.
+    """
     for row in everything.tables["table1_main"].rows:
-        assert row.index == ("own" if row.name.endswith("specialist_oracle") else "merged"), row.name
+        assert row.index == ("own" if row.name.endswith("specialist_oracle") else "merged"), (
+            row.name
+        )
 
 
 def test_tables_7_and_8_are_table_1_by_pre_training(everything):
     """The rows per domain are those of table 1: the same stages, the same figures."""
-    first, seventh, eighth = (everything.tables[name] for name in ("table1_main", "table7_per_domain_in21k", "table8_per_domain_clip"))
+    first, seventh, eighth = (
+        everything.tables[name]
+        for name in ("table1_main", "table7_per_domain_in21k", "table8_per_domain_clip")
+    )
     for name in ("ujcds", "uscrr", "udon", "specialist_oracle", "off_the_shelf_pca"):
         assert first.row(name).evaluations == seventh.row(name).evaluations
         assert first.row(f"clip_{name}").evaluations == eighth.row(name).evaluations
@@ -124,20 +144,36 @@ def test_tables_7_and_8_are_table_1_by_pre_training(everything):
 
 
 def test_a_changed_loss_shows_on_smoke(everything):
-    """On smoke no two rows of table 2 that differ in their losses have the same figures: a loss of one's own is seen to do something."""
-    rows = [everything.tables["table2_components"].row(name) for name in ("baseline", "teachers", "relational", "logit", "both")]
-    assert len({(f"{100 * row.r1.mean:.1f}", f"{100 * row.mmp5.mean:.1f}") for row in rows}) == len(rows)
+    """On smoke no two rows of table 2 that differ in their losses have the same figures: a loss of
+    one's own is seen to do something.
+    """
+    rows = [
+        everything.tables["table2_components"].row(name)
+        for name in ("baseline", "teachers", "relational", "logit", "both")
+    ]
+    assert len({(f"{100 * row.r1.mean:.1f}", f"{100 * row.mmp5.mean:.1f}") for row in rows}) == len(
+        rows
+    )
 
 
-AS_IN_7C97872 = ("setting.optimiser.lr_heads=2e-3", "setting.optimiser.lr_backbone=2e-4", 'setting.optimiser.frozen="25%"')
+AS_IN_7C97872 = (
+    "setting.optimiser.lr_heads=2e-3",
+    "setting.optimiser.lr_backbone=2e-4",
+    'setting.optimiser.frozen="25%"',
+)
 
 
-@pytest.mark.parametrize(("file", "overrides"), [("smoke_stages", ()), ("smoke_stages_7c97872", AS_IN_7C97872)])
+@pytest.mark.parametrize(
+    ("file", "overrides"), [("smoke_stages", ()), ("smoke_stages_7c97872", AS_IN_7C97872)]
+)
 def test_the_stages_are_those_that_people_have_trained(file: str, overrides: tuple[str, ...]):
-    """Ids of stages are a promise: what is planned on smoke does not change without a line in CHANGELOG.md, and with the rates that smoke
-    had in revision 7c97872 every id is that revision's."""
+    """Ids of stages are a promise: what is planned on smoke does not change without a line in
+    CHANGELOG.md, and with the rates that smoke had in revision 7c97872 every id is that revision's.
+    """
     planned = {}
-    for experiment in load_experiments([FOLDER], setting="smoke", overrides=overrides, check_sources=True):
+    for experiment in load_experiments(
+        [FOLDER], setting="smoke", overrides=overrides, check_sources=True
+    ):
         plan = load_plan(experiment, Options(quiet=True), print)
         planned[experiment.name] = {row.row.name: list(row.stages) for row in plan.rows}
     assert planned == json.loads((ROOT / "tests" / "data" / f"{file}.json").read_text())

@@ -1,4 +1,6 @@
-"""Real photographs and drawings, real ImageNet weights: the benchmark and the backbone that lie beside the project."""
+"""Real photographs and drawings, real ImageNet weights: the benchmark and the backbone that lie
+beside the project.
+"""
 
 from __future__ import annotations
 
@@ -28,12 +30,18 @@ R1_PER_DOMAIN = {
 def uned_mini(shared_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The benchmark, unpacked as its README says."""
     folder = tmp_path_factory.mktemp("uned_mini")
-    subprocess.run([str(shared_dir / "uned_mini" / "unpack.sh"), str(folder)], check=True, capture_output=True)
+    subprocess.run(
+        [str(shared_dir / "uned_mini" / "unpack.sh"), str(folder)], check=True, capture_output=True
+    )
     return folder
 
 
-def test_off_the_shelf_gives_the_published_figures(uned_mini: Path, shared_dir: Path, tmp_path: Path):
-    """At 64 px the untrained features give the weights' README's means to half a point and each domain to 1.5 points."""
+def test_off_the_shelf_gives_the_published_figures(
+    uned_mini: Path, shared_dir: Path, tmp_path: Path
+):
+    """At 64 px the untrained features give the weights' README's means to half a point and each
+    domain to 1.5 points.
+    """
     table = udonx.run(
         "experiments/table3_ablation.toml",
         setting="uned_mini",
@@ -48,7 +56,13 @@ def test_off_the_shelf_gives_the_published_figures(uned_mini: Path, shared_dir: 
     row = table.row("off_the_shelf")
     assert 100 * row.r1.mean == pytest.approx(MEAN[0], abs=0.5)
     assert 100 * row.own_r1.mean == pytest.approx(MEAN[1], abs=0.5)
-    stored = json.loads((tmp_path / "results" / "evaluations" / row.evaluations[0] / "metrics.json").read_text())
+    stored = json.loads(
+        (tmp_path / "results" / "evaluations" / row.evaluations[0] / "metrics.json").read_text()
+    )
     for domain, (merged, own) in R1_PER_DOMAIN.items():
-        assert 100 * stored["merged"]["per_domain"][domain]["r1"] == pytest.approx(merged, abs=1.5), domain
-        assert 100 * stored["own"]["per_domain"][domain]["r1"] == pytest.approx(own, abs=1.5), domain
+        assert 100 * stored["merged"]["per_domain"][domain]["r1"] == pytest.approx(
+            merged, abs=1.5
+        ), domain
+        assert 100 * stored["own"]["per_domain"][domain]["r1"] == pytest.approx(own, abs=1.5), (
+            domain
+        )

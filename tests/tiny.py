@@ -1,4 +1,6 @@
-"""Small things that tests build: a benchmark in UnED's layout, an experiment file, a fresh Python process."""
+"""Small things that tests build: a benchmark in UnED's layout, an experiment file, a fresh Python
+process.
+"""
 
 from __future__ import annotations
 
@@ -41,18 +43,33 @@ batch = 4
 def python(code: str, **environment: str) -> str:
     """What a fresh Python process prints; fails the test where it fails."""
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 
-def write_split(root: Path, domain: str, split: str, class_ids: list, *, images: bool = True) -> list[str]:
+def write_split(
+    root: Path, domain: str, split: str, class_ids: list, *, images: bool = True
+) -> list[str]:
     """Write one split file with an entry per class id, and its images; returns their paths."""
     paths = [f"{domain}/{split}_{number}.png" for number in range(len(class_ids))]
     file = root / "info_files" / domain / f"{split}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps([{"path": path, "class_id": label} for path, label in zip(paths, class_ids, strict=True)]))
+    file.write_text(
+        json.dumps(
+            [
+                {"path": path, "class_id": label}
+                for path, label in zip(paths, class_ids, strict=True)
+            ]
+        )
+    )
     for number, path in enumerate(paths if images else []):
         image = root / "images" / path
         image.parent.mkdir(parents=True, exist_ok=True)
@@ -81,7 +98,9 @@ def write_classes(root: Path, domain: str, images: dict[str, int], suffix: str =
     for name, count in images.items():
         (root / domain / name).mkdir(parents=True, exist_ok=True)
         for number in range(count):
-            pixels = np.random.default_rng([number, len(name)]).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+            pixels = np.random.default_rng([number, len(name)]).integers(
+                0, 256, (40, 40, 3), dtype=np.uint8
+            )
             Image.fromarray(pixels).save(root / domain / name / f"{number}{suffix}")
 
 

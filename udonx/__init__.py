@@ -4,7 +4,8 @@
 >>> [row.name for row in udonx.load_experiment("experiments/table3_ablation.toml").rows][:2]
 ['baseline', 'separate_teachers']
 
-The same objects as the command line: `load_experiment`, `run`, `load_model`. Importing udonx imports no torch.
+The same objects as the command line: `load_experiment`, `run`, `load_model`. Importing udonx
+imports no torch.
 """
 
 from __future__ import annotations

@@ -24,22 +24,26 @@ from registry.backbones.timm_arguments import REFUSED
 from registry.catalog import nearest
 from registry.contracts import Start
 
-_CLASHES = re.compile(r"(unexpected keyword|multiple values for|multiple values for keyword) argument '(\w+)'")
+_CLASHES = re.compile(
+    r"(unexpected keyword|multiple values for|multiple values for keyword) argument '(\w+)'"
+)
 
 
 @backbones.register("timm")
 class TimmBackbone(nn.Module):
     """A timm model without its classifier: normalised images to pooled features.
 
-    Maps images float [B, 3, H, W], H = W = `start.crop`, already normalised, to features float [B, dim]: what the model's own
-    pooling gives (for a ViT the CLS token after the final norm). The model starts from `start.folder` as timm itself loads a
-    folder (config.json and weights, position embeddings resized, float16 files into float32 parameters), or at random.
+    Maps images float [B, 3, H, W], H = W = `start.crop`, already normalised, to features float [B,
+    dim]: what the model's own pooling gives (for a ViT the CLS token after the final norm). The
+    model starts from `start.folder` as timm itself loads a folder (config.json and weights,
+    position embeddings resized, float16 files into float32 parameters), or at random.
 
-    Raises ValueError for an unknown model, for kwargs that the model does not take, and for a folder that holds another model
-    or weights that do not fit.
-    Source: UDON, NeurIPS 2024, uses ViTs of the augreg, ImageNet and CLIP families; tanh-GELU is the released code's.
+    Raises ValueError for an unknown model, for kwargs that the model does not take, and for a
+    folder that holds another model or weights that do not fit. Source: UDON, NeurIPS 2024, uses
+    ViTs of the augreg, ImageNet and CLIP families; tanh-GELU is the released code's.
 
-    >>> backbone = TimmBackbone(Start(folder=None, crop=32), model="test_vit", kwargs={"act_layer": "gelu_tanh"})
+    >>> start, kwargs = Start(folder=None, crop=32), {"act_layer": "gelu_tanh"}
+    >>> backbone = TimmBackbone(start, model="test_vit", kwargs=kwargs)
     >>> backbone(torch.zeros(2, 3, 32, 32)).shape == (2, backbone.dim)
     True
     """
@@ -50,26 +54,42 @@ class TimmBackbone(nn.Module):
         self,
         start: Start,
         *,
-        model: Annotated[str, Field(description="timm's name of the model, without a tag: `vit_base_patch16_224`.")],
+        model: Annotated[
+            str,
+            Field(description="timm's name of the model, without a tag: `vit_base_patch16_224`."),
+        ],
         kwargs: Annotated[
-            dict[str, Any] | None, Field(description='Passed to `timm.create_model`, such as `{ act_layer = "gelu_tanh" }`.')
+            dict[str, Any] | None,
+            Field(
+                description='Passed to `timm.create_model`, such as `{ act_layer = "gelu_tanh" }`.'
+            ),
         ] = None,
         batch_norm: Annotated[
             Literal["fixed", "training"],
             Field(
-                description="`fixed` normalises with the stored statistics, also in training, while scale and shift still learn; "
-                "`training` is torch's usual behaviour."
+                description=(
+                    "`fixed` normalises with the stored statistics, also in training, while scale"
+                    " and shift still learn; "
+                    "`training` is torch's usual behaviour."
+                )
             ),
         ] = "fixed",
         layout: Annotated[
             Literal["auto", "channels_last", "contiguous"],
-            Field(description="Memory format; `auto` is `channels_last` for models with convolutions beside a patch embedding."),
+            Field(
+                description=(
+                    "Memory format; `auto` is `channels_last` for models with convolutions beside a"
+                    " patch embedding."
+                )
+            ),
         ] = "auto",
     ) -> None:
         super().__init__()
         self.model = _build(start, model, kwargs or {})
         self.batch_norm = batch_norm
-        convolutional = layout == "channels_last" or (layout == "auto" and _is_convolutional(self.model))
+        convolutional = layout == "channels_last" or (
+            layout == "auto" and _is_convolutional(self.model)
+        )
         self.memory_format = torch.channels_last if convolutional else torch.contiguous_format
         self.model.to(memory_format=self.memory_format)
         with _in_one_sentence(start, model, kwargs or {}):
@@ -77,17 +97,23 @@ class TimmBackbone(nn.Module):
         self.train()
 
     def _probe(self, crop: int, model: str) -> int:
-        # timm's num_features is not the width of the output for every model and pooling: one blank image tells for all.
+        # timm's num_features is not the width of the output for every model and pooling: one blank
+        # image tells for all.
         self.eval()
         with torch.no_grad():
             features_BF = self(torch.zeros(1, 3, crop, crop))
         if features_BF.ndim != 2:
             shape = tuple(features_BF.shape[1:])
-            raise ValueError(f"backbone {model}: gives features of shape {shape} per image, not a vector; give it a global_pool in kwargs")
+            raise ValueError(
+                f"backbone {model}: gives features of shape {shape} per image, not a vector; give"
+                " it a global_pool in kwargs"
+            )
         return features_BF.shape[1]
 
     def train(self, mode: bool = True) -> TimmBackbone:
-        """Sets training or evaluation mode; with `batch_norm = "fixed"` batch norms stay in evaluation mode."""
+        """Sets training or evaluation mode; with `batch_norm = "fixed"` batch norms stay in
+        evaluation mode.
+        """
         super().train(mode)
         if self.batch_norm == "fixed":
             for module in self.model.modules():
@@ -112,18 +138,37 @@ def _build(start: Start, model: str, kwargs: dict[str, Any]) -> nn.Module:
     if start.folder is not None:
         name, config = f"local-dir:{start.folder}", _read_config(start.folder, model)
         if (found := config["architecture"]) != architecture:
-            raise ValueError(f"backbone {model}: the folder {start.folder} holds {found}; name that model or another folder")
+            raise ValueError(
+                f"backbone {model}: the folder {start.folder} holds {found}; name that model or"
+                " another folder"
+            )
         stored = config.get("model_args") or {}
-        _check_arguments(model, f"model_args of {start.folder / 'config.json'}", stored, given=("img_size", "num_classes"))
-        fixed_size = fixed_size or config.get("pretrained_cfg", config).get("fixed_input_size", False)
+        _check_arguments(
+            model,
+            f"model_args of {start.folder / 'config.json'}",
+            stored,
+            given=("img_size", "num_classes"),
+        )
+        fixed_size = fixed_size or config.get("pretrained_cfg", config).get(
+            "fixed_input_size", False
+        )
     size = {"img_size": start.crop} if fixed_size else {}
     with _no_missing_weights(model, start), _in_one_sentence(start, model, kwargs):
-        return timm.create_model(name, pretrained=start.folder is not None, num_classes=0, **size, **kwargs)
+        return timm.create_model(
+            name, pretrained=start.folder is not None, num_classes=0, **size, **kwargs
+        )
 
 
-def _check_arguments(model: str, where: str, arguments: dict[str, Any], given: tuple[str, ...] = ()) -> None:
-    """Refuse what would load other weights or build another kind of model; `given` are arguments that we give ourselves all the same."""
-    own = dict.fromkeys(inspect.signature(timm.create_model).parameters, "it is an argument of timm.create_model itself")
+def _check_arguments(
+    model: str, where: str, arguments: dict[str, Any], given: tuple[str, ...] = ()
+) -> None:
+    """Refuse what would load other weights or build another kind of model; `given` are arguments
+    that we give ourselves all the same.
+    """
+    own = dict.fromkeys(
+        inspect.signature(timm.create_model).parameters,
+        "it is an argument of timm.create_model itself",
+    )
     for key, reason in (own | REFUSED).items():
         if key in arguments and key not in given:
             raise ValueError(f"backbone {model}: {where} may not set {key!r}: {reason}")
@@ -131,24 +176,34 @@ def _check_arguments(model: str, where: str, arguments: dict[str, Any], given: t
 
 @contextmanager
 def _in_one_sentence(start: Start, model: str, kwargs: dict[str, Any]) -> Iterator[None]:
-    """Whatever timm raises while it builds or loads a model becomes a ValueError of one sentence."""
+    """Whatever timm raises while it builds or loads a model becomes a ValueError of
+    one sentence.
+    """
     try:
         yield
     except ValueError as error:
         if str(error).startswith("backbone "):
             raise
         raise _explained(error, start, model, kwargs) from error
-    except Exception as error:  # models state their limits in asserts, and loaders raise classes of their own
+    except (
+        Exception
+    ) as error:  # models state their limits in asserts, and loaders raise classes of their own
         raise _explained(error, start, model, kwargs) from error
 
 
 def _read_config(folder: Path, model: str) -> dict[str, Any]:
     file = folder / "config.json"
     if not file.is_file():
-        raise ValueError(f"backbone {model}: {file} is absent; start weights are a folder with timm's config.json and model.safetensors")
+        raise ValueError(
+            f"backbone {model}: {file} is absent; start weights are a folder with timm's"
+            " config.json and model.safetensors"
+        )
     config = json.loads(file.read_text(encoding="utf-8"))
     if "architecture" not in config:
-        raise ValueError(f"backbone {model}: {file} names no architecture; start weights are a folder with timm's config.json")
+        raise ValueError(
+            f"backbone {model}: {file} names no architecture; start weights are a folder with"
+            " timm's config.json"
+        )
     return config
 
 
@@ -157,22 +212,32 @@ def _explained(error: Exception, start: Start, model: str, kwargs: dict[str, Any
     if isinstance(error, KeyError):  # timm looks names such as act_layer up in a table
         for key, value in kwargs.items():
             if value == error.args[0]:
-                return ValueError(f"backbone {model}: kwargs has {key} = {value!r}, which timm does not know")
+                return ValueError(
+                    f"backbone {model}: kwargs has {key} = {value!r}, which timm does not know"
+                )
     if (match := _CLASHES.search(words)) and match.group(2) in kwargs:
-        why = "takes no such argument" if match.group(1) == "unexpected keyword" else "sets it itself"
-        return ValueError(f"backbone {model}: kwargs has {match.group(2)!r}, but timm's {model} {why}")
+        why = (
+            "takes no such argument" if match.group(1) == "unexpected keyword" else "sets it itself"
+        )
+        return ValueError(
+            f"backbone {model}: kwargs has {match.group(2)!r}, but timm's {model} {why}"
+        )
     if "loading state_dict" in words:
-        return ValueError(f"backbone {model}: the weights in {start.folder} do not fit the model: {words.partition(': ')[2]:.300}")
+        return ValueError(
+            f"backbone {model}: the weights in {start.folder} do not fit the model:"
+            f" {words.partition(': ')[2]:.300}"
+        )
     source = f" with the weights in {start.folder}" if start.folder else ""
     return ValueError(
-        f"backbone {model}: timm {timm.__version__} cannot build it for images of {start.crop} x {start.crop}{source}: "
-        f"{type(error).__name__}: {words:.300}"
+        f"backbone {model}: timm {timm.__version__} cannot build it for images of {start.crop} x"
+        f" {start.crop}{source}: {type(error).__name__}: {words:.300}"
     )
 
 
 @contextmanager
 def _no_missing_weights(model: str, start: Start) -> Iterator[None]:
-    # timm loads a file that lacks weights and only logs it at level INFO: such a model would train from noise in silence.
+    # timm loads a file that lacks weights and only logs it at level INFO: such a model would train
+    # from noise in silence.
     lines: list[str] = []
     logger = logging.getLogger("timm.models._builder")
     level, shown = logger.level, logger.getEffectiveLevel()
@@ -191,9 +256,14 @@ def _no_missing_weights(model: str, start: Start) -> Iterator[None]:
     for line in lines:
         if line.startswith("Missing keys ("):
             keys = line[len("Missing keys (") :].split(")")[0].split(", ")
-            raise ValueError(f"backbone {model}: the weights in {start.folder} lack {len(keys)} of the model's tensors, such as {keys[0]}")
+            raise ValueError(
+                f"backbone {model}: the weights in {start.folder} lack {len(keys)} of the model's"
+                f" tensors, such as {keys[0]}"
+            )
 
 
 def _is_convolutional(model: nn.Module) -> bool:
     stems = {id(module.proj) for module in model.modules() if isinstance(module, PatchEmbed)}
-    return any(isinstance(module, nn.Conv2d) and id(module) not in stems for module in model.modules())
+    return any(
+        isinstance(module, nn.Conv2d) and id(module) not in stems for module in model.modules()
+    )

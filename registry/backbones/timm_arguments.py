@@ -1,8 +1,13 @@
-"""Which of timm's arguments `kwargs` may not hold; kept apart from the backbone so that a check reads it without importing timm."""
+"""Which of timm's arguments `kwargs` may not hold; kept apart from the backbone so that a check
+reads it without importing timm.
+"""
 
 from __future__ import annotations
 
-_FILES = "it names weights, which would then be no part of what the stage is known by; say where a backbone starts with local or hub"
+_FILES = (
+    "it names weights, which would then be no part of what the stage is known by; say where a"
+    " backbone starts with local or hub"
+)
 _BUILD = "it changes how timm builds models, not which model"
 _PLACE = "the run decides where the model lies and in which precision it computes"
 
@@ -34,4 +39,6 @@ REFUSED: dict[str, str] = {
     "device": _PLACE,
     "dtype": _PLACE,
 }
-"""Arguments of `timm.create_model` and of what it calls, in this and earlier versions of timm, each with the reason."""
+"""Arguments of `timm.create_model` and of what it calls, in this and earlier versions of timm, each
+with the reason.
+"""

@@ -1,13 +1,20 @@
-"""The registry of heads: features [B, F] to L2-normalised embeddings [B, D]. Torch is imported with a component, not here.
+"""The registry of heads: features [B, F] to L2-normalised embeddings [B, D]. Torch is imported with
+a component, not here.
 
-A head is trained, or it has `fit(moments)` and is fitted once on the features of the training images (registry/heads/moments.py)."""
+A head is trained, or it has `fit(moments)` and is fitted once on the features of the training
+images (registry/heads/moments.py).
+"""
 
 from registry.catalog import Registry
 
 registry = Registry(
     "heads",
     positional=("in_dim", "dim"),
-    builtin={"linear": "registry.heads.linear", "mlp": "registry.heads.mlp", "pca": "registry.heads.pca"},
+    builtin={
+        "linear": "registry.heads.linear",
+        "mlp": "registry.heads.mlp",
+        "pca": "registry.heads.pca",
+    },
     reserved=("use", "dim"),
     facts=lambda target: {"fitted": hasattr(target, "fit")},
 )

@@ -10,12 +10,14 @@ import math
 import torch
 from torch import Tensor, nn
 
-# Standard deviation of a standard normal truncated at two standard deviations: dividing by it restores the wanted variance.
+# Standard deviation of a standard normal truncated at two standard deviations: dividing by it
+# restores the wanted variance.
 _TRUNCATED_STD = 0.87962566103423978
 
 
 def lecun_normal_(weight_DF: Tensor) -> Tensor:
-    """Fills float [D, F] in place from a normal truncated at two standard deviations, of variance 1 / F; returns it.
+    """Fills float [D, F] in place from a normal truncated at two standard deviations, of variance 1
+    / F; returns it.
 
     The same distribution as `jax.nn.initializers.lecun_normal`.
 
@@ -39,7 +41,8 @@ def lecun_uniform_(weight_CD: Tensor) -> Tensor:
 
 
 def l2_normalise(x_BD: Tensor) -> Tensor:
-    """Rows of float [B, D] divided by their L2 norm, without an epsilon: a zero row becomes nan instead of passing unseen.
+    """Rows of float [B, D] divided by their L2 norm, without an epsilon: a zero row becomes nan
+    instead of passing unseen.
 
     >>> l2_normalise(torch.tensor([[3.0, 4.0]]))
     tensor([[0.6000, 0.8000]])

@@ -1,4 +1,6 @@
-"""One linear projection to the embedding: what the released UDON code uses for the student and for every teacher."""
+"""One linear projection to the embedding: what the released UDON code uses for the student and for
+every teacher.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +14,9 @@ from registry.heads.initialisers import l2_normalise, lecun_normal_
 class LinearHead(nn.Module):
     """A linear projection with bias, then L2 normalisation without an epsilon.
 
-    Maps features float [B, in_dim] to an embedding float [B, dim] with unit rows. Weights start LeCun normal (truncated), the
-    bias at zero.
-    Source: UDON, NeurIPS 2024; teacher and student projections of the released model.
+    Maps features float [B, in_dim] to an embedding float [B, dim] with unit rows. Weights start
+    LeCun normal (truncated), the bias at zero. Source: UDON, NeurIPS 2024; teacher and student
+    projections of the released model.
 
     >>> import torch
     >>> embedding_BD = LinearHead(8, 4)(torch.ones(2, 8))

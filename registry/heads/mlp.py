@@ -1,4 +1,6 @@
-"""A projection of several layers: what the released UDON code builds when a projection is given more than one width."""
+"""A projection of several layers: what the released UDON code builds when a projection is given
+more than one width.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +15,20 @@ from registry.heads.initialisers import l2_normalise, lecun_normal_
 
 Hidden = Annotated[
     tuple[Positive, ...],
-    Field(description="Widths of the layers before the last.", json_schema_extra={"unit": "dimensions"}),
+    Field(
+        description="Widths of the layers before the last.",
+        json_schema_extra={"unit": "dimensions"},
+    ),
 ]
 
 
 @heads.register("mlp")
 class MlpHead(nn.Module):
-    """Linear layers with LayerNorm and tanh-GELU after all but the last, then L2 normalisation without an epsilon.
+    """Linear layers with LayerNorm and tanh-GELU after all but the last, then L2 normalisation
+    without an epsilon.
 
-    Maps features float [B, in_dim] to an embedding float [B, dim] with unit rows. Weights start LeCun normal (truncated),
-    biases at zero; LayerNorm has epsilon 1e-6.
+    Maps features float [B, in_dim] to an embedding float [B, dim] with unit rows. Weights start
+    LeCun normal (truncated), biases at zero; LayerNorm has epsilon 1e-6.
 
     Source: UDON, NeurIPS 2024; projections of the released model with more than one width.
 
@@ -36,7 +42,11 @@ class MlpHead(nn.Module):
         layers: list[nn.Module] = []
         width = in_dim
         for hidden_width in hidden:
-            layers += [nn.Linear(width, hidden_width), nn.LayerNorm(hidden_width, eps=1e-6), nn.GELU(approximate="tanh")]
+            layers += [
+                nn.Linear(width, hidden_width),
+                nn.LayerNorm(hidden_width, eps=1e-6),
+                nn.GELU(approximate="tanh"),
+            ]
             width = hidden_width
         self.projection = nn.Sequential(*layers, nn.Linear(width, dim))
         for layer in self.projection:

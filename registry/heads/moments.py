@@ -9,10 +9,11 @@ from torch import Tensor
 
 
 class Moments:
-    """Count, mean and scatter of features, float64 on the CPU: no more is kept of them, however many they are.
+    """Count, mean and scatter of features, float64 on the CPU: no more is kept of them, however
+    many they are.
 
-    Parts are merged as Chan, Golub and LeVeque (1979) do, which loses no digits where the mean is large beside the spread. The same parts
-    in the same order give the same bits.
+    Parts are merged as Chan, Golub and LeVeque (1979) do, which loses no digits where the mean is
+    large beside the spread. The same parts in the same order give the same bits.
 
     Args:
         dim: F, the features' width.
@@ -56,7 +57,9 @@ class Moments:
         return {"count": self.count, "mean": self.mean_F, "scatter": self.scatter_FF}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state; on any device. Raises KeyError or RuntimeError where it is not that of as many features."""
+        """Go on from a state; on any device. Raises KeyError or RuntimeError where it is not that
+        of as many features.
+        """
         self.mean_F.copy_(state["mean"])
         self.scatter_FF.copy_(state["scatter"])
         self.count = state["count"]

@@ -1,4 +1,6 @@
-"""Principal components as a head: reduces features without training, for the off-the-shelf comparison."""
+"""Principal components as a head: reduces features without training, for the off-the-shelf
+comparison.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +17,15 @@ from registry.heads.moments import Moments
 
 @heads.register("pca")
 class PcaHead(nn.Module):
-    """Projection to the first principal components, then L2 normalisation; used by `off_the_shelf`, fitted and never trained.
+    """Projection to the first principal components, then L2 normalisation; used by `off_the_shelf`,
+    fitted and never trained.
 
-    Maps features float [B, in_dim] to an embedding float [B, dim] with unit rows: (features - mean) @ components. It has no
-    trainable parameters, only the buffers mean_F [in_dim] and components_FD [in_dim, dim].
+    Maps features float [B, in_dim] to an embedding float [B, dim] with unit rows: (features - mean)
+    @ components. It has no trainable parameters, only the buffers mean_F [in_dim] and components_FD
+    [in_dim, dim].
 
-    Raises ValueError where dim > in_dim; RuntimeError when called before `fit` or before fitted values are loaded.
+    Raises ValueError where dim > in_dim; RuntimeError when called before `fit` or before fitted
+    values are loaded.
 
     >>> head = PcaHead(2, 1).fit(Moments(2).add(torch.tensor([[0.0, 1.0], [2.0, 1.0], [4.0, 1.0]])))
     >>> head.components_FD[:, 0], head(torch.tensor([[5.0, 0.0]]))
@@ -35,11 +40,21 @@ class PcaHead(nn.Module):
         in_dim: int,
         dim: int,
         *,
-        whiten: Annotated[bool, Field(description="Divides every component by its standard deviation on the fitted features.")] = False,
+        whiten: Annotated[
+            bool,
+            Field(
+                description=(
+                    "Divides every component by its standard deviation on the fitted features."
+                )
+            ),
+        ] = False,
     ) -> None:
         super().__init__()
         if dim > in_dim:
-            raise ValueError(f"pca: {in_dim} features do not have {dim} principal components; ask for at most {in_dim}")
+            raise ValueError(
+                f"pca: {in_dim} features do not have {dim} principal components; ask for at most"
+                f" {in_dim}"
+            )
         self.whiten = whiten
         self.fitted = False
         self.register_buffer("mean_F", torch.zeros(in_dim))
@@ -47,24 +62,34 @@ class PcaHead(nn.Module):
 
     @torch.no_grad()
     def fit(self, moments: Moments) -> PcaHead:
-        """Computes mean and components from the moments of N features [N, in_dim] and returns the head.
+        """Computes mean and components from the moments of N features [N, in_dim] and returns the
+        head.
 
-        Deterministic: eigenvectors of the float64 covariance by falling variance, and of each the entry of largest magnitude made
-        positive. Raises ValueError where N items cannot span the components, or the features are not finite.
+        Deterministic: eigenvectors of the float64 covariance by falling variance, and of each the
+        entry of largest magnitude made positive. Raises ValueError where N items cannot span the
+        components, or the features are not finite.
         """
         in_dim, dim = self.components_FD.shape
         if moments.count <= dim:
-            raise ValueError(f"pca: {moments.count} items do not determine {dim} principal components; it takes at least {dim + 1}")
+            raise ValueError(
+                f"pca: {moments.count} items do not determine {dim} principal components; it takes"
+                f" at least {dim + 1}"
+            )
         covariance_FF = moments.covariance_FF()
         if not covariance_FF.isfinite().all():
-            raise ValueError("pca: the features are not finite, so they have no principal components")
+            raise ValueError(
+                "pca: the features are not finite, so they have no principal components"
+            )
         variance_F, vectors_FF = torch.linalg.eigh(covariance_FF)
         variance_D, components_FD = variance_F.flip(0)[:dim], vectors_FF.flip(1)[:, :dim]
         signs_1D = components_FD.gather(0, components_FD.abs().argmax(0, keepdim=True)).sign()
         components_FD = components_FD * signs_1D
         if self.whiten:
             if variance_D[-1] <= variance_D[0] * in_dim * torch.finfo(torch.float64).eps:
-                raise ValueError(f"pca: the features vary in fewer than {dim} directions, so they cannot be whitened to {dim}")
+                raise ValueError(
+                    f"pca: the features vary in fewer than {dim} directions, so they cannot be"
+                    f" whitened to {dim}"
+                )
             components_FD = components_FD / variance_D.sqrt()
         self.mean_F.copy_(moments.mean_F)
         self.components_FD.copy_(components_FD)

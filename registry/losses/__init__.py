@@ -1,4 +1,5 @@
-"""The registry of losses. A loss is called `(branch, batch)`, or `(student, teacher, batch)` where it needs a teacher.
+"""The registry of losses. A loss is called `(branch, batch)`, or `(student, teacher, batch)` where
+it needs a teacher.
 
 Torch is imported with a component, not here.
 """
@@ -11,18 +12,32 @@ from registry.catalog import Registry
 
 def _facts(target: Any) -> dict[str, bool]:
     if not inspect.isclass(target):
-        raise TypeError("a loss is a class: its options are the keyword-only parameters of __init__, its call is the maths")
-    if "__call__" not in vars(target) and not any("__call__" in vars(base) for base in target.__mro__[:-1]):
-        raise TypeError("a loss needs __call__(self, branch, batch) or __call__(self, student, teacher, batch)")
+        raise TypeError(
+            "a loss is a class: its options are the keyword-only parameters of __init__, its call"
+            " is the maths"
+        )
+    if "__call__" not in vars(target) and not any(
+        "__call__" in vars(base) for base in target.__mro__[:-1]
+    ):
+        raise TypeError(
+            "a loss needs __call__(self, branch, batch) or __call__(self, student, teacher, batch)"
+        )
     count = len(inspect.signature(target.__call__).parameters) - 1
     if count not in (2, 3):
-        raise TypeError(f"__call__ takes {count} arguments; a loss takes (branch, batch) or (student, teacher, batch)")
+        raise TypeError(
+            f"__call__ takes {count} arguments; a loss takes (branch, batch) or (student, teacher,"
+            " batch)"
+        )
     return {"needs_teacher": count == 3}
 
 
 registry = Registry(
     "losses",
-    builtin={"ce": "registry.losses.ce", "kl_logit": "registry.losses.kl_logit", "relational": "registry.losses.relational"},
+    builtin={
+        "ce": "registry.losses.ce",
+        "kl_logit": "registry.losses.kl_logit",
+        "relational": "registry.losses.relational",
+    },
     reserved=("use", "weight", "on"),
     facts=_facts,
 )

@@ -1,4 +1,6 @@
-"""Classification: softmax cross-entropy over cosines, with or without a margin. On the student's or the teacher's branch."""
+"""Classification: softmax cross-entropy over cosines, with or without a margin. On the student's or
+the teacher's branch.
+"""
 
 from __future__ import annotations
 
@@ -16,16 +18,18 @@ from registry.losses import functional
 class CrossEntropy:
     """Softmax cross-entropy of scaled cosines, with an optional margin on the target.
 
-    Called (branch, batch); returns a float32 scalar. The target of label i is column `class_range.start + i`, and all columns
-    compete: a joint classifier classifies over the classes of all domains.
+    Called (branch, batch); returns a float32 scalar. The target of label i is column
+    `class_range.start + i`, and all columns compete: a joint classifier classifies over the classes
+    of all domains.
 
-    The maths: `registry.losses.functional.cross_entropy`.
-    Raises ValueError for m > 0 with `normface`, which has no margin.
-    Source: UDON, NeurIPS 2024; classification loss of the released train step (normface, scale 16, for student and teacher).
+    The maths: `registry.losses.functional.cross_entropy`. Raises ValueError for m > 0 with
+    `normface`, which has no margin. Source: UDON, NeurIPS 2024; classification loss of the released
+    train step (normface, scale 16, for student and teacher).
 
     >>> import torch
     >>> cosine_BC = torch.tensor([[0.0, 1.0, 0.0, 0.0]])
-    >>> branch = Branch(features_BF=None, embedding_BD=None, cosine_BC=cosine_BC, class_range=range(1, 3))
+    >>> rest = {"features_BF": None, "embedding_BD": None}
+    >>> branch = Branch(cosine_BC=cosine_BC, class_range=range(1, 3), **rest)
     >>> batch = Batch(images=None, labels=torch.tensor([0]), domain="cars")
     >>> bool(CrossEntropy()(branch, batch) < 1e-6)
     True
@@ -37,7 +41,10 @@ class CrossEntropy:
         margin: Annotated[
             Literal["normface", "cosface", "arcface"],
             Field(
-                description="What `m` changes on the target class: nothing (`normface`), its cosine (`cosface`) or its angle (`arcface`)."
+                description=(
+                    "What `m` changes on the target class: nothing (`normface`), its cosine"
+                    " (`cosface`) or its angle (`arcface`)."
+                )
             ),
         ] = "normface",
         m: Annotated[
@@ -45,16 +52,28 @@ class CrossEntropy:
             Field(
                 ge=0,
                 le=1.5,  # beyond a quarter turn an arcface margin would reward the wrong side
-                description="The margin: subtracted from the target's cosine, or added to its angle.",
+                description=(
+                    "The margin: subtracted from the target's cosine, or added to its angle."
+                ),
                 json_schema_extra={"unit": "cosine (cosface) or radians (arcface)"},
             ),
         ] = 0.0,
-        scale: Annotated[float, Field(gt=0, description="Factor on all cosines before the softmax, an inverse temperature.")] = 16.0,
+        scale: Annotated[
+            float,
+            Field(
+                gt=0,
+                description="Factor on all cosines before the softmax, an inverse temperature.",
+            ),
+        ] = 16.0,
     ) -> None:
         if margin == "normface" and m != 0:
-            raise ValueError(f"normface has no margin, but m = {m}; use margin 'cosface' or 'arcface', or m = 0")
+            raise ValueError(
+                f"normface has no margin, but m = {m}; use margin 'cosface' or 'arcface', or m = 0"
+            )
         self.margin, self.m, self.scale = margin, m, scale
 
     def __call__(self, branch: Branch, batch: Batch) -> Tensor:
         target_B = batch.labels + branch.class_range.start
-        return functional.cross_entropy(branch.cosine_BC, target_B, margin=self.margin, m=self.m, scale=self.scale)
+        return functional.cross_entropy(
+            branch.cosine_BC, target_B, margin=self.margin, m=self.m, scale=self.scale
+        )

@@ -1,7 +1,8 @@
 """The maths of the losses: pure functions from tensors to a float32 scalar.
 
-Source: UDON, NeurIPS 2024, and its released implementation: margins and classification loss, logit distillation and relational
-distillation of the train step. Shapes: B batch, C classes, D student dimension, E teacher dimension.
+Source: UDON, NeurIPS 2024, and its released implementation: margins and classification loss, logit
+distillation and relational distillation of the train step. Shapes: B batch, C classes, D student
+dimension, E teacher dimension.
 """
 
 from __future__ import annotations
@@ -21,13 +22,15 @@ def cross_entropy(
     m: float = 0.0,
     scale: float = 16.0,
 ) -> Tensor:
-    """Softmax cross-entropy of scaled cosines with a margin on the target class, mean over the batch.
+    """Softmax cross-entropy of scaled cosines with a margin on the target class, mean over the
+    batch.
 
-    cosine_BC: float [B, C], cosines to the class columns. labels_B: int64 [B], target columns. Returns a float32 scalar.
+    cosine_BC: float [B, C], cosines to the class columns. labels_B: int64 [B], target columns.
+    Returns a float32 scalar.
 
-    margin: `normface` leaves the target cosine c as it is; `cosface` makes it c - m; `arcface` cos(acos(c) + m), neither clamped
-    nor replaced beyond pi, as in the released code: rounding that pushes a cosine past 1 then gives nan.
-    m: the margin, >= 0. scale: factor on all cosines, > 0.
+    margin: `normface` leaves the target cosine c as it is; `cosface` makes it c - m; `arcface`
+    cos(acos(c) + m), neither clamped nor replaced beyond pi, as in the released code: rounding that
+    pushes a cosine past 1 then gives nan. m: the margin, >= 0. scale: factor on all cosines, > 0.
 
     Raises ValueError for a margin m with `normface`, which has none.
 
@@ -35,13 +38,17 @@ def cross_entropy(
     >>> labels_B = torch.tensor([0])
     >>> cross_entropy(cosine_BC, labels_B)
     tensor(0.6931)
-    >>> cross_entropy(cosine_BC, labels_B, margin="cosface", m=0.1) > cross_entropy(cosine_BC, labels_B)
+    >>> plain = cross_entropy(cosine_BC, labels_B)
+    >>> cross_entropy(cosine_BC, labels_B, margin="cosface", m=0.1) > plain
     tensor(True)
     """
     if margin == "normface" and m != 0:
-        raise ValueError(f"normface has no margin, but m = {m}; use margin 'cosface' or 'arcface', or m = 0")
+        raise ValueError(
+            f"normface has no margin, but m = {m}; use margin 'cosface' or 'arcface', or m = 0"
+        )
     cosine_BC = cosine_BC.float()
-    # Without a margin all three are the same function; taking acos anyway would give 0 * inf = nan as the gradient at |c| = 1.
+    # Without a margin all three are the same function; taking acos anyway would give 0 * inf = nan
+    # as the gradient at |c| = 1.
     if m != 0:
         index_B1 = labels_B.unsqueeze(1)
         target_B1 = cosine_BC.gather(1, index_B1)
@@ -51,13 +58,19 @@ def cross_entropy(
 
 
 def kl_logit(
-    student_cosine_BC: Tensor, teacher_cosine_BC: Tensor, *, student_temperature: float = 0.1, teacher_temperature: float = 0.1
+    student_cosine_BC: Tensor,
+    teacher_cosine_BC: Tensor,
+    *,
+    student_temperature: float = 0.1,
+    teacher_temperature: float = 0.1,
 ) -> Tensor:
-    """KL(teacher || student) between softmaxes of raw cosines (no margin, no scale): sum over classes, mean over the batch.
+    """KL(teacher || student) between softmaxes of raw cosines (no margin, no scale): sum over
+    classes, mean over the batch.
 
-    student_cosine_BC, teacher_cosine_BC: float [B, C], the same classes in the same order. Returns a float32 scalar, not
-    multiplied by the squared temperature. The teacher gets no gradient. The log-softmax form has the value of the released
-    code, which takes the log of the softmax, without its underflow.
+    student_cosine_BC, teacher_cosine_BC: float [B, C], the same classes in the same order. Returns
+    a float32 scalar, not multiplied by the squared temperature. The teacher gets no gradient. The
+    log-softmax form has the value of the released code, which takes the log of the softmax, without
+    its underflow.
 
     student_temperature, teacher_temperature: what the cosines are divided by, > 0.
 
@@ -70,14 +83,16 @@ def kl_logit(
     return F.kl_div(student_BC, teacher_BC, reduction="batchmean", log_target=True)
 
 
-def relational(student_BD: Tensor, teacher_BE: Tensor, *, reduction: Literal["official", "mean"] = "official") -> Tensor:
+def relational(
+    student_BD: Tensor, teacher_BE: Tensor, *, reduction: Literal["official", "mean"] = "official"
+) -> Tensor:
     """Squared difference of the Gram matrices of student and teacher embeddings, diagonal included.
 
-    student_BD: float [B, D], teacher_BE: float [B, E], both with unit rows; D and E may differ. Returns a float32 scalar. The
-    teacher gets no gradient.
+    student_BD: float [B, D], teacher_BE: float [B, E], both with unit rows; D and E may differ.
+    Returns a float32 scalar. The teacher gets no gradient.
 
-    reduction: `official` is (B / 4) * mean square, what the released code computes on one device for a batch of B; `mean` is
-    the mean square over the B x B pairs.
+    reduction: `official` is (B / 4) * mean square, what the released code computes on one device
+    for a batch of B; `mean` is the mean square over the B x B pairs.
 
     >>> student_BD, teacher_BE = torch.eye(2), torch.tensor([[1.0], [1.0]])
     >>> relational(student_BD, teacher_BE, reduction="mean"), relational(student_BD, teacher_BE)

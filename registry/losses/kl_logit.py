@@ -18,17 +18,21 @@ def _of_domain(branch: Branch) -> Tensor:
 
 @losses.register("kl_logit")
 class LogitKL:
-    """KL divergence from the student's to the teacher's softmax over the classes of the batch's domain.
+    """KL divergence from the student's to the teacher's softmax over the classes of the batch's
+    domain.
 
-    Called (student, teacher, batch); returns a float32 scalar. Both sides are cut to their own `class_range`, so that a joint
-    classifier can be distilled from a separate one. The teacher gets no gradient.
+    Called (student, teacher, batch); returns a float32 scalar. Both sides are cut to their own
+    `class_range`, so that a joint classifier can be distilled from a separate one. The teacher gets
+    no gradient.
 
-    The maths: `registry.losses.functional.kl_logit`.
-    Source: UDON, NeurIPS 2024; logit distillation of the released train step (both temperatures 0.1).
+    The maths: `registry.losses.functional.kl_logit`. Source: UDON, NeurIPS 2024; logit distillation
+    of the released train step (both temperatures 0.1).
 
     >>> import torch
-    >>> joint = Branch(features_BF=None, embedding_BD=None, cosine_BC=torch.tensor([[0.9, 0.1, 0.2]]), class_range=range(1, 3))
-    >>> own = Branch(features_BF=None, embedding_BD=None, cosine_BC=torch.tensor([[0.1, 0.2]]), class_range=range(0, 2))
+    >>> rest = {"features_BF": None, "embedding_BD": None}
+    >>> joint_BC, own_BC = torch.tensor([[0.9, 0.1, 0.2]]), torch.tensor([[0.1, 0.2]])
+    >>> joint = Branch(cosine_BC=joint_BC, class_range=range(1, 3), **rest)
+    >>> own = Branch(cosine_BC=own_BC, class_range=range(0, 2), **rest)
     >>> bool(LogitKL()(joint, own, None).abs() < 1e-6)
     True
     """
@@ -36,10 +40,17 @@ class LogitKL:
     def __init__(
         self,
         *,
-        student_temperature: Annotated[float, Field(gt=0, description="What the student's cosines are divided by.")] = 0.1,
-        teacher_temperature: Annotated[float, Field(gt=0, description="What the teacher's cosines are divided by.")] = 0.1,
+        student_temperature: Annotated[
+            float, Field(gt=0, description="What the student's cosines are divided by.")
+        ] = 0.1,
+        teacher_temperature: Annotated[
+            float, Field(gt=0, description="What the teacher's cosines are divided by.")
+        ] = 0.1,
     ) -> None:
-        self.student_temperature, self.teacher_temperature = student_temperature, teacher_temperature
+        self.student_temperature, self.teacher_temperature = (
+            student_temperature,
+            teacher_temperature,
+        )
 
     def __call__(self, student: Branch, teacher: Branch, batch: Batch) -> Tensor:
         return functional.kl_logit(

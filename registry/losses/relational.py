@@ -1,4 +1,6 @@
-"""Relational distillation: the student's pairwise similarities in a batch are pulled to the teacher's."""
+"""Relational distillation: the student's pairwise similarities in a batch are pulled to the
+teacher's.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +16,20 @@ from registry.losses import functional
 
 @losses.register("relational")
 class Relational:
-    """Squared difference between the student's and the teacher's similarities of all pairs in the batch.
+    """Squared difference between the student's and the teacher's similarities of all pairs in the
+    batch.
 
-    Called (student, teacher, batch); returns a float32 scalar. Embeddings are compared, not classes, so the two dimensions may
-    differ and no classifier is trained by it. The teacher gets no gradient.
+    Called (student, teacher, batch); returns a float32 scalar. Embeddings are compared, not
+    classes, so the two dimensions may differ and no classifier is trained by it. The teacher gets
+    no gradient.
 
     The maths: `registry.losses.functional.relational`.
     Source: UDON, NeurIPS 2024; relational distillation of the released train step, on one device.
 
     >>> import torch
-    >>> student = Branch(features_BF=None, embedding_BD=torch.eye(2), cosine_BC=None, class_range=range(0))
-    >>> teacher = Branch(features_BF=None, embedding_BD=torch.ones(2, 1), cosine_BC=None, class_range=range(0))
+    >>> rest = {"features_BF": None, "cosine_BC": None, "class_range": range(0)}
+    >>> student = Branch(embedding_BD=torch.eye(2), **rest)
+    >>> teacher = Branch(embedding_BD=torch.ones(2, 1), **rest)
     >>> Relational(reduction="mean")(student, teacher, None)
     tensor(0.5000)
     """
@@ -34,10 +39,17 @@ class Relational:
         *,
         reduction: Annotated[
             Literal["official", "mean"],
-            Field(description="`mean` is the mean square over all pairs; `official` is that times batch / 4, as in the released code."),
+            Field(
+                description=(
+                    "`mean` is the mean square over all pairs; `official` is that times batch / 4,"
+                    " as in the released code."
+                )
+            ),
         ] = "official",
     ) -> None:
         self.reduction = reduction
 
     def __call__(self, student: Branch, teacher: Branch, batch: Batch) -> Tensor:
-        return functional.relational(student.embedding_BD, teacher.embedding_BD, reduction=self.reduction)
+        return functional.relational(
+            student.embedding_BD, teacher.embedding_BD, reduction=self.reduction
+        )

@@ -5,15 +5,24 @@ from typing import Any
 
 from registry.catalog import Registry
 
-_METHODS = ("domain_at", "known_until", "clears_at", "update", "shares", "state_dict", "load_state_dict")
+_METHODS = (
+    "domain_at",
+    "known_until",
+    "clears_at",
+    "update",
+    "shares",
+    "state_dict",
+    "load_state_dict",
+)
 
 
 def _facts(target: Any) -> dict[str, bool]:
     lacks = [name for name in _METHODS if inspect.isclass(target) and not hasattr(target, name)]
     if lacks:
         raise TypeError(
-            f"a sampler also needs the methods {', '.join(lacks)} (see Sampler in registry/contracts.py); one whose order is known from "
-            "the start inherits them from registry.samplers.schedule.FixedOrder"
+            f"a sampler also needs the methods {', '.join(lacks)} (see Sampler in"
+            " registry/contracts.py); one whose order is known from the start inherits them from"
+            " registry.samplers.schedule.FixedOrder"
         )
     return {"needs_signal": bool(getattr(target, "needs_signal", False))}
 

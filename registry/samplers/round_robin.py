@@ -14,14 +14,19 @@ from registry.samplers.schedule import FixedOrder
 class RoundRobin(FixedOrder):
     """Every domain in turn, in their order, again and again; what remains goes to the first ones.
 
-    domains: names in training order. train_counts: training images per domain (not used). steps: the budget. seed: not used.
-    Source: UDON, NeurIPS 2024; `round_robin` of the released dataset sampling.
+    domains: names in training order. train_counts: training images per domain (not used). steps:
+    the budget. seed: not used. Source: UDON, NeurIPS 2024; `round_robin` of the released dataset
+    sampling.
 
     >>> sampler = RoundRobin(["cars", "sop"], {"cars": 10, "sop": 90}, 5, 0)
     >>> [sampler.domain_at(step) for step in range(5)]
     ['cars', 'sop', 'cars', 'sop', 'cars']
     """
 
-    def __init__(self, domains: Sequence[str], train_counts: Mapping[str, int], steps: int, seed: int) -> None:
+    def __init__(
+        self, domains: Sequence[str], train_counts: Mapping[str, int], steps: int, seed: int
+    ) -> None:
         order = np.arange(steps) % len(domains)
-        super().__init__(domains, {name: 1 / len(domains) for name in domains}, order.astype(np.int16))
+        super().__init__(
+            domains, {name: 1 / len(domains) for name in domains}, order.astype(np.int16)
+        )

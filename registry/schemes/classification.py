@@ -8,14 +8,22 @@ from pydantic import Field
 
 from registry import schemes
 from registry.contracts import DomainFacts, EvaluationSpec, Row
-from registry.schemes.recipes import CLASSIFICATION_ROW, PUBLISHED_ROW, TRAINING_SLOTS, student_stage
+from registry.schemes.recipes import (
+    CLASSIFICATION_ROW,
+    PUBLISHED_ROW,
+    TRAINING_SLOTS,
+    student_stage,
+)
 
 Published = Annotated[
     bool,
     Field(
-        description="Trains as the released baselines UJCDS, UJCRR, USCDS and USCRR do: the projection is in the backbone's group (random, "
-        "frozen, then at the backbone's rate), for 7/10 of the budget, frozen for 2/7 of that. Otherwise the projection trains with the "
-        "heads for the whole budget: the fair comparison."
+        description=(
+            "Trains as the released baselines UJCDS, UJCRR, USCDS and USCRR do: the projection is"
+            " in the backbone's group (random, frozen, then at the backbone's rate), for 7/10 of"
+            " the budget, frozen for 2/7 of that. Otherwise the projection trains with the heads"
+            " for the whole budget: the fair comparison."
+        )
     ),
 ]
 
@@ -39,4 +47,6 @@ class Classification:
     def plan(self, row: Row, facts: tuple[DomainFacts, ...]) -> tuple[EvaluationSpec, ...]:
         """One stage, one evaluation."""
         stage = student_stage(row, facts, published=self.published)
-        return (EvaluationSpec(branch="student", embedders={domain.name: stage for domain in facts}),)
+        return (
+            EvaluationSpec(branch="student", embedders={domain.name: stage for domain in facts}),
+        )

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from registry import schemes
 from registry.contracts import DomainFacts, EvaluationSpec, Row
-from registry.schemes.recipes import DISTILLATION_ROW, TEACHER_SLOTS, student_stage, student_steps, teacher_stage
+from registry.schemes.recipes import (
+    DISTILLATION_ROW,
+    TEACHER_SLOTS,
+    student_stage,
+    student_steps,
+    teacher_stage,
+)
 
 
 @schemes.register("multi_head_teacher")
 class MultiHeadTeacher:
-    """One teacher model with a head per domain on a shared backbone, trained beforehand and frozen, then one student."""
+    """One teacher model with a head per domain on a shared backbone, trained beforehand and frozen,
+    then one student.
+    """
 
     slots = TEACHER_SLOTS
     default_row = DISTILLATION_ROW
@@ -18,10 +26,18 @@ class MultiHeadTeacher:
     branches = ("student", "teacher")
 
     def plan(self, row: Row, facts: tuple[DomainFacts, ...]) -> tuple[EvaluationSpec, ...]:
-        """A teacher stage of the student's own budget and, if the student is evaluated, a student stage that learns from it."""
-        teacher = teacher_stage(row, tuple(domain.name for domain in facts), student_steps(row, facts))
+        """A teacher stage of the student's own budget and, if the student is evaluated, a student
+        stage that learns from it.
+        """
+        teacher = teacher_stage(
+            row, tuple(domain.name for domain in facts), student_steps(row, facts)
+        )
         evaluations = []
         for branch in row.evaluate:
-            stage = teacher if branch == "teacher" else student_stage(row, facts, teachers=(teacher,))
-            evaluations.append(EvaluationSpec(branch=branch, embedders={domain.name: stage for domain in facts}))
+            stage = (
+                teacher if branch == "teacher" else student_stage(row, facts, teachers=(teacher,))
+            )
+            evaluations.append(
+                EvaluationSpec(branch=branch, embedders={domain.name: stage for domain in facts})
+            )
         return tuple(evaluations)

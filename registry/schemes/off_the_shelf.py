@@ -13,7 +13,9 @@ from registry.schemes.recipes import read_transform
 
 @schemes.register("off_the_shelf")
 class OffTheShelf:
-    """The backbone's own features, untrained: at full dimension, or by PCA (fitted on train) to `student_head.dim`."""
+    """The backbone's own features, untrained: at full dimension, or by PCA (fitted on train) to
+    `student_head.dim`.
+    """
 
     default_row = {}
     teacher = "none"
@@ -23,7 +25,13 @@ class OffTheShelf:
         self,
         *,
         reduce: Annotated[
-            Literal["none", "pca"], Field(description="`pca` reduces the features to `student_head.dim`, fitted on the training images.")
+            Literal["none", "pca"],
+            Field(
+                description=(
+                    "`pca` reduces the features to `student_head.dim`, fitted on the training"
+                    " images."
+                )
+            ),
         ] = "none",
     ) -> None:
         self.reduce = reduce
@@ -39,4 +47,9 @@ class OffTheShelf:
             precision=row.precision,
             student_head=row.student_head,
         )
-        return (EvaluationSpec(branch="student" if row.student_head else "feature", embedders={domain.name: stage for domain in facts}),)
+        return (
+            EvaluationSpec(
+                branch="student" if row.student_head else "feature",
+                embedders={domain.name: stage for domain in facts},
+            ),
+        )

@@ -9,10 +9,28 @@ import attrs
 
 from registry import samplers
 from registry.catalog import parse_share
-from registry.contracts import ComponentSpec, DomainFacts, LossSpec, Row, StageSpec, Training, Transform
+from registry.contracts import (
+    ComponentSpec,
+    DomainFacts,
+    LossSpec,
+    Row,
+    StageSpec,
+    Training,
+    Transform,
+)
 
 TRAINING_SLOTS = frozenset(
-    {"student_head", "classifier", "losses", "sampler", "optimiser", "schedule", "budget", "validation", "normalise_total"}
+    {
+        "student_head",
+        "classifier",
+        "losses",
+        "sampler",
+        "optimiser",
+        "schedule",
+        "budget",
+        "validation",
+        "normalise_total",
+    }
 )
 TEACHER_SLOTS = TRAINING_SLOTS | {"teacher_head", "distill_to_backbone"}
 
@@ -20,10 +38,14 @@ CLASSIFICATION_ROW: Mapping[str, Any] = {"losses": {"student_ce": {"use": "ce", 
 """Classification of the student alone."""
 
 PUBLISHED_EPOCHS = 7 / 10
-"""How much of the budget the published baselines take in the released code of UnED: seven epochs of ten."""
+"""How much of the budget the published baselines take in the released code of UnED: seven epochs of
+ten.
+"""
 
 PUBLISHED_ROW: Mapping[str, Any] = {"optimiser": {"frozen": "2/7"}, "validation": {"every": "1/7"}}
-"""What the published baselines fix of their own budget: frozen for two of seven epochs, validated after each."""
+"""What the published baselines fix of their own budget: frozen for two of seven epochs, validated
+after each.
+"""
 
 DISTILLATION_ROW: Mapping[str, Any] = {
     "losses": {
@@ -37,19 +59,27 @@ DISTILLATION_ROW: Mapping[str, Any] = {
 
 
 def student_steps(row: Row, facts: tuple[DomainFacts, ...], *, published: bool = False) -> int:
-    """Steps of the student's budget: `steps`, or `epochs` of floor(training images / batch) steps, times `scale`; `published` takes
-    seven tenths of it."""
+    """Steps of the student's budget: `steps`, or `epochs` of floor(training images / batch) steps,
+    times `scale`; `published` takes seven tenths of it.
+    """
     budget = row.budget
     if budget.steps is not None:
         steps = budget.steps * budget.scale
     else:
-        steps = budget.epochs * (sum(domain.train_images for domain in facts) // budget.batch) * budget.scale
+        steps = (
+            budget.epochs
+            * (sum(domain.train_images for domain in facts) // budget.batch)
+            * budget.scale
+        )
     return max(1, round(steps * PUBLISHED_EPOCHS if published else steps))
 
 
-def steps_per_domain(row: Row, facts: tuple[DomainFacts, ...], *, published: bool = False) -> list[int]:
-    """How long a model of one domain trains: under `equal_exposure` the steps that round robin gives the domain within the student's
-    budget, else all of that budget."""
+def steps_per_domain(
+    row: Row, facts: tuple[DomainFacts, ...], *, published: bool = False
+) -> list[int]:
+    """How long a model of one domain trains: under `equal_exposure` the steps that round robin
+    gives the domain within the student's budget, else all of that budget.
+    """
     steps = student_steps(row, facts, published=published)
     if row.teacher_budget == "full":
         return [steps] * len(facts)
@@ -66,7 +96,8 @@ def round_robin_steps(steps: int, domains: int) -> list[int]:
 
 
 def read_transform(transform: Transform, trains: bool) -> Transform:
-    """The transform with what its stage does not read at its default, so that it is no part of the stage's identity.
+    """The transform with what its stage does not read at its default, so that it is no part of the
+    stage's identity.
 
     >>> read_transform(Transform(resize=54, crop=48, scale=(0.5, 1.0)), trains=True).scale
     (0.25, 1.0)
@@ -74,7 +105,10 @@ def read_transform(transform: Transform, trains: bool) -> Transform:
     if not trains:
         return Transform(crop=transform.crop)
     unread = {"scale"} if transform.mode == "resize_crop" else {"resize"}
-    return attrs.evolve(transform, **{field.name: field.default for field in attrs.fields(Transform) if field.name in unread})
+    return attrs.evolve(
+        transform,
+        **{field.name: field.default for field in attrs.fields(Transform) if field.name in unread},
+    )
 
 
 def _round_robin() -> ComponentSpec:
@@ -82,13 +116,21 @@ def _round_robin() -> ComponentSpec:
 
 
 def _resolved(sampler: ComponentSpec, steps: int) -> ComponentSpec:
-    """A sampler whose cadences are steps, and with the options that it does not read at their defaults: "25%" of 8 steps and 2 are the
-    same sampler. A sampler may have `unread(options)`, the names of options that others make meaningless."""
+    """A sampler whose cadences are steps, and with the options that it does not read at their
+    defaults: "25%" of 8 steps and 2 are the same sampler. A sampler may have `unread(options)`, the
+    names of options that others make meaningless.
+    """
     described, cls = samplers.describe(sampler.use), samplers.get(sampler.use)
     unread = cls.unread(sampler.options) if hasattr(cls, "unread") else frozenset()
-    options = {name: described.defaults()[name] if name in unread else value for name, value in sampler.options.items()}
+    options = {
+        name: described.defaults()[name] if name in unread else value
+        for name, value in sampler.options.items()
+    }
     cadences = {option.name for option in described.options if option.type["type"] == "steps"}
-    options = {name: parse_share(value, steps) if name in cadences else value for name, value in options.items()}
+    options = {
+        name: parse_share(value, steps) if name in cadences else value
+        for name, value in options.items()
+    }
     return attrs.evolve(sampler, options=options)
 
 
@@ -123,8 +165,10 @@ def student_stage(
     own_teachers: bool = False,
     published: bool = False,
 ) -> StageSpec:
-    """The stage that trains the student head: with earlier stages as frozen `teachers`, with teacher heads of its own, or alone;
-    `published` as the official baselines, with the projection in the backbone's group."""
+    """The stage that trains the student head: with earlier stages as frozen `teachers`, with
+    teacher heads of its own, or alone; `published` as the official baselines, with the projection
+    in the backbone's group.
+    """
     losses = tuple(loss for loss in row.losses if own_teachers or loss.on != "teacher")
     distilled = own_teachers or bool(teachers)
     return StageSpec(
@@ -162,7 +206,9 @@ def specialist_stage(row: Row, domain: str, steps: int, *, published: bool = Fal
 
 
 def teacher_stage(row: Row, domains: tuple[str, ...], steps: int) -> StageSpec:
-    """A stage that trains the teacher heads of `domains` beforehand, by the losses on the teacher, round robin."""
+    """A stage that trains the teacher heads of `domains` beforehand, by the losses on the teacher,
+    round robin.
+    """
     losses = tuple(loss for loss in row.losses if loss.on == "teacher")
     return StageSpec(
         domains=domains,

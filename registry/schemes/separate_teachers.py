@@ -1,15 +1,25 @@
-"""Separate teachers: one specialised model per domain, trained first; the student learns from all of them."""
+"""Separate teachers: one specialised model per domain, trained first; the student learns from all
+of them.
+"""
 
 from __future__ import annotations
 
 from registry import schemes
 from registry.contracts import DomainFacts, EvaluationSpec, Row
-from registry.schemes.recipes import DISTILLATION_ROW, TEACHER_SLOTS, steps_per_domain, student_stage, teacher_stage
+from registry.schemes.recipes import (
+    DISTILLATION_ROW,
+    TEACHER_SLOTS,
+    steps_per_domain,
+    student_stage,
+    teacher_stage,
+)
 
 
 @schemes.register("separate_teachers")
 class SeparateTeachers:
-    """One teacher model per domain, trained beforehand and frozen, then one student that learns from them."""
+    """One teacher model per domain, trained beforehand and frozen, then one student that learns
+    from them.
+    """
 
     slots = TEACHER_SLOTS | {"teacher_budget"}
     default_row = DISTILLATION_ROW
@@ -20,15 +30,22 @@ class SeparateTeachers:
     def plan(self, row: Row, facts: tuple[DomainFacts, ...]) -> tuple[EvaluationSpec, ...]:
         """As many teacher stages as domains, and a student stage if the student is evaluated.
 
-        Under `equal_exposure` a domain's teacher takes the steps that round robin gives the domain within the student's budget.
+        Under `equal_exposure` a domain's teacher takes the steps that round robin gives the domain
+        within the student's budget.
         """
         budgets = zip(facts, steps_per_domain(row, facts), strict=True)
-        teachers = {domain.name: teacher_stage(row, (domain.name,), steps) for domain, steps in budgets}
+        teachers = {
+            domain.name: teacher_stage(row, (domain.name,), steps) for domain, steps in budgets
+        }
         evaluations = []
         for branch in row.evaluate:
             if branch == "teacher":
                 evaluations.append(EvaluationSpec(branch="teacher", embedders=teachers))
             else:
                 student = student_stage(row, facts, teachers=tuple(teachers.values()))
-                evaluations.append(EvaluationSpec(branch="student", embedders={domain.name: student for domain in facts}))
+                evaluations.append(
+                    EvaluationSpec(
+                        branch="student", embedders={domain.name: student for domain in facts}
+                    )
+                )
         return tuple(evaluations)

@@ -1,4 +1,6 @@
-"""Specialists: one model per domain, each used for its own domain alone: the upper bound "Specialist + Oracle"."""
+"""Specialists: one model per domain, each used for its own domain alone: the upper bound
+"Specialist + Oracle".
+"""
 
 from __future__ import annotations
 
@@ -10,11 +12,12 @@ from registry.schemes.recipes import TRAINING_SLOTS, specialist_stage, steps_per
 
 @schemes.register("specialists")
 class Specialists(Classification):
-    """One model per domain, trained by classification on that domain alone. A query is embedded by the specialist of its own domain and
-    searched in that domain only, as if an oracle named the domain: an upper bound, no universal embedding.
+    """One model per domain, trained by classification on that domain alone. A query is embedded by
+    the specialist of its own domain and searched in that domain only, as if an oracle named the
+    domain: an upper bound, no universal embedding.
 
-    Source: "Specialist + Oracle" of UnED (Towards Universal Image Embeddings, ICCV 2023). How long its specialists train is not known to
-    us: `teacher_budget` says it.
+    Source: "Specialist + Oracle" of UnED (Towards Universal Image Embeddings, ICCV 2023). How long
+    its specialists train is not known to us: `teacher_budget` says it.
     """
 
     slots = (TRAINING_SLOTS - {"sampler", "classifier"}) | {"teacher_budget"}
@@ -22,5 +25,8 @@ class Specialists(Classification):
     def plan(self, row: Row, facts: tuple[DomainFacts, ...]) -> tuple[EvaluationSpec, ...]:
         """As many stages as domains, one evaluation without a merged index."""
         budgets = zip(facts, steps_per_domain(row, facts, published=self.published), strict=True)
-        stages = {domain.name: specialist_stage(row, domain.name, steps, published=self.published) for domain, steps in budgets}
+        stages = {
+            domain.name: specialist_stage(row, domain.name, steps, published=self.published)
+            for domain, steps in budgets
+        }
         return (EvaluationSpec(branch="student", embedders=stages),)

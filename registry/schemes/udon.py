@@ -1,4 +1,6 @@
-"""UDON: the teachers are heads on the student's own backbone, trained together with it (UDON, NeurIPS 2024; docs/method.md)."""
+"""UDON: the teachers are heads on the student's own backbone, trained together with it (UDON,
+NeurIPS 2024; docs/method.md).
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ from registry.schemes.recipes import DISTILLATION_ROW, TEACHER_SLOTS, student_st
 
 @schemes.register("udon")
 class Udon:
-    """One stage: a teacher head per domain and the student share a backbone; the student also learns from the teachers."""
+    """One stage: a teacher head per domain and the student share a backbone; the student also
+    learns from the teachers.
+    """
 
     slots = TEACHER_SLOTS
     default_row = DISTILLATION_ROW
@@ -20,4 +24,7 @@ class Udon:
     def plan(self, row: Row, facts: tuple[DomainFacts, ...]) -> tuple[EvaluationSpec, ...]:
         """One stage; its student, its teachers, or both are evaluated."""
         stage = student_stage(row, facts, own_teachers=True)
-        return tuple(EvaluationSpec(branch=branch, embedders={domain.name: stage for domain in facts}) for branch in row.evaluate)
+        return tuple(
+            EvaluationSpec(branch=branch, embedders={domain.name: stage for domain in facts})
+            for branch in row.evaluate
+        )

@@ -1,4 +1,6 @@
-"""The registries: what may be registered, what is derived from a signature, and what they may import."""
+"""The registries: what may be registered, what is derived from a signature, and what they may
+import.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ class Good:
 
 
 def test_a_taken_name_is_refused_and_both_places_are_named(parts):
-    """Registering a second component under a name says where both stand and leaves the first in place."""
+    """Registering a second component under a name says where both stand and leaves the first in
+    place.
+    """
     parts.register("good")(Good)
 
     class Other:
@@ -75,7 +79,9 @@ def test_a_built_in_that_is_not_imported_yet_cannot_be_taken():
 def test_an_unknown_name_lists_the_nearest_and_all(parts):
     """A misspelt name gives the nearest registered one, then all of them."""
     parts.register("good")(Good)
-    with pytest.raises(RegistryError, match=r"'god' is not registered; did you mean 'good'\? registered are good"):
+    with pytest.raises(
+        RegistryError, match=r"'god' is not registered; did you mean 'good'\? registered are good"
+    ):
         parts.get("god")
 
 
@@ -90,16 +96,23 @@ def test_an_unknown_name_lists_the_nearest_and_all(parts):
     ],
 )
 def test_a_signature_that_the_builder_cannot_fill_is_refused(parts, signature, got):
-    """Any positional list but the kind's own, and *args and **kwargs, are refused with what was got and what is supplied."""
+    """Any positional list but the kind's own, and *args and **kwargs, are refused with what was got
+    and what is supplied.
+    """
     space: dict[str, Any] = {}
     exec(f"class Part:\n    def __init__({signature}): ...", space)
-    with pytest.raises(RegistryError, match=rf"takes the positional parameters \({got}\), but the builder supplies \(size\)"):
+    with pytest.raises(
+        RegistryError,
+        match=rf"takes the positional parameters \({got}\), but the builder supplies \(size\)",
+    ):
         parts.register("part")(space["Part"])
     assert parts.names() == []
 
 
 def test_options_need_an_annotation_of_an_allowed_type(parts):
-    """An option without annotation, of a type outside the closed set, or of a name that only type checkers know is refused, by name."""
+    """An option without annotation, of a type outside the closed set, or of a name that only type
+    checkers know is refused, by name.
+    """
 
     class Unannotated:
         def __init__(self, size, *, depth=1): ...
@@ -112,14 +125,18 @@ def test_options_need_an_annotation_of_an_allowed_type(parts):
 
     with pytest.raises(RegistryError, match="option 'depth' has no type annotation"):
         parts.register("a")(Unannotated)
-    with pytest.raises(RegistryError, match=r"option 'depth': set\[int\] is not allowed; use bool, int"):
+    with pytest.raises(
+        RegistryError, match=r"option 'depth': set\[int\] is not allowed; use bool, int"
+    ):
         parts.register("b")(Disallowed)
     with pytest.raises(RegistryError, match="OnlyForTypeCheckers"):
         parts.register("c")(Unresolved)
 
 
 def test_options_are_derived_from_the_signature():
-    """Bounds, literals, unions, sequences, tables, paths and cadences become plain data, with defaults; positional ones are no options."""
+    """Bounds, literals, unions, sequences, tables, paths and cadences become plain data, with
+    defaults; positional ones are no options.
+    """
 
     def part(
         size: int,
@@ -136,7 +153,17 @@ def test_options_are_derived_from_the_signature():
     ) -> None: ...
 
     options = {option.name: option for option in options_of(part)}
-    assert list(options) == ["needed", "rate", "mode", "limit", "every", "pair", "shares", "names", "on"]
+    assert list(options) == [
+        "needed",
+        "rate",
+        "mode",
+        "limit",
+        "every",
+        "pair",
+        "shares",
+        "names",
+        "on",
+    ]
     assert {name: option.type for name, option in options.items()} == {
         "needed": {"type": "path"},
         "rate": {"type": "float", "bounds": {"gt": 0, "le": 1}},
@@ -144,23 +171,41 @@ def test_options_are_derived_from_the_signature():
         "limit": {"type": "union", "of": [{"type": "int"}, {"type": "none"}]},
         "every": {"type": "steps"},
         "pair": {"type": "tuple", "of": [{"type": "int"}, {"type": "float"}]},
-        "shares": {"type": "union", "of": [{"type": "dict", "of": {"type": "float"}}, {"type": "none"}]},
+        "shares": {
+            "type": "union",
+            "of": [{"type": "dict", "of": {"type": "float"}}, {"type": "none"}],
+        },
         "names": {"type": "list", "of": {"type": "str"}},
         "on": {"type": "bool"},
     }
     assert [name for name, option in options.items() if option.required] == ["needed"]
-    assert (options["pair"].default, options["names"].default, options["every"].default) == ([1, 2.0], [], "20%")
+    assert (options["pair"].default, options["names"].default, options["every"].default) == (
+        [1, 2.0],
+        [],
+        "20%",
+    )
     assert options["rate"].spell() == "float > 0 and <= 1"
     assert spell_type(options["mode"].type) == "one of 'a', 'b'"
 
 
 def test_an_option_has_the_words_of_its_annotation():
-    """Sentence and unit come from the annotation's fields, the outer ones first; an option without them has neither, and is as good."""
+    """Sentence and unit come from the annotation's fields, the outer ones first; an option without
+    them has neither, and is as good.
+    """
 
-    def part(*, edge: Annotated[Pixels, Field(description="Edge of the crop.")] = 8, every: Steps = 1, plain: int = 0) -> None: ...
+    def part(
+        *,
+        edge: Annotated[Pixels, Field(description="Edge of the crop.")] = 8,
+        every: Steps = 1,
+        plain: int = 0,
+    ) -> None: ...
 
     words = {option.name: (option.doc, option.unit) for option in options_of(part)}
-    assert words == {"edge": ("Edge of the crop.", "pixels"), "every": ("", "steps"), "plain": ("", "")}
+    assert words == {
+        "edge": ("Edge of the crop.", "pixels"),
+        "every": ("", "steps"),
+        "plain": ("", ""),
+    }
 
 
 @pytest.mark.parametrize("kind", REGISTRIES)
@@ -169,7 +214,9 @@ def test_every_option_of_a_built_in_is_described(kind):
     for name in REGISTRIES[kind].builtin:
         component = REGISTRIES[kind].describe(name)
         assert component.doc.endswith("."), name
-        assert [option.name for option in component.options if not option.doc.endswith(".")] == [], name
+        assert [
+            option.name for option in component.options if not option.doc.endswith(".")
+        ] == [], name
 
 
 def test_a_function_is_a_component_too(parts):
@@ -181,11 +228,18 @@ def test_a_function_is_a_component_too(parts):
         return Good(size, depth=depth)
 
     described = parts.describe("made")
-    assert (described.doc, described.version, described.defaults(), parts.get("made")(4).size) == ("Makes a part.", 3, {"depth": 2}, 4)
+    assert (described.doc, described.version, described.defaults(), parts.get("made")(4).size) == (
+        "Makes a part.",
+        3,
+        {"depth": 2},
+        4,
+    )
 
 
 def test_a_loss_is_a_class_that_is_called_with_one_or_two_branches():
-    """A function, a class without call, and a call of another arity are no losses, and the message says what one is."""
+    """A function, a class without call, and a call of another arity are no losses, and the message
+    says what one is.
+    """
     from registry import losses
 
     class NoCall:
@@ -203,7 +257,9 @@ def test_a_loss_is_a_class_that_is_called_with_one_or_two_branches():
 
 
 def test_a_version_is_one_unless_it_is_given(parts):
-    """The version of a component is 1 until its author raises it; its doc is the first paragraph, on one line."""
+    """The version of a component is 1 until its author raises it; its doc is the first paragraph,
+    on one line.
+    """
     parts.register("good")(Good)
     described = parts.describe("good")
     assert (described.version, described.doc) == (1, "Doc line.")
@@ -211,22 +267,37 @@ def test_a_version_is_one_unless_it_is_given(parts):
 
 
 def test_an_installed_package_offers_components_by_entry_points(tmp_path):
-    """An entry point of the group udonx_losses is listed without being imported, and imported when it is asked for."""
-    (tmp_path / "offered.py").write_text("class Offered:\n    def __call__(self, student, teacher, batch): return 0\n")
+    """An entry point of the group udonx_losses is listed without being imported, and imported when
+    it is asked for.
+    """
+    (tmp_path / "offered.py").write_text(
+        "class Offered:\n    def __call__(self, student, teacher, batch): return 0\n"
+    )
     (tmp_path / "offered-1.0.dist-info").mkdir()
-    (tmp_path / "offered-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: offered\nVersion: 1.0\n")
-    (tmp_path / "offered-1.0.dist-info" / "entry_points.txt").write_text("[udonx_losses]\noffered = offered:Offered\n")
+    (tmp_path / "offered-1.0.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: offered\nVersion: 1.0\n"
+    )
+    (tmp_path / "offered-1.0.dist-info" / "entry_points.txt").write_text(
+        "[udonx_losses]\noffered = offered:Offered\n"
+    )
     code = (
-        "import sys\nfrom registry import losses\n"
-        "print('offered' in losses.names(), 'offered' in sys.modules, losses.describe('offered').facts['needs_teacher'])"
+        "import sys\nfrom registry import losses\nprint('offered' in losses.names(), 'offered' in"
+        " sys.modules, losses.describe('offered').facts['needs_teacher'])"
     )
     assert python(code, PYTHONPATH=str(tmp_path)) == "True False True"
 
 
-@pytest.mark.parametrize("before", ["", "import registry.losses.relational, registry.losses.functional"])
+@pytest.mark.parametrize(
+    "before", ["", "import registry.losses.relational, registry.losses.functional"]
+)
 def test_the_registry_is_the_same_whatever_was_imported_before(before):
-    """`from registry import losses` gives the registry with all built-ins, before and after its component files are imported."""
-    code = f"{before}\nfrom registry import losses\nprint(losses.names(), losses.get('relational').__name__, losses.registry.kind)"
+    """`from registry import losses` gives the registry with all built-ins, before and after its
+    component files are imported.
+    """
+    code = (
+        f"{before}\nfrom registry import losses\nprint(losses.names(),"
+        " losses.get('relational').__name__, losses.registry.kind)"
+    )
     assert python(code) == "['ce', 'kl_logit', 'relational'] Relational losses"
 
 
@@ -237,10 +308,17 @@ def contents() -> dict[str, Any]:
         for name in sorted(registry.builtin):
             component = registry.describe(name)
             options = {
-                option.name: option.spell() + (" (required)" if option.required else f" = {json.dumps(option.default)}")
+                option.name: (
+                    option.spell()
+                    + (" (required)" if option.required else f" = {json.dumps(option.default)}")
+                )
                 for option in component.options
             }
-            found.setdefault(kind, {})[name] = {"options": options, "version": component.version, "facts": component.facts}
+            found.setdefault(kind, {})[name] = {
+                "options": options,
+                "version": component.version,
+                "facts": component.facts,
+            }
     return found
 
 
@@ -250,13 +328,15 @@ def test_registry_contents_are_those_of_the_snapshot():
 
 
 def test_planning_needs_no_torch():
-    """Contracts, schemes, samplers, configuration and planning are imported and described without torch."""
+    """Contracts, schemes, samplers, configuration and planning are imported and described without
+    torch.
+    """
     code = (
-        "import sys\nimport registry.contracts, udonx, udonx.config.experiment, udonx.config.schema\n"
-        "import udonx.planning.plan, udonx.planning.identity\n"
-        "from registry import samplers, schemes\n"
-        "for kind in (samplers, schemes):\n    [kind.describe(name) for name in kind.names()]\n"
-        "print([name for name in ('torch', 'timm', 'sacred', 'faiss') if name in sys.modules])"
+        "import sys\nimport registry.contracts, udonx, udonx.config.experiment,"
+        " udonx.config.schema\nimport udonx.planning.plan, udonx.planning.identity\nfrom registry"
+        " import samplers, schemes\nfor kind in (samplers, schemes):\n    [kind.describe(name) for"
+        " name in kind.names()]\nprint([name for name in ('torch', 'timm', 'sacred', 'faiss') if"
+        " name in sys.modules])"
     )
     assert python(code) == "[]"
 
@@ -270,7 +350,10 @@ def _imports(folder: str) -> set[tuple[str, str]]:
                 found |= {(str(path.relative_to(ROOT)), alias.name) for alias in node.names}
             elif isinstance(node, ast.ImportFrom):
                 assert node.level == 0, f"{path}: imports are absolute here"
-                found |= {(str(path.relative_to(ROOT)), f"{node.module}.{alias.name}") for alias in node.names}
+                found |= {
+                    (str(path.relative_to(ROOT)), f"{node.module}.{alias.name}")
+                    for alias in node.names
+                }
     return found
 
 
@@ -278,20 +361,56 @@ def _imports(folder: str) -> set[tuple[str, str]]:
     ("folder", "forbidden"),
     [
         ("registry", ["udonx"]),
-        ("udonx/data", [f"udonx.{name}" for name in ("config", "planning", "tables", "running", "cli", "engine", "evaluation")]),
-        ("udonx/evaluation", [f"udonx.{name}" for name in ("config", "planning", "tables", "running", "cli")]),
+        (
+            "udonx/data",
+            [
+                f"udonx.{name}"
+                for name in (
+                    "config",
+                    "planning",
+                    "tables",
+                    "running",
+                    "cli",
+                    "engine",
+                    "evaluation",
+                )
+            ],
+        ),
+        (
+            "udonx/evaluation",
+            [f"udonx.{name}" for name in ("config", "planning", "tables", "running", "cli")],
+        ),
         ("udonx/engine", [f"udonx.{name}" for name in ("tables", "running", "cli")]),
-        ("udonx/config", [f"udonx.{name}" for name in ("planning", "tables", "running", "cli", "engine", "evaluation")]),
+        (
+            "udonx/config",
+            [
+                f"udonx.{name}"
+                for name in ("planning", "tables", "running", "cli", "engine", "evaluation")
+            ],
+        ),
     ],
 )
 def test_a_floor_imports_only_floors_below(folder, forbidden):
-    """The layers of the house hold: nothing imports what stands above it, not even inside a function."""
-    upward = {(path, name) for path, name in _imports(folder) if any(name == top or name.startswith(f"{top}.") for top in forbidden)}
+    """The layers of the house hold: nothing imports what stands above it, not even inside a
+    function.
+    """
+    upward = {
+        (path, name)
+        for path, name in _imports(folder)
+        if any(name == top or name.startswith(f"{top}.") for top in forbidden)
+    }
     assert upward == set()
 
 
 @pytest.mark.parametrize(
-    ("kind", "option"), [("losses", "weight"), ("losses", "on"), ("heads", "use"), ("backbones", "hub"), ("samplers", "use")]
+    ("kind", "option"),
+    [
+        ("losses", "weight"),
+        ("losses", "on"),
+        ("heads", "use"),
+        ("backbones", "hub"),
+        ("samplers", "use"),
+    ],
 )
 def test_an_option_named_like_a_key_of_its_slot_is_refused(kind, option):
     """It could never be set from a file."""
@@ -299,13 +418,25 @@ def test_an_option_named_like_a_key_of_its_slot_is_refused(kind, option):
     supplied = ", ".join(registry.positional)
     space: dict = {}
     exec(f"def mine({supplied + ', ' if supplied else ''}*, {option}: float = 7.0): pass", space)
-    with pytest.raises(RegistryError, match=f"option '{option}' could never be set, since use.* are keys of what names it; rename it"):
+    with pytest.raises(
+        RegistryError,
+        match=(
+            f"option '{option}' could never be set, since use.* are keys of what names it;"
+            " rename it"
+        ),
+    ):
         registry.register("taken_key")(space["mine"])
 
 
 def test_the_reserved_names_are_the_keys_of_the_slots():
-    """What a registry refuses as an option's name is what the slots of its kind have as keys of their own."""
-    slots = {"backbones": StartOptions, "losses": LossSlot, **{kind: slot for kind, slot in SLOT_KEYS.values()}}
+    """What a registry refuses as an option's name is what the slots of its kind have as keys of
+    their own.
+    """
+    slots = {
+        "backbones": StartOptions,
+        "losses": LossSlot,
+        **{kind: slot for kind, slot in SLOT_KEYS.values()},
+    }
     assert {kind: set(registry.reserved) for kind, registry in REGISTRIES.items()} == {
         kind: {field.name for field in attrs.fields(slot)} for kind, slot in slots.items()
     }

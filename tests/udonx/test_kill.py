@@ -30,7 +30,13 @@ KILLS = 2
 def start(results: Path, cache: Path) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "UDONX_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
     with open(results.with_suffix(".txt"), "ab") as output:
-        return subprocess.Popen([*COMMAND, "--results", str(results)], env=environment, cwd=results.parent, stdout=output, stderr=output)
+        return subprocess.Popen(
+            [*COMMAND, "--results", str(results)],
+            env=environment,
+            cwd=results.parent,
+            stdout=output,
+            stderr=output,
+        )
 
 
 def finish(process: subprocess.Popen[bytes], results: Path) -> None:
@@ -43,7 +49,9 @@ def stage(results: Path) -> StageFolder | None:
 
 
 def kill_at(process: subprocess.Popen[bytes], results: Path, step: int, delay: float) -> int:
-    """Kill the process when its log has reached `step`, after `delay` more; returns the last step in the log."""
+    """Kill the process when its log has reached `step`, after `delay` more; returns the last step
+    in the log.
+    """
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
         steps = [entry["step"] for entry in folder.read_log()] if (folder := stage(results)) else []
@@ -57,9 +65,15 @@ def kill_at(process: subprocess.Popen[bytes], results: Path, step: int, delay: f
 
 
 def without_time(value: Any) -> Any:
-    """Plain data without minutes and seconds, which are the only thing that a kill may change, and so without their digest."""
+    """Plain data without minutes and seconds, which are the only thing that a kill may change, and
+    so without their digest.
+    """
     if isinstance(value, dict):
-        return {key: without_time(item) for key, item in value.items() if key not in ("minutes", "seconds", "digest")}
+        return {
+            key: without_time(item)
+            for key, item in value.items()
+            if key not in ("minutes", "seconds", "digest")
+        }
     return [without_time(item) for item in value] if isinstance(value, list) else value
 
 
@@ -70,7 +84,9 @@ def figures(results: Path) -> Any:
 
 
 def test_killed_at_random_moments(tmp_path: Path) -> None:
-    """A run that is killed at random moments and given again ends with the figures, weights and log of an undisturbed run, bit for bit."""
+    """A run that is killed at random moments and given again ends with the figures, weights and log
+    of an undisturbed run, bit for bit.
+    """
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     chance = random.Random(seed)
@@ -78,26 +94,35 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
     finish(start(undisturbed, tmp_path), undisturbed)
     reached = 0
     for number in range(KILLS):
-        # each kill is later than the last, so that every start has something to continue; the last one leaves some steps to do
-        wanted = chance.randrange(reached + 1, reached + 1 + (STEPS - 20 - reached) // (KILLS - number))
+        # each kill is later than the last, so that every start has something to continue; the last
+        # one leaves some steps to do
+        wanted = chance.randrange(
+            reached + 1, reached + 1 + (STEPS - 20 - reached) // (KILLS - number)
+        )
         reached = kill_at(start(disturbed, tmp_path), disturbed, wanted, chance.uniform(0, 0.02))
         assert stage(disturbed).done is None, "killed too late to say anything"
         print(f"killed after step {reached}")
     finish(start(disturbed, tmp_path), disturbed)
     ours, theirs = stage(disturbed), stage(undisturbed)
     assert ours.path.name == theirs.path.name
-    assert (ours.path / "best.safetensors").read_bytes() == (theirs.path / "best.safetensors").read_bytes()
+    assert (ours.path / "best.safetensors").read_bytes() == (
+        theirs.path / "best.safetensors"
+    ).read_bytes()
     assert ours.read_log() == theirs.read_log()
     assert attrs.evolve(ours.done, seconds=0.0) == attrs.evolve(theirs.done, seconds=0.0)
     assert figures(disturbed) == figures(undisturbed)
-    assert figures(disturbed)["rows"][0]["seeds"] == [0] and figures(disturbed)["rows"][0]["r1"]["mean"] > 0
+    assert (
+        figures(disturbed)["rows"][0]["seeds"] == [0]
+        and figures(disturbed)["rows"][0]["r1"]["mean"] > 0
+    )
     starts = (disturbed / "runs.jsonl").read_text().splitlines()
     assert len(starts) == KILLS + 1 and json.loads(starts[-1])["resumes"] is not None
 
 
 def test_killed_before_single_file_operations() -> None:
-    """Whatever file operation a run is killed before: given again it ends in the same files, with none left over (the long version of this
-    is `python benchmarks/kill.py`)."""
+    """Whatever file operation a run is killed before: given again it ends in the same files, with
+    none left over (the long version of this is `python benchmarks/kill.py`).
+    """
     seed = str(random.randrange(2**32))
     command = [sys.executable, str(ROOT / "benchmarks" / "kill.py"), "--kills", "4", "--seed", seed]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}

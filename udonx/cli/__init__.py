@@ -1,4 +1,6 @@
-"""The command line: each command parses its options and calls one plain function. Nothing heavy is imported before it is needed."""
+"""The command line: each command parses its options and calls one plain function. Nothing heavy is
+imported before it is needed.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,9 @@ from udonx.cli.options import COMMANDS, declare
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns its exit status: 0 done, 1 failed on the way, 2 bad input (nothing was started), 130 and 143
-    stopped by SIGINT and SIGTERM."""
+    """Run one command; returns its exit status: 0 done, 1 failed on the way, 2 bad input (nothing
+    was started), 130 and 143 stopped by SIGINT and SIGTERM.
+    """
     parser = argparse.ArgumentParser(
         prog="udonx",
         description="A declarative experiment registry for universal image embeddings.",
@@ -22,7 +25,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--version", action="store_true", help="print the version")
     declare(parser, COMMANDS)
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a title that the terminal cannot show must not cost a run
+        # a title that the terminal cannot show must not cost a run
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     parsed = parser.parse_args(arguments)
     if parsed.version:
@@ -37,15 +41,21 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _guarded(parsed: argparse.Namespace) -> int:
-    """Errors that people can do something about end in one sentence; anything else is a fault of ours and keeps its traceback."""
+    """Errors that people can do something about end in one sentence; anything else is a fault of
+    ours and keeps its traceback.
+    """
     try:
         module = importlib.import_module(f"udonx.cli.{parsed.command.replace(' ', '.')}")
         return module.main(parsed) or 0
     except KeyboardInterrupt as error:  # of udonx/common/interrupts.py, or Python's own
-        print(f"\n{str(error) or 'stopped; the same command continues from the last checkpoint'}", file=sys.stderr)
+        print(
+            f"\n{str(error) or 'stopped; the same command continues from the last checkpoint'}",
+            file=sys.stderr,
+        )
         return getattr(error, "code", 130)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain while it closes stdout
+        # or Python would complain while it closes stdout
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
         from udonx.common.errors import exit_status, sentence_of

@@ -23,5 +23,8 @@ def main(parsed: argparse.Namespace) -> int:
         for line in [*experiment.skipped(), *from_hub(experiment, parsed.weights)]:
             say(f"{experiment.path}: {line}")
         count = sum(not row.skipped for row in experiment.wanted_rows())
-        print(f"{experiment.path}: {count} row{'s' * (count != 1)} on setting '{experiment.setting}': no problem found")
+        print(
+            f"{experiment.path}: {count} row{'s' * (count != 1)} on setting '{experiment.setting}':"
+            " no problem found"
+        )
     return 0

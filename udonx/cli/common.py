@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from udonx.running.queue import Options
 
 
-_OF_SOME = ("device", "fresh", "fail_fast", "checkpoint_minutes", "workers")  # options that not every command has
+# options that not every command has
+_OF_SOME = ("device", "fresh", "fail_fast", "checkpoint_minutes", "workers")
 
 
 def load_all(parsed: argparse.Namespace, *, check_sources: bool = True) -> list[Experiment]:
-    """The experiments that the arguments name, with data and weights looked up if `check_sources`. Raises ConfigError with the
-    problems of all files."""
+    """The experiments that the arguments name, with data and weights looked up if `check_sources`.
+    Raises ConfigError with the problems of all files.
+    """
     return load_experiments(
         parsed.files,
         setting=parsed.setting,

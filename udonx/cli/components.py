@@ -1,4 +1,6 @@
-"""`udonx components`: what is registered, with options, types, defaults, what they are for, and file:line."""
+"""`udonx components`: what is registered, with options, types, defaults, what they are for, and
+file:line.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,10 @@ def main(parsed: argparse.Namespace) -> int:
     load_plugins(parsed.plugins, None, where="--plugin", say=say)
     if parsed.kind and parsed.kind not in REGISTRIES and parsed.kind in sections():
         kinds = ", ".join(REGISTRIES)
-        raise RegistryError(f"{parsed.kind!r} is no kind of component; there are {kinds}; for the table of keys: udonx keys {parsed.kind}")
+        raise RegistryError(
+            f"{parsed.kind!r} is no kind of component; there are {kinds}; for the table of keys:"
+            f" udonx keys {parsed.kind}"
+        )
     kinds = [registry_of(parsed.kind).kind] if parsed.kind else list(REGISTRIES)
     for kind in kinds:
         names = [parsed.name] if parsed.name else registry_of(kind).names()
@@ -29,5 +34,8 @@ def main(parsed: argparse.Namespace) -> int:
 
 
 def _lines(component: Component, indent: str) -> str:
-    lines = [*wrapped(f"{component.name}: {component.doc}", indent), f"{indent}    {shown(component.file)}:{component.line}"]
+    lines = [
+        *wrapped(f"{component.name}: {component.doc}", indent),
+        f"{indent}    {shown(component.file)}:{component.line}",
+    ]
     return "\n".join([*lines, *describe_options(component.options, f"{indent}    ")])

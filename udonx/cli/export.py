@@ -16,12 +16,24 @@ def main(parsed: argparse.Namespace) -> int:
 
     try:
         export = export_stage(parsed.stage, parsed.out, parsed.dtype, overwrite=parsed.overwrite)
-    except ValueError as error:  # the folder is no finished stage or not one of timm's, or DIR holds something else
+    except (
+        ValueError
+    ) as error:  # the folder is no finished stage or not one of timm's, or DIR holds something else
         say(f"udonx export: {error}")
         return 2
     out = export.path
-    backbone = f"the backbone ({export.features} features; timm.create_model('local-dir:{out}', pretrained=True))"
-    holds = f"{backbone} and {export.head} ({export.dim} dimensions)" if export.head else f"{backbone}, no head: {export.without}"
+    backbone = (
+        f"the backbone ({export.features} features; timm.create_model('local-dir:{out}',"
+        " pretrained=True))"
+    )
+    holds = (
+        f"{backbone} and {export.head} ({export.dim} dimensions)"
+        if export.head
+        else f"{backbone}, no head: {export.without}"
+    )
     use = f"from embedding import Embedding; Embedding.load('{out}').embed(['photo.jpg'])"
-    say(f"wrote {out}: {holds}; embedding.py there prepares images as udonx does: PYTHONPATH={shlex.quote(str(out))}, then {use}")
+    say(
+        f"wrote {out}: {holds}; embedding.py there prepares images as udonx does:"
+        f" PYTHONPATH={shlex.quote(str(out))}, then {use}"
+    )
     return 0

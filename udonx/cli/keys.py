@@ -1,4 +1,6 @@
-"""`udonx keys`: the keys of experiment files and settings, with types, defaults, units and one sentence each."""
+"""`udonx keys`: the keys of experiment files and settings, with types, defaults, units and one
+sentence each.
+"""
 
 from __future__ import annotations
 

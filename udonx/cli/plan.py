@@ -1,4 +1,6 @@
-"""`udonx plan`: the stages of experiments, which are shared and which are already there, and how long the rest takes, before it runs."""
+"""`udonx plan`: the stages of experiments, which are shared and which are already there, and how
+long the rest takes, before it runs.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +27,18 @@ def main(parsed: argparse.Namespace) -> int:
     except ValueError as error:
         raise ConfigError([Problem(where="command", message=str(error))]) from None
     results = Results(chosen.results)
-    todo = workload([load_plan(experiment, chosen, say) for experiment in experiments], results, fresh=chosen.fresh)
+    todo = workload(
+        [load_plan(experiment, chosen, say) for experiment in experiments],
+        results,
+        fresh=chosen.fresh,
+    )
     if parsed.measure:
         from udonx.forecast.probe import measure
 
         measure(todo, results, device, say)
-    print(describe_stages(todo, Timings(describe(device)), shutil.get_terminal_size((120, 24)).columns))
+    print(
+        describe_stages(
+            todo, Timings(describe(device)), shutil.get_terminal_size((120, 24)).columns
+        )
+    )
     return 0

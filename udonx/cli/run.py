@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 def main(parsed: argparse.Namespace) -> int:
     """Run, then print each table."""
-    say("looking at files, data, weights and models first; nothing is trained before all of them fit")
+    say(
+        "looking at files, data, weights and models first; nothing is trained before all of"
+        " them fit"
+    )
     experiments = load_all(parsed)
     from udonx.running.queue import RowsFailed, run_experiments
 

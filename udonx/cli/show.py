@@ -1,4 +1,6 @@
-"""`udonx show`: what an experiment resolves to, itself a runnable file; with --diff what its rows change."""
+"""`udonx show`: what an experiment resolves to, itself a runnable file; with --diff what its rows
+change.
+"""
 
 from __future__ import annotations
 

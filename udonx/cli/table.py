@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 
 def main(parsed: argparse.Namespace) -> int:
-    """Print each table: stored ones that FILE names as they stand, those of experiment files made anew from what is stored."""
+    """Print each table: stored ones that FILE names as they stand, those of experiment files made
+    anew from what is stored.
+    """
     from udonx.tables.table import find_tables, read_table
 
     stored = {name: find_tables(Path(name)) for name in parsed.files}
@@ -31,9 +33,14 @@ def main(parsed: argparse.Namespace) -> int:
 
 
 def _of_files(parsed: argparse.Namespace) -> list[Table]:
-    """The tables of experiment files; as they were written where data, weights or plug-ins are not here any more."""
+    """The tables of experiment files; as they were written where data, weights or plug-ins are not
+    here any more.
+    """
     if not Path(parsed.results).is_dir():
-        message = "there is no such folder, so nothing has been run with it; give the one that `udonx run` was given"
+        message = (
+            "there is no such folder, so nothing has been run with it; give the one that `udonx"
+            " run` was given"
+        )
         raise ConfigError([Problem(where=f"--results {parsed.results}", message=message)])
     try:
         experiments = load_all(parsed)
@@ -49,7 +56,9 @@ def _of_files(parsed: argparse.Namespace) -> list[Table]:
 
 
 def _as_written(parsed: argparse.Namespace) -> Iterator[Table]:
-    """The stored tables of the experiment files: of their question, else all of the file and setting."""
+    """The stored tables of the experiment files: of their question, else all of the file and
+    setting.
+    """
     from udonx.tables.question import question_of
     from udonx.tables.table import find_tables, read_table
 
@@ -58,8 +67,12 @@ def _as_written(parsed: argparse.Namespace) -> Iterator[Table]:
     except ConfigError:  # something is wrong with the files themselves
         return
     for experiment in experiments:
-        folder = Path(parsed.results, "tables", question_of(experiment, Path(parsed.results)).folder)
+        folder = Path(
+            parsed.results, "tables", question_of(experiment, Path(parsed.results)).folder
+        )
         found = [read_table(file) for file in find_tables(folder) or find_tables(folder.parent)]
         for table in found:
-            if table.setting == experiment.setting and table.about.file == str(experiment.path.resolve()):
+            if table.setting == experiment.setting and table.about.file == str(
+                experiment.path.resolve()
+            ):
                 yield table

@@ -1,1 +1,3 @@
-"""What every room may use and what knows none of them: errors, progress bars, files that are written whole, seeds."""
+"""What every room may use and what knows none of them: errors, progress bars, files that are
+written whole, seeds.
+"""

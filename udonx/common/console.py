@@ -16,4 +16,7 @@ def printable(text: str) -> str:
     >>> printable("red \x1b[31m\n"), printable("Käse ±")
     ('red \\x1b[31m\\n', 'Käse ±')
     """
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in text
+    )

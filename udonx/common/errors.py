@@ -1,4 +1,6 @@
-"""Which errors are meant for people, and the sentence and exit status that the command line ends with."""
+"""Which errors are meant for people, and the sentence and exit status that the command line ends
+with.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,8 @@ import errno
 import os
 
 DONE, FAILED, REFUSED = 0, 1, 2
-"""Exit statuses: done; failed on the way, what was earned is kept; bad input, nothing was started."""
+"""Exit statuses: done; failed on the way, what was earned is kept; bad input, nothing was started.
+"""
 
 _KEPT = "what was written before is whole, and the same command continues"
 
@@ -35,7 +38,8 @@ def sentence_of(error: BaseException) -> str | None:
         error: what ended a command or a row.
 
     Returns:
-        The sentence; None for an error that only a programmer can mend, whose traceback is worth more.
+        The sentence; None for an error that only a programmer can mend, whose traceback is worth
+        more.
 
     >>> sentence_of(OSError(28, "No space left on device", "results/a.json"))[:46]
     'results/a.json: No space left on device; free '
@@ -45,11 +49,20 @@ def sentence_of(error: BaseException) -> str | None:
     if isinstance(error, OSError):
         return _of_system(error)
     if isinstance(error, ImportError) and error.name == "fcntl":  # of POSIX alone
-        return "this system has no file locks (the module fcntl), which udonx needs: use Linux or macOS, or WSL on Windows"
+        return (
+            "this system has no file locks (the module fcntl), which udonx needs: use Linux or"
+            " macOS, or WSL on Windows"
+        )
     if (short := _out_of_memory(error)) is not None:
-        return f"out of memory ({short}); {_KEPT}: give it a smaller batch (budget.batch), fewer --workers, or close other programs"
+        return (
+            f"out of memory ({short}); {_KEPT}: give it a smaller batch (budget.batch), fewer"
+            " --workers, or close other programs"
+        )
     if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
-        return f"no more threads may be started here; {_KEPT}: give fewer --workers, or raise the limit on processes (ulimit -u)"
+        return (
+            f"no more threads may be started here; {_KEPT}: give fewer --workers, or raise the"
+            " limit on processes (ulimit -u)"
+        )
     return None
 
 
@@ -80,6 +93,8 @@ def _out_of_memory(error: BaseException) -> str | None:
     if isinstance(error, MemoryError):
         return "the machine's"
     text = str(error)
-    if isinstance(error, RuntimeError) and ("out of memory" in text or "DefaultCPUAllocator" in text or "not enough memory" in text):
+    if isinstance(error, RuntimeError) and (
+        "out of memory" in text or "DefaultCPUAllocator" in text or "not enough memory" in text
+    ):
         return "the GPU's" if "CUDA" in text else "the machine's"
     return None

@@ -22,8 +22,10 @@ import cattrs
 T = TypeVar("T")
 
 _FULL = 2**20  # a disk with less than this many bytes free counts as full
-_DIGEST = "digest"  # the key that holds the digest of everything else in a JSON file, or in a line of one
-_JSON_ERRORS = (ValueError, RecursionError)  # what json raises: a number of thousands of digits is a ValueError too
+# the key that holds the digest of everything else in a JSON file, or in a line of one
+_DIGEST = "digest"
+# what json raises: a number of thousands of digits is a ValueError too
+_JSON_ERRORS = (ValueError, RecursionError)
 _converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=False)
 
 
@@ -42,12 +44,13 @@ class DamagedFileError(ValueError):
         super().__init__(f"{path} {why}{'; ' + cure if cure else ''}")
 
 
-# ----------------------------------------------------------------------------------------------------------------- writing
+# --------------------------------------------------------------------------------------- writing
 
 
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it is synced and renamed to `path`, on failure removed.
+    """Yield a temporary path beside `path`; on success it is synced and renamed to `path`, on
+    failure removed.
 
     >>> import tempfile
     >>> target = Path(tempfile.mkdtemp()) / "a.txt"
@@ -59,10 +62,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
     with _scratch(path) as folder:
         temporary = folder / "file"
         temporary.touch()
-        mode = temporary.stat().st_mode  # some writers replace the file by one that only its owner can read
+        # some writers replace the file by one that only its owner can read
+        mode = temporary.stat().st_mode
         try:
             yield temporary
-        except Exception as error:  # torch and safetensors report a full disk in words and classes of their own
+        except (
+            Exception
+        ) as error:  # torch and safetensors report a full disk in words and classes of their own
             if shutil.disk_usage(path.parent).free < _FULL:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
             if isinstance(error, OSError) and error.filename is None and error.errno is not None:
@@ -77,9 +83,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a new, empty folder beside `path`; on success it is renamed to `path`, on failure removed with all that it holds.
+    """Yield a new, empty folder beside `path`; on success it is renamed to `path`, on failure
+    removed with all that it holds.
 
-    `path` must not exist, or be an empty folder. Links in the folder are removed, never what they lead to.
+    `path` must not exist, or be an empty folder. Links in the folder are removed, never what they
+    lead to.
 
     >>> import tempfile
     >>> target = Path(tempfile.mkdtemp()) / "a"
@@ -96,16 +104,20 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
-    """Write `data` to `path` through a temporary name, fsync and rename: a reader sees the old file or the new one, never a part."""
+    """Write `data` to `path` through a temporary name, fsync and rename: a reader sees the old file
+    or the new one, never a part.
+    """
     with atomic_path(path) as temporary:
         temporary.write_bytes(data.encode() if isinstance(data, str) else data)
 
 
 @contextlib.contextmanager
 def _scratch(path: Path) -> Iterator[Path]:
-    """A folder beside `path` with a name of its own, for what becomes `path`; gone afterwards with whatever is left in it.
+    """A folder beside `path` with a name of its own, for what becomes `path`; gone afterwards with
+    whatever is left in it.
 
-    It is locked as long as its process lives, so that `sweep` can tell what a killed process left behind.
+    It is locked as long as its process lives, so that `sweep` can tell what a killed process left
+    behind.
     """
     with _naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -113,7 +125,8 @@ def _scratch(path: Path) -> Iterator[Path]:
         folder.mkdir()
     lock = os.open(folder, os.O_RDONLY)
     try:
-        with contextlib.suppress(OSError):  # a file system without locks: nothing is ever swept there
+        # a file system without locks: nothing is ever swept there
+        with contextlib.suppress(OSError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield folder
     finally:
@@ -133,11 +146,14 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 def sweep(root: Path) -> None:
-    """Remove what killed processes left below `root` while they wrote; what a living process is writing stays."""
+    """Remove what killed processes left below `root` while they wrote; what a living process is
+    writing stays.
+    """
     for parent, folders, _ in os.walk(root):  # which passes over what vanishes meanwhile
         for name in [name for name in folders if name.startswith(".") and name.endswith(".tmp")]:
             folders.remove(name)
-            with contextlib.suppress(OSError):  # a link, or taken by another process, or swept by one
+            # a link, or taken by another process, or swept by one
+            with contextlib.suppress(OSError):
                 lock = os.open(Path(parent, name), os.O_RDONLY | os.O_NOFOLLOW)
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -147,7 +163,8 @@ def sweep(root: Path) -> None:
 
 
 def folder_problem(path: Path) -> str | None:
-    """Why a folder cannot be made or used, in one sentence; None where it can be. What is missing above it is made when it is needed.
+    """Why a folder cannot be made or used, in one sentence; None where it can be. What is missing
+    above it is made when it is needed.
 
     >>> folder_problem(Path("/dev/null/results"))
     '/dev/null is no folder; give another one'
@@ -168,12 +185,13 @@ def folder_problem(path: Path) -> str | None:
     return None
 
 
-# ----------------------------------------------------------------------------------------------------------------- reading
+# --------------------------------------------------------------------------------------- reading
 
 
 @contextlib.contextmanager
 def open_regular(path: Path) -> Iterator[BinaryIO]:
-    """Open a regular file for reading; anything else that stands there is refused, and a pipe is never waited for.
+    """Open a regular file for reading; anything else that stands there is refused, and a pipe is
+    never waited for.
 
     Raises:
         DamagedFileError: something else than a file is there.
@@ -204,7 +222,8 @@ def read_json(path: Path, kind: type[T], cure: str = "") -> T:
     """Read what `write_json` wrote, as `kind`: an attrs class, or `dict[str, ...]`.
 
     Args:
-        path: the file. One without a digest, written by an earlier version, is believed if it has exactly the keys of `kind`.
+        path: the file. One without a digest, written by an earlier version, is believed if it has
+            exactly the keys of `kind`.
         kind: what it holds; unknown keys are refused.
         cure: the end of the sentence for a damaged file: what makes it again.
 
@@ -231,7 +250,9 @@ def read_json(path: Path, kind: type[T], cure: str = "") -> T:
 
 
 def append_json_line(path: Path, entry: dict[str, Any]) -> None:
-    """Append one entry with its checksum to a JSONL file, in the place of half a line that a killed process left at its end."""
+    """Append one entry with its checksum to a JSONL file, in the place of half a line that a killed
+    process left at its end.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     line = json.dumps({**entry, _DIGEST: _crc32(entry)}) + "\n"
     with open(path, "ab+") as handle:
@@ -247,7 +268,8 @@ def append_json_line(path: Path, entry: dict[str, Any]) -> None:
 def read_json_lines(path: Path) -> tuple[list[dict[str, Any]], list[int]]:
     """The entries of a JSONL file, and the numbers (from 1) of the lines that are damaged.
 
-    No file is an empty one; an unterminated last line, of a process that was killed while it wrote, is no damage and left out.
+    No file is an empty one; an unterminated last line, of a process that was killed while it wrote,
+    is no damage and left out.
 
     Raises:
         DamagedFileError: something else than a file is there.
@@ -293,12 +315,13 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-# ------------------------------------------------------------------------------------------------------------------ caches
+# ---------------------------------------------------------------------------------------- caches
 
 
 def cache_path() -> Path | None:
-    """The folder for caches (`UDONX_CACHE`, else `$XDG_CACHE_HOME/udonx`, else `~/.cache/udonx`), whether or not it is there; None for a
-    user without a home."""
+    """The folder for caches (`UDONX_CACHE`, else `$XDG_CACHE_HOME/udonx`, else `~/.cache/udonx`),
+    whether or not it is there; None for a user without a home.
+    """
     if named := os.environ.get("UDONX_CACHE"):
         return Path(named)
     try:
@@ -308,7 +331,9 @@ def cache_path() -> Path | None:
 
 
 def cache_dir() -> Path | None:
-    """`cache_path()`, made if it is not there; None where it cannot be written: nothing needs a cache."""
+    """`cache_path()`, made if it is not there; None where it cannot be written: nothing needs a
+    cache.
+    """
     if (folder := cache_path()) is None:
         return None
     try:
@@ -322,7 +347,8 @@ def cache_dir() -> Path | None:
 class JsonCache:
     """Plain data that is kept between calls as one JSON file of the cache folder.
 
-    A file that is missing, damaged or of another form reads as empty; one that cannot be written is not an error.
+    A file that is missing, damaged or of another form reads as empty; one that cannot be written is
+    not an error.
     """
 
     def __init__(self, name: str, kind: type[T] = dict[str, Any]) -> None:
@@ -347,7 +373,9 @@ _hashes = JsonCache("weights.json", dict[str, str])
 
 
 def cached_sha256(path: Path) -> str:
-    """`sha256_file`, kept between calls for as long as the file's size and time of change are the same."""
+    """`sha256_file`, kept between calls for as long as the file's size and time of change are the
+    same.
+    """
     stat = path.stat()
     key = f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
     known = _hashes.read()

@@ -1,4 +1,6 @@
-"""SIGINT and SIGTERM: what is under way is brought to a good end first where it can be, and the exit status says which of them it was."""
+"""SIGINT and SIGTERM: what is under way is brought to a good end first where it can be, and the
+exit status says which of them it was.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +11,26 @@ from contextlib import contextmanager
 from types import FrameType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_ours: set[Callable[[int, FrameType | None], None]] = set()  # handlers that this module has set and not taken back
+# handlers that this module has set and not taken back
+_ours: set[Callable[[int, FrameType | None], None]] = set()
 
 
 class Stopped(KeyboardInterrupt, SystemExit):
     """SIGINT or SIGTERM has stopped a run; what was earned is kept, and the same call continues.
 
-    It is a KeyboardInterrupt, so `except Exception` lets it pass, and a SystemExit, so a program that does not catch it ends with the
-    status that shells give to the signal: 130 for SIGINT, 143 for SIGTERM.
+    It is a KeyboardInterrupt, so `except Exception` lets it pass, and a SystemExit, so a program
+    that does not catch it ends with the status that shells give to the signal: 130 for SIGINT, 143
+    for SIGTERM.
 
     Attributes:
         code: the exit status.
     """
 
-    def __init__(self, number: int, sentence: str = "stopped; the same command continues from the last checkpoint") -> None:
+    def __init__(
+        self,
+        number: int,
+        sentence: str = "stopped; the same command continues from the last checkpoint",
+    ) -> None:
         super().__init__(sentence)
         self.code = 128 + number
 
@@ -46,7 +54,8 @@ def stoppable() -> Iterator[None]:
 
 @contextmanager
 def deferred() -> Iterator[StopRequest]:
-    """Within, the first SIGINT or SIGTERM is only noted, for the body to look at when it suits it; a second one raises Stopped at once.
+    """Within, the first SIGINT or SIGTERM is only noted, for the body to look at when it suits it;
+    a second one raises Stopped at once.
 
     Raises:
         Stopped: at the end, where a signal was noted and the body did nothing about it, or failed.
@@ -71,8 +80,10 @@ def deferred() -> Iterator[StopRequest]:
 
 @contextmanager
 def _handled_by(handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Set a handler, and put the old ones back. A signal that is ignored (nohup, a shell's background job) stays ignored, a handler of the
-    caller's stays in place, and outside the main thread, where Python allows no handler, nothing changes."""
+    """Set a handler, and put the old ones back. A signal that is ignored (nohup, a shell's
+    background job) stays ignored, a handler of the caller's stays in place, and outside the main
+    thread, where Python allows no handler, nothing changes.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,6 @@
-"""What a person sees while something long runs: a bar with an ETA on a terminal, plain lines elsewhere."""
+"""What a person sees while something long runs: a bar with an ETA on a terminal, plain lines
+elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ _PLAIN_SECONDS = 15.0
 class Report:
     """One long piece of work of `total` units. Use as a context manager.
 
-    On a terminal it is a bar; elsewhere a line every 15 seconds and, unless `closing_line` is false, one at the end.
+    On a terminal it is a bar; elsewhere a line every 15 seconds and, unless `closing_line` is
+    false, one at the end.
     """
 
     def __init__(
@@ -36,7 +39,15 @@ class Report:
         self._began, self._first, self._said = time.monotonic(), done, 0.0
         self._bar = None
         if not quiet and self.stream.isatty():
-            self._bar = tqdm(total=total, initial=done, desc=title, unit=f" {unit}", dynamic_ncols=True, leave=False, file=self.stream)
+            self._bar = tqdm(
+                total=total,
+                initial=done,
+                desc=title,
+                unit=f" {unit}",
+                dynamic_ncols=True,
+                leave=False,
+                file=self.stream,
+            )
 
     def __enter__(self) -> Report:
         return self
@@ -46,7 +57,10 @@ class Report:
             self._bar.close()
         if self.closing_line and not self.quiet and kind is None:
             seconds = time.monotonic() - self._began
-            self.say(f"{self.title}: {self.count} {self.unit} in {clock(seconds)}{', ' + self.note_text if self.note_text else ''}")
+            self.say(
+                f"{self.title}: {self.count} {self.unit} in"
+                f" {clock(seconds)}{', ' + self.note_text if self.note_text else ''}"
+            )
 
     def tick(self, count: int = 1) -> None:
         """So many units more are done."""
@@ -57,7 +71,10 @@ class Report:
             self._said = time.monotonic()
             rate = (self.count - self._first) / (self._said - self._began)
             left = clock((self.total - self.count) / rate) if rate else "?"
-            self.say(f"{self.title}: {self.count}/{self.total} {self.unit}, {left} left{', ' + self.note_text if self.note_text else ''}")
+            self.say(
+                f"{self.title}: {self.count}/{self.total} {self.unit}, {left}"
+                f" left{', ' + self.note_text if self.note_text else ''}"
+            )
 
     def note(self, text: str) -> None:
         """What stands behind the bar: losses, images per second, shares."""
@@ -88,7 +105,11 @@ def roughly(seconds: float) -> str:
     """
     for unit, size, most in (("s", 1, 90), ("min", 60, 90), ("h", 3600, 48)):
         if (count := seconds / size) < most:
-            return f"{max(1, round(count))} {unit}" if count >= 10 or unit == "s" else f"{count:.1f} {unit}"
+            return (
+                f"{max(1, round(count))} {unit}"
+                if count >= 10 or unit == "s"
+                else f"{count:.1f} {unit}"
+            )
     return f"{seconds / 86400:.1f} days"
 
 

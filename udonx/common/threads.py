@@ -22,9 +22,11 @@ def in_threads(
     whole: Callable[[list], Result] = list,
     name: str = "udonx-load",
 ) -> Iterator[Result]:
-    """Yield `whole` of the results of every `chunk` items, in order; up to `workers + 1` chunks are computed ahead.
+    """Yield `whole` of the results of every `chunk` items, in order; up to `workers + 1` chunks are
+    computed ahead.
 
-    Close it (`contextlib.closing`) where the loop may end early: whatever ends it, an error or Ctrl-C, no further item is begun.
+    Close it (`contextlib.closing`) where the loop may end early: whatever ends it, an error or
+    Ctrl-C, no further item is begun.
 
     >>> list(in_threads(abs, [-1, -2, -3], 2, chunk=2))
     [[1, 2], [3]]

@@ -1,8 +1,11 @@
-"""Descriptions of registered components, cached so that checking an experiment needs neither torch nor timm.
+"""Descriptions of registered components, cached so that checking an experiment needs neither torch
+nor timm.
 
-A built-in that imports torch is described once and the description is kept as JSON under the cache folder, keyed by the content
-of its source file, of the registry's own files and by the versions of Python and the libraries that its types come from. A stale
-or damaged entry is rebuilt; an unwritable cache folder means no cache. Plug-ins are always imported: they are described from the object.
+A built-in that imports torch is described once and the description is kept as JSON under the cache
+folder, keyed by the content of its source file, of the registry's own files and by the versions of
+Python and the libraries that its types come from. A stale or damaged entry is rebuilt; an
+unwritable cache folder means no cache. Plug-ins are always imported: they are described from the
+object.
 """
 
 from __future__ import annotations
@@ -24,7 +27,10 @@ from registry.catalog import Component, Registry, RegistryError, place
 from registry.contracts import ComponentSpec, StageSpec
 from udonx.common.files import JsonCache, cached_sha256, write_atomic
 
-REGISTRIES: dict[str, Registry] = {module.registry.kind: module.registry for module in (backbones, heads, losses, samplers, schemes)}
+REGISTRIES: dict[str, Registry] = {
+    module.registry.kind: module.registry
+    for module in (backbones, heads, losses, samplers, schemes)
+}
 _TORCH_FREE = ("samplers", "schemes")
 
 
@@ -54,7 +60,9 @@ def is_builtin(kind: str, name: str) -> bool:
 
 
 def describe(kind: str, name: str) -> Component:
-    """Options, facts and source of a component, from the cache where possible. Raises RegistryError for an unknown name."""
+    """Options, facts and source of a component, from the cache where possible. Raises RegistryError
+    for an unknown name.
+    """
     registry = registry_of(kind)
     imported = catalogue.check_exists("udonx", kind, name)
     if imported or kind in _TORCH_FREE or name not in registry.builtin:
@@ -71,17 +79,19 @@ def describe(kind: str, name: str) -> Component:
 
 
 def source_hash(kind: str, name: str) -> str | None:
-    """The identity of a component's source as it was imported, helpers included; None for a built-in, whose version says when it changes.
+    """The identity of a component's source as it was imported, helpers included; None for a
+    built-in, whose version says when it changes.
 
-    Raises RegistryError where a file of it was edited since, and where it has neither file nor code that can be hashed.
+    Raises RegistryError where a file of it was edited since, and where it has neither file nor code
+    that can be hashed.
     """
     source = registry_of(kind).source(name)
     if source is None:
         return None
     if edited := source.edited():
         raise RegistryError(
-            f"{kind}: {name!r} was imported before {edited[0]} was edited; start Python again, or name its file as a plug-in, which is "
-            "imported again where it was edited"
+            f"{kind}: {name!r} was imported before {edited[0]} was edited; start Python again, or"
+            " name its file as a plug-in, which is imported again where it was edited"
         )
     return source.sha256
 
@@ -89,29 +99,47 @@ def source_hash(kind: str, name: str) -> str | None:
 def get(kind: str, spec: ComponentSpec) -> Any:
     """The class or function that a spec was made for.
 
-    Raises RegistryError for an unknown name, and where the one that is registered has another source.
+    Raises RegistryError for an unknown name, and where the one that is registered has another
+    source.
     """
     registry = registry_of(kind)
     target = registry.get(spec.use)
     source = registry.source(spec.use)
-    if source is not None and spec.source is not None and spec.source not in (source.sha256, source.own_sha256):
+    if (
+        source is not None
+        and spec.source is not None
+        and spec.source not in (source.sha256, source.own_sha256)
+    ):
         raise RegistryError(
-            f"{kind}: {spec.use!r} at {place(target)} is not what this stage is of: it, or a file that it imports, was edited since"
+            f"{kind}: {spec.use!r} at {place(target)} is not what this stage is of: it, or a file"
+            " that it imports, was edited since"
         )
     return target
 
 
 def archive(spec: StageSpec, folder: Path) -> None:
-    """Keep the source of a stage's components that do not ship with the project: the files that they were imported from, in `folder`.
+    """Keep the source of a stage's components that do not ship with the project: the files that
+    they were imported from, in `folder`.
 
     Files of one name and different content stand below folders called by their hash.
     """
-    parts = [("backbones", spec.backbone), ("heads", spec.student_head), ("heads", spec.teacher_head)]
+    parts = [
+        ("backbones", spec.backbone),
+        ("heads", spec.student_head),
+        ("heads", spec.teacher_head),
+    ]
     if spec.training is not None:
-        parts += [*(("losses", loss) for loss in spec.training.losses), ("samplers", spec.training.sampler)]
+        parts += [
+            *(("losses", loss) for loss in spec.training.losses),
+            ("samplers", spec.training.sampler),
+        ]
     kept: dict[str, bytes] = {}
     for kind, part in parts:
-        source = registry_of(kind).source(part.use) if part is not None and part.source is not None else None
+        source = (
+            registry_of(kind).source(part.use)
+            if part is not None and part.source is not None
+            else None
+        )
         for name, (_, content) in source.files.items() if source else ():
             if kept.setdefault(name, content) != content:
                 kept[f"{hashlib.sha256(content).hexdigest()[:8]}/{name}"] = content
@@ -120,16 +148,25 @@ def archive(spec: StageSpec, folder: Path) -> None:
 
 
 def option_files(component: Component, values: Mapping[str, Any]) -> dict[str, str] | None:
-    """What the files hold that an option of type Path names: their sha256 by the option's name; a folder counts with all files below it.
+    """What the files hold that an option of type Path names: their sha256 by the option's name; a
+    folder counts with all files below it.
 
-    None where there is no such option: for a built-in, and for most others. Raises RegistryError for a file that is not there.
+    None where there is no such option: for a built-in, and for most others. Raises RegistryError
+    for a file that is not there.
     """
     hashes = {}
     for option in component.options:
         for number, path in enumerate(_paths(option.type, values.get(option.name))):
             if not path.exists():
-                raise RegistryError(f"got {path}, but there is no such file or folder; a path is as seen from {Path.cwd()}")
-            files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+                raise RegistryError(
+                    f"got {path}, but there is no such file or folder; a path is as seen from"
+                    f" {Path.cwd()}"
+                )
+            files = (
+                sorted(file for file in path.rglob("*") if file.is_file())
+                if path.is_dir()
+                else [path]
+            )
             listed = [(str(file.relative_to(path)), cached_sha256(file)) for file in files]
             hashes[f"{option.name}.{number}"] = hashlib.sha256(repr(listed).encode()).hexdigest()
     return hashes or None
@@ -142,7 +179,9 @@ def _paths(described: Mapping[str, Any], value: Any) -> Iterator[Path]:
         return
     if kind == "path":
         yield Path(value)
-    elif kind == "union" and {"type": "str"} not in described["of"]:  # with text as the other choice, a text is taken for text
+    elif (
+        kind == "union" and {"type": "str"} not in described["of"]
+    ):  # with text as the other choice, a text is taken for text
         for choice in described["of"]:
             if (choice["type"] == "path") == isinstance(value, str) and choice["type"] != "none":
                 yield from _paths(choice, value)
@@ -155,7 +194,9 @@ def _paths(described: Mapping[str, Any], value: Any) -> Iterator[Path]:
 
 
 def timm_models() -> dict[str, list[str]]:
-    """timm's model names, each with its tags of pre-trained weights (best first), without importing timm where they are cached."""
+    """timm's model names, each with its tags of pre-trained weights (best first), without importing
+    timm where they are cached.
+    """
     version = importlib.metadata.version("timm")
     if models := _models.read().get(version):
         return models
@@ -178,8 +219,16 @@ def _origin(module: str) -> Path:
 def _key(module: str) -> str:
     digest = hashlib.sha256()
     own = Path(__file__).resolve().parents[2] / "registry"
-    for path in (_origin(module), own / "catalog.py", own / "contracts.py", own / module.split(".")[1] / "__init__.py"):
+    for path in (
+        _origin(module),
+        own / "catalog.py",
+        own / "contracts.py",
+        own / module.split(".")[1] / "__init__.py",
+    ):
         digest.update(path.read_bytes())
-    versions = [sys.version, *(importlib.metadata.version(name) for name in ("pydantic", "attrs", "torch"))]
+    versions = [
+        sys.version,
+        *(importlib.metadata.version(name) for name in ("pydantic", "attrs", "torch")),
+    ]
     digest.update("\n".join(versions).encode())
     return digest.hexdigest()

@@ -1,4 +1,6 @@
-"""An experiment file as layers: its parents' keys below its own, its rows once per backbone role where it asks for that."""
+"""An experiment file as layers: its parents' keys below its own, its rows once per backbone role
+where it asks for that.
+"""
 
 from __future__ import annotations
 
@@ -40,11 +42,13 @@ class Document:
 def read_document(path: Path, problems: list[Problem]) -> Document:
     """Read an experiment file and those that it inherits from.
 
-    A row that a parent has too is laid over the parent's; `NAME = false` leaves a row out. With `roles`, every row that names no
-    backbone is there once for each role: under its own name for the first, as ROLE_NAME for the others, and a row that the file
-    has under that name lies over it.
+    A row that a parent has too is laid over the parent's; `NAME = false` leaves a row out. With
+    `roles`, every row that names no backbone is there once for each role: under its own name for
+    the first, as ROLE_NAME for the others, and a row that the file has under that name lies over
+    it.
 
-    What is wrong with single keys is added to `problems`. Raises ConfigError for a file that cannot be read or inherits in a circle.
+    What is wrong with single keys is added to `problems`. Raises ConfigError for a file that cannot
+    be read or inherits in a circle.
     """
     document = Document(plain=validate(table_options(FileOptions), {})[0])
     left_out: dict[str, str] = {}
@@ -54,7 +58,10 @@ def read_document(path: Path, problems: list[Problem]) -> Document:
         given = _plain_keys(content, where, problems)
         listed = given.pop("plugins", [])
         if file != path:  # a parent's plug-ins lie beside the parent
-            listed = [str((file.parent / name).resolve()) if (file.parent / name).is_file() else name for name in listed]
+            listed = [
+                str((file.parent / name).resolve()) if (file.parent / name).is_file() else name
+                for name in listed
+            ]
         document.plugins.append((file, listed))
         document.plain |= given
         if "setting" in content:
@@ -69,7 +76,13 @@ def read_document(path: Path, problems: list[Problem]) -> Document:
             message = f"got false, but this is an {unknown(name, document.rows, 'row')}"
             problems.append(Problem(where=where, key=f"rows.{name}", message=message))
     if not document.rows:
-        problems.append(Problem(where=shown(path), key="rows", message="there are no rows; add at least one table [rows.NAME]"))
+        problems.append(
+            Problem(
+                where=shown(path),
+                key="rows",
+                message="there are no rows; add at least one table [rows.NAME]",
+            )
+        )
     return document
 
 
@@ -83,11 +96,20 @@ def _with_parents(path: Path) -> list[tuple[Path, dict[str, Any]]]:
             return ConfigError([Problem(where=shown(below), key="inherit", message=message)])
 
         if not isinstance(parent, str):
-            raise problem(f"got {spell(parent)}, allowed is the path of an experiment file, as seen from this one")
+            raise problem(
+                f"got {spell(parent)}, allowed is the path of an experiment file, as seen from"
+                " this one"
+            )
         above = below.parent / parent
         if not is_there(above) or above.is_dir():
-            there = [file.name for file in below.parent.glob("*.toml") if file.resolve() != below.resolve()]
-            raise problem(f"got {spell(parent)}, but there is no such file{hint_of(Path(parent).name, there)}")
+            there = [
+                file.name
+                for file in below.parent.glob("*.toml")
+                if file.resolve() != below.resolve()
+            ]
+            raise problem(
+                f"got {spell(parent)}, but there is no such file{hint_of(Path(parent).name, there)}"
+            )
         if any(above.samefile(file) for file, _ in files):
             circle = " -> ".join([*(file.name for file, _ in files), above.name])
             raise problem(f"the files {circle} inherit in a circle")
@@ -97,13 +119,17 @@ def _with_parents(path: Path) -> list[tuple[Path, dict[str, Any]]]:
 
 def _check_keys(content: dict[str, Any], where: str, problems: list[Problem]) -> None:
     for key in [key for key in content if key not in FILE_KEYS]:
-        hint = " (a key of a row: put it under [defaults] or [rows.NAME])" if key in ROW_KEYS else ""
+        hint = (
+            " (a key of a row: put it under [defaults] or [rows.NAME])" if key in ROW_KEYS else ""
+        )
         message = f"got {spell(content[key])}, but this is an {unknown(key, FILE_KEYS)}{hint}"
         problems.append(Problem(where=where, key=key, message=message))
 
 
 def _plain_keys(content: dict[str, Any], where: str, problems: list[Problem]) -> dict[str, Any]:
-    """The plain keys that a file gives, without those that have a problem, so that what stands below them is judged too."""
+    """The plain keys that a file gives, without those that have a problem, so that what stands
+    below them is judged too.
+    """
     options = table_options(FileOptions)
     given = {option.name: content[option.name] for option in options if option.name in content}
     found = validate(options, given)[1]
@@ -111,19 +137,38 @@ def _plain_keys(content: dict[str, Any], where: str, problems: list[Problem]) ->
     return {key: value for key, value in given.items() if key not in {key for key, _ in found}}
 
 
-def _add_layers(document: Document, content: dict[str, Any], where: str, left_out: dict[str, str], problems: list[Problem]) -> None:
+def _add_layers(
+    document: Document,
+    content: dict[str, Any],
+    where: str,
+    left_out: dict[str, str],
+    problems: list[Problem],
+) -> None:
     defaults, rows = content.get("defaults", {}), content.get("rows", {})
     if not isinstance(defaults, dict):
-        problems.append(Problem(where=where, key="defaults", message=f"got {spell(defaults)}, allowed is a table"))
+        problems.append(
+            Problem(
+                where=where, key="defaults", message=f"got {spell(defaults)}, allowed is a table"
+            )
+        )
         defaults = {}
     document.defaults.append(Layer(where=where, prefix="defaults", data=defaults))
     if not isinstance(rows, dict):
-        problems.append(Problem(where=where, key="rows", message=f"got {spell(rows)}, allowed are tables, [rows.NAME]"))
+        problems.append(
+            Problem(
+                where=where,
+                key="rows",
+                message=f"got {spell(rows)}, allowed are tables, [rows.NAME]",
+            )
+        )
         return
     for name, row in rows.items():
         if isinstance(row, dict):
-            document.rows.setdefault(name, []).append(Layer(where=where, prefix=f"rows.{name}", data=row))
-            left_out.pop(name, None)  # a file above left out a row of this name; here it is there again
+            document.rows.setdefault(name, []).append(
+                Layer(where=where, prefix=f"rows.{name}", data=row)
+            )
+            # a file above left out a row of this name; here it is there again
+            left_out.pop(name, None)
         elif row is False and name in document.rows:
             del document.rows[name]
         elif row is False:  # perhaps one that `roles` makes
@@ -137,29 +182,47 @@ def _make_roles(document: Document, where: str, problems: list[Problem]) -> None
     """Every row that names no backbone once per role."""
     first, *others = document.plain["roles"]
     if any("backbone" in layer.data for layer in document.defaults):
-        message = "says which backbone all rows have, and so does [defaults] with `backbone`; keep one of them"
+        message = (
+            "says which backbone all rows have, and so does [defaults] with `backbone`; keep one of"
+            " them"
+        )
         problems.append(Problem(where=where, key="roles", message=message))
     if len({first, *others}) < 1 + len(others):
         message = f"got {spell(document.plain['roles'])}, allowed is each role once"
         problems.append(Problem(where=where, key="roles", message=message))
         return
     own = document.rows
-    named = {name for name, layers in own.items() if any("backbone" in layer.data for layer in layers)}
+    named = {
+        name for name, layers in own.items() if any("backbone" in layer.data for layer in layers)
+    }
     over = {f"{role}_{name}" for role in others for name in own if name not in named} & set(own)
     bases = {name: layers for name, layers in own.items() if name not in named | over}
-    document.rows = {name: [*layers, _role_layer(name, layers, first, labelled=False)] for name, layers in bases.items()}
+    document.rows = {
+        name: [*layers, _role_layer(name, layers, first, labelled=False)]
+        for name, layers in bases.items()
+    }
     for role in others:
         for name, layers in bases.items():
             made = f"{role}_{name}"
             if made in document.roles:
-                message = f"the row '{name}' for the role '{role}' would be '{made}', as that of another row and role; rename one"
+                message = (
+                    f"the row '{name}' for the role '{role}' would be '{made}', as that of another"
+                    " row and role; rename one"
+                )
                 problems.append(Problem(where=where, key="roles", message=message))
             document.roles[made] = role
-            document.rows[made] = [*layers, _role_layer(name, layers, role, labelled=True), *own.get(made, [])]
+            document.rows[made] = [
+                *layers,
+                _role_layer(name, layers, role, labelled=True),
+                *own.get(made, []),
+            ]
     document.rows |= {name: layers for name, layers in own.items() if name in named - over}
 
 
 def _role_layer(name: str, layers: list[Layer], role: str, *, labelled: bool) -> Layer:
-    label = next((layer.data["label"] for layer in reversed(layers) if "label" in layer.data), label_of_name(name))
+    label = next(
+        (layer.data["label"] for layer in reversed(layers) if "label" in layer.data),
+        label_of_name(name),
+    )
     data = {"backbone": role} | ({"label": f"{role}: {label}"} if labelled else {})
     return Layer(where=layers[0].where, prefix=layers[0].prefix, data=data)

@@ -1,4 +1,6 @@
-"""From experiment files to Experiments: the setting, the rows, the overrides; every problem found is reported together."""
+"""From experiment files to Experiments: the setting, the rows, the overrides; every problem found
+is reported together.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +90,9 @@ class Experiment:
         return sorted(rows, key=lambda row: row.reference)
 
     def skipped(self, domains: int | None = None) -> list[str]:
-        """What is said of the wanted rows that this setting cannot have, one sentence for each reason; labels count `domains`."""
+        """What is said of the wanted rows that this setting cannot have, one sentence for each
+        reason; labels count `domains`.
+        """
         rows: dict[str, list[str]] = {}
         for row in self.wanted_rows():
             if row.skipped:
@@ -117,15 +121,18 @@ def load_experiment(
 ) -> Experiment:
     """Read and resolve one experiment file.
 
-    What a later one says counts: defaults of the components, the setting's `[KIND.NAME]`, the scheme's own row, the setting's keys of a
-    row, the file's [defaults], what the scheme fixes, the row, `--set`. The setting's parents, and the file's, come before it.
+    What a later one says counts: defaults of the components, the setting's `[KIND.NAME]`, the
+    scheme's own row, the setting's keys of a row, the file's [defaults], what the scheme fixes, the
+    row, `--set`. The setting's parents, and the file's, come before it.
 
-    Args: `path` may also be the name of a shipped file (`table3_ablation`); `setting` replaces the file's; `data` is the folder of a
-    `uned` setting; `overrides` are `key.path=value` texts; `rows` select rows by name; `seeds` replace the file's; `plugins` are imported
-    beside the file's own; `say` is told of each plug-in. `check_sources` looks whether data and start weights are there, weights first
-    under `weights`.
+    Args: `path` may also be the name of a shipped file (`table3_ablation`); `setting` replaces the
+    file's; `data` is the folder of a `uned` setting; `overrides` are `key.path=value` texts; `rows`
+    select rows by name; `seeds` replace the file's; `plugins` are imported beside the file's own;
+    `say` is told of each plug-in. `check_sources` looks whether data and start weights are there,
+    weights first under `weights`.
 
-    Raises ConfigError with every problem of the file: unknown keys, wrong types, unknown components, impossible pairs.
+    Raises ConfigError with every problem of the file: unknown keys, wrong types, unknown
+    components, impossible pairs.
 
     >>> load_experiment("experiments/table3_ablation.toml").setting
     'demo'
@@ -142,14 +149,23 @@ def load_experiment(
     results: dict[str, Any] = {}
     for place, given in document.results:
         options, found = validate(table_options(ResultOptions), given)
-        problems += [Problem(where=place, key=dotted("results", key), message=message) for key, message in found]
+        problems += [
+            Problem(where=place, key=dotted("results", key), message=message)
+            for key, message in found
+        ]
         results |= options
     listed: list[str] = []
     try:
         for file, names in document.plugins:
-            listed += load_plugins(names, file.parent, where=shown(file), allow=allow_plugins, say=say)
+            listed += load_plugins(
+                names, file.parent, where=shown(file), allow=allow_plugins, say=say
+            )
         listed += load_plugins(plugins, None, where="--plugin", allow=allow_plugins, say=say)
-        raw = read_setting(setting, path) if setting else read_settings(document.settings or [(path, "demo")])
+        raw = (
+            read_setting(setting, path)
+            if setting
+            else read_settings(document.settings or [(path, "demo")])
+        )
     except ConfigError as error:  # without plug-ins and setting nothing further can be judged
         raise ConfigError([*problems, *error.problems]) from None
     overrides = tuple(overrides)
@@ -161,14 +177,19 @@ def load_experiment(
     selected = tuple(rows)
     for name in selected:
         if name not in resolver.names:
-            message = f"{where} has no such row{hint_of(name, resolver.names) or ';'} its rows are {', '.join(resolver.names)}"
+            message = (
+                f"{where} has no such row{hint_of(name, resolver.names) or ';'} its rows are"
+                f" {', '.join(resolver.names)}"
+            )
             problems.append(Problem(where=f"--row {name}", message=message))
     if check_sources:
         roles: dict[str, list[str]] = {}
         for row in resolved:
             if not selected or row.name in selected:
                 roles.setdefault(row.backbone, []).append(row.name)
-        problems += source_problems(setting_place(raw.name, path), data_options, backbones, roles, weights)
+        problems += source_problems(
+            setting_place(raw.name, path), data_options, backbones, roles, weights
+        )
     if problems:
         raise ConfigError(problems)
     return Experiment(
@@ -189,13 +210,17 @@ def load_experiment(
 
 
 def load_experiments(files: Iterable[str | Path], **options: Any) -> list[Experiment]:
-    """`load_experiment` for several files, a folder standing for the experiment files in it; the problems of all files together."""
+    """`load_experiment` for several files, a folder standing for the experiment files in it; the
+    problems of all files together.
+    """
     experiments, problems = [], []
     for name in files:
         place = shipped(name)
         paths = sorted(place.glob("*.toml")) if is_there(place) and place.is_dir() else [place]
         if not paths:
-            problems.append(Problem(where=str(name), message="this folder holds no experiment file (*.toml)"))
+            problems.append(
+                Problem(where=str(name), message="this folder holds no experiment file (*.toml)")
+            )
         for path in paths:
             try:
                 experiments.append(load_experiment(path, **options))
@@ -209,7 +234,9 @@ def load_experiments(files: Iterable[str | Path], **options: Any) -> list[Experi
 class _FileResolver:
     """Turns one document and its setting into typed parts, collecting problems."""
 
-    def __init__(self, path: Path, document: Document, raw: RawSetting, problems: list[Problem]) -> None:
+    def __init__(
+        self, path: Path, document: Document, raw: RawSetting, problems: list[Problem]
+    ) -> None:
         self.problems = problems
         self.layers = raw.layers
         for layer in raw.layers:
@@ -225,13 +252,17 @@ class _FileResolver:
     def _known_keys(self, layer: Layer, allowed: frozenset[str], what: str) -> None:
         for key in [key for key in layer.data if key not in allowed]:
             message = f"got {spell(layer.data[key])}, but this is an {unknown(key, allowed, what)}"
-            self.problems.append(Problem(where=layer.where, key=dotted(layer.prefix, key), message=message))
+            self.problems.append(
+                Problem(where=layer.where, key=dotted(layer.prefix, key), message=message)
+            )
 
     def _tables(self, layer: Layer) -> None:
         for key in ("data", "backbones", *KIND_TABLES):
             if not isinstance(layer.data.get(key, {}), dict):
                 message = f"got {spell(layer.data[key])}, allowed is a table"
-                self.problems.append(Problem(where=layer.where, key=dotted(layer.prefix, key), message=message))
+                self.problems.append(
+                    Problem(where=layer.where, key=dotted(layer.prefix, key), message=message)
+                )
 
     def override(self, texts: tuple[str, ...]) -> None:
         """Sort `--set` into layers: of the setting, of one row, of all rows."""
@@ -245,10 +276,15 @@ class _FileResolver:
                 self.layers = [*self.layers, layer]
             elif path[0] == "rows" and len(path) > 2:
                 if path[1] not in self.names:
-                    message = f"there is no row '{path[1]}'{hint_of(path[1], self.names) or ';'} the rows are {', '.join(self.names)}"
+                    message = (
+                        f"there is no row '{path[1]}'{hint_of(path[1], self.names) or ';'} the rows"
+                        f" are {', '.join(self.names)}"
+                    )
                     self.problems.append(Problem(where=where, message=message))
                     continue
-                self.set_row.setdefault(path[1], []).append(Layer(where=where, prefix="", data=nested(path[2:], value)))
+                self.set_row.setdefault(path[1], []).append(
+                    Layer(where=where, prefix="", data=nested(path[2:], value))
+                )
             else:
                 self.set_all.append(Layer(where=where, prefix="", data=nested(path, value)))
 
@@ -261,13 +297,17 @@ class _FileResolver:
         plain, found = validate(table_options(DataOptions), merged.data.get("data", {}))
         for name, message in found:
             source = merged.source_of(f"data.{name}")
-            self.problems.append(Problem(where=source.where, key=dotted(source.prefix, "data", name), message=message))
+            self.problems.append(
+                Problem(
+                    where=source.where, key=dotted(source.prefix, "data", name), message=message
+                )
+            )
         if not plain:
             return DataOptions()
         if folder is not None and plain["source"] != "uned":
             message = (
-                f"got {folder}, but the data of this setting is '{plain['source']}', which is generated; use --setting uned_mini, "
-                "or another whose data.source is 'uned'"
+                f"got {folder}, but the data of this setting is '{plain['source']}', which is"
+                " generated; use --setting uned_mini, or another whose data.source is 'uned'"
             )
             self.problems.append(Problem(where="--data", message=message))
         elif folder is not None:
@@ -287,33 +327,63 @@ class _FileResolver:
             key = f"backbones.{role}"
             layer = merged.source_of(key)
             if not isinstance(value, dict):
-                self.problems.append(Problem(where=layer.where, key=key, message=f"got {spell(value)}, allowed is a table"))
+                self.problems.append(
+                    Problem(
+                        where=layer.where,
+                        key=key,
+                        message=f"got {spell(value)}, allowed is a table",
+                    )
+                )
                 continue
-            start, found = validate(own, {name: item for name, item in value.items() if name in own_names})
+            start, found = validate(
+                own, {name: item for name, item in value.items() if name in own_names}
+            )
             use = value.get("use", "timm")
             names = components.registry_of("backbones").names()
             if use not in names:
-                message = f"got {spell(use)}, which is an {unknown(use, names, 'component of backbones')}"
+                message = (
+                    f"got {spell(use)}, which is an {unknown(use, names, 'component of backbones')}"
+                )
                 self.problems.append(Problem(where=layer.where, key=f"{key}.use", message=message))
                 continue
             component = components.describe("backbones", use)
-            options, more = validate(component.options, {name: item for name, item in value.items() if name not in own_names})
+            options, more = validate(
+                component.options,
+                {name: item for name, item in value.items() if name not in own_names},
+            )
             for name, message in [*found, *more]:
                 source = merged.source_of(f"{key}.{name}") or layer
-                self.problems.append(Problem(where=source.where, key=f"{key}.{name}", message=message))
+                self.problems.append(
+                    Problem(where=source.where, key=f"{key}.{name}", message=message)
+                )
             if found or more:
                 continue
             options = {name: item for name, item in options.items() if item is not None}
             if use == "timm" and options["model"] not in (models := components.timm_models()):
-                message = f'got "{options["model"]}", which is an {_unknown_model(options["model"], models)}'
-                self.problems.append(Problem(where=layer.where, key=f"{key}.model", message=message))
+                message = (
+                    f'got "{options["model"]}", which is an'
+                    f" {_unknown_model(options['model'], models)}"
+                )
+                self.problems.append(
+                    Problem(where=layer.where, key=f"{key}.model", message=message)
+                )
                 continue
             if use == "timm" and (refused := options.get("kwargs", {}).keys() & REFUSED.keys()):
                 for name in sorted(refused):
-                    message = f"got {spell(options['kwargs'][name])}, but this may not be set: {REFUSED[name]}"
-                    self.problems.append(Problem(where=layer.where, key=f"{key}.kwargs.{name}", message=message))
+                    message = (
+                        f"got {spell(options['kwargs'][name])}, but this may not be set:"
+                        f" {REFUSED[name]}"
+                    )
+                    self.problems.append(
+                        Problem(where=layer.where, key=f"{key}.kwargs.{name}", message=message)
+                    )
                 continue
-            if use == "timm" and start["hub"] and not start["random"] and start["hub"] not in models[options["model"]]:
+            if (
+                use == "timm"
+                and start["hub"]
+                and not start["random"]
+                and start["hub"] not in models[options["model"]]
+            ):
                 tags = models[options["model"]]
                 what = unknown(start["hub"], tags, f"tag of timm's weights of {options['model']}")
                 message = f"got {spell(start['hub'])}, which is an {what}"
@@ -322,7 +392,10 @@ class _FileResolver:
             start.pop("use")
             start |= {name: start[name] or None for name in ("local", "hub")}
             try:
-                source, files = components.source_hash("backbones", use), components.option_files(component, options)
+                source, files = (
+                    components.source_hash("backbones", use),
+                    components.option_files(component, options),
+                )
             except RegistryError as error:
                 self.problems.append(Problem(where=layer.where, key=key, message=str(error)))
                 continue
@@ -334,7 +407,14 @@ class _FileResolver:
         """All rows, resolved."""
         layers = Layers(
             setting=[
-                attrs.evolve(layer, data={key: value for key, value in layer.data.items() if key in ROW_KEYS and key not in KIND_TABLES})
+                attrs.evolve(
+                    layer,
+                    data={
+                        key: value
+                        for key, value in layer.data.items()
+                        if key in ROW_KEYS and key not in KIND_TABLES
+                    },
+                )
                 for layer in self.layers
             ],
             defaults=self.defaults,
@@ -358,21 +438,32 @@ class _FileResolver:
         for layer in (*self.defaults, *self.set_all):
             for key, value in layer.data.items():
                 if key not in ROW_KEYS and key in SETTING_KEYS and layer.prefix == "":
-                    self._of_no_row(layer, key, value, f"but this is a key of the setting: write setting.{key}...")
+                    self._of_no_row(
+                        layer,
+                        key,
+                        value,
+                        f"but this is a key of the setting: write setting.{key}...",
+                    )
                 elif key not in ROW_KEYS:
                     self._of_no_row(layer, key, value, f"but this is an {unknown(key, ROW_KEYS)}")
                 elif complete and key not in COMMON and slot_key(layer, key) not in used:
                     self._of_no_row(layer, key, value, "but no row here has a slot for it")
                 elif complete and key == "losses" and isinstance(value, dict):
-                    for name in [name for name in value if slot_key(layer, f"losses.{name}") not in used]:
-                        there = {loss.name for row in resolved for loss in row.parts.get("losses", ())}
+                    for name in [
+                        name for name in value if slot_key(layer, f"losses.{name}") not in used
+                    ]:
+                        there = {
+                            loss.name for row in resolved for loss in row.parts.get("losses", ())
+                        }
                         but = f"but this is an {unknown(name, there, 'loss of these rows')}"
                         self._of_no_row(layer, f"losses.{name}", value[name], but)
         return resolved
 
     @cached_property
     def _known_roles(self) -> set[str]:
-        """Read only where a row asks for a role that this setting lacks, and then once: it takes every setting's file."""
+        """Read only where a row asks for a role that this setting lacks, and then once: it takes
+        every setting's file.
+        """
         return known_roles(self.path)
 
     def _known_role(self, row: RowConfig, backbones: dict[str, BackboneConfig]) -> None:
@@ -380,7 +471,10 @@ class _FileResolver:
         if row.backbone in backbones or row.backbone in self._known_roles:
             return
         key = "roles" if row.backbone in self.roles else f"rows.{row.name}.backbone"
-        message = f"got {spell(row.backbone)}, which is an {unknown(row.backbone, self._known_roles | set(backbones), 'backbone role')}"
+        message = (
+            f"got {spell(row.backbone)}, which is an"
+            f" {unknown(row.backbone, self._known_roles | set(backbones), 'backbone role')}"
+        )
         self.problems.append(Problem(where=shown(self.path), key=key, message=message))
 
     def _skipped(self, row: RowConfig, backbones: dict[str, BackboneConfig]) -> str | None:
@@ -390,14 +484,28 @@ class _FileResolver:
         for role in self.roles if row.name in self.made else ():
             if role == row.backbone:
                 break
-            if role in backbones and attrs.evolve(backbones[role], role=row.backbone) == backbones[row.backbone]:
-                return f"already there, since the backbone '{row.backbone}' of this setting is its '{role}' too"
+            if (
+                role in backbones
+                and attrs.evolve(backbones[role], role=row.backbone) == backbones[row.backbone]
+            ):
+                return (
+                    f"already there, since the backbone '{row.backbone}' of this setting is its"
+                    f" '{role}' too"
+                )
         return None
 
     def _of_no_row(self, layer: Layer, key: str, value: Any, but: str) -> None:
-        self.problems.append(Problem(where=layer.where, key=dotted(layer.prefix, key), message=f"got {spell(value)}, {but}"))
+        self.problems.append(
+            Problem(
+                where=layer.where,
+                key=dotted(layer.prefix, key),
+                message=f"got {spell(value)}, {but}",
+            )
+        )
 
 
 def _unknown_model(name: str, models: Iterable[str]) -> str:
     close = nearest(name, models, 3)
-    return "unknown timm model; " + (f"did you mean {', '.join(close)}?" if close else "see timm.list_models()")
+    return "unknown timm model; " + (
+        f"did you mean {', '.join(close)}?" if close else "see timm.list_models()"
+    )

@@ -18,56 +18,95 @@ class DataOptions:
     source: Annotated[
         Literal["demo", "demo_pretrain", "uned"],
         Field(
-            description="`demo` and `demo_pretrain` are generated and need no folder; `uned` is any folder in UnED's layout, given as "
-            "`root` or by `--data`."
+            description=(
+                "`demo` and `demo_pretrain` are generated and need no folder; `uned` is any folder"
+                " in UnED's layout, given as `root` or by `--data`."
+            )
         ),
     ] = "demo"
-    root: Annotated[str | None, Field(description="The folder of a `uned` source; `--data` replaces it.")] = None
-    domains: Annotated[
-        list[str] | None, Field(description="The domains to use, in this order; without it all of them, in alphabetical order.")
+    root: Annotated[
+        str | None, Field(description="The folder of a `uned` source; `--data` replaces it.")
     ] = None
-    seed: Annotated[int, Field(ge=0, description="What a generated source is drawn from; the seeds of training do not touch it.")] = 0
-    size: Annotated[Literal["full", "smoke"], Field(description="Of a generated source: `smoke` has a few tiny images.")] = "full"
+    domains: Annotated[
+        list[str] | None,
+        Field(
+            description=(
+                "The domains to use, in this order; without it all of them, in alphabetical order."
+            )
+        ),
+    ] = None
+    seed: Annotated[
+        int,
+        Field(
+            ge=0,
+            description=(
+                "What a generated source is drawn from; the seeds of training do not touch it."
+            ),
+        ),
+    ] = 0
+    size: Annotated[
+        Literal["full", "smoke"],
+        Field(description="Of a generated source: `smoke` has a few tiny images."),
+    ] = "full"
     max_unreadable: Annotated[
         int | None,
         Field(
             ge=0,
-            description="How many images of a split may turn out not to be decodable: they are left out and named; more end the run. "
-            "Without it 10, or every 100th of a larger split.",
+            description=(
+                "How many images of a split may turn out not to be decodable: they are left out and"
+                " named; more end the run. Without it 10, or every 100th of a larger split."
+            ),
         ),
     ] = None
     max_pixels: Annotated[
-        int, Field(gt=0, le=178_956_970, description="Larger images are refused.", json_schema_extra={"unit": "pixels"})
+        int,
+        Field(
+            gt=0,
+            le=178_956_970,
+            description="Larger images are refused.",
+            json_schema_extra={"unit": "pixels"},
+        ),
     ] = 100_000_000
 
 
 @attrs.frozen(kw_only=True)
 class StartOptions:
-    """A backbone and its start weights: a folder (`local`), none (`random`), or those of timm's hub (`hub`); the first that is given."""
+    """A backbone and its start weights: a folder (`local`), none (`random`), or those of timm's hub
+    (`hub`); the first that is given.
+    """
 
     use: Annotated[str, Field(description="Which backbone of the registry.")] = "timm"
     local: Annotated[
         str | Literal[False] | None,
         Field(
-            description="A folder of start weights in timm's layout, looked up under `--weights`, `UDONX_WEIGHTS` and udonx's own weights; "
-            "it is found or is an error. `false` removes an inherited one."
+            description=(
+                "A folder of start weights in timm's layout, looked up under `--weights`,"
+                " `UDONX_WEIGHTS` and udonx's own weights; it is found or is an error. `false`"
+                " removes an inherited one."
+            )
         ),
     ] = None
     hub: Annotated[
         str | Literal[False] | None,
         Field(
-            description="A tag of timm's weights of this model, such as `a1_in1k`: the folder `MODEL.TAG` where there is one, else timm's "
-            "hub. `false` removes an inherited one."
+            description=(
+                "A tag of timm's weights of this model, such as `a1_in1k`: the folder `MODEL.TAG`"
+                " where there is one, else timm's hub. `false` removes an inherited one."
+            )
         ),
     ] = None
     prefer: Annotated[
         str | None,
         Field(
-            description="A folder of start weights of this model that is taken in place of `hub` where one is there; unlike `local`, it "
-            "may be missing."
+            description=(
+                "A folder of start weights of this model that is taken in place of `hub` where one"
+                " is there; unlike `local`, it may be missing."
+            )
         ),
     ] = None
-    random: Annotated[bool, Field(description="Starts from random weights, drawn from the seed.")] = False
+    random: Annotated[
+        bool, Field(description="Starts from random weights, drawn from the seed.")
+    ] = False
 
 
 @attrs.frozen(kw_only=True)
@@ -75,7 +114,13 @@ class ResultOptions:
     """What is kept beside the results folder."""
 
     observers: Annotated[
-        list[str], Field(description="Further Sacred observers: `mongodb://...` or SQLAlchemy URLs such as `sqlite:///runs.db`.")
+        list[str],
+        Field(
+            description=(
+                "Further Sacred observers: `mongodb://...` or SQLAlchemy URLs such as"
+                " `sqlite:///runs.db`."
+            )
+        ),
     ] = attrs.field(factory=list)
 
 
@@ -85,21 +130,40 @@ class FileOptions:
 
     title: Annotated[str, Field(description="The table's title; without it the file's name.")] = ""
     inherit: Annotated[
-        str | None, Field(description="Another experiment file, by its path from this one: its keys and rows lie below this file's own.")
+        str | None,
+        Field(
+            description=(
+                "Another experiment file, by its path from this one: its keys and rows lie below"
+                " this file's own."
+            )
+        ),
     ] = None
     roles: Annotated[
         list[str],
         Field(
-            description="Makes every row that names no backbone once for each of these roles of the setting, such as `main` and `large`."
+            description=(
+                "Makes every row that names no backbone once for each of these roles of the"
+                " setting, such as `main` and `large`."
+            )
         ),
     ] = attrs.field(factory=list)
     plugins: Annotated[
         list[str],
-        Field(description="Python files (by their path from this one) and modules to import first; no other code of a file is ever run."),
+        Field(
+            description=(
+                "Python files (by their path from this one) and modules to import first; no other"
+                " code of a file is ever run."
+            )
+        ),
     ] = attrs.field(factory=list)
     seeds: Annotated[
         list[Annotated[int, Field(ge=0, lt=2**63)]],
-        Field(min_length=1, description="Every row is trained once with each of these seeds; `--seeds` replaces them."),
+        Field(
+            min_length=1,
+            description=(
+                "Every row is trained once with each of these seeds; `--seeds` replaces them."
+            ),
+        ),
     ] = attrs.field(factory=lambda: [0])
 
 
@@ -107,9 +171,14 @@ class FileOptions:
 class SettingOptions:
     """The plain key of a setting."""
 
-    inherit: Annotated[str | None, Field(description="Another setting, by its name: this one lies over it and says only what differs.")] = (
-        None
-    )
+    inherit: Annotated[
+        str | None,
+        Field(
+            description=(
+                "Another setting, by its name: this one lies over it and says only what differs."
+            )
+        ),
+    ] = None
 
 
 @attrs.frozen(kw_only=True)
@@ -118,36 +187,81 @@ class PlainKeys:
 
     label: Annotated[
         str | None,
-        Field(description="The row's name in the table, where `{domains}` is the number of domains; without it its name in the file."),
+        Field(
+            description=(
+                "The row's name in the table, where `{domains}` is the number of domains; without"
+                " it its name in the file."
+            )
+        ),
     ] = None
-    reference: Annotated[bool, Field(description="Shows the row below a line, for orientation: it is not compared with the others.")] = (
-        False
-    )
-    backbone: Annotated[str, Field(description="The backbone's role in the setting, such as `main` or `large`.")] = "main"
+    reference: Annotated[
+        bool,
+        Field(
+            description=(
+                "Shows the row below a line, for orientation: it is not compared with the others."
+            )
+        ),
+    ] = False
+    backbone: Annotated[
+        str, Field(description="The backbone's role in the setting, such as `main` or `large`.")
+    ] = "main"
     own_index: Annotated[
         bool,
-        Field(description="Shows the figures of the own-domain index (a query is searched in its own domain only), not the merged one."),
+        Field(
+            description=(
+                "Shows the figures of the own-domain index (a query is searched in its own domain"
+                " only), not the merged one."
+            )
+        ),
     ] = False
     evaluate: Annotated[
         list[str],
-        Field(min_length=1, description="Whose embeddings are evaluated: `student`, `teacher` or both; the scheme says which it has."),
+        Field(
+            min_length=1,
+            description=(
+                "Whose embeddings are evaluated: `student`, `teacher` or both; the scheme says"
+                " which it has."
+            ),
+        ),
     ] = attrs.field(factory=lambda: ["student"])
     precision: Annotated[
-        Literal["fp32", "bf16"], Field(description="Of the backbone in training and evaluation; heads and losses are always fp32.")
+        Literal["fp32", "bf16"],
+        Field(
+            description=(
+                "Of the backbone in training and evaluation; heads and losses are always fp32."
+            )
+        ),
     ] = "fp32"
     classifier: Annotated[
         Literal["separate", "joint"],
-        Field(description="Of the student: `separate` has one per domain, `joint` one over the classes of all domains."),
+        Field(
+            description=(
+                "Of the student: `separate` has one per domain, `joint` one over the classes of all"
+                " domains."
+            )
+        ),
     ] = "separate"
-    normalise_total: Annotated[bool, Field(description="Divides the weighted sum of the losses by the sum of their weights.")] = True
+    normalise_total: Annotated[
+        bool,
+        Field(description="Divides the weighted sum of the losses by the sum of their weights."),
+    ] = True
     distill_to_backbone: Annotated[
-        bool, Field(description="Lets the gradient of the distillation losses flow through the student's head into the backbone.")
+        bool,
+        Field(
+            description=(
+                "Lets the gradient of the distillation losses flow through the student's head into"
+                " the backbone."
+            )
+        ),
     ] = True
     teacher_budget: Annotated[
         Literal["equal_exposure", "full"],
         Field(
-            description="How long one model per domain trains: `equal_exposure` gives each the steps that round robin gives its domain "
-            "within the student's budget, `full` all of that budget."
+            description=(
+                "How long one model per domain trains: `equal_exposure` gives each the steps that"
+                " round robin gives its domain within the student's budget, `full` all of that"
+                " budget."
+            )
         ),
     ] = "equal_exposure"
 
@@ -157,7 +271,12 @@ class HeadSlot:
     """The own keys of a head slot."""
 
     use: Annotated[str, Field(description="Which head of the registry.")] = "linear"
-    dim: Annotated[int, Field(gt=0, description="Length of the embedding.", json_schema_extra={"unit": "dimensions"})]
+    dim: Annotated[
+        int,
+        Field(
+            gt=0, description="Length of the embedding.", json_schema_extra={"unit": "dimensions"}
+        ),
+    ]
 
 
 @attrs.frozen(kw_only=True)
@@ -165,10 +284,17 @@ class LossSlot:
     """The own keys of a loss entry."""
 
     use: Annotated[str, Field(description="Which loss of the registry.")]
-    weight: Annotated[float, Field(ge=0, description="Factor of this term in the total loss.")] = 1.0
+    weight: Annotated[float, Field(ge=0, description="Factor of this term in the total loss.")] = (
+        1.0
+    )
     on: Annotated[
         Literal["teacher", "student"] | None,
-        Field(description="Whose classification it is, of a loss that needs no teacher; without it the student's."),
+        Field(
+            description=(
+                "Whose classification it is, of a loss that needs no teacher; without it the"
+                " student's."
+            )
+        ),
     ] = None
 
 
@@ -200,29 +326,74 @@ KIND_TABLES = ("heads", "losses", "samplers", "schemes")
 """Tables of a setting that give components new defaults."""
 
 DOCS: dict[str, str] = {
-    "setting": "Data, backbones and budget: a setting by its name (`demo`, `smoke`, or a file in `settings/` beside this one), or a table "
-    "of a setting's keys.",
-    "defaults": "Keys of a row, for all rows of this file. A key that a row's scheme has no slot for is left out of that row.",
-    "rows": "The rows of the table, each a table `[rows.NAME]`. `NAME = false` leaves out an inherited row.",
+    "setting": (
+        "Data, backbones and budget: a setting by its name (`demo`, `smoke`, or a file in"
+        " `settings/` beside this one), or a table of a setting's keys."
+    ),
+    "defaults": (
+        "Keys of a row, for all rows of this file. A key that a row's scheme has no slot for is"
+        " left out of that row."
+    ),
+    "rows": (
+        "The rows of the table, each a table `[rows.NAME]`. `NAME = false` leaves out an inherited"
+        " row."
+    ),
     "results": "What is kept beside the results folder.",
     "data": "Where the images come from.",
-    "backbones": "The backbones that rows may name, each a table `[backbones.ROLE]`. A row without `backbone` has the role `main`.",
-    "losses": "The terms of the total loss, each a table `[losses.NAME]` or the name of a loss. `NAME = false` removes an inherited one.",
+    "backbones": (
+        "The backbones that rows may name, each a table `[backbones.ROLE]`. A row without"
+        " `backbone` has the role `main`."
+    ),
+    "losses": (
+        "The terms of the total loss, each a table `[losses.NAME]` or the name of a loss. `NAME ="
+        " false` removes an inherited one."
+    ),
     "scheme": "Who teaches whom; every row has one, its own or from [defaults].",
     "student_head": "The head whose embedding is the result.",
     "teacher_head": "The head of each domain's teacher.",
     "sampler": "Which domain the next batch comes from.",
     **{key: first_paragraph(cls) for key, cls in TABLES.items()},
-    "reported": "Figures of this row from elsewhere, such as a paper: for the reader of the file, not used by udonx.",
+    "reported": (
+        "Figures of this row from elsewhere, such as a paper: for the reader of the file, not used"
+        " by udonx."
+    ),
 }
 """What the keys that hold tables are for."""
 
-SETTING_DOCS = {**DOCS, **{kind: f"New defaults of {kind} for this setting, each a table `[{kind}.NAME]`." for kind in KIND_TABLES}}
+SETTING_DOCS = {
+    **DOCS,
+    **{
+        kind: f"New defaults of {kind} for this setting, each a table `[{kind}.NAME]`."
+        for kind in KIND_TABLES
+    },
+}
 """The same in a setting, where `losses` are defaults and not terms."""
 
-COMMON = frozenset({"label", "reference", "own_index", "reported", "scheme", "backbone", "evaluate", "transform", "precision"})
-ROW_KEYS = COMMON | set(TABLES) | set(SLOT_KEYS) | {"losses"} | {field.name for field in attrs.fields(PlainKeys)}
-FILE_KEYS = frozenset({"setting", "defaults", "rows", "results", *(field.name for field in attrs.fields(FileOptions))})
+COMMON = frozenset(
+    {
+        "label",
+        "reference",
+        "own_index",
+        "reported",
+        "scheme",
+        "backbone",
+        "evaluate",
+        "transform",
+        "precision",
+    }
+)
+ROW_KEYS = (
+    COMMON
+    | set(TABLES)
+    | set(SLOT_KEYS)
+    | {"losses"}
+    | {field.name for field in attrs.fields(PlainKeys)}
+)
+FILE_KEYS = frozenset(
+    {"setting", "defaults", "rows", "results", *(field.name for field in attrs.fields(FileOptions))}
+)
 VIEW = frozenset({"label", "reference", "own_index", "reported"})
 """Keys of a row that say how it is shown, and change nothing that is computed."""
-SETTING_KEYS = frozenset({"inherit", "data", "backbones", *KIND_TABLES}) | (ROW_KEYS - VIEW - {"scheme"})
+SETTING_KEYS = frozenset({"inherit", "data", "backbones", *KIND_TABLES}) | (
+    ROW_KEYS - VIEW - {"scheme"}
+)

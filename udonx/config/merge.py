@@ -1,6 +1,7 @@
 """Layers of tables merged into one, remembering which file each value came from.
 
-A slot names a component: `use` and the slot's own keys always merge, the component's options only while `use` stays the same.
+A slot names a component: `use` and the slot's own keys always merge, the component's options only
+while `use` stays the same.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ import attrs
 
 from udonx.config.keys import SLOT_KEYS, LossSlot, StartOptions
 
-SLOTS: dict[str, frozenset[str]] = {key: frozenset(field.name for field in attrs.fields(slot)) for key, (_, slot) in SLOT_KEYS.items()}
+SLOTS: dict[str, frozenset[str]] = {
+    key: frozenset(field.name for field in attrs.fields(slot))
+    for key, (_, slot) in SLOT_KEYS.items()
+}
 """Row keys that hold one component: the slot's own keys."""
 
 NAMED: dict[str, frozenset[str]] = {
@@ -25,7 +29,9 @@ _EXCLUSIVE = {"budget": ({"steps", "epochs"},)}
 
 @attrs.frozen(kw_only=True)
 class Layer:
-    """One source of row keys: `where` is what a person edits to change it, `prefix` the table inside it."""
+    """One source of row keys: `where` is what a person edits to change it, `prefix` the table
+    inside it.
+    """
 
     where: str
     prefix: str
@@ -49,9 +55,13 @@ class Merged:
         return None
 
     def latest(self, *keys: str) -> str:
-        """Which of the keys was set last: where two do not fit, the one that a person has just changed."""
+        """Which of the keys was set last: where two do not fit, the one that a person has just
+        changed.
+        """
         layers = [id(layer) for layer in self.added]
-        return max(keys, key=lambda key: layers.index(id(self.origin[key])) if key in self.origin else -1)
+        return max(
+            keys, key=lambda key: layers.index(id(self.origin[key])) if key in self.origin else -1
+        )
 
     def add(self, layer: Layer) -> None:
         """Merge a layer over what is there."""
@@ -61,11 +71,16 @@ class Merged:
                 self._slot(self.data, key, key, value, SLOTS[key], layer)
             elif key in NAMED and isinstance(value, dict):
                 entries = self.data.setdefault(key, {})
-                if not isinstance(entries, dict):  # a wrong type below: keep it, validation names it
+                # a wrong type below: keep it, validation names it
+                if not isinstance(entries, dict):
                     continue
                 for name, entry in value.items():
                     self._slot(entries, name, f"{key}.{name}", entry, NAMED[key], layer)
-            elif isinstance(value, dict) and isinstance(self.data.get(key, {}), dict) and key != "reported":
+            elif (
+                isinstance(value, dict)
+                and isinstance(self.data.get(key, {}), dict)
+                and key != "reported"
+            ):
                 table = dict(self.data.get(key, {}))
                 for group in _EXCLUSIVE.get(key, ()):
                     if group & value.keys():
@@ -76,7 +91,15 @@ class Merged:
                 self.data[key] = value
                 self.origin[key] = layer
 
-    def _slot(self, parent: dict[str, Any], name: str, path: str, value: Any, own: frozenset[str], layer: Layer) -> None:
+    def _slot(
+        self,
+        parent: dict[str, Any],
+        name: str,
+        path: str,
+        value: Any,
+        own: frozenset[str],
+        layer: Layer,
+    ) -> None:
         if value is False:
             parent.pop(name, None)
             self.origin[path] = layer

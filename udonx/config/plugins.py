@@ -1,7 +1,8 @@
 """Plug-ins: the only code that an experiment file can run, and only what it names.
 
-A plug-in may import what lies beside it. What is imported is its source as it is now, and is remembered for its identity
-(`registry.source`); one that was edited since, or that imports something that was, is imported again.
+A plug-in may import what lies beside it. What is imported is its source as it is now, and is
+remembered for its identity (`registry.source`); one that was edited since, or that imports
+something that was, is imported again.
 """
 
 from __future__ import annotations
@@ -11,7 +12,14 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, FileFinder, ModuleSpec, PathFinder, SourceFileLoader
+from importlib.machinery import (
+    EXTENSION_SUFFIXES,
+    ExtensionFileLoader,
+    FileFinder,
+    ModuleSpec,
+    PathFinder,
+    SourceFileLoader,
+)
 from pathlib import Path
 from types import CodeType
 
@@ -25,7 +33,9 @@ from udonx.config.settings import shown
 
 @attrs.define
 class _Plugin:
-    """A plug-in that is imported: its module, and the files beside it that it imports, by the name that it imports them by."""
+    """A plug-in that is imported: its module, and the files beside it that it imports, by the name
+    that it imports them by.
+    """
 
     module: str
     beside: dict[str, Path]
@@ -35,14 +45,19 @@ _loaded: dict[str, _Plugin] = {}  # by the path of the file, or the name of the 
 
 
 def load_plugins(
-    listed: Iterable[str], beside: Path | None, *, where: str, allow: bool = True, say: Callable[[str], None] = lambda line: None
+    listed: Iterable[str],
+    beside: Path | None,
+    *,
+    where: str,
+    allow: bool = True,
+    say: Callable[[str], None] = lambda line: None,
 ) -> list[str]:
-    """Import plug-ins, each said before it is imported: files (`my_losses.py`, looked up beside the experiment file, then from the
-    working directory) and modules (`my_package.losses`). A file is imported once, however often it is named, and again when it or
-    what it imports was edited.
+    """Import plug-ins, each said before it is imported: files (`my_losses.py`, looked up beside the
+    experiment file, then from the working directory) and modules (`my_package.losses`). A file is
+    imported once, however often it is named, and again when it or what it imports was edited.
 
-    Returns what was imported, to be recorded with results. Raises ConfigError where a plug-in is missing, refused (`allow` false) or
-    fails while it is imported.
+    Returns what was imported, to be recorded with results. Raises ConfigError where a plug-in is
+    missing, refused (`allow` false) or fails while it is imported.
     """
     listed = list(listed)
     if listed and not allow:
@@ -54,7 +69,10 @@ def load_plugins(
             _load(name, beside, say)
         except _PluginError as error:
             problems.append(Problem(where=where, key="plugins", message=str(error)))
-        except (Exception, SystemExit) as error:  # foreign code can fail in any way; the person needs to know which plug-in did
+        except (
+            Exception,
+            SystemExit,
+        ) as error:  # foreign code can fail in any way; the person needs to know which plug-in did
             failure = f"{name} failed while it was imported: {type(error).__name__}: {error}"
             problems.append(Problem(where=where, key="plugins", message=failure))
     if problems:
@@ -100,18 +118,28 @@ def _find(name: str, beside: Path | None) -> Path:
     for folder in (beside, Path.cwd()):
         if folder and (folder / name).is_file():
             return (folder / name).resolve()
-    raise _PluginError(f"{name}: there is no such file beside the experiment file or in the working directory")
+    raise _PluginError(
+        f"{name}: there is no such file beside the experiment file or in the working directory"
+    )
 
 
 def _plugin(name: str, path: Path | None) -> _Plugin:
-    """A plug-in that is about to be imported; from here on, what it imports is looked up beside it first."""
+    """A plug-in that is about to be imported; from here on, what it imports is looked up beside it
+    first.
+    """
     if path is None:
         spec = importlib.util.find_spec(name.partition(".")[0])
-        places = spec and (spec.submodule_search_locations or ([spec.origin] if spec.has_location else []))
-        _finder.look_in(Path(place).parent for place in places or () if not source.is_installed(Path(place)))
+        places = spec and (
+            spec.submodule_search_locations or ([spec.origin] if spec.has_location else [])
+        )
+        _finder.look_in(
+            Path(place).parent for place in places or () if not source.is_installed(Path(place))
+        )
         return _Plugin(name, {})
     _finder.look_in([path.parent])
-    module = f"{source.PLUGIN_PREFIX}{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    module = (
+        f"{source.PLUGIN_PREFIX}{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    )
     return _Plugin(module, dict(_files_beside(path)))
 
 
@@ -129,7 +157,9 @@ def _unload(key: str) -> None:
     """Forget a plug-in, what it registered, and the modules of its own that it imported."""
     plugin = _loaded.pop(key)
     package = plugin.module.partition(".")[0] + "."
-    inside = {module for module in sys.modules if module.startswith(package) and source.own_file(module)}
+    inside = {
+        module for module in sys.modules if module.startswith(package) and source.own_file(module)
+    }
     modules = {plugin.module, *source.reached(plugin.module), *inside} - {"__main__"}
     for registry in REGISTRIES.values():
         registry.forget(modules)
@@ -139,10 +169,16 @@ def _unload(key: str) -> None:
 
 
 def _files_beside(path: Path) -> Iterator[tuple[str, Path]]:
-    """The files beside a plug-in that it imports, also through one another, by the name that they are imported by."""
+    """The files beside a plug-in that it imports, also through one another, by the name that they
+    are imported by.
+    """
     todo, seen = [path], set()
     while todo:
-        for name in {name.partition(".")[0] for name in source.imported_names(todo.pop())} - sys.stdlib_module_names - seen:
+        for name in (
+            {name.partition(".")[0] for name in source.imported_names(todo.pop())}
+            - sys.stdlib_module_names
+            - seen
+        ):
             seen.add(name)
             for file in (path.parent / f"{name}.py", path.parent / name / "__init__.py"):
                 if file.is_file():
@@ -151,19 +187,25 @@ def _files_beside(path: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _refuse_mixed_names(title: str, plugin: _Plugin) -> None:
-    """Python knows one module of a name: a plug-in that would get another one than the file beside it is refused."""
+    """Python knows one module of a name: a plug-in that would get another one than the file beside
+    it is refused.
+    """
     for name, file in plugin.beside.items():
         others = [other.beside[name] for other in _loaded.values() if name in other.beside]
         if name in sys.modules:
             others.append(Path(getattr(sys.modules[name], "__file__", None) or name).resolve())
         for other in others:
             if other != file:
-                raise _PluginError(f"{title} imports '{name}', {file}, but {other} has this name already; rename one of the two files")
+                raise _PluginError(
+                    f"{title} imports '{name}', {file}, but {other} has this name already; rename"
+                    " one of the two files"
+                )
 
 
 class _Loader(SourceFileLoader):
-    """Imports a file's source and remembers it. Python's own files of compiled code are not looked at: they count as current where the
-    source was changed within the same second and kept its size."""
+    """Imports a file's source and remembers it. Python's own files of compiled code are not looked
+    at: they count as current where the source was changed within the same second and kept its size.
+    """
 
     def get_code(self, fullname: str) -> CodeType:
         data = self.get_data(self.path)
@@ -172,7 +214,9 @@ class _Loader(SourceFileLoader):
 
 
 class _Finder:
-    """Finds what plug-ins import from the folders that they lie in, the latest first; Python's own modules are never found there."""
+    """Finds what plug-ins import from the folders that they lie in, the latest first; Python's own
+    modules are never found there.
+    """
 
     def __init__(self) -> None:
         self.folders: list[str] = []
@@ -184,17 +228,27 @@ class _Finder:
         if self not in sys.meta_path:
             sys.meta_path.insert(0, self)
 
-    def find_spec(self, name: str, path: Iterable[str] | None = None, target: object = None) -> ModuleSpec | None:
-        """Where a module lies below the folders, None where it does not (`importlib.abc.MetaPathFinder`)."""
+    def find_spec(
+        self, name: str, path: Iterable[str] | None = None, target: object = None
+    ) -> ModuleSpec | None:
+        """Where a module lies below the folders, None where it does not
+        (`importlib.abc.MetaPathFinder`).
+        """
         if name.partition(".")[0] in sys.stdlib_module_names:
             return None
         for folder in self.folders if path is None else path:
             if not any(Path(folder).is_relative_to(own) for own in self.folders):
                 continue
-            finder = FileFinder(folder, (_Loader, [".py"]), (ExtensionFileLoader, EXTENSION_SUFFIXES))
+            finder = FileFinder(
+                folder, (_Loader, [".py"]), (ExtensionFileLoader, EXTENSION_SUFFIXES)
+            )
             spec = finder.find_spec(name)
-            # a folder without __init__.py may be anything, so it is a package only where there is no other
-            if spec and (spec.loader or PathFinder.find_spec(name, None if path is None else list(path)) is None):
+            # a folder without __init__.py may be anything, so it is a package only where there is
+            # no other
+            if spec and (
+                spec.loader
+                or PathFinder.find_spec(name, None if path is None else list(path)) is None
+            ):
                 return spec
         return None
 

@@ -1,4 +1,6 @@
-"""What is wrong with an experiment, all of it at once, each problem with its place, what was got and what is allowed."""
+"""What is wrong with an experiment, all of it at once, each problem with its place, what was got
+and what is allowed.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from registry.catalog import nearest
 
 @attrs.frozen(kw_only=True)
 class Problem:
-    """One problem: `where` is the file (or the option of the command), `rows` the rows that it touches, `key` the dotted key."""
+    """One problem: `where` is the file (or the option of the command), `rows` the rows that it
+    touches, `key` the dotted key.
+    """
 
     where: str
     message: str
@@ -20,7 +24,9 @@ class Problem:
     key: str = ""
 
     def __str__(self) -> str:
-        rows = f", row{'s' if len(self.rows) > 1 else ''} {', '.join(self.rows)}" if self.rows else ""
+        rows = (
+            f", row{'s' if len(self.rows) > 1 else ''} {', '.join(self.rows)}" if self.rows else ""
+        )
         return f"{self.where}{rows}{': ' + self.key if self.key else ''}: {self.message}"
 
 
@@ -34,7 +40,9 @@ class ConfigError(ValueError):
         self.problems = merge_rows(problems)
         count = len(self.problems)
         lines = [f"  {number}. {problem}" for number, problem in enumerate(self.problems, 1)]
-        super().__init__("\n".join([f"{count} problem{'s' if count > 1 else ''}; nothing was started", *lines]))
+        super().__init__(
+            "\n".join([f"{count} problem{'s' if count > 1 else ''}; nothing was started", *lines])
+        )
 
 
 def dotted(*parts: str) -> str:
@@ -69,7 +77,13 @@ def spell(value: Any) -> str:
         text = str(value).lower()
     elif isinstance(value, str):
         # a terminal would take a control character for a command
-        text = '"' + "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in value[:100]) + '"'
+        text = (
+            '"'
+            + "".join(
+                letter if letter.isprintable() else ascii(letter)[1:-1] for letter in value[:100]
+            )
+            + '"'
+        )
     elif isinstance(value, dict):
         text = "{ " + ", ".join(f"{key} = {spell(item)}" for key, item in value.items()) + " }"
     elif isinstance(value, list | tuple):

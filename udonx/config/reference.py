@@ -1,4 +1,6 @@
-"""The reference of all keys, read from where they are declared: for the terminal (`udonx keys`) and as a page (docs/keys.md)."""
+"""The reference of all keys, read from where they are declared: for the terminal (`udonx keys`) and
+as a page (docs/keys.md).
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ from udonx.config.typed import table_options
 
 @attrs.frozen(kw_only=True)
 class Section:
-    """Keys that stand together in a file: `name` is how to ask for them, `place` where they are written."""
+    """Keys that stand together in a file: `name` is how to ask for them, `place` where they are
+    written.
+    """
 
     name: str
     place: str
@@ -43,18 +47,21 @@ class Section:
 _PREFACE = """\
 # Reference of all keys
 
-Made by `make docs` from where the keys are declared: do not edit it. `udonx keys` and `udonx components` show the same, plug-ins included.
-A cadence (unit: steps) is a number of steps (`400`) or a share of the stage's budget (`"20%"`, `"2/7"`).
+Made by `make docs` from where the keys are declared: do not edit it. `udonx keys` and
+`udonx components` show the same, plug-ins included.
+A cadence (unit: steps) is a number of steps (`400`) or a share of the stage's budget (`"20%"`,
+`"2/7"`).
 
-Where several places give a key, the last of these counts: the default of the component, the setting's `[KIND.NAME]`, the scheme's own
-losses, the setting, `[defaults]` of the file, what the scheme fixes, the row, `--set`. What a setting or a file inherits comes before what
-it says itself. A key that a row's scheme has no slot for is left out where it comes from a setting or from `[defaults]`, and is an error in
-a row."""
+Where several places give a key, the last of these counts: the default of the component, the
+setting's `[KIND.NAME]`, the scheme's own losses, the setting, `[defaults]` of the file, what the
+scheme fixes, the row, `--set`. What a setting or a file inherits comes before what it says itself.
+A key that a row's scheme has no slot for is left out where it comes from a setting or from
+`[defaults]`, and is an error in a row."""
 _FILE = "An experiment file is one table of results: rows, and what they share."
 _ROW = "A row says what differs from the other rows. Which keys it may have depends on its scheme."
 _SETTING = (
-    "A setting is data, backbones, budget and whatever else all rows share: it may hold any key of a row but `scheme` and those that say "
-    "how the row is shown."
+    "A setting is data, backbones, budget and whatever else all rows share: it may hold any key of"
+    " a row but `scheme` and those that say how the row is shown."
 )
 _HEAD = "A projection from the backbone's features to an embedding."
 _SLOT = "The options of the component that `use` names stand beside these keys."
@@ -63,29 +70,61 @@ _NAME_OR_TABLE: dict[str, Any] = {"type": "union", "of": [{"type": "str"}, _TABL
 
 
 def sections() -> dict[str, Section]:
-    """Every table of an experiment file and of a setting, by name, outermost first; options of components are not among them."""
+    """Every table of an experiment file and of a setting, by name, outermost first; options of
+    components are not among them.
+    """
     of_row = "of a row, of [defaults] or of a setting"
-    file = [_holder("setting", _NAME_OR_TABLE, default="demo"), *(_holder(key) for key in ("defaults", "rows", "results"))]
-    row = [_holder(key, _NAME_OR_TABLE) for key in SLOT_KEYS] + [_holder(key) for key in ("losses", *TABLES, "reported")]
+    file = [
+        _holder("setting", _NAME_OR_TABLE, default="demo"),
+        *(_holder(key) for key in ("defaults", "rows", "results")),
+    ]
+    row = [_holder(key, _NAME_OR_TABLE) for key in SLOT_KEYS] + [
+        _holder(key) for key in ("losses", *TABLES, "reported")
+    ]
     setting = [_holder(key, docs=SETTING_DOCS) for key in ("data", "backbones", *KIND_TABLES)]
     found = [
         _section("file", "at the top of an experiment file", _FILE, FileOptions, file),
         _section("results", "[results] of an experiment file", DOCS["results"], ResultOptions),
         _section("row", "[rows.NAME], or [defaults] for all rows", _ROW, PlainKeys, row),
         *(_section(key, f"[{key}] {of_row}", DOCS[key], cls) for key, cls in TABLES.items()),
-        _section("scheme", "scheme = NAME or [scheme] of a row or of [defaults]", f"{DOCS['scheme']} {_SLOT}", PlainSlot),
-        _section("head", f"[student_head] and [teacher_head] {of_row}", f"{_HEAD} {_SLOT}", HeadSlot),
+        _section(
+            "scheme",
+            "scheme = NAME or [scheme] of a row or of [defaults]",
+            f"{DOCS['scheme']} {_SLOT}",
+            PlainSlot,
+        ),
+        _section(
+            "head", f"[student_head] and [teacher_head] {of_row}", f"{_HEAD} {_SLOT}", HeadSlot
+        ),
         _section("loss", f"[losses.NAME] {of_row}", f"{DOCS['losses']} {_SLOT}", LossSlot),
-        _section("sampler", f"sampler = NAME or [sampler] {of_row}", f"{DOCS['sampler']} {_SLOT}", PlainSlot),
-        _section("setting", "[setting] of an experiment file, or a file in settings/", _SETTING, SettingOptions, setting),
+        _section(
+            "sampler",
+            f"sampler = NAME or [sampler] {of_row}",
+            f"{DOCS['sampler']} {_SLOT}",
+            PlainSlot,
+        ),
+        _section(
+            "setting",
+            "[setting] of an experiment file, or a file in settings/",
+            _SETTING,
+            SettingOptions,
+            setting,
+        ),
         _section("data", "[data] of a setting", DOCS["data"], DataOptions),
-        _section("backbone", "[backbones.ROLE] of a setting", f"{first_paragraph(StartOptions)} {_SLOT}", StartOptions),
+        _section(
+            "backbone",
+            "[backbones.ROLE] of a setting",
+            f"{first_paragraph(StartOptions)} {_SLOT}",
+            StartOptions,
+        ),
     ]
     return {section.name: section for section in found}
 
 
 def section(name: str) -> Section:
-    """The section of that name. Raises RegistryError that names the nearest, or the command that shows components."""
+    """The section of that name. Raises RegistryError that names the nearest, or the command that
+    shows components.
+    """
     known = sections()
     if name in known:
         return known[name]
@@ -98,30 +137,56 @@ def section(name: str) -> Section:
 
 def describe_section(section: Section) -> str:
     """A section for the terminal: its keys, each with default, type, unit and sentence."""
-    return "\n".join([f"{section.name}: {section.place}", *wrapped(section.doc, "    "), "", *describe_options(section.options, "    ")])
+    return "\n".join(
+        [
+            f"{section.name}: {section.place}",
+            *wrapped(section.doc, "    "),
+            "",
+            *describe_options(section.options, "    "),
+        ]
+    )
 
 
 def describe_options(options: Iterable[Option], indent: str) -> list[str]:
-    """For each option `name = default  (type, unit)`, and below it its sentence where it has one."""
+    """For each option `name = default  (type, unit)`, and below it its sentence where
+    it has one.
+    """
     lines = []
     for option in options:
         default = f" = {_default(option)}" if _default(option) else ""
-        unit = f", {option.unit}" if option.unit and option.type["type"] != "steps" else ""  # the type of steps says it
+        # the type of steps says it
+        unit = f", {option.unit}" if option.unit and option.type["type"] != "steps" else ""
         lines.append(f"{indent}{option.name}{default}  ({option.spell()}{unit})")
         lines += wrapped(option.doc, f"{indent}    ")
     return lines
 
 
 def to_markdown() -> str:
-    """The whole reference as a page: every section, then every component that ships with the project."""
+    """The whole reference as a page: every section, then every component that ships with the
+    project.
+    """
     lines = [_PREFACE]
     for item in sections().values():
-        lines += ["", f"## {item.name}", "", f"{item.place[0].upper()}{item.place[1:]}. {item.doc}", "", *_rows(item.options)]
+        lines += [
+            "",
+            f"## {item.name}",
+            "",
+            f"{item.place[0].upper()}{item.place[1:]}. {item.doc}",
+            "",
+            *_rows(item.options),
+        ]
     for kind, registry in components.REGISTRIES.items():
         lines += ["", f"## Components: {kind}"]
         for name in sorted(registry.builtin):
             component: Component = components.describe(kind, name)
-            lines += ["", f"### {name}", "", component.doc, *([""] if component.options else []), *_rows(component.options)]
+            lines += [
+                "",
+                f"### {name}",
+                "",
+                component.doc,
+                *([""] if component.options else []),
+                *_rows(component.options),
+            ]
     return "\n".join(lines) + "\n"
 
 
@@ -129,7 +194,12 @@ def _section(name: str, place: str, doc: str, cls: type, more: Iterable[Option] 
     return Section(name=name, place=place, doc=doc, options=(*table_options(cls), *more))
 
 
-def _holder(key: str, kind: dict[str, Any] = _TABLE, default: str | None = None, docs: Mapping[str, str] = DOCS) -> Option:
+def _holder(
+    key: str,
+    kind: dict[str, Any] = _TABLE,
+    default: str | None = None,
+    docs: Mapping[str, str] = DOCS,
+) -> Option:
     """A key that holds a table, as an option."""
     return Option(name=key, type=kind, required=False, default=default, doc=docs[key])
 
@@ -145,7 +215,9 @@ def _default(option: Option) -> str:
 
 def wrapped(text: str, indent: str) -> list[str]:
     """Text in indented lines of up to 110 characters; none where it is empty."""
-    return textwrap.wrap(text, 110, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+    return textwrap.wrap(
+        text, 110, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+    )
 
 
 def _rows(options: tuple[Option, ...]) -> list[str]:
@@ -156,6 +228,16 @@ def _rows(options: tuple[Option, ...]) -> list[str]:
     for option in options:
         default = _default(option)
         cells.append(
-            (f"`{option.name}`", option.spell(), default if default in ("required", "unset") else f"`{default}`", option.unit, option.doc)
+            (
+                f"`{option.name}`",
+                option.spell(),
+                default if default in ("required", "unset") else f"`{default}`",
+                option.unit,
+                option.doc,
+            )
         )
-    return ["| key | type | default | unit | what it is |", "|---|---|---|---|---|", *(f"| {' | '.join(row)} |" for row in cells)]
+    return [
+        "| key | type | default | unit | what it is |",
+        "|---|---|---|---|---|",
+        *(f"| {' | '.join(row)} |" for row in cells),
+    ]

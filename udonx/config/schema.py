@@ -1,7 +1,9 @@
-"""The JSON schemas of an experiment file and of a setting, derived from the same declarations that validate them. For editors.
+"""The JSON schemas of an experiment file and of a setting, derived from the same declarations that
+validate them. For editors.
 
-What depends on a value (the options of the component that `use` names, the keys that a scheme has slots for) is said with if/then and
-never with oneOf, so that an editor marks the key that is wrong and not the whole table around it.
+What depends on a value (the options of the component that `use` names, the keys that a scheme has
+slots for) is said with if/then and never with oneOf, so that an editor marks the key that is wrong
+and not the whole table around it.
 """
 
 from __future__ import annotations
@@ -33,13 +35,17 @@ from udonx.config.typed import model_of, table_options
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _UNKNOWN: dict[str, Any] = {"not": {}}
-"""Where additional properties are concerned the same as false, but the error is at the key and not at the table around it."""
+"""Where additional properties are concerned the same as false, but the error is at the key and not
+at the table around it.
+"""
 
 
 def experiment_schema() -> dict[str, Any]:
-    """A JSON schema (draft 2020-12) that accepts every valid experiment file: keys, types, bounds, components with their options.
+    """A JSON schema (draft 2020-12) that accepts every valid experiment file: keys, types, bounds,
+    components with their options.
 
-    Plug-ins that are imported are in it. A row's keys are judged by the scheme that the row itself names.
+    Plug-ins that are imported are in it. A row's keys are judged by the scheme that the row itself
+    names.
     """
     return {
         "$schema": _DRAFT,
@@ -47,17 +53,26 @@ def experiment_schema() -> dict[str, Any]:
         **_closed(
             {
                 **_properties(table_options(FileOptions)),
-                "setting": {"description": DOCS["setting"], **_table_or({"type": "string"}, {"$ref": "#/$defs/setting"})},
+                "setting": {
+                    "description": DOCS["setting"],
+                    **_table_or({"type": "string"}, {"$ref": "#/$defs/setting"}),
+                },
                 "defaults": {"description": DOCS["defaults"], "$ref": "#/$defs/keys_of_row"},
                 "rows": {
                     "description": DOCS["rows"],
                     "type": "object",
                     "additionalProperties": _table_or({"const": False}, {"$ref": "#/$defs/row"}),
                 },
-                "results": {"description": DOCS["results"], **_closed(_properties(table_options(ResultOptions)))},
+                "results": {
+                    "description": DOCS["results"],
+                    **_closed(_properties(table_options(ResultOptions))),
+                },
             }
         ),
-        "anyOf": [{"required": ["rows"], "properties": {"rows": {"minProperties": 1}}}, {"required": ["inherit"]}],
+        "anyOf": [
+            {"required": ["rows"], "properties": {"rows": {"minProperties": 1}}},
+            {"required": ["inherit"]},
+        ],
         "$defs": {
             "setting": _setting(),
             "row": {"$ref": "#/$defs/keys_of_row", "allOf": list(_slots_by_scheme())},
@@ -78,14 +93,22 @@ def _setting() -> dict[str, Any]:
     return _closed(
         {
             **_properties(table_options(SettingOptions)),
-            "data": {"description": SETTING_DOCS["data"], **_closed(_properties(table_options(DataOptions)))},
+            "data": {
+                "description": SETTING_DOCS["data"],
+                **_closed(_properties(table_options(DataOptions))),
+            },
             "backbones": {
                 "description": SETTING_DOCS["backbones"],
                 "type": "object",
-                "additionalProperties": {"type": "object", **_by_use(_properties(table_options(StartOptions)), options)},
+                "additionalProperties": {
+                    "type": "object",
+                    **_by_use(_properties(table_options(StartOptions)), options),
+                },
             },
             **{key: {"$ref": f"#/$defs/{key}"} for key in sorted(SETTING_KEYS & ROW_KEYS)},
-            **{kind: {"description": SETTING_DOCS[kind], **_defaults(kind)} for kind in KIND_TABLES},
+            **{
+                kind: {"description": SETTING_DOCS[kind], **_defaults(kind)} for kind in KIND_TABLES
+            },
         }
     )
 
@@ -93,25 +116,49 @@ def _setting() -> dict[str, Any]:
 def _row_keys() -> dict[str, Any]:
     """Each key of a row."""
     keys: dict[str, Any] = _properties(table_options(PlainKeys))
-    keys |= {key: {"description": DOCS[key], **_closed(_properties(table_options(cls)))} for key, cls in TABLES.items()}
-    keys |= {key: {"description": DOCS[key], **_slot(kind, slot)} for key, (kind, slot) in SLOT_KEYS.items()}
-    keys["losses"] = {"description": DOCS["losses"], "type": "object", "additionalProperties": _slot("losses", LossSlot, removable=True)}
+    keys |= {
+        key: {"description": DOCS[key], **_closed(_properties(table_options(cls)))}
+        for key, cls in TABLES.items()
+    }
+    keys |= {
+        key: {"description": DOCS[key], **_slot(kind, slot)}
+        for key, (kind, slot) in SLOT_KEYS.items()
+    }
+    keys["losses"] = {
+        "description": DOCS["losses"],
+        "type": "object",
+        "additionalProperties": _slot("losses", LossSlot, removable=True),
+    }
     keys["reported"] = {"description": DOCS["reported"], "type": "object"}
     return {key: keys[key] for key in sorted(ROW_KEYS)}
 
 
 def _slots_by_scheme() -> Iterable[dict[str, Any]]:
-    """For each scheme what its rows may not have; not for one whose slots depend on its options, so that its class has none."""
+    """For each scheme what its rows may not have; not for one whose slots depend on its options, so
+    that its class has none.
+    """
     for name in components.registry_of("schemes").names():
         slots = getattr(schemes.get(name), "slots", None)
         if isinstance(slots, set | frozenset):
-            named = {"if": {"const": name}, "else": {"type": "object", "required": ["use"], "properties": {"use": {"const": name}}}}
+            named = {
+                "if": {"const": name},
+                "else": {
+                    "type": "object",
+                    "required": ["use"],
+                    "properties": {"use": {"const": name}},
+                },
+            }
             without = {key: _UNKNOWN for key in sorted(ROW_KEYS - COMMON - slots)}
-            yield {"if": {"required": ["scheme"], "properties": {"scheme": named}}, "then": {"properties": without}}
+            yield {
+                "if": {"required": ["scheme"], "properties": {"scheme": named}},
+                "then": {"properties": without},
+            }
 
 
 def _slot(kind: str, slot: type, *, removable: bool = False) -> dict[str, Any]:
-    """A component by its name, or a table of the slot's own keys and the component's options; `false` where it may be removed."""
+    """A component by its name, or a table of the slot's own keys and the component's options;
+    `false` where it may be removed.
+    """
     names = components.registry_of(kind).names()
     own = _properties(table_options(slot))
     options = {name: components.describe(kind, name).options for name in names}
@@ -120,7 +167,9 @@ def _slot(kind: str, slot: type, *, removable: bool = False) -> dict[str, Any]:
 
 
 def _by_use(own: dict[str, Any], options: dict[str, tuple[Option, ...]]) -> dict[str, Any]:
-    """A table of its own keys and of the options of the component that `use` names; without `use` of those of any component."""
+    """A table of its own keys and of the options of the component that `use` names; without `use`
+    of those of any component.
+    """
     of_any: dict[str, list[dict[str, Any]]] = {}
     cases = []
     for name, described in options.items():
@@ -128,16 +177,34 @@ def _by_use(own: dict[str, Any], options: dict[str, tuple[Option, ...]]) -> dict
         for option, item in properties.items():
             of_any.setdefault(option, []).append(item)
         allowed = {**dict.fromkeys(own, True), **properties}
-        cases.append({"if": {"required": ["use"], "properties": {"use": {"const": name}}}, "then": _closed(allowed)})
-    merged = {option: items[0] if all(item == items[0] for item in items) else {"anyOf": items} for option, items in of_any.items()}
-    cases.append({"if": {"not": {"required": ["use"]}}, "then": _closed({**dict.fromkeys(own, True), **merged})})
+        cases.append(
+            {
+                "if": {"required": ["use"], "properties": {"use": {"const": name}}},
+                "then": _closed(allowed),
+            }
+        )
+    merged = {
+        option: items[0] if all(item == items[0] for item in items) else {"anyOf": items}
+        for option, items in of_any.items()
+    }
+    cases.append(
+        {
+            "if": {"not": {"required": ["use"]}},
+            "then": _closed({**dict.fromkeys(own, True), **merged}),
+        }
+    )
     return {"properties": {**own, "use": {**own["use"], "enum": list(options)}}, "allOf": cases}
 
 
 def _defaults(kind: str) -> dict[str, Any]:
     """New defaults of components, [KIND.NAME]."""
     described = [components.describe(kind, name) for name in components.registry_of(kind).names()]
-    return _closed({item.name: {"description": item.doc, **_closed(_properties(item.options))} for item in described})
+    return _closed(
+        {
+            item.name: {"description": item.doc, **_closed(_properties(item.options))}
+            for item in described
+        }
+    )
 
 
 def _table_or(scalar: dict[str, Any], table: dict[str, Any]) -> dict[str, Any]:
@@ -151,13 +218,16 @@ def _closed(properties: dict[str, Any]) -> dict[str, Any]:
 
 
 def _properties(options: tuple[Option, ...]) -> dict[str, Any]:
-    """Each option's schema: type, bounds, default, and its sentence with its unit as the description."""
+    """Each option's schema: type, bounds, default, and its sentence with its unit as the
+    description.
+    """
     derived = model_of(options).model_json_schema().get("properties", {})
     return {option.name: _property(derived[option.name], option) for option in options}
 
 
 def _property(derived: dict[str, Any], option: Option) -> dict[str, Any]:
-    # pydantic's titles repeat the key, and what may be left out is "or null" to pydantic, which TOML does not have
+    # pydantic's titles repeat the key, and what may be left out is "or null" to pydantic, which
+    # TOML does not have
     schema = {key: value for key, value in derived.items() if key != "title" and value is not None}
     if "anyOf" in schema:
         kinds = [item for item in schema.pop("anyOf") if item != {"type": "null"}]

@@ -27,7 +27,9 @@ _LARGEST = 2**63  # of TOML's own whole numbers
 
 
 def shown(path: Path) -> str:
-    """A path as a person wrote or would write it: relative to the working directory where it lies below it."""
+    """A path as a person wrote or would write it: relative to the working directory where it lies
+    below it.
+    """
     try:
         return str(Path(path).resolve().relative_to(Path.cwd()))
     except (ValueError, RuntimeError):  # it lies elsewhere; a NUL in it; a link to itself
@@ -41,7 +43,9 @@ def hint_of(name: str, there: list[str]) -> str:
 
 
 def is_there(path: Path) -> bool:
-    """Whether there is a file or folder of that name; False for a name that none can have: one with a NUL, or too long."""
+    """Whether there is a file or folder of that name; False for a name that none can have: one with
+    a NUL, or too long.
+    """
     try:
         return path.exists()
     except OSError:
@@ -49,8 +53,9 @@ def is_there(path: Path) -> bool:
 
 
 def shipped(path: Path) -> Path:
-    """The experiment file or folder that a person means: the path itself, or, where nothing is there, what ships with udonx under that
-    name: `table3_ablation`, `table3_ablation.toml` or `experiments/table3_ablation.toml`.
+    """The experiment file or folder that a person means: the path itself, or, where nothing is
+    there, what ships with udonx under that name: `table3_ablation`, `table3_ablation.toml` or
+    `experiments/table3_ablation.toml`.
 
     >>> shipped(Path("table3_ablation")) == SHIPPED / "table3_ablation.toml"
     True
@@ -60,14 +65,17 @@ def shipped(path: Path) -> Path:
     if is_there(path) or path.is_absolute() or ".." in parts:
         return path
     inside = SHIPPED.joinpath(*parts)
-    return next((file for file in (inside, inside.with_name(f"{inside.name}.toml")) if is_there(file)), path)
+    return next(
+        (file for file in (inside, inside.with_name(f"{inside.name}.toml")) if is_there(file)), path
+    )
 
 
 def read_toml(path: Path) -> dict[str, Any]:
     """The content of a TOML file.
 
-    Raises ConfigError, in one sentence, for a file that is missing (with the nearest names) or cannot be read, for a syntax error (with
-    its line), and for what TOML can say but no key here means: tables 33 deep, whole numbers beyond 64 bits.
+    Raises ConfigError, in one sentence, for a file that is missing (with the nearest names) or
+    cannot be read, for a syntax error (with its line), and for what TOML can say but no key here
+    means: tables 33 deep, whole numbers beyond 64 bits.
     """
     path = Path(path)
     try:
@@ -85,7 +93,9 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def _name_and_table(text: str, error: str) -> str:
-    """What to do where a key is a name and, further down, a table: the natural first try at changing a part of what is named."""
+    """What to do where a key is a name and, further down, a table: the natural first try at
+    changing a part of what is named.
+    """
     place = re.match(r"Cannot overwrite a value \(at line (\d+)", error)
     if place is None:
         return ""
@@ -94,7 +104,10 @@ def _name_and_table(text: str, error: str) -> str:
         for earlier in above:
             if named := re.match(rf'\s*(?:[\w.-]+\.)?{key}\s*=\s*("[^"]*")', earlier):
                 table, word = ("[setting]", "inherit") if key == "setting" else ("a table", "use")
-                return f"; '{key}' is a name and a table at once: write {table} with {word} = {named.group(1)}, and beside it what differs"
+                return (
+                    f"; '{key}' is a name and a table at once: write {table} with {word} ="
+                    f" {named.group(1)}, and beside it what differs"
+                )
     return ""
 
 
@@ -113,10 +126,16 @@ def parse_toml(text: str) -> dict[str, Any]:
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     except ValueError:  # Python reads no number of more digits than this
-        raise ValueError(f"a whole number has more than {sys.get_int_max_str_digits()} digits") from None
+        raise ValueError(
+            f"a whole number has more than {sys.get_int_max_str_digits()} digits"
+        ) from None
     level = [content]
     for _ in range(_DEEPEST):
-        level = [item for value in level for item in (value.values() if isinstance(value, dict) else value)]
+        level = [
+            item
+            for value in level
+            for item in (value.values() if isinstance(value, dict) else value)
+        ]
         if any(isinstance(item, int) and not -_LARGEST <= item < _LARGEST for item in level):
             raise ValueError("a whole number has more than 64 bits")
         level = [item for item in level if isinstance(item, dict | list)]
@@ -134,31 +153,53 @@ class RawSetting:
 
 
 def read_settings(given: list[tuple[Path, Any]]) -> RawSetting:
-    """The setting of a file and its parents, (file, setting) with parents first: the last counts; a table without `inherit` lies over
-    the table that a parent has. Raises ConfigError as `read_setting` does."""
+    """The setting of a file and its parents, (file, setting) with parents first: the last counts; a
+    table without `inherit` lies over the table that a parent has. Raises ConfigError as
+    `read_setting` does.
+    """
     file, value = given[-1]
     raw = read_setting(value, file)
-    if isinstance(value, dict) and "inherit" not in value and len(given) > 1 and isinstance(given[-2][1], dict):
+    if (
+        isinstance(value, dict)
+        and "inherit" not in value
+        and len(given) > 1
+        and isinstance(given[-2][1], dict)
+    ):
         raw.layers = [*read_settings(given[:-1]).layers, *raw.layers]
     return raw
 
 
 def read_setting(setting: str | dict[str, Any], beside: Path) -> RawSetting:
-    """A setting by name (looked up in `settings/` beside the file, then among those shipped) or held by the file itself.
+    """A setting by name (looked up in `settings/` beside the file, then among those shipped) or
+    held by the file itself.
 
     Raises ConfigError for an unknown name, at any height of the inheritance.
     """
     if isinstance(setting, dict):
-        parents, data = setting.get("inherit"), {key: value for key, value in setting.items() if key != "inherit"}
+        parents, data = (
+            setting.get("inherit"),
+            {key: value for key, value in setting.items() if key != "inherit"},
+        )
         above = read_setting(parents, beside).layers if parents is not None else []
-        return RawSetting(name=OWN_SETTING, layers=[*above, Layer(where=shown(beside), prefix="setting", data=data)])
+        return RawSetting(
+            name=OWN_SETTING,
+            layers=[*above, Layer(where=shown(beside), prefix="setting", data=data)],
+        )
     layers: list[Layer] = []
     seen: list[str] = []
     name = setting
     while True:
         if name in seen:
             circle = " -> ".join([*seen, name])
-            raise ConfigError([Problem(where=shown(beside), key="inherit", message=f"the settings {circle} inherit in a circle")])
+            raise ConfigError(
+                [
+                    Problem(
+                        where=shown(beside),
+                        key="inherit",
+                        message=f"the settings {circle} inherit in a circle",
+                    )
+                ]
+            )
         seen.append(name)
         path = _find(name, beside)
         data = read_toml(path)
@@ -174,7 +215,8 @@ def known_roles(beside: Path) -> set[str]:
     roles: set[str] = set()
     for folder in _folders(beside):
         for path in folder.glob("*.toml"):
-            with contextlib.suppress(ConfigError):  # another setting that cannot be read is no matter of this file
+            # another setting that cannot be read is no matter of this file
+            with contextlib.suppress(ConfigError):
                 backbones = read_toml(path).get("backbones", {})
                 roles |= set(backbones) if isinstance(backbones, dict) else set()
     return roles
@@ -208,16 +250,31 @@ def parse_override(text: str) -> tuple[list[str], Any]:
     key, equals, value = text.partition("=")
     where = f"--set {text}"
     if not equals or not key.strip():
-        raise ConfigError([Problem(where=where, message="must be key.path=value, with a path that `udonx show` prints")])
+        raise ConfigError(
+            [
+                Problem(
+                    where=where,
+                    message="must be key.path=value, with a path that `udonx show` prints",
+                )
+            ]
+        )
     path = key.strip().split(".")
     if len(path) > _DEEPEST:
-        raise ConfigError([Problem(where=where, message=f"its path has {len(path)} parts, allowed are {_DEEPEST}")])
+        raise ConfigError(
+            [
+                Problem(
+                    where=where, message=f"its path has {len(path)} parts, allowed are {_DEEPEST}"
+                )
+            ]
+        )
     if re.fullmatch(r"[A-Za-z_][\w./:-]*", value) and value not in ("true", "false", "inf", "nan"):
         return path, value
     try:
         return path, parse_toml(f"value = {value}")["value"]
     except ValueError:
-        allowed = "a number, true, false, a list such as [32, 64], or text, in quotes if it has spaces"
+        allowed = (
+            "a number, true, false, a list such as [32, 64], or text, in quotes if it has spaces"
+        )
         message = f"got {value}, allowed is one TOML value: {allowed}"
         raise ConfigError([Problem(where=where, key=key, message=message)]) from None
 

@@ -19,31 +19,47 @@ from udonx.config.typed import table_options
 
 
 def to_toml(experiment: Experiment) -> str:
-    """The experiment with its setting and every row in full; paths that it names are as seen from the working directory."""
+    """The experiment with its setting and every row in full; paths that it names are as seen from
+    the working directory.
+    """
     data = {key: value for key, value in attrs.asdict(experiment.data).items() if value is not None}
     backbones = {}
     for role, backbone in experiment.backbones.items():
-        start = {name: getattr(backbone, name) for name in ("use", "local", "hub", "prefer")} | {"random": backbone.random or None}
-        backbones[role] = {key: value for key, value in start.items() if value is not None} | backbone.options
+        start = {name: getattr(backbone, name) for name in ("use", "local", "hub", "prefer")} | {
+            "random": backbone.random or None
+        }
+        backbones[role] = {
+            key: value for key, value in start.items() if value is not None
+        } | backbone.options
     document: dict[str, Any] = {"title": experiment.title, "seeds": list(experiment.seeds)}
     if experiment.plugins:
-        document["plugins"] = [_absolute(name, experiment.path.parent) for name in experiment.plugins]
+        document["plugins"] = [
+            _absolute(name, experiment.path.parent) for name in experiment.plugins
+        ]
     document["setting"] = {"data": data, "backbones": backbones}
     if experiment.observers:
         document["results"] = {"observers": list(experiment.observers)}
     document["rows"] = {row.name: row.data for row in experiment.wanted_rows()}
-    return f"# {experiment.path} on setting '{experiment.setting}', resolved by udonx show\n{tomli_w.dumps(document)}"
+    return (
+        f"# {experiment.path} on setting '{experiment.setting}', resolved by udonx"
+        f" show\n{tomli_w.dumps(document)}"
+    )
 
 
 def to_diff(experiment: Experiment) -> str:
-    """What the rows change, for reading: the first against the defaults of all keys, every other one against the first.
+    """What the rows change, for reading: the first against the defaults of all keys, every other
+    one against the first.
 
-    What the first row has no such key for is again compared with the defaults. What another row lacks of the first is named in a comment.
+    What the first row has no such key for is again compared with the defaults. What another row
+    lacks of the first is named in a comment.
     """
     first, *others = experiment.wanted_rows()
     lines = [
         f"# {experiment.path} on setting '{experiment.setting}'",
-        f"# {first.name}: what differs from the defaults (udonx keys); the other rows: what differs from {first.name}",
+        (
+            f"# {first.name}: what differs from the defaults (udonx keys); the other rows: what"
+            f" differs from {first.name}"
+        ),
         *_difference(first.name, first.data, {}),
     ]
     for row in others:
@@ -55,9 +71,17 @@ def _difference(name: str, row: dict[str, Any], first: dict[str, Any]) -> list[s
     own = _flat(row)
     base = _flat(_defaults(row)) | _flat(first)
     lines = ["", f"[rows.{_key(name)}]"]
-    lines += [f"{key} = {_value(value)}" for key, value in own.items() if key not in base or base[key] != value]
+    lines += [
+        f"{key} = {_value(value)}"
+        for key, value in own.items()
+        if key not in base or base[key] != value
+    ]
     lacks = [key for key in first if key not in row]
-    lacks += [f"losses.{loss}" for loss in first.get("losses", {}) if "losses" in row and loss not in row["losses"]]
+    lacks += [
+        f"losses.{loss}"
+        for loss in first.get("losses", {})
+        if "losses" in row and loss not in row["losses"]
+    ]
     return [*lines, f"# not in this row: {', '.join(lacks)}"] if lacks else lines
 
 
@@ -65,8 +89,16 @@ def _defaults(row: dict[str, Any]) -> dict[str, Any]:
     """The row as it would be if it had named its components and nothing else."""
     known = dict(_of_options(table_options(PlainKeys)))
     known |= {key: _of_options(table_options(cls)) for key, cls in TABLES.items() if key in row}
-    known |= {key: _of_component(kind, slot, row[key]) for key, (kind, slot) in SLOT_KEYS.items() if key in row}
-    known["losses"] = {name: _of_component("losses", LossSlot, loss) for name, loss in row.get("losses", {}).items() if loss}
+    known |= {
+        key: _of_component(kind, slot, row[key])
+        for key, (kind, slot) in SLOT_KEYS.items()
+        if key in row
+    }
+    known["losses"] = {
+        name: _of_component("losses", LossSlot, loss)
+        for name, loss in row.get("losses", {}).items()
+        if loss
+    }
     return known
 
 

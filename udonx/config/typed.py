@@ -1,4 +1,6 @@
-"""From option descriptions to pydantic: one derivation for components and for the typed tables, and its errors in our words."""
+"""From option descriptions to pydantic: one derivation for components and for the typed tables, and
+its errors in our words.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,15 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, ValidationError, create_model
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    Strict,
+    ValidationError,
+    create_model,
+)
 
 from registry.catalog import Option, options_of, parse_share, spell_type
 from udonx.config.problems import spell, unknown
@@ -29,7 +39,9 @@ def _steps(value: int | str) -> int | str:
 
 
 def annotation(spec: dict[str, Any]) -> Any:
-    """The Python annotation that a type description stands for (the inverse of `registry.catalog.type_of`)."""
+    """The Python annotation that a type description stands for (the inverse of
+    `registry.catalog.type_of`).
+    """
     kind = spec["type"]
     if kind == "literal":
         built = Literal[tuple(spec["values"])]
@@ -44,7 +56,9 @@ def annotation(spec: dict[str, Any]) -> Any:
         inner = Any if spec["of"] is None else annotation(spec["of"])
         built = dict[str, inner]
     elif kind == "steps":
-        built = Annotated[Annotated[int, Strict()] | Annotated[str, Strict()], AfterValidator(_steps)]
+        built = Annotated[
+            Annotated[int, Strict()] | Annotated[str, Strict()], AfterValidator(_steps)
+        ]
     else:
         built = _SCALARS[kind]
     return Annotated[built, Field(**spec["bounds"])] if spec.get("bounds") else built
@@ -58,14 +72,20 @@ def model_of(options: tuple[Option, ...]) -> type[BaseModel]:
         if not option.required and option.default is None:
             hint = hint | None
         fields[option.name] = (hint, ... if option.required else option.default)
-    return create_model("Options", __config__=ConfigDict(extra="forbid", protected_namespaces=(), allow_inf_nan=False), **fields)
+    return create_model(
+        "Options",
+        __config__=ConfigDict(extra="forbid", protected_namespaces=(), allow_inf_nan=False),
+        **fields,
+    )
 
 
 _models: dict[str, type[BaseModel]] = {}
 
 
 def _remembered(options: tuple[Option, ...]) -> type[BaseModel]:
-    """`model_of`, made once: rows ask for the same few models again and again, and pydantic takes a millisecond for each."""
+    """`model_of`, made once: rows ask for the same few models again and again, and pydantic takes a
+    millisecond for each.
+    """
     key = repr(options)
     if key not in _models:
         _models[key] = model_of(options)
@@ -78,10 +98,14 @@ def table_options(cls: type) -> tuple[Option, ...]:
     return options_of(cls)
 
 
-def validate(options: tuple[Option, ...], values: Any, also: Iterable[str] = ()) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-    """Values completed with defaults, and what is wrong as (key, sentence); values are plain data, ready for TOML or JSON.
+def validate(
+    options: tuple[Option, ...], values: Any, also: Iterable[str] = ()
+) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    """Values completed with defaults, and what is wrong as (key, sentence); values are plain data,
+    ready for TOML or JSON.
 
-    The key is empty where `values` is no table; `also` are keys that are allowed beside the options, for the sentence about unknown ones.
+    The key is empty where `values` is no table; `also` are keys that are allowed beside the
+    options, for the sentence about unknown ones.
     """
     if not isinstance(values, dict):
         return {}, [("", f"got {spell(values)}, allowed is a table")]
@@ -104,13 +128,18 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def _problems(error: ValidationError, options: tuple[Option, ...], also: Iterable[str]) -> Iterator[tuple[str, str]]:
+def _problems(
+    error: ValidationError, options: tuple[Option, ...], also: Iterable[str]
+) -> Iterator[tuple[str, str]]:
     by_name = {option.name: option for option in options}
     for item in error.errors(include_url=False, include_context=False):
         name = str(item["loc"][0])
         option = by_name.get(name)
         if item["type"] == "extra_forbidden" and len(item["loc"]) == 1:
-            yield name, f"got {spell(item['input'])}, but this is an {unknown(name, {*by_name, *also})}"
+            yield (
+                name,
+                f"got {spell(item['input'])}, but this is an {unknown(name, {*by_name, *also})}",
+            )
         elif item["type"] == "missing":
             yield name, f"is missing; it must be {spell_type(option.type)}"
         else:

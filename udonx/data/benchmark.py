@@ -1,4 +1,6 @@
-"""A benchmark as the engine and the protocol see it: domains with splits, facts and images, wherever they come from."""
+"""A benchmark as the engine and the protocol see it: domains with splits, facts and images,
+wherever they come from.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ from udonx.data.splits import BenchmarkLayout, Split, label_map, read_split
 
 @attrs.define(eq=False, slots=False)
 class Benchmark:
-    """A folder in UnED's layout. `fingerprint` names the generator and seed of generated images, "" for given ones.
+    """A folder in UnED's layout. `fingerprint` names the generator and seed of generated images, ""
+    for given ones.
 
     Raises DataError, in one sentence, for whatever is wrong with the folder or a split file.
     """
@@ -38,7 +41,9 @@ class Benchmark:
 
     @classmethod
     def open(cls, root: Path, domains: list[str] | None = None, fingerprint: str = "") -> Benchmark:
-        """The benchmark in `root`, with all of its domains in alphabetical order or the given ones in theirs."""
+        """The benchmark in `root`, with all of its domains in alphabetical order or the given ones
+        in theirs.
+        """
         return cls(Path(root), tuple(BenchmarkLayout(root).domains(domains)), fingerprint)
 
     @cached_property
@@ -49,7 +54,10 @@ class Benchmark:
     @cached_property
     def facts(self) -> tuple[DomainFacts, ...]:
         """Training images and classes of each domain, in order."""
-        return tuple(train_facts(domain, self.split(domain, "train") if self.has(domain, "train") else None) for domain in self.domains)
+        return tuple(
+            train_facts(domain, self.split(domain, "train") if self.has(domain, "train") else None)
+            for domain in self.domains
+        )
 
     def split(self, domain: str, name: str) -> Split:
         """A split, read once."""
@@ -74,18 +82,31 @@ class Benchmark:
     def missing(self, domain: str, name: str) -> list[str]:
         """The paths of a split that have no image."""
         paths = self.split(domain, name).paths
-        return [paths[row] for row in np.flatnonzero(self._image_sizes(domain, name) == MISSING).tolist()]
+        return [
+            paths[row]
+            for row in np.flatnonzero(self._image_sizes(domain, name) == MISSING).tolist()
+        ]
 
     def manifest(self, domain: str, splits: tuple[str, ...]) -> str:
-        """Hash of what determines a result on those splits that the domain has: their content, and the fingerprint of generated images or
-        something of the images that were given, wherever they lie."""
-        return manifest_hash(domain, self.fingerprint, [(name, *self._digest(domain, name)) for name in splits if self.has(domain, name)])
+        """Hash of what determines a result on those splits that the domain has: their content, and
+        the fingerprint of generated images or something of the images that were given, wherever
+        they lie.
+        """
+        return manifest_hash(
+            domain,
+            self.fingerprint,
+            [(name, *self._digest(domain, name)) for name in splits if self.has(domain, name)],
+        )
 
     def _digest(self, domain: str, name: str) -> tuple[str, ...]:
         """What of a split enters a manifest, computed once."""
         if (domain, name) not in self._digests:
             split = self.split(domain, name)
-            images = [] if self.fingerprint else [images_digest(self.root, split, self._image_sizes(domain, name))]
+            images = (
+                []
+                if self.fingerprint
+                else [images_digest(self.root, split, self._image_sizes(domain, name))]
+            )
             self._digests[domain, name] = (split_digest(split), *images)
         return self._digests[domain, name]
 
@@ -96,21 +117,30 @@ class Benchmark:
         return self._sizes[domain, name]
 
     def evaluated_splits(self, domain: str, stage: str) -> tuple[str, ...]:
-        """The split files that are read at "val" or "test", none where the domain has no such queries."""
+        """The split files that are read at "val" or "test", none where the domain has no such
+        queries.
+        """
         return tuple(dict.fromkeys(self.query_index(domain, stage) or ()))
 
 
 def demo_domains(source: str) -> tuple[str, ...]:
     """The domains of a generated benchmark (`demo` or `demo_pretrain`), without generating it."""
-    from udonx.data import demo  # the generator draws with Pillow, which planning on other data does not need
+    # the generator draws with Pillow, which planning on other data does not need
+    from udonx.data import demo
 
     return demo.PRETRAIN_DOMAINS if source == "demo_pretrain" else demo.DEMO_DOMAINS
 
 
 def open_demo(
-    source: str, *, seed: int, size: str, domains: list[str] | None = None, progress: Callable[[int, int], None] | None = None
+    source: str,
+    *,
+    seed: int,
+    size: str,
+    domains: list[str] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Benchmark:
-    """The generated benchmark, written to the cache folder if it is not there whole; a second process waits for the first.
+    """The generated benchmark, written to the cache folder if it is not there whole; a second
+    process waits for the first.
 
     Raises DataError where there is no folder to write it to.
     """
@@ -118,19 +148,33 @@ def open_demo(
 
     pretrain = source == "demo_pretrain"
     fingerprint = f"{source}-v{demo.GENERATOR_VERSION}-{size}-seed{seed}"
-    # A picture depends on the fingerprint alone; which of them there are follows from the sizes of the splits, which may grow.
+    # A picture depends on the fingerprint alone; which of them there are follows from the sizes of
+    # the splits, which may grow.
     counts = json.dumps(demo.plan_benchmark(seed=seed, size=size, pretrain=pretrain))
     cache = cache_path()
-    root = cache / f"{fingerprint}-{hashlib.sha256(counts.encode()).hexdigest()[:8]}" if cache else None
+    root = (
+        cache / f"{fingerprint}-{hashlib.sha256(counts.encode()).hexdigest()[:8]}"
+        if cache
+        else None
+    )
     if root is None or not demo.is_whole(root):
         if cache_dir() is None:
-            raise DataError("the demo benchmark needs a folder that can be written: set UDONX_CACHE to one")
-        _write_demo(root, partial(demo.write_benchmark, seed=seed, size=size, pretrain=pretrain, progress=progress))
+            raise DataError(
+                "the demo benchmark needs a folder that can be written: set UDONX_CACHE to one"
+            )
+        _write_demo(
+            root,
+            partial(
+                demo.write_benchmark, seed=seed, size=size, pretrain=pretrain, progress=progress
+            ),
+        )
     return Benchmark.open(root, list(domains or demo_domains(source)), fingerprint)
 
 
 def _write_demo(root: Path, write: Callable[[Path], None]) -> None:
-    """Write a generated benchmark in place of what is left of one, unless another process has done so meanwhile."""
+    """Write a generated benchmark in place of what is left of one, unless another process has done
+    so meanwhile.
+    """
     from udonx.data import demo
 
     with open(root.with_name(f"{root.name}.lock"), "w") as lock:
@@ -143,4 +187,7 @@ def _write_demo(root: Path, write: Callable[[Path], None]) -> None:
             write(root)
         except OSError as error:
             why = error.strerror or error
-            raise DataError(f"the demo benchmark could not be written to {root}: {why}; set UDONX_CACHE to a folder with space") from error
+            raise DataError(
+                f"the demo benchmark could not be written to {root}: {why}; set UDONX_CACHE to a"
+                " folder with space"
+            ) from error

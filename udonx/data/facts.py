@@ -1,6 +1,8 @@
-"""What identities need to know of a benchmark: a hash of what its split files say, and one of the images that they name.
+"""What identities need to know of a benchmark: a hash of what its split files say, and one of the
+images that they name.
 
-Nothing here is kept between calls: what would have to be looked at to know that a kept hash still holds is what the hash is made of.
+Nothing here is kept between calls: what would have to be looked at to know that a kept hash still
+holds is what the hash is made of.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ def train_facts(domain: str, train: Split | None) -> DomainFacts:
 
 
 def split_digest(split: Split) -> str:
-    """sha256 in hex over paths and class ids in the file's order: what a split file says, not where it lies or how it is formatted."""
+    """sha256 in hex over paths and class ids in the file's order: what a split file says, not where
+    it lies or how it is formatted.
+    """
     digest = hashlib.sha256()
     several = {row: json.dumps(labels) for row, labels in split.several.items()}
     for row, (path, label) in enumerate(zip(split.paths, split.class_ids.tolist(), strict=True)):
@@ -40,8 +44,9 @@ def split_digest(split: Split) -> str:
 
 
 def images_digest(root: Path | str, split: Split, sizes_N: np.ndarray) -> str:
-    """sha256 in hex over the images of a split: the sizes of all, and the bytes of a few at fixed positions, the first and the last
-    among them. Where they lie and when they were written is no part of it.
+    """sha256 in hex over the images of a split: the sizes of all, and the bytes of a few at fixed
+    positions, the first and the last among them. Where they lie and when they were written is no
+    part of it.
 
     Args:
         root: the folder that holds `images`.
@@ -53,13 +58,16 @@ def images_digest(root: Path | str, split: Split, sizes_N: np.ndarray) -> str:
     """
     digest = hashlib.sha256(sizes_N.astype("<i8").tobytes())
     for row in np.unique(np.linspace(0, len(split) - 1, _READ).astype(np.int64)).tolist():
-        content = b"" if sizes_N[row] == MISSING else read_bytes(resolve_image(root, split.paths[row]))
+        content = (
+            b"" if sizes_N[row] == MISSING else read_bytes(resolve_image(root, split.paths[row]))
+        )
         digest.update(hashlib.sha256(content).digest())
     return digest.hexdigest()
 
 
 def manifest_hash(domain: str, fingerprint: str, splits: Sequence[tuple[str, ...]]) -> str:
-    """sha256 in hex over a domain, what generated its images, and for each split its name, its `split_digest` and, of images that were
-    not generated, its `images_digest`."""
+    """sha256 in hex over a domain, what generated its images, and for each split its name, its
+    `split_digest` and, of images that were not generated, its `images_digest`.
+    """
     content = [domain, fingerprint, [list(split) for split in splits]]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()

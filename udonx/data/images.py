@@ -22,7 +22,9 @@ from udonx.data.paths import resolve_image
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 """What is decoded. Pillow knows more; some of them start other programs."""
 MAX_PIXELS = 100_000_000
-"""Images of more pixels are refused, unless the setting says otherwise: `data.max_pixels`, up to what Pillow opens."""
+"""Images of more pixels are refused, unless the setting says otherwise: `data.max_pixels`, up to
+what Pillow opens.
+"""
 
 _ORIENTATION = 0x0112  # EXIF's tag
 _TURNS = {
@@ -44,7 +46,8 @@ Prepared = TypeVar("Prepared")
 
 
 class UndecodableError(DataError):
-    """A file whose content is no image that can be decoded: damaged, or of a format that is not read.
+    """A file whose content is no image that can be decoded: damaged, or of a format that is not
+    read.
 
     Attributes:
         path: the file.
@@ -61,17 +64,22 @@ class TooLargeError(DataError):
 
     def __init__(self, path: Path | str, why: str) -> None:
         self.why = why
-        super().__init__(f"{path} is too large ({why}): scale it down, or raise max_pixels (of the setting: data.max_pixels).")
+        super().__init__(
+            f"{path} is too large ({why}): scale it down, or raise max_pixels (of the setting:"
+            " data.max_pixels)."
+        )
 
 
 def decode(path: Path | str, *, upright: bool = False, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Decode an image file to RGB.
 
-    1-bit, grey, 16-bit grey, palette and CMYK images are converted; transparency is laid over white, as a web page shows it.
+    1-bit, grey, 16-bit grey, palette and CMYK images are converted; transparency is laid over
+    white, as a web page shows it.
 
     Args:
         path: a file in one of `FORMATS`.
-        upright: turn it as its EXIF orientation says; else it comes as it is stored, as in the official code, which knows RGB alone.
+        upright: turn it as its EXIF orientation says; else it comes as it is stored, as in the
+            official code, which knows RGB alone.
         max_pixels: what is larger is refused before it is decoded.
 
     Returns:
@@ -86,7 +94,9 @@ def decode(path: Path | str, *, upright: bool = False, max_pixels: int = MAX_PIX
 
 
 def _read(path: Path | str) -> bytes:
-    """A file's bytes, read before anything is decoded: what the disk refuses is not taken for a damaged image."""
+    """A file's bytes, read before anything is decoded: what the disk refuses is not taken for a
+    damaged image.
+    """
     try:
         return read_bytes(path)
     except FileNotFoundError as error:
@@ -95,7 +105,10 @@ def _read(path: Path | str) -> bytes:
         raise DataError(f"{path} {error.why}: put an image there.") from error
     except OSError as error:
         why = os.strerror(error.errno) if error.errno else error
-        raise DataError(f"{path} cannot be read ({why}), which says nothing about the image: mend that and try again.") from error
+        raise DataError(
+            f"{path} cannot be read ({why}), which says nothing about the image: mend that and try"
+            " again."
+        ) from error
 
 
 def _open_rgb(data: bytes, path: Path | str, upright: bool, max_pixels: int) -> Image.Image:
@@ -106,7 +119,9 @@ def _open_rgb(data: bytes, path: Path | str, upright: bool, max_pixels: int) -> 
 
 @contextlib.contextmanager
 def _opened(file: BinaryIO, path: Path | str, max_pixels: int) -> Iterator[Image.Image]:
-    """An image whose header was read. Whatever Pillow raises over its bytes becomes an UndecodableError: nobody has listed all of it."""
+    """An image whose header was read. Whatever Pillow raises over its bytes becomes an
+    UndecodableError: nobody has listed all of it.
+    """
     try:
         with Image.open(file, formats=FORMATS) as image:
             if (pixels := image.width * image.height) > max_pixels:
@@ -115,18 +130,26 @@ def _opened(file: BinaryIO, path: Path | str, max_pixels: int) -> Iterator[Image
     except (MemoryError, DataError):
         raise
     except Image.DecompressionBombError:
-        raise TooLargeError(path, f"more than {2 * Image.MAX_IMAGE_PIXELS:,} pixels, allowed are {max_pixels:,}") from None
+        raise TooLargeError(
+            path, f"more than {2 * Image.MAX_IMAGE_PIXELS:,} pixels, allowed are {max_pixels:,}"
+        ) from None
     except UnidentifiedImageError as error:
         raise UndecodableError(path, f"no {', '.join(FORMATS[:-1])} or {FORMATS[-1]}") from error
     except Exception as error:
-        raise UndecodableError(path, getattr(error, "strerror", None) or str(error) or type(error).__name__) from error
+        raise UndecodableError(
+            path, getattr(error, "strerror", None) or str(error) or type(error).__name__
+        ) from error
 
 
 def orientation(image: Image.Image) -> int:
-    """An image's EXIF orientation, 1 to 8; 1 (upright) where it has none or its EXIF data are damaged."""
+    """An image's EXIF orientation, 1 to 8; 1 (upright) where it has none or its EXIF data are
+    damaged.
+    """
     try:
         value = image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # Pillow's parser raises what it runs into; an image without EXIF data is shown as it is, and so is this one
+    except Exception:
+        # Pillow's parser raises what it runs into. An image without EXIF data is shown as it is,
+        # and so is this one.
         return 1
     return value if value in _TURNS else 1
 
@@ -149,7 +172,9 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def to_array(image: Image.Image) -> np.ndarray:
-    """An RGB image as uint8 [H, W, 3], copied in bands: Pillow would hold a large one twice more."""
+    """An RGB image as uint8 [H, W, 3], copied in bands: Pillow would hold a large one
+    twice more.
+    """
     array = np.empty((image.height, image.width, 3), dtype=np.uint8)
     for top in range(0, image.height, _BAND):
         bottom = min(top + _BAND, image.height)
@@ -159,14 +184,17 @@ def to_array(image: Image.Image) -> np.ndarray:
 
 @attrs.frozen
 class Look:
-    """What was seen of an image file: why it cannot be used, "" where it can, and whether its EXIF orientation turns it."""
+    """What was seen of an image file: why it cannot be used, "" where it can, and whether its EXIF
+    orientation turns it.
+    """
 
     problem: str = ""
     turned: bool = False
 
 
 def look(path: Path | str, *, whole: bool = False, max_pixels: int = MAX_PIXELS) -> Look:
-    """Look at an image file: at its header, which is quick, or at the `whole` of it, since damage further on shows only there.
+    """Look at an image file: at its header, which is quick, or at the `whole` of it, since damage
+    further on shows only there.
 
     Example:
         >>> look("nowhere.jpg").problem
@@ -184,17 +212,20 @@ def look(path: Path | str, *, whole: bool = False, max_pixels: int = MAX_PIXELS)
 
 
 class ImageStore:
-    """Images of one root, kept in memory until a limit: as they were decoded, or as what was made of them, whichever is smaller.
+    """Images of one root, kept in memory until a limit: as they were decoded, or as what was made
+    of them, whichever is smaller.
 
-    Nothing is evicted: training passes over all images in turn, and over a set larger than the memory a least-recently-used cache
-    would drop every image just before it is needed again. Here the first images to come stay, and each pass finds them. A large image
-    is not kept as it is, so that photos take no more memory than thumbnails. Threads may share a store.
+    Nothing is evicted: training passes over all images in turn, and over a set larger than the
+    memory a least-recently-used cache would drop every image just before it is needed again. Here
+    the first images to come stay, and each pass finds them. A large image is not kept as it is, so
+    that photos take no more memory than thumbnails. Threads may share a store.
 
     Args:
         root: the folder that holds `images`.
         cache_bytes: the limit; 0 keeps nothing.
         max_pixels: larger images are refused.
-        max_unreadable: how many images of a split may turn out not to be decodable; see `udonx.data.unreadable`.
+        max_unreadable: how many images of a split may turn out not to be decodable; see
+            `udonx.data.unreadable`.
         cure: what to do where they are more; default: what helps with images of one's own.
         say: is told once of each image that cannot be decoded.
     """
@@ -211,7 +242,12 @@ class ImageStore:
     ) -> None:
         self.root = Path(root)
         self.cache_bytes = cache_bytes
-        self.max_pixels, self.max_unreadable, self.cure, self.say = max_pixels, max_unreadable, cure, say
+        self.max_pixels, self.max_unreadable, self.cure, self.say = (
+            max_pixels,
+            max_unreadable,
+            cure,
+            say,
+        )
         self._undecodable: dict[str, str] = {}
         self._kept: dict[Hashable, Any] = {}
         self._used = 0
@@ -228,7 +264,8 @@ class ImageStore:
             UndecodableError: it cannot be decoded.
             DataError: it is missing, too large, or cannot be read at the moment.
         """
-        # A single dict look-up needs no lock; decoding is outside it, so that threads decode side by side.
+        # A single dict look-up needs no lock; decoding is outside it, so that threads decode side
+        # by side.
         if (image := self._kept.get((path, upright))) is not None:
             return image
         image = self._decode(path, upright)
@@ -236,7 +273,9 @@ class ImageStore:
             self._keep((path, upright), image)
         return image
 
-    def prepared(self, path: str, prepare: Callable[[np.ndarray], Prepared], *, upright: bool = False) -> Prepared:
+    def prepared(
+        self, path: str, prepare: Callable[[np.ndarray], Prepared], *, upright: bool = False
+    ) -> Prepared:
         """What `prepare` makes of an image, float32; callers share it and must not change it.
 
         Args:
@@ -268,7 +307,10 @@ class ImageStore:
                 known = path in self._undecodable
                 self._undecodable[path] = error.why
             if not known:
-                self.say(f"{file} cannot be decoded ({error.why}); it is left out, see data.max_unreadable")
+                self.say(
+                    f"{file} cannot be decoded ({error.why}); it is left out, see"
+                    " data.max_unreadable"
+                )
             raise
         image.flags.writeable = False  # callers share the array
         return image

@@ -1,4 +1,6 @@
-"""Batches of one domain, loaded ahead of the step. What a batch holds depends on (seed, domain, position) alone, never on timing."""
+"""Batches of one domain, loaded ahead of the step. What a batch holds depends on (seed, domain,
+position) alone, never on timing.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ from udonx.data.unreadable import Unreadable
 
 
 class DomainOrder:
-    """The endless order of one domain's images: its epochs' permutations end to end, so that no remainder is dropped.
+    """The endless order of one domain's images: its epochs' permutations end to end, so that no
+    remainder is dropped.
 
     >>> order = DomainOrder(seed=0, domain="cars", size=3)
     >>> sorted(order.items(0, 3)) == sorted(order.items(3, 6)) == [0, 1, 2]
@@ -37,8 +40,12 @@ class DomainOrder:
         # Several threads load batches of one domain, and may stand in different epochs.
         with self._lock:
             if number not in self._epochs:
-                self._epochs = {key: value for key, value in self._epochs.items() if key >= number - 1}
-                self._epochs[number] = generator(self.seed, f"order/{self.domain}/{number}").permutation(self.size)
+                self._epochs = {
+                    key: value for key, value in self._epochs.items() if key >= number - 1
+                }
+                self._epochs[number] = generator(
+                    self.seed, f"order/{self.domain}/{number}"
+                ).permutation(self.size)
             return self._epochs[number]
 
     def items(self, start: int, stop: int) -> list[int]:
@@ -62,11 +69,13 @@ class _Domain:
 class BatchLoader:
     """Loads training batches in `workers` threads, as far ahead as the sampler knows its domains.
 
-    Decoding and resizing release the interpreter lock, and threads share one store of images, which processes could not. For an image
-    that cannot be decoded the next one of its split that can takes its place.
+    Decoding and resizing release the interpreter lock, and threads share one store of images, which
+    processes could not. For an image that cannot be decoded the next one of its split that can
+    takes its place.
 
     Args:
-        benchmark, store, domains, transform, batch, seed: what a batch holds follows from these alone.
+        benchmark, store, domains, transform, batch, seed: what a batch holds follows from these
+            alone.
         workers: threads.
         pin: the GPU that batches will be copied to, from pinned memory; None: none.
         unreadable: images by domain that are known not to be decodable.
@@ -84,20 +93,34 @@ class BatchLoader:
         pin: torch.device | None = None,
         unreadable: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
-        self.store, self.transform, self.batch, self.seed, self.workers, self.pin = store, transform, batch, seed, workers, pin
+        self.store, self.transform, self.batch, self.seed, self.workers, self.pin = (
+            store,
+            transform,
+            batch,
+            seed,
+            workers,
+            pin,
+        )
         self.upright = transform.orientation == "exif"
         self._domains: dict[str, _Domain] = {}
         for name in domains:
             split, mapping = benchmark.split(name, "train"), benchmark.labels(name)
-            labels = np.fromiter((mapping[int(label)] for label in split.class_ids), dtype=np.int64, count=len(split))
-            known = Unreadable(f"the train split of {name}", len(split), store, (unreadable or {}).get(name, ()))
-            self._domains[name] = _Domain(split.paths, labels, DomainOrder(seed, name, len(split)), known)
+            labels = np.fromiter(
+                (mapping[int(label)] for label in split.class_ids), dtype=np.int64, count=len(split)
+            )
+            known = Unreadable(
+                f"the train split of {name}", len(split), store, (unreadable or {}).get(name, ())
+            )
+            self._domains[name] = _Domain(
+                split.paths, labels, DomainOrder(seed, name, len(split)), known
+            )
         self._left_out = {name: set((unreadable or {}).get(name, ())) for name in domains}
 
     @property
     def unreadable(self) -> dict[str, list[str]]:
-        """The images that could not be decoded for the batches that `batches` has given (or were known before), by domain, sorted; what
-        was loaded ahead does not count yet."""
+        """The images that could not be decoded for the batches that `batches` has given (or were
+        known before), by domain, sorted; what was loaded ahead does not count yet.
+        """
         return {name: sorted(paths) for name, paths in self._left_out.items() if paths}
 
     def load(self, domain: str, position: int) -> Batch:
@@ -109,19 +132,33 @@ class BatchLoader:
         data = self._domains[domain]
         rows, images, left_out = [], [], []
         for offset, row in enumerate(data.order.items(position, position + self.batch)):
-            crop = sample_crop(generator(self.seed, f"image/{domain}/{position + offset}"), self.transform)
+            crop = sample_crop(
+                generator(self.seed, f"image/{domain}/{position + offset}"), self.transform
+            )
             row, image = self._image(data, row, crop, left_out)
             rows.append(row)
             images.append(image)
         images_B3HW, labels_B = torch.stack(images), torch.from_numpy(data.labels[rows])
         if self.pin is not None:
-            with torch.cuda.device(self.pin):  # else a thread would wake the first GPU, whichever is used
+            # else a thread would wake the first GPU, whichever is used
+            with torch.cuda.device(self.pin):
                 images_B3HW, labels_B = images_B3HW.pin_memory(), labels_B.pin_memory()
-        return Batch(images=images_B3HW, labels=labels_B, domain=domain, ids=tuple(data.paths[row] for row in rows)), left_out
+        return (
+            Batch(
+                images=images_B3HW,
+                labels=labels_B,
+                domain=domain,
+                ids=tuple(data.paths[row] for row in rows),
+            ),
+            left_out,
+        )
 
-    def _image(self, data: _Domain, row: int, crop: CropParams, left_out: list[str]) -> tuple[int, torch.Tensor]:
-        """The crop of a row's image, or of the next row's in the split that can be decoded; and which row it is. The others join
-        `left_out`."""
+    def _image(
+        self, data: _Domain, row: int, crop: CropParams, left_out: list[str]
+    ) -> tuple[int, torch.Tensor]:
+        """The crop of a row's image, or of the next row's in the split that can be decoded; and
+        which row it is. The others join `left_out`.
+        """
         while True:
             try:
                 return row, self._crop(data.paths[row], crop)
@@ -136,15 +173,22 @@ class BatchLoader:
         return cut_box(self.store.load(path, upright=self.upright), crop)
 
     def batches(
-        self, sampler: Sampler, start: int, steps: int, taken: dict[str, int], name: str = "the sampler"
+        self,
+        sampler: Sampler,
+        start: int,
+        steps: int,
+        taken: dict[str, int],
+        name: str = "the sampler",
     ) -> Iterator[tuple[int, Batch]]:
-        """Yield (step, batch) for steps start..steps-1. `taken` counts the batches that each domain has given before `start`; `name` is
-        what the sampler is called in sentences.
+        """Yield (step, batch) for steps start..steps-1. `taken` counts the batches that each domain
+        has given before `start`; `name` is what the sampler is called in sentences.
 
-        The sampler is asked again after every step, so an update that is made between two steps is followed.
+        The sampler is asked again after every step, so an update that is made between two steps is
+        followed.
 
         Raises:
-            DataError: an image cannot be read, or too many cannot be decoded; or the sampler knows no domain for a step, or a wrong one.
+            DataError: an image cannot be read, or too many cannot be decoded; or the sampler knows
+                no domain for a step, or a wrong one.
         """
         taken = dict(taken)
         ahead: deque[Future[tuple[Batch, list[str]]]] = deque()
@@ -152,15 +196,25 @@ class BatchLoader:
         with ThreadPoolExecutor(self.workers, thread_name_prefix="udonx-load") as pool:
             try:
                 for step in range(start, steps):
-                    while submitted < min(steps, sampler.known_until(), step + 2 * self.workers + 1):
+                    while submitted < min(
+                        steps, sampler.known_until(), step + 2 * self.workers + 1
+                    ):
                         domain = sampler.domain_at(submitted)
                         if domain not in self._domains:
-                            raise DataError(f"{name} named domain {domain!r} for step {submitted}; there are {', '.join(self._domains)}")
-                        ahead.append(pool.submit(self._load, domain, taken.get(domain, 0) * self.batch))
+                            raise DataError(
+                                f"{name} named domain {domain!r} for step {submitted}; there are"
+                                f" {', '.join(self._domains)}"
+                            )
+                        ahead.append(
+                            pool.submit(self._load, domain, taken.get(domain, 0) * self.batch)
+                        )
                         taken[domain] = taken.get(domain, 0) + 1
                         submitted += 1
                     if not ahead:
-                        raise DataError(f"{name} stands still: known_until() is {sampler.known_until()} before step {step} of {steps}")
+                        raise DataError(
+                            f"{name} stands still: known_until() is {sampler.known_until()} before"
+                            f" step {step} of {steps}"
+                        )
                     batch, left_out = ahead.popleft().result()
                     self._left_out[batch.domain].update(left_out)
                     yield step, batch

@@ -1,4 +1,6 @@
-"""Finds an image whose name was written differently by the program that unpacked the archive, and never looks outside its folder."""
+"""Finds an image whose name was written differently by the program that unpacked the archive, and
+never looks outside its folder.
+"""
 
 from __future__ import annotations
 
@@ -12,23 +14,32 @@ from pathlib import Path
 
 from udonx.data.errors import DataError
 
-# unzip escapes characters beyond ASCII alone. An escaped "." or "/" is part of a name, never a way up.
+# unzip escapes characters beyond ASCII alone. An escaped "." or "/" is part of a name, never a way
+# up.
 _ESCAPE = re.compile(r"#U([0-9a-fA-F]{4})|#L(0[0-9a-fA-F]{5}|10[0-9a-fA-F]{4})")
 _LONGEST_NAME = 255  # bytes, on all common file systems
-# What the system says of a path at which there is no file; any other error (a disk that fails, no permission) is no answer.
+# What the system says of a path at which there is no file; any other error (a disk that fails, no
+# permission) is no answer.
 NOWHERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL}
 
 
 def path_problem(path: str) -> str:
     r"""Why a path cannot be that of a file inside a folder, in a few words; "" where it can.
 
-    A backslash is an ordinary character. Links are not followed: one that lies in the folder was made by its owner.
+    A backslash is an ordinary character. Links are not followed: one that lies in the folder was
+    made by its owner.
 
     Example:
         >>> path_problem("cars/a.jpg"), path_problem("../a.jpg"), path_problem("cars\\..\\a.jpg")
         ('', 'it leads out of the folder', '')
     """
-    if 0 < len(path) <= _LONGEST_NAME and path.isascii() and path[0] != "/" and ".." not in path and "\0" not in path:
+    if (
+        0 < len(path) <= _LONGEST_NAME
+        and path.isascii()
+        and path[0] != "/"
+        and ".." not in path
+        and "\0" not in path
+    ):
         return ""  # nearly all of millions
     if not path:
         return "it is empty"
@@ -48,8 +59,9 @@ def path_problem(path: str) -> str:
 def resolve_image(root: Path | str, path: str) -> Path:
     """Return the existing file of an image, whatever form its non-ASCII characters took on disk.
 
-    RP2K's Chinese names lie on disk as they are, in another Unicode normal form (NFC or NFD), or as unzip without a UTF-8 locale
-    writes them: `#U4e2d` (`#L01f600` beyond the first plane). The split file may hold any of these forms too.
+    RP2K's Chinese names lie on disk as they are, in another Unicode normal form (NFC or NFD), or as
+    unzip without a UTF-8 locale writes them: `#U4e2d` (`#L01f600` beyond the first plane). The
+    split file may hold any of these forms too.
 
     Args:
         root: the folder that holds `images`.
@@ -65,12 +77,20 @@ def resolve_image(root: Path | str, path: str) -> Path:
         if not path_problem(form) and _is_file(images / form):
             return images / form
     if problem := path_problem(path):
-        raise DataError(f"{str(images)!r} holds no image {path!r}: {problem}; correct the path in its split file.")
-    raise DataError(f"{images / path} does not exist, nor does another spelling of its name: unpack the domain's images there.")
+        raise DataError(
+            f"{str(images)!r} holds no image {path!r}: {problem}; correct the path in its split"
+            " file."
+        )
+    raise DataError(
+        f"{images / path} does not exist, nor does another spelling of its name: unpack the"
+        " domain's images there."
+    )
 
 
 def _is_file(path: Path) -> bool:
-    """Whether a regular file, or a link to one, is there. Raises OSError where that cannot be told."""
+    """Whether a regular file, or a link to one, is there. Raises OSError where that
+    cannot be told.
+    """
     try:
         return stat.S_ISREG(path.stat().st_mode)
     except OSError as error:
@@ -80,7 +100,9 @@ def _is_file(path: Path) -> bool:
 
 
 def _forms(path: str) -> Iterator[str]:
-    """The spellings of a path, the one given first; lazily, for it is nearly always the right one."""
+    """The spellings of a path, the one given first; lazily, for it is nearly always
+    the right one.
+    """
     yield path
     if path.isascii() and not _ESCAPE.search(path):
         return
@@ -97,11 +119,18 @@ def _unescape(match: re.Match[str]) -> str:
 
 
 def _escape(character: str, digits: str) -> str:
-    """One character as unzip writes it, with lower-case ("x") or upper-case ("X") hexadecimal digits.
+    """One character as unzip writes it, with lower-case ("x") or upper-case ("X") hexadecimal
+    digits.
 
     Example:
         >>> _escape("中", "x"), _escape("a", "x")
         ('#U4e2d', 'a')
     """
     code = ord(character)
-    return character if code < 128 else f"#U{code:04{digits}}" if code < 0x10000 else f"#L{code:06{digits}}"
+    return (
+        character
+        if code < 128
+        else f"#U{code:04{digits}}"
+        if code < 0x10000
+        else f"#L{code:06{digits}}"
+    )

@@ -1,10 +1,11 @@
 """UnED's layout on disk: which domains and splits there are, and what a split file holds.
 
     root/images/<path>
-    root/info_files/<domain>/<split>.json    [{"path": "cars/car_ims/000001.jpg", "class_id": 12}, ...]
+    root/info_files/<domain>/<split>.json    [{"path": "cars/car_ims/000001.jpg", "class_id": 12},
+    ...]
 
-A `class_id` may be a list of integers: a query with several correct labels. Torch-free and Pillow-free, because planning reads it.
-Source: UnED's published split files.
+A `class_id` may be a list of integers: a query with several correct labels. Torch-free and
+Pillow-free, because planning reads it. Source: UnED's published split files.
 """
 
 from __future__ import annotations
@@ -50,14 +51,24 @@ class Split:
         return len(self.paths)
 
     def labels(self) -> np.ndarray | list[list[int]]:
-        """Labels as the retrieval metrics take them: int64 [N], or N lists where some entry has several."""
+        """Labels as the retrieval metrics take them: int64 [N], or N lists where some entry has
+        several.
+        """
         if not self.several:
             return self.class_ids
-        return [list(self.several.get(row, (label,))) for row, label in enumerate(self.class_ids.tolist())]
+        return [
+            list(self.several.get(row, (label,)))
+            for row, label in enumerate(self.class_ids.tolist())
+        ]
 
     def classes(self) -> list[int]:
         """The distinct class ids, ascending."""
-        return sorted({*np.unique(self.class_ids).tolist(), *(label for labels in self.several.values() for label in labels)})
+        return sorted(
+            {
+                *np.unique(self.class_ids).tolist(),
+                *(label for labels in self.several.values() for label in labels),
+            }
+        )
 
 
 def label_map(split: Split) -> dict[int, int]:
@@ -88,7 +99,9 @@ def nearest(name: str, names: Sequence[str]) -> str:
         'did you mean cars? There are: cars, sop'
     """
     close = difflib.get_close_matches(name, names, n=3)
-    return (f"did you mean {' or '.join(close)}? " if close else "") + f"There are: {', '.join(names) or 'none'}"
+    return (
+        f"did you mean {' or '.join(close)}? " if close else ""
+    ) + f"There are: {', '.join(names) or 'none'}"
 
 
 @attrs.frozen
@@ -102,33 +115,44 @@ class BenchmarkLayout:
     root: Path = attrs.field(converter=Path)
 
     def domains(self, wanted: Sequence[str] | None = None) -> list[str]:
-        """The domains (folders of `info_files` with at least one JSON file): alphabetical, or exactly `wanted` in its order.
+        """The domains (folders of `info_files` with at least one JSON file): alphabetical, or
+        exactly `wanted` in its order.
 
         Raises:
-            DataError: no such root, no domain, a wanted domain that is missing or named twice, a domain that is a broken link.
+            DataError: no such root, no domain, a wanted domain that is missing or named twice, a
+                domain that is a broken link.
             OSError: a folder cannot be listed.
         """
         folder = self.root / "info_files"
         if not folder.is_dir():
             raise DataError(
-                f"{folder} is not a folder: the data root must hold info_files/<domain>/<split>.json and images/; give it with --data, "
-                "or as [data] root."
+                f"{folder} is not a folder: the data root must hold"
+                " info_files/<domain>/<split>.json and images/; give it with --data, or as [data]"
+                " root."
             )
         found = self._found(folder, wanted)
         if not found:
-            raise DataError(f"{folder} holds no domain: expected folders with split files such as {folder}/cars/train.json.")
+            raise DataError(
+                f"{folder} holds no domain: expected folders with split files such as"
+                f" {folder}/cars/train.json."
+            )
         if wanted is None:
             return found
         if missing := [domain for domain in wanted if domain not in found]:
             if len(missing) == 1:
-                raise DataError(f"{folder} holds no domain {missing[0]!r}; {nearest(missing[0], found)}.")
+                raise DataError(
+                    f"{folder} holds no domain {missing[0]!r}; {nearest(missing[0], found)}."
+                )
             raise DataError(
-                f"{folder} holds none of the domains {', '.join(missing)}; there are {', '.join(found)}; give another folder with --data, "
-                "or choose domains with --set 'setting.data.domains=[...]'."
+                f"{folder} holds none of the domains {', '.join(missing)}; there are"
+                f" {', '.join(found)}; give another folder with --data, or choose domains with"
+                " --set 'setting.data.domains=[...]'."
             )
         for position, domain in enumerate(wanted):
             if domain in wanted[:position]:
-                raise DataError(f"the list of domains names {domain!r} twice; name each domain once.")
+                raise DataError(
+                    f"the list of domains names {domain!r} twice; name each domain once."
+                )
         return list(wanted)
 
     @staticmethod
@@ -137,10 +161,14 @@ class BenchmarkLayout:
         found = []
         for name in sorted(os.listdir(folder)):
             entry = folder / name
-            asked_for = not name.startswith(".") if wanted is None else name in wanted  # an editor's locks are links to nothing
+            # an editor's locks are links to nothing
+            asked_for = not name.startswith(".") if wanted is None else name in wanted
             if asked_for and _leads_nowhere(entry):
                 # Left out in silence, it would make a table over one domain fewer.
-                raise DataError(f"{entry} is a link that leads nowhere: mend it, or remove it if there is no such domain.")
+                raise DataError(
+                    f"{entry} is a link that leads nowhere: mend it, or remove it if there is no"
+                    " such domain."
+                )
             if entry.is_dir() and any(file.endswith(".json") for file in os.listdir(entry)):
                 found.append(name)
         return found
@@ -152,13 +180,18 @@ class BenchmarkLayout:
             DataError: no such domain.
         """
         self.domains([domain])
-        return sorted(file.removesuffix(".json") for file in os.listdir(self.root / "info_files" / domain) if file.endswith(".json"))
+        return sorted(
+            file.removesuffix(".json")
+            for file in os.listdir(self.root / "info_files" / domain)
+            if file.endswith(".json")
+        )
 
     def query_index_splits(self, domain: str, stage: str) -> tuple[str, str] | None:
-        """The (query, index) splits of a domain at "val" or "test", or None where the domain has no such queries.
+        """The (query, index) splits of a domain at "val" or "test", or None where the domain has no
+        such queries.
 
-        At test the index is `index` where that exists, else the queries themselves; at validation it is `small_index` (met), else
-        the validation queries.
+        At test the index is `index` where that exists, else the queries themselves; at validation
+        it is `small_index` (met), else the validation queries.
 
         Raises:
             DataError: no such domain.
@@ -182,14 +215,16 @@ def read_split(root: Path | str, domain: str, split: str) -> Split:
         split: "train", "val", "test", "index", "small_index" or any other that has a file.
 
     Raises:
-        DataError: the file is missing, is not JSON, is empty, or an entry lacks `path` or `class_id` or has one of a wrong type.
+        DataError: the file is missing, is not JSON, is empty, or an entry lacks `path` or
+            `class_id` or has one of a wrong type.
     """
     file = split_file(root, domain, split)
     entries = _entries(file, root, domain, split)
     if not isinstance(entries, list) or not entries:
         got = "an empty list" if entries == [] else f"a JSON {type(entries).__name__}"
         raise DataError(
-            f'{file} holds {got}: it must be a list of {{"path": ..., "class_id": ...}}; remove the file if there is no such split.'
+            f'{file} holds {got}: it must be a list of {{"path": ..., "class_id": ...}}; remove the'
+            " file if there is no such split."
         )
     paths, class_ids, several = [], np.empty(len(entries), dtype=np.int64), {}
     for number, entry in enumerate(entries):
@@ -204,13 +239,20 @@ def read_split(root: Path | str, domain: str, split: str) -> Split:
 def _entries(file: Path, root: Path | str, domain: str, split: str) -> object:
     """What a split file holds, each well-formed entry as a pair. Raises DataError."""
     try:
-        # The hook keeps a pair in place of every entry's dict as soon as it is parsed: less memory at 1.4 M entries.
+        # The hook keeps a pair in place of every entry's dict as soon as it is parsed: less memory
+        # at 1.4 M entries.
         return json.loads(read_bytes(file).decode(), object_hook=_as_pair)
     except (FileNotFoundError, NotADirectoryError):
         if _leads_nowhere(file):
-            raise DataError(f"{file} is a link that leads nowhere: mend it, or remove it if there is no such split.") from None
+            raise DataError(
+                f"{file} is a link that leads nowhere: mend it, or remove it if there is no such"
+                " split."
+            ) from None
         names = BenchmarkLayout(root).split_names(domain)
-        raise DataError(f"{file} does not exist: domain {domain!r} has no split {split!r}; {nearest(split, names)}.") from None
+        raise DataError(
+            f"{file} does not exist: domain {domain!r} has no split {split!r};"
+            f" {nearest(split, names)}."
+        ) from None
     except DamagedFileError as error:
         raise DataError(f"{file} {error.why}: put the list of the split's images there.") from None
     except OSError as error:
@@ -218,11 +260,22 @@ def _entries(file: Path, root: Path | str, domain: str, split: str) -> object:
     except UnicodeDecodeError as error:
         raise DataError(f"{file} is not UTF-8 text ({error}); write it anew as UTF-8.") from error
     except json.JSONDecodeError as error:
-        raise DataError(f"{file} is not valid JSON: {error.msg} in line {error.lineno}, column {error.colno}; repair it.") from error
+        raise DataError(
+            f"{file} is not valid JSON: {error.msg} in line {error.lineno}, column {error.colno};"
+            " repair it."
+        ) from error
     except RecursionError:
-        raise DataError(f'{file} is nested too deeply: it must be a list of {{"path": ..., "class_id": ...}}; repair it.') from None
-    except ValueError as error:  # the one that is left: Python reads no integer of thousands of digits
-        raise DataError(f"{file} holds an integer of thousands of digits: class_id takes at most 63 bits; repair it.") from error
+        raise DataError(
+            f'{file} is nested too deeply: it must be a list of {{"path": ..., "class_id": ...}};'
+            " repair it."
+        ) from None
+    except (
+        ValueError
+    ) as error:  # the one that is left: Python reads no integer of thousands of digits
+        raise DataError(
+            f"{file} holds an integer of thousands of digits: class_id takes at most 63 bits;"
+            " repair it."
+        ) from error
 
 
 def _leads_nowhere(path: Path | str) -> bool:
@@ -239,13 +292,23 @@ def _checked(file: Path, number: int, entry: object) -> tuple[str, tuple[int, ..
     """Path and labels of one entry, numbered from 0."""
     where = f"{file}, entry {number}"
     if not isinstance(entry, tuple):
-        got = f"the keys {', '.join(map(_short.repr, list(entry)[:5])) or 'none'}" if isinstance(entry, dict) else _short.repr(entry)
+        got = (
+            f"the keys {', '.join(map(_short.repr, list(entry)[:5])) or 'none'}"
+            if isinstance(entry, dict)
+            else _short.repr(entry)
+        )
         raise DataError(f'{where} has {got}: every entry needs "path" and "class_id".')
     path, class_id = entry
     if problem := path_problem(path) if isinstance(path, str) else "it is no text":
-        raise DataError(f"{where} has path {_short.repr(path)}: {problem}; it must be text, relative to the folder images and inside it.")
+        raise DataError(
+            f"{where} has path {_short.repr(path)}: {problem}; it must be text, relative to the"
+            " folder images and inside it."
+        )
     labels = tuple(class_id) if isinstance(class_id, list) else (class_id,)
     # bool is a subclass of int, but `true` in a split file is a mistake.
     if not labels or any(type(label) is not int or abs(label) >= 2**63 for label in labels):
-        raise DataError(f"{where} has class_id {_short.repr(class_id)}: it must be an integer or a non-empty list of integers.")
+        raise DataError(
+            f"{where} has class_id {_short.repr(class_id)}: it must be an integer or a non-empty"
+            " list of integers."
+        )
     return path, labels

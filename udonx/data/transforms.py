@@ -1,10 +1,12 @@
-"""Resizing and cropping as in the official code: bilinear, half-pixel centres, no antialiasing, float32 throughout.
+"""Resizing and cropping as in the official code: bilinear, half-pixel centres, no antialiasing,
+float32 throughout.
 
-Images come in as uint8 [H, W, 3] and leave as float32 [3, crop, crop] on the 0..255 scale; a model normalises. PIL's and
-torchvision's defaults (antialiasing, rounding to bytes) compute something else when downscaling. Source: the released UDON code.
+Images come in as uint8 [H, W, 3] and leave as float32 [3, crop, crop] on the 0..255 scale; a model
+normalises. PIL's and torchvision's defaults (antialiasing, rounding to bytes) compute something
+else when downscaling. Source: the released UDON code.
 
-Images are resized one by one, and a large one never becomes float32 as a whole: without antialiasing a result looks at no more than two
-source rows for each of its own rows.
+Images are resized one by one, and a large one never becomes float32 as a whole: without
+antialiasing a result looks at no more than two source rows for each of its own rows.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from torch.nn.functional import interpolate
 # Width / height of a random-resized crop, as everywhere in the literature.
 _ASPECT = (3 / 4, 4 / 3)
 _WHOLE_PIXELS = 2**20  # an image of up to so many pixels is resized as a whole
-_LONG = 16  # an image whose longer edge is more than so many times the shorter is cut before it is resized
+# an image whose longer edge is more than so many times the shorter is cut before it is resized
+_LONG = 16
 
 
 class TransformOptions(Protocol):
@@ -36,7 +39,9 @@ class TransformOptions(Protocol):
 
 @attrs.frozen
 class ResizeCrop:
-    """Resize to `resize` x `resize` without keeping the aspect ratio, then cut `crop` x `crop` at (top, left), then perhaps flip."""
+    """Resize to `resize` x `resize` without keeping the aspect ratio, then cut `crop` x `crop` at
+    (top, left), then perhaps flip.
+    """
 
     resize: int
     crop: int
@@ -49,8 +54,9 @@ class ResizeCrop:
 class RandomResizedCrop:
     """Cut a box, then resize it to `crop` x `crop`, then perhaps flip.
 
-    The box is relative, so it can be drawn before the image's size is known: `area` is its share of the image, `aspect` its width /
-    height, and `top` and `left` its place as fractions of the room that is left.
+    The box is relative, so it can be drawn before the image's size is known: `area` is its share of
+    the image, `aspect` its width / height, and `top` and `left` its place as fractions of the room
+    that is left.
     """
 
     crop: int
@@ -61,16 +67,23 @@ class RandomResizedCrop:
     flip: bool
 
     def box(self, height: int, width: int) -> tuple[int, int, int, int]:
-        """(top, left, height, width) in pixels of an image of this size; a side longer than the image is cut to it.
+        """(top, left, height, width) in pixels of an image of this size; a side longer than the
+        image is cut to it.
 
         Example:
-            >>> RandomResizedCrop(crop=8, area=0.25, aspect=1.0, top=1.0, left=0.0, flip=False).box(40, 40)
+            >>> place = {"top": 1.0, "left": 0.0, "flip": False}
+            >>> RandomResizedCrop(crop=8, area=0.25, aspect=1.0, **place).box(40, 40)
             (20, 0, 20, 20)
         """
         area = self.area * height * width
         box_width = min(width, max(1, round(math.sqrt(area * self.aspect))))
         box_height = min(height, max(1, round(math.sqrt(area / self.aspect))))
-        return round(self.top * (height - box_height)), round(self.left * (width - box_width)), box_height, box_width
+        return (
+            round(self.top * (height - box_height)),
+            round(self.left * (width - box_width)),
+            box_height,
+            box_width,
+        )
 
 
 CropParams = ResizeCrop | RandomResizedCrop
@@ -79,8 +92,9 @@ CropParams = ResizeCrop | RandomResizedCrop
 def sample_crop(rng: np.random.Generator, options: TransformOptions) -> CropParams:
     """Draw one image's crop; the number of draws does not depend on the image.
 
-    "resize_crop": top and left uniform over the resized image. "random_resized_crop": area uniform in `scale`, log of the aspect
-    ratio uniform between 3/4 and 4/3, place uniform. Both: flip with probability 0.5 where `flip` is on.
+    "resize_crop": top and left uniform over the resized image. "random_resized_crop": area uniform
+    in `scale`, log of the aspect ratio uniform between 3/4 and 4/3, place uniform. Both: flip with
+    probability 0.5 where `flip` is on.
 
     Raises:
         ValueError: unknown mode, or a crop larger than the resized image.
@@ -100,7 +114,9 @@ def sample_crop(rng: np.random.Generator, options: TransformOptions) -> CropPara
 
 @attrs.frozen
 class Squash:
-    """Resizes an image, uint8 [H, W, 3], to float32 [3, size, size] without keeping its aspect ratio."""
+    """Resizes an image, uint8 [H, W, 3], to float32 [3, size, size] without keeping its aspect
+    ratio.
+    """
 
     size: int
 
@@ -110,7 +126,8 @@ class Squash:
 
 @attrs.frozen
 class CentreCrop:
-    """What the evaluation sees of an image, uint8 [H, W, 3]: its smaller edge resized to `crop`, the centre cut; float32 [3, crop, crop].
+    """What the evaluation sees of an image, uint8 [H, W, 3]: its smaller edge resized to `crop`,
+    the centre cut; float32 [3, crop, crop].
 
     The longer edge is truncated to an integer, the offset of the crop is floored.
 
@@ -132,13 +149,17 @@ class CentreCrop:
 
 
 def cut(squashed: torch.Tensor, crop: ResizeCrop) -> torch.Tensor:
-    """The training crop of an image that was resized to float32 [3, resize, resize]: float32 [3, crop, crop]."""
+    """The training crop of an image that was resized to float32 [3, resize, resize]: float32 [3,
+    crop, crop].
+    """
     part = squashed[:, crop.top : crop.top + crop.crop, crop.left : crop.left + crop.crop]
     return part.flip(-1) if crop.flip else part
 
 
 def cut_box(image: np.ndarray, crop: RandomResizedCrop) -> torch.Tensor:
-    """The training crop of an image, uint8 [H, W, 3]: its box resized to float32 [3, crop, crop]."""
+    """The training crop of an image, uint8 [H, W, 3]: its box resized to float32 [3,
+    crop, crop].
+    """
     top, left, height, width = crop.box(*image.shape[:2])
     part = _resize(image[top : top + height, left : left + width], crop.crop, crop.crop)
     return part.flip(-1) if crop.flip else part
@@ -148,10 +169,15 @@ def train_image(image: np.ndarray, crop: CropParams) -> torch.Tensor:
     """What training sees of an image, uint8 [H, W, 3]: float32 [3, crop, crop], 0..255.
 
     Example:
-        >>> train_image(np.full((9, 5, 3), 7, dtype=np.uint8), ResizeCrop(resize=8, crop=6, top=0, left=2, flip=True)).unique()
+        >>> image = np.full((9, 5, 3), 7, dtype=np.uint8)
+        >>> train_image(image, ResizeCrop(resize=8, crop=6, top=0, left=2, flip=True)).unique()
         tensor([7.])
     """
-    return cut_box(image, crop) if isinstance(crop, RandomResizedCrop) else cut(Squash(crop.resize)(image), crop)
+    return (
+        cut_box(image, crop)
+        if isinstance(crop, RandomResizedCrop)
+        else cut(Squash(crop.resize)(image), crop)
+    )
 
 
 def _flip(rng: np.random.Generator, options: TransformOptions) -> bool:
@@ -168,14 +194,26 @@ def _resize(image: np.ndarray, height: int, width: int) -> torch.Tensor:
         source_CHW = _zeros(pixels_CHW.shape)
         source_CHW[:, rows] = pixels_CHW[:, rows]
     # One image at a time, in one memory layout, so that torch always takes the same kernel.
-    return interpolate(torch.from_numpy(source_CHW)[None], size=(height, width), mode="bilinear", align_corners=False, antialias=False)[0]
+    return interpolate(
+        torch.from_numpy(source_CHW)[None],
+        size=(height, width),
+        mode="bilinear",
+        align_corners=False,
+        antialias=False,
+    )[0]
 
 
 def _needed(length: int, size: int) -> np.ndarray:
-    """The rows of `length` that may count in a resize to `size`: two for each, one more where rounding could decide."""
+    """The rows of `length` that may count in a resize to `size`: two for each, one more where
+    rounding could decide.
+    """
     at = (np.arange(size) + 0.5) * (length / size) - 0.5
     lowest = np.floor(at - 0.01)
-    return np.unique(np.concatenate([lowest, lowest + 1, np.ceil(at + 0.01)]).clip(0, length - 1).astype(np.int64))
+    return np.unique(
+        np.concatenate([lowest, lowest + 1, np.ceil(at + 0.01)])
+        .clip(0, length - 1)
+        .astype(np.int64)
+    )
 
 
 def _zeros(shape: tuple[int, ...]) -> np.ndarray:
@@ -186,16 +224,30 @@ def _zeros(shape: tuple[int, ...]) -> np.ndarray:
     return np.frombuffer(pages, dtype=np.float32).reshape(shape)
 
 
-def _resize_window(image: np.ndarray, size: tuple[int, int], corner: tuple[int, int], crop: int) -> torch.Tensor:
-    """`crop` x `crop` at `corner` of what `_resize` to `size` would give, but for rounding, without making the rest of it."""
-    (y0, y1, down), (x0, x1, right) = (_taps(*edge, crop) for edge in zip(image.shape[:2], size, corner, strict=True))
+def _resize_window(
+    image: np.ndarray, size: tuple[int, int], corner: tuple[int, int], crop: int
+) -> torch.Tensor:
+    """`crop` x `crop` at `corner` of what `_resize` to `size` would give, but for rounding, without
+    making the rest of it.
+    """
+    (y0, y1, down), (x0, x1, right) = (
+        _taps(*edge, crop) for edge in zip(image.shape[:2], size, corner, strict=True)
+    )
     down, right = down[:, None, None], right[:, None]
-    upper, lower = ((1 - right) * image[np.ix_(y, x0)] + right * image[np.ix_(y, x1)] for y in (y0, y1))
-    return torch.from_numpy(((1 - down) * upper + down * lower).astype(np.float32).transpose(2, 0, 1).copy())
+    upper, lower = (
+        (1 - right) * image[np.ix_(y, x0)] + right * image[np.ix_(y, x1)] for y in (y0, y1)
+    )
+    return torch.from_numpy(
+        ((1 - down) * upper + down * lower).astype(np.float32).transpose(2, 0, 1).copy()
+    )
 
 
-def _taps(length: int, size: int, start: int, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For places start..start+count-1 of `length` resized to `size`: the two source places and the weight of the second."""
+def _taps(
+    length: int, size: int, start: int, count: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For places start..start+count-1 of `length` resized to `size`: the two source places and the
+    weight of the second.
+    """
     at = ((np.arange(start, start + count) + 0.5) * (length / size) - 0.5).clip(0, length - 1)
     first = np.floor(at).astype(np.int64)
     return first, np.minimum(first + 1, length - 1), at - first

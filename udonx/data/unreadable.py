@@ -1,6 +1,8 @@
-"""Images that turn out not to be decodable amid a run: they are left out, counted and named, up to a limit.
+"""Images that turn out not to be decodable amid a run: they are left out, counted and named, up to
+a limit.
 
-Which ones they are depends on the files alone, and so does what comes in their place: a run that is continued stays exact.
+Which ones they are depends on the files alone, and so does what comes in their place: a run that is
+continued stays exact.
 """
 
 from __future__ import annotations
@@ -13,9 +15,12 @@ import attrs
 from udonx.data.errors import DataError
 from udonx.data.images import ImageStore, UndecodableError
 
-_LEAST, _SHARE = 10, 100  # the limit where the setting gives none: 10 images, or every 100th of a larger split
+# the limit where the setting gives none: 10 images, or every 100th of a larger split
+_LEAST, _SHARE = 10, 100
 _NAMED = 5  # of many images, so many are named
-_CURE = "mend or remove them (udonx doctor --data DIR --verify names all), or raise data.max_unreadable"
+_CURE = (
+    "mend or remove them (udonx doctor --data DIR --verify names all), or raise data.max_unreadable"
+)
 
 
 class Unreadable:
@@ -30,7 +35,9 @@ class Unreadable:
 
     def __init__(self, split: str, size: int, store: ImageStore, known: Iterable[str] = ()) -> None:
         self.split, self.size, self.cure = split, size, store.cure or _CURE
-        self.limit = max(_LEAST, size // _SHARE) if store.max_unreadable is None else store.max_unreadable
+        self.limit = (
+            max(_LEAST, size // _SHARE) if store.max_unreadable is None else store.max_unreadable
+        )
         self.paths = set(known)
         self._lock = threading.Lock()
 
@@ -46,14 +53,16 @@ class Unreadable:
         if count > self.limit or count == self.size:
             are = "images cannot be decoded, the last" if count > 1 else "image cannot be decoded,"
             raise DataError(
-                f"{self.split}: {count} of its {self.size} {are} {error.path} ({error.why}); allowed are {min(self.limit, self.size - 1)} "
-                f"(data.max_unreadable): {self.cure}."
+                f"{self.split}: {count} of its {self.size} {are} {error.path} ({error.why});"
+                f" allowed are {min(self.limit, self.size - 1)} (data.max_unreadable): {self.cure}."
             ) from error
 
 
 @attrs.frozen
 class LeftOut:
-    """What is kept with a result of images that could not be decoded: how many, and the first of them in alphabetical order."""
+    """What is kept with a result of images that could not be decoded: how many, and the first of
+    them in alphabetical order.
+    """
 
     images: int
     first: list[str]

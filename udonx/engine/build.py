@@ -31,22 +31,35 @@ def seeded(seed: int | None, purpose: str) -> Iterator[None]:
 def build_model(spec: StageSpec, classes: Mapping[str, int], folder: Path | None) -> Model:
     """The model of a stage on the CPU, every part initialised from its own random stream.
 
-    Args: `classes` counts the training classes of each domain; `folder` holds the start weights in timm's layout, None leaves the
-    backbone as the seed initialises it.
+    Args: `classes` counts the training classes of each domain; `folder` holds the start weights in
+    timm's layout, None leaves the backbone as the seed initialises it.
 
-    Raises ValueError or TrainingError, in one sentence, where the backbone or a head cannot be built from its options, or is none.
+    Raises ValueError or TrainingError, in one sentence, where the backbone or a head cannot be
+    built from its options, or is none.
     """
     with seeded(spec.seed, "init/backbone"):
-        backbone = _built("backbones", f"backbone '{spec.backbone.use}'", spec.backbone, Start(folder=folder, crop=spec.transform.crop))
+        backbone = _built(
+            "backbones",
+            f"backbone '{spec.backbone.use}'",
+            spec.backbone,
+            Start(folder=folder, crop=spec.transform.crop),
+        )
     _check_backbone(backbone, spec)
     parts: dict[str, Any] = {}
     if spec.student_head is not None:
         parts["student_head"] = _head(spec, spec.student_head, backbone.dim, "student_head")
         if spec.training is not None:
-            parts["student_classifiers"] = _classifiers(spec, classes, spec.student_head.dim, "student", spec.classifier == "joint")
+            parts["student_classifiers"] = _classifiers(
+                spec, classes, spec.student_head.dim, "student", spec.classifier == "joint"
+            )
     if spec.teacher_head is not None:
-        parts["teacher_heads"] = [_head(spec, spec.teacher_head, backbone.dim, f"teacher_head/{domain}") for domain in spec.domains]
-        parts["teacher_classifiers"] = _classifiers(spec, classes, spec.teacher_head.dim, "teacher", False)
+        parts["teacher_heads"] = [
+            _head(spec, spec.teacher_head, backbone.dim, f"teacher_head/{domain}")
+            for domain in spec.domains
+        ]
+        parts["teacher_classifiers"] = _classifiers(
+            spec, classes, spec.teacher_head.dim, "teacher", False
+        )
     return Model(
         backbone=backbone,
         mean=spec.backbone.mean,
@@ -60,9 +73,12 @@ def build_model(spec: StageSpec, classes: Mapping[str, int], folder: Path | None
 
 
 def _built(kind: str, what: str, spec: ComponentSpec, *supplied: Any) -> Any:
-    """A component, built from what its builder supplies and its options; what its own code raises is said with its line."""
+    """A component, built from what its builder supplies and its options; what its own code raises
+    is said with its line.
+    """
     target = components.get(kind, spec)
-    if components.is_builtin(kind, spec.use):  # it says in its own words what is wrong with its options
+    # it says in its own words what is wrong with its options
+    if components.is_builtin(kind, spec.use):
         return target(*supplied, **spec.options)
     with explained(what, target):
         return target(*supplied, **spec.options)
@@ -72,18 +88,26 @@ def _check_module(built: Any, what: str) -> None:
     if not isinstance(built, nn.Module):
         raise ValueError(f"{what} is a {type(built).__name__}, allowed is a torch.nn.Module")
     if "_modules" not in vars(built):
-        raise ValueError(f"{what} does not call super().__init__() before anything else in its __init__, as a torch.nn.Module must")
+        raise ValueError(
+            f"{what} does not call super().__init__() before anything else in its __init__, as a"
+            " torch.nn.Module must"
+        )
 
 
 def _check_backbone(built: nn.Module, spec: StageSpec) -> None:
-    """A backbone that says another width than it gives would fail in a head, far from where it is wrong."""
+    """A backbone that says another width than it gives would fail in a head, far from where it is
+    wrong.
+    """
     if components.is_builtin("backbones", spec.backbone.use):
         return
     what, crop = f"backbone '{spec.backbone.use}'", spec.transform.crop
     _check_module(built, what)
     dim = getattr(built, "dim", None)
     if type(dim) is not int or dim < 1:
-        raise ValueError(f"{what} has dim = {dim!r}, allowed is the width of its features, a whole number from 1 on")
+        raise ValueError(
+            f"{what} has dim = {dim!r}, allowed is the width of its features, a whole number from"
+            " 1 on"
+        )
     with explained(what, type(built)):
         features_BF = _probed(built, torch.zeros(2, 3, crop, crop))
     _check_shape(features_BF, f"{what} turns images {[2, 3, crop, crop]} into", [2, dim])
@@ -100,18 +124,25 @@ def _head(spec: StageSpec, head: HeadSpec, in_dim: int, purpose: str) -> nn.Modu
 
 
 def _check_head(built: nn.Module, head: HeadSpec, in_dim: int) -> None:
-    """A head of another width, or one that does not normalise, would train and give numbers that mean nothing."""
+    """A head of another width, or one that does not normalise, would train and give numbers that
+    mean nothing.
+    """
     what = f"head '{head.use}'"
     with explained(what, type(built)), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         embedding_BD = _probed(built, torch.nn.functional.normalize(torch.randn(4, in_dim)))
     _check_shape(embedding_BD, f"{what} turns features {[4, in_dim]} into", [4, head.dim])
     if not torch.allclose(embedding_BD.norm(dim=1), torch.ones(4), atol=1e-3):
-        raise ValueError(f"{what} gives embeddings that are not of unit length; end its forward with an L2 normalisation")
+        raise ValueError(
+            f"{what} gives embeddings that are not of unit length; end its forward with an L2"
+            " normalisation"
+        )
 
 
 def _probed(module: nn.Module, batch: Tensor) -> Any:
-    """What a module makes of a batch in evaluation mode; its mode and torch's generator are as before."""
+    """What a module makes of a batch in evaluation mode; its mode and torch's generator are as
+    before.
+    """
     training = module.training
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         made = module.eval()(batch)
@@ -126,7 +157,9 @@ def _check_shape(made: Any, turns: str, allowed: list[int]) -> None:
         raise ValueError(f"{turns} {list(made.shape)}, allowed is {allowed}, its dim")
 
 
-def _classifiers(spec: StageSpec, classes: Mapping[str, int], dim: int, branch: str, joint: bool) -> Classifiers:
+def _classifiers(
+    spec: StageSpec, classes: Mapping[str, int], dim: int, branch: str, joint: bool
+) -> Classifiers:
     modules = []
     for domain in spec.domains:
         with seeded(spec.seed, f"init/classifier/{branch}/{domain}"):
@@ -135,24 +168,49 @@ def _classifiers(spec: StageSpec, classes: Mapping[str, int], dim: int, branch: 
 
 
 def build_losses(spec: StageSpec) -> dict[str, Any]:
-    """The stage's losses by name, ready to be called. A loss that is a module (with parameters) is refused: nothing would train it."""
+    """The stage's losses by name, ready to be called. A loss that is a module (with parameters) is
+    refused: nothing would train it.
+    """
     built = {}
     for loss in spec.training.losses:
         built[loss.name] = _built("losses", f"loss '{loss.name}' ('{loss.use}')", loss)
-        if isinstance(built[loss.name], nn.Module) and any(True for _ in built[loss.name].parameters()):
+        if isinstance(built[loss.name], nn.Module) and any(
+            True for _ in built[loss.name].parameters()
+        ):
             raise ValueError(
-                f"loss '{loss.name}' ('{loss.use}') has parameters of its own, which no optimiser group holds; keep state out of a loss"
+                f"loss '{loss.name}' ('{loss.use}') has parameters of its own, which no optimiser"
+                " group holds; keep state out of a loss"
             )
     return built
 
 
 def build_sampler(spec: StageSpec, train_counts: Mapping[str, int]) -> Sampler:
-    """The stage's sampler. Raises ValueError or TrainingError, in one sentence, where it cannot be built from its options, or is none."""
+    """The stage's sampler. Raises ValueError or TrainingError, in one sentence, where it cannot be
+    built from its options, or is none.
+    """
     sampler = spec.training.sampler
     counts = {domain: train_counts[domain] for domain in spec.domains}
     what = f"sampler '{sampler.use}'"
-    built = _built("samplers", what, sampler, spec.domains, counts, spec.training.steps, stream_seed(spec.seed or 0, "sampler"))
-    names = ("domain_at", "known_until", "clears_at", "update", "shares", "state_dict", "load_state_dict")
+    built = _built(
+        "samplers",
+        what,
+        sampler,
+        spec.domains,
+        counts,
+        spec.training.steps,
+        stream_seed(spec.seed or 0, "sampler"),
+    )
+    names = (
+        "domain_at",
+        "known_until",
+        "clears_at",
+        "update",
+        "shares",
+        "state_dict",
+        "load_state_dict",
+    )
     if lacks := [name for name in names if not hasattr(built, name)]:
-        raise ValueError(f"{what} lacks the methods {', '.join(lacks)}; see Sampler in registry/contracts.py")
+        raise ValueError(
+            f"{what} lacks the methods {', '.join(lacks)}; see Sampler in registry/contracts.py"
+        )
     return built

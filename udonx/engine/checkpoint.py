@@ -23,9 +23,14 @@ def read_checkpoint(job: Job) -> dict[str, Any] | None:
 
 @contextmanager
 def reading_checkpoint(job: Job) -> Iterator[None]:
-    """What fails within, because a checkpoint does not hold what it should, becomes a DamagedFileError."""
+    """What fails within, because a checkpoint does not hold what it should, becomes a
+    DamagedFileError.
+    """
     try:
         yield
     except (KeyError, TypeError, RuntimeError) as error:
-        why = f"is no checkpoint of this stage ({type(error).__name__}: {' '.join(str(error).split())})"
+        why = (
+            f"is no checkpoint of this stage ({type(error).__name__}:"
+            f" {' '.join(str(error).split())})"
+        )
         raise DamagedFileError(job.folder.path / "state.pt", why, RETRAIN) from error

@@ -12,7 +12,9 @@ import torch
 
 
 def choose(name: str | None) -> torch.device:
-    """`cpu`, `cuda`, `cuda:N`, or None for the GPU where there is one. Raises ValueError where it is not there."""
+    """`cpu`, `cuda`, `cuda:N`, or None for the GPU where there is one. Raises ValueError where it
+    is not there.
+    """
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name == "cpu":
@@ -23,7 +25,9 @@ def choose(name: str | None) -> torch.device:
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if int(number or 0) >= count:
         there = f"torch sees {count} GPU{'s' * (count != 1)}" if count else "torch sees no GPU here"
-        raise ValueError(f"--device: got {name}, but {there}; use --device cpu, and see `udonx doctor`")
+        raise ValueError(
+            f"--device: got {name}, but {there}; use --device cpu, and see `udonx doctor`"
+        )
     return torch.device(name)
 
 
@@ -36,21 +40,32 @@ def describe(device: torch.device) -> str:
 
 
 def loading_threads(device: torch.device) -> int:
-    """How many threads load images where nobody says it: the CPU's cores, at most 8, or 16 to feed a GPU."""
+    """How many threads load images where nobody says it: the CPU's cores, at most 8, or 16 to feed
+    a GPU.
+    """
     return min(os.cpu_count() or 1, 16 if device.type == "cuda" else 8)
 
 
 @contextlib.contextmanager
 def repeatable(device: torch.device) -> Iterator[None]:
-    """Work with algorithms that give the same numbers again, then put back what this changes of Python, NumPy and torch.
+    """Work with algorithms that give the same numbers again, then put back what this changes of
+    Python, NumPy and torch.
 
-    On the CPU torch's algorithms are repeatable, at a fixed number of threads. Whoever calls udonx from a program of their own finds
-    their random generators and torch's switches as they left them, though training and Sacred seed them.
+    On the CPU torch's algorithms are repeatable, at a fixed number of threads. Whoever calls udonx
+    from a program of their own finds their random generators and torch's switches as they left
+    them, though training and Sacred seed them.
     """
     cudnn, deterministic = torch.backends.cudnn, torch.utils.deterministic
-    switches = [(cudnn, "benchmark"), (cudnn, "allow_tf32"), (deterministic, "fill_uninitialized_memory")]
+    switches = [
+        (cudnn, "benchmark"),
+        (cudnn, "allow_tf32"),
+        (deterministic, "fill_uninitialized_memory"),
+    ]
     before = [(place, name, getattr(place, name)) for place, name in switches]
-    algorithms = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    algorithms = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
     workspace = os.environ.get("CUBLAS_WORKSPACE_CONFIG")
     python, numpy = random.getstate(), np.random.get_state()
     try:
@@ -60,7 +75,8 @@ def repeatable(device: torch.device) -> Iterator[None]:
                 cudnn.benchmark = False
                 cudnn.allow_tf32 = False  # fp32 means fp32, in convolutions as in matrix products
                 torch.use_deterministic_algorithms(True, warn_only=True)
-                deterministic.fill_uninitialized_memory = False  # a debugging aid that writes every fresh tensor once more
+                # a debugging aid that writes every fresh tensor once more
+                deterministic.fill_uninitialized_memory = False
             yield
     finally:
         random.setstate(python)

@@ -1,4 +1,5 @@
-"""An image embedding in a folder: timm's config.json and model.safetensors, and head.safetensors where it has a head.
+"""An image embedding in a folder: timm's config.json and model.safetensors, and head.safetensors
+where it has a head.
 
 `udonx export` puts this file into the folder. It needs torch, timm and Pillow, not udonx:
 
@@ -23,11 +24,14 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, normalize
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")  # Pillow knows more; some of them start other programs
+# Pillow knows more; some of them start other programs
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """An image of any mode as RGB, with transparency over white and 16-bit grey scaled to 8 bits."""
+    """An image of any mode as RGB, with transparency over white and 16-bit grey
+    scaled to 8 bits.
+    """
     if image.mode.startswith("I;16"):
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
@@ -39,11 +43,14 @@ def to_rgb(image: Image.Image) -> Image.Image:
 def preprocess(image: Image.Image, crop: int) -> Tensor:
     """Resize the smaller edge to `crop` and cut the centre: float32 [3, crop, crop], 0..255.
 
-    Bilinear without antialiasing, as the model was evaluated; timm's transforms antialias, which gives other features.
+    Bilinear without antialiasing, as the model was evaluated; timm's transforms antialias, which
+    gives other features.
     """
     pixels_1CHW = torch.from_numpy(np.array(to_rgb(image))).permute(2, 0, 1)[None].float()
     height, width = (edge * crop // min(image.size) for edge in (image.height, image.width))
-    resized_CHW = interpolate(pixels_1CHW, size=(height, width), mode="bilinear", align_corners=False, antialias=False)[0]
+    resized_CHW = interpolate(
+        pixels_1CHW, size=(height, width), mode="bilinear", align_corners=False, antialias=False
+    )[0]
     top, left = (height - crop) // 2, (width - crop) // 2
     return resized_CHW[:, top : top + crop, left : left + crop]
 
@@ -52,12 +59,18 @@ def build_head(widths: Sequence[int]) -> nn.Sequential:
     """Linear layers of these widths, with LayerNorm and tanh-GELU between them."""
     layers: list[nn.Module] = []
     for width, following in pairwise(widths):
-        layers += [nn.Linear(width, following), nn.LayerNorm(following, eps=1e-6), nn.GELU(approximate="tanh")]
+        layers += [
+            nn.Linear(width, following),
+            nn.LayerNorm(following, eps=1e-6),
+            nn.GELU(approximate="tanh"),
+        ]
     return nn.Sequential(*layers[:-2])
 
 
 class Embedding(nn.Module):
-    """Images float [B, 3, crop, crop], 0..255, to embeddings float32 [B, D] with unit rows; without a head the backbone's features."""
+    """Images float [B, 3, crop, crop], 0..255, to embeddings float32 [B, D] with unit rows; without
+    a head the backbone's features.
+    """
 
     def __init__(self, folder: str | Path) -> None:
         super().__init__()
@@ -68,19 +81,29 @@ class Embedding(nn.Module):
         self.backbone = timm.create_model(f"local-dir:{folder}", pretrained=True, num_classes=0)
         self.head = None
         if ours["head"] is not None:
-            self.head = build_head([config["num_features"], *ours["head"]["hidden"], ours["head"]["dim"]])
+            self.head = build_head(
+                [config["num_features"], *ours["head"]["hidden"], ours["head"]["dim"]]
+            )
             self.head.load_state_dict(load_file(Path(folder) / "head.safetensors"))
-        self.register_buffer("mean_C11", torch.tensor(statistics["mean"]).reshape(3, 1, 1), persistent=False)
-        self.register_buffer("std_C11", torch.tensor(statistics["std"]).reshape(3, 1, 1), persistent=False)
+        self.register_buffer(
+            "mean_C11", torch.tensor(statistics["mean"]).reshape(3, 1, 1), persistent=False
+        )
+        self.register_buffer(
+            "std_C11", torch.tensor(statistics["std"]).reshape(3, 1, 1), persistent=False
+        )
 
     @classmethod
     def load(cls, folder: str | Path = Path(__file__).parent, device: str = "cpu") -> Embedding:
-        """The embedding of an exported folder, ready for use; by default of the folder that this file lies in."""
+        """The embedding of an exported folder, ready for use; by default of the folder that this
+        file lies in.
+        """
         return cls(folder).eval().requires_grad_(False).to(device)
 
     def features(self, images_BCHW: Tensor) -> Tensor:
         """The backbone's features, float32 [B, F] with unit rows."""
-        with torch.autocast(images_BCHW.device.type, dtype=self.autocast, enabled=self.autocast is not None):
+        with torch.autocast(
+            images_BCHW.device.type, dtype=self.autocast, enabled=self.autocast is not None
+        ):
             features_BF = self.backbone((images_BCHW / 255 - self.mean_C11) / self.std_C11)
         return normalize(features_BF.float())
 
@@ -90,10 +113,14 @@ class Embedding(nn.Module):
 
     @torch.no_grad()
     def embed(self, images: Sequence[str | Path | Image.Image], batch: int = 64) -> np.ndarray:
-        """Embeddings of image files or PIL images, float32 [B, D] with unit rows: inner products are cosine similarities."""
+        """Embeddings of image files or PIL images, float32 [B, D] with unit rows: inner products
+        are cosine similarities.
+        """
         parts = []
         for start in range(0, len(images), batch):
-            pixels = torch.stack([preprocess(self.read(image), self.crop) for image in images[start : start + batch]])
+            pixels = torch.stack(
+                [preprocess(self.read(image), self.crop) for image in images[start : start + batch]]
+            )
             parts.append(self(pixels.to(self.mean_C11.device)).cpu())
         return torch.cat(parts).numpy()
 

@@ -11,14 +11,17 @@ from udonx.common.errors import sentence_of
 
 
 class TrainingError(RuntimeError):
-    """Training cannot go on; the message is one sentence, and the last good checkpoint is intact."""
+    """Training cannot go on; the message is one sentence, and the last good
+    checkpoint is intact.
+    """
 
     for_people = True
 
 
 @contextmanager
 def explained(what: str, kind: type | None = None) -> Iterator[None]:
-    """Whatever goes wrong in a component becomes a TrainingError of one sentence, but for errors that have theirs (memory, a disk).
+    """Whatever goes wrong in a component becomes a TrainingError of one sentence, but for errors
+    that have theirs (memory, a disk).
 
     Args:
         what: the component, as the sentence begins.
@@ -30,7 +33,9 @@ def explained(what: str, kind: type | None = None) -> Iterator[None]:
         if sentence_of(error) is not None:
             raise
         message = " ".join(str(error).split())
-        raise TrainingError(f"{what} failed at {_line_of(error, kind)}: {type(error).__name__}: {message}") from error
+        raise TrainingError(
+            f"{what} failed at {_line_of(error, kind)}: {type(error).__name__}: {message}"
+        ) from error
 
 
 def _line_of(error: Exception, kind: type | None) -> str:

@@ -43,7 +43,9 @@ class Export:
 
 @attrs.frozen(kw_only=True)
 class _Head:
-    """A head as `embedding.build_head` builds it: `hidden` are its widths between features and `dim`."""
+    """A head as `embedding.build_head` builds it: `hidden` are its widths between features and
+    `dim`.
+    """
 
     name: str
     dim: int
@@ -51,29 +53,39 @@ class _Head:
     tensors: dict[str, Tensor]
 
 
-def export_stage(stage: str | Path, out: str | Path, dtype: str = "float32", *, overwrite: bool = False) -> Export:
-    """Write a stage's backbone in timm's layout (config.json, model.safetensors), its head (head.safetensors), and embedding.py, which
-    puts the two together and prepares images as udonx does.
+def export_stage(
+    stage: str | Path, out: str | Path, dtype: str = "float32", *, overwrite: bool = False
+) -> Export:
+    """Write a stage's backbone in timm's layout (config.json, model.safetensors), its head
+    (head.safetensors), and embedding.py, which puts the two together and prepares images as udonx
+    does.
 
     Args:
         stage: the folder of a finished stage.
         out: the folder to write; it must be new or empty.
-        dtype: of the backbone on disk: "float32", "float16" or "bfloat16"; loaded back, weights are float32.
+        dtype: of the backbone on disk: "float32", "float16" or "bfloat16"; loaded back, weights are
+            float32.
         overwrite: replace an earlier export in `out`; other files there stay as they are.
 
-    Raises ValueError, in one sentence, where `stage` is no finished stage, its backbone is not a timm model, or `out` holds anything that
-    may not be replaced.
+    Raises ValueError, in one sentence, where `stage` is no finished stage, its backbone is not a
+    timm model, or `out` holds anything that may not be replaced.
     """
     folder, out = StageFolder(Path(stage)), Path(out)
     _refuse_to_overwrite(out, overwrite)
     model = load_stage(folder, torch.device("cpu"))
     spec = folder.read_model().spec
     if spec["backbone"]["use"] != "timm":
-        raise ValueError(f"{folder.path}: its backbone is '{spec['backbone']['use']}', only timm models have timm's layout")
+        raise ValueError(
+            f"{folder.path}: its backbone is '{spec['backbone']['use']}', only timm models have"
+            " timm's layout"
+        )
     head, without = _head_of(model, spec)
-    # First a config.json that nothing can load, last the real one: an export that was stopped is never taken for a whole one.
+    # First a config.json that nothing can load, last the real one: an export that was stopped is
+    # never taken for a whole one.
     write_atomic(out / "config.json", json.dumps({"udonx": {}}))
-    _write_tensors(out / "model.safetensors", model.backbone.model.state_dict(), getattr(torch, dtype))
+    _write_tensors(
+        out / "model.safetensors", model.backbone.model.state_dict(), getattr(torch, dtype)
+    )
     if head:
         _write_tensors(out / "head.safetensors", head.tensors, torch.float32)
     else:
@@ -81,17 +93,32 @@ def export_stage(stage: str | Path, out: str | Path, dtype: str = "float32", *, 
     write_atomic(out / "embedding.py", Path(__file__).with_name("embedding.py").read_text())
     write_atomic(out / "config.json", json.dumps(_config(model, spec, head), indent=1))
     dim = head.dim if head else model.backbone.dim
-    return Export(path=out, features=model.backbone.dim, head=head.name if head else "", dim=dim, without=without)
+    return Export(
+        path=out,
+        features=model.backbone.dim,
+        head=head.name if head else "",
+        dim=dim,
+        without=without,
+    )
 
 
 def _refuse_to_overwrite(out: Path, overwrite: bool) -> None:
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file; give a folder")
-    there = sorted(file.name for file in out.iterdir() if file.name != "__pycache__") if out.is_dir() else []
+    there = (
+        sorted(file.name for file in out.iterdir() if file.name != "__pycache__")
+        if out.is_dir()
+        else []
+    )
     if there and not overwrite:
-        raise ValueError(f"{out} is not empty (it holds {', '.join(there[:4])}); give another folder, or --overwrite for an earlier export")
+        raise ValueError(
+            f"{out} is not empty (it holds {', '.join(there[:4])}); give another folder, or"
+            " --overwrite for an earlier export"
+        )
     if (ours := [name for name in there if name in _FILES]) and not _is_export(out):
-        raise ValueError(f"{out} holds {', '.join(ours)}, which no export of udonx wrote; give another folder")
+        raise ValueError(
+            f"{out} holds {', '.join(ours)}, which no export of udonx wrote; give another folder"
+        )
 
 
 def _is_export(folder: Path) -> bool:
@@ -114,7 +141,12 @@ def _head_of(model: Model, spec: dict[str, Any]) -> tuple[_Head | None, str]:
     if (layers := _layers(head)) is None:
         return None, f"its head '{use}' is a plug-in's, whose code does not go with it"
     widths = [weight.shape[0] for name, weight in layers.items() if weight.dim() == 2]
-    return _Head(name=f"the {branch}'s head '{use}'", dim=widths[-1], hidden=widths[:-1], tensors=layers), ""
+    return (
+        _Head(
+            name=f"the {branch}'s head '{use}'", dim=widths[-1], hidden=widths[:-1], tensors=layers
+        ),
+        "",
+    )
 
 
 def _layers(head: nn.Module) -> dict[str, Tensor] | None:
@@ -129,7 +161,11 @@ def _layers(head: nn.Module) -> dict[str, Tensor] | None:
 
 
 def _config(model: Model, spec: dict[str, Any], head: _Head | None) -> dict[str, Any]:
-    options, crop, registered = spec["backbone"]["options"], spec["transform"]["crop"], model.backbone.model.pretrained_cfg
+    options, crop, registered = (
+        spec["backbone"]["options"],
+        spec["transform"]["crop"],
+        model.backbone.model.pretrained_cfg,
+    )
     return {
         "architecture": options["model"],
         "num_classes": 0,
@@ -137,9 +173,11 @@ def _config(model: Model, spec: dict[str, Any], head: _Head | None) -> dict[str,
         "model_args": options.get("kwargs", {}),
         "pretrained_cfg": {
             "input_size": [3, crop, crop],
-            # where it is set, timm builds the model for this input size, so that position embeddings are taken as they are
+            # where it is set, timm builds the model for this input size, so that position
+            # embeddings are taken as they are
             "fixed_input_size": registered.get("fixed_input_size", False),
-            # udonx resizes without antialiasing, which timm cannot; of what it can, this comes nearest. embedding.py does it exactly.
+            # udonx resizes without antialiasing, which timm cannot; of what it can, this comes
+            # nearest. embedding.py does it exactly.
             "interpolation": "hamming",
             "crop_pct": 1.0,
             "crop_mode": "center",
@@ -161,6 +199,9 @@ def _config(model: Model, spec: dict[str, Any], head: _Head | None) -> dict[str,
 
 def _write_tensors(path: Path, tensors: dict[str, Tensor], dtype: torch.dtype) -> None:
     # cloned: safetensors refuses tensors that share memory, as tied weights do
-    plain = {name: (tensor.to(dtype) if tensor.is_floating_point() else tensor).clone().contiguous() for name, tensor in tensors.items()}
+    plain = {
+        name: (tensor.to(dtype) if tensor.is_floating_point() else tensor).clone().contiguous()
+        for name, tensor in tensors.items()
+    }
     with atomic_path(path) as temporary:
         safetensors.torch.save_file(plain, temporary)

@@ -19,14 +19,20 @@ from udonx.store.stage import Done
 
 
 class Fit:
-    """A stage of no steps: fits the head on the training images where it has one, and keeps the weights.
+    """A stage of no steps: fits the head on the training images where it has one, and keeps the
+    weights.
 
-    Of the features only their moments are held; a checkpoint has them, and after how many training images of each domain they stand.
+    Of the features only their moments are held; a checkpoint has them, and after how many training
+    images of each domain they stand.
     """
 
     def __init__(self, job: Job, model: Model) -> None:
         self.job, self.model = job, model
-        self.paths = {domain: job.benchmark.split(domain, "train").paths for domain in job.spec.domains if model.student_head is not None}
+        self.paths = {
+            domain: job.benchmark.split(domain, "train").paths
+            for domain in job.spec.domains
+            if model.student_head is not None
+        }
         self.images = sum(map(len, self.paths.values()))
         self.moments = Moments(model.backbone.dim)
         self.taken = dict.fromkeys(self.paths, 0)
@@ -34,15 +40,22 @@ class Fit:
         self.seconds = 0.0
 
     def _unreadable(self, domain: str, known: Iterable[str] = ()) -> Unreadable:
-        return Unreadable(f"the train split of {domain}", len(self.paths[domain]), self.job.store, known)
+        return Unreadable(
+            f"the train split of {domain}", len(self.paths[domain]), self.job.store, known
+        )
 
     def _left_out(self) -> list[str]:
         """The images that could not be decoded, among those that are taken in."""
-        found = (self.unreadable[domain].paths.intersection(paths[: self.taken[domain]]) for domain, paths in self.paths.items())
+        found = (
+            self.unreadable[domain].paths.intersection(paths[: self.taken[domain]])
+            for domain, paths in self.paths.items()
+        )
         return sorted(set().union(*found))
 
     def run(self) -> Done:
-        """Fit to the end; returns done.json. SIGINT and SIGTERM let the batch that is under way finish."""
+        """Fit to the end; returns done.json. SIGINT and SIGTERM let the batch that is under way
+        finish.
+        """
         job, head = self.job, self.model.student_head
         self.began = self.saved = time.monotonic()
         with deferred() as self.stop:
@@ -55,7 +68,12 @@ class Fit:
                     raise TrainingError(f"{job.title}: {error}") from error
             weights = job.folder.save_best(self.model.state_dict(), {"stage": job.id})
             seconds = self.seconds + time.monotonic() - self.began
-            about = {"images": self.images, "seconds": seconds, "weights": weights, "unreadable": left_out(self._left_out())}
+            about = {
+                "images": self.images,
+                "seconds": seconds,
+                "weights": weights,
+                "unreadable": left_out(self._left_out()),
+            }
             done = Done(steps=0, best_step=0, best_r1=None, **about)
             job.folder.finish(done)
             return done
@@ -65,7 +83,9 @@ class Fit:
         job, model = self.job, self.model
         model.eval()
         done = sum(self.taken.values())
-        with Report(f"{job.title}: features of train", self.images, "images", done=done, quiet=job.quiet) as report:
+        with Report(
+            f"{job.title}: features of train", self.images, "images", done=done, quiet=job.quiet
+        ) as report:
             for domain, paths in self.paths.items():
 
                 def tick(count: int, domain: str = domain) -> None:
@@ -75,7 +95,9 @@ class Fit:
                     self._after_batch()
 
                 rest, unreadable = paths[self.taken[domain] :], self.unreadable[domain]
-                with closing(test_images(job.store, rest, model, job.workers, unreadable, tick)) as batches:
+                with closing(
+                    test_images(job.store, rest, model, job.workers, unreadable, tick)
+                ) as batches:
                     for _, images in batches:
                         self.moments.add(model.embed(images.to(job.device), "feature"))
 
@@ -83,7 +105,9 @@ class Fit:
         if self.stop.signal is not None:
             self._save()
             where = f"stopped after {sum(self.taken.values())} of {self.images} images"
-            raise Stopped(self.stop.signal, f"{self.job.title}: {where}; the same command continues there")
+            raise Stopped(
+                self.stop.signal, f"{self.job.title}: {where}; the same command continues there"
+            )
         if time.monotonic() - self.saved > self.job.checkpoint_seconds:
             self._save()
 
@@ -101,6 +125,9 @@ class Fit:
         with reading_checkpoint(self.job):
             self.taken = {domain: state["taken"][domain] for domain in self.paths}
             known = set(state.get("unreadable", ()))
-            self.unreadable = {domain: self._unreadable(domain, known.intersection(paths)) for domain, paths in self.paths.items()}
+            self.unreadable = {
+                domain: self._unreadable(domain, known.intersection(paths))
+                for domain, paths in self.paths.items()
+            }
             self.seconds = state["seconds"]
             self.moments.load_state_dict(state["moments"])

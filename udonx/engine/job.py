@@ -16,10 +16,12 @@ from udonx.store.stage import StageFolder
 
 @attrs.frozen(kw_only=True)
 class Job:
-    """A stage to run: its spec and identity, where it is kept, its data, and where it runs. `weights` is the folder of the start
-    weights; `teachers` are the folders of the earlier stages in the order of `spec.teachers`; `summary` is told
-    (key, value, step) of the few figures that a run record keeps; `manifest` hashes the split files of each domain;
-    `checkpoint_seconds` are between two checkpoints at most, but for the time that a step or a validation takes."""
+    """A stage to run: its spec and identity, where it is kept, its data, and where it runs.
+    `weights` is the folder of the start weights; `teachers` are the folders of the earlier stages
+    in the order of `spec.teachers`; `summary` is told (key, value, step) of the few figures that a
+    run record keeps; `manifest` hashes the split files of each domain; `checkpoint_seconds` are
+    between two checkpoints at most, but for the time that a step or a validation takes.
+    """
 
     spec: StageSpec
     id: str

@@ -38,32 +38,48 @@ _NAMED = 5  # of many files that cannot be read, so many are named
 def load_stage(folder: StageFolder, device: torch.device) -> Model:
     """The best model of a finished stage, in eval mode, without gradients.
 
-    Raises ValueError where the folder is no finished stage or its files are damaged, or where a component that it needs is not
-    registered: nothing is imported for it, the message names the plug-in.
+    Raises ValueError where the folder is no finished stage or its files are damaged, or where a
+    component that it needs is not registered: nothing is imported for it, the message names the
+    plug-in.
     """
     if not (folder.path / "model.json").is_file() or not os.path.lexists(folder.best):
-        raise ValueError(f"{folder.path} is no trained stage: it needs model.json and best.safetensors (a folder of results/stages)")
+        raise ValueError(
+            f"{folder.path} is no trained stage: it needs model.json and best.safetensors (a folder"
+            " of results/stages)"
+        )
     kept = folder.read_model()
     try:
         spec = from_plain(kept.spec)
     except Exception as error:  # cattrs raises what the classes and converters that it calls raise
-        raise DamagedFileError(folder.path / "model.json", "does not describe a stage", RETRAIN) from error
+        raise DamagedFileError(
+            folder.path / "model.json", "does not describe a stage", RETRAIN
+        ) from error
     try:
         model = build_model(spec, kept.classes, None)
     except RegistryError as error:
         plugins = " ".join(f"--plugin {_kept_plugin(folder, name)}" for name in kept.plugins)
-        hint = f"; it was trained with {plugins}: import that first, and nothing else of its name" if plugins else ""
+        hint = (
+            f"; it was trained with {plugins}: import that first, and nothing else of its name"
+            if plugins
+            else ""
+        )
         raise ValueError(f"{folder.path}: {error}{hint}") from None
-    except Exception as error:  # a description that was changed fails in as many ways as there are components
+    except (
+        Exception
+    ) as error:  # a description that was changed fails in as many ways as there are components
         if sentence_of(error) is not None:  # memory or the disk: the description may be right
             raise
         why = " ".join(str(error).split())
-        raise DamagedFileError(folder.path / "model.json", f"describes no model that can be built ({why})", RETRAIN) from error
+        raise DamagedFileError(
+            folder.path / "model.json", f"describes no model that can be built ({why})", RETRAIN
+        ) from error
     tensors = folder.load_best()
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
-        raise DamagedFileError(folder.best, f"is not of this model ({' '.join(str(error).split())})", RETRAIN) from error
+        raise DamagedFileError(
+            folder.best, f"is not of this model ({' '.join(str(error).split())})", RETRAIN
+        ) from error
     return model.requires_grad_(False).eval().to(device)
 
 
@@ -76,8 +92,8 @@ def _kept_plugin(folder: StageFolder, name: str) -> str:
 class LoadedModel:
     """An embedding ready for use.
 
-    `dim` is the dimension of its default branch, `crop` the model's input size, `upright` whether images are turned by their EXIF
-    orientation, `domains` what it was trained on.
+    `dim` is the dimension of its default branch, `crop` the model's input size, `upright` whether
+    images are turned by their EXIF orientation, `domains` what it was trained on.
     """
 
     def __init__(self, folder: str | Path, device: str | torch.device = "cpu") -> None:
@@ -97,7 +113,10 @@ class LoadedModel:
 
     def __repr__(self) -> str:
         branches = ", ".join(f"{branch} {dim}" for branch, dim in self._dims.items())
-        return f"LoadedModel({str(self.folder.path)!r}: {branches}; default {self.branch}; crop {self.crop}; {', '.join(self.domains)})"
+        return (
+            f"LoadedModel({str(self.folder.path)!r}: {branches}; default {self.branch}; crop"
+            f" {self.crop}; {', '.join(self.domains)})"
+        )
 
     def embed(
         self,
@@ -110,20 +129,25 @@ class LoadedModel:
         workers: int | None = None,
         quiet: bool = False,
     ) -> np.ndarray:
-        """Embeddings of images, float32 [N, D] with unit rows: inner products are cosine similarities.
+        """Embeddings of images, float32 [N, D] with unit rows: inner products are cosine
+        similarities.
 
         Args:
-            images: paths, PIL images (or a single one of these), or uint8 RGB arrays or tensors [H, W, 3]. Files and PIL images are turned
-                by their EXIF orientation if the model was trained so (`transform.orientation`).
-            branch: "student", "teacher" or "feature"; default: the student, else what the stage trained.
+            images: paths, PIL images (or a single one of these), or uint8 RGB arrays or tensors [H,
+                W, 3]. Files and PIL images are turned by their EXIF orientation if the model was
+                trained so (`transform.orientation`).
+            branch: "student", "teacher" or "feature"; default: the student, else what the stage
+                trained.
             domain: whose teacher; needed by a teacher branch of several domains.
-            errors: a file that cannot be read ends the call ("raise"), or gets a row of NaN and is named in one warning ("nan").
+            errors: a file that cannot be read ends the call ("raise"), or gets a row of NaN and is
+                named in one warning ("nan").
             max_pixels: larger files are refused.
             workers: threads that decode; default: the CPU's cores, at most 8 (16 with a GPU).
             quiet: no progress, which is otherwise shown for many images.
 
         Raises:
-            ValueError: an image of another type or shape, a branch that the model lacks, an unknown domain.
+            ValueError: an image of another type or shape, a branch that the model lacks, an unknown
+                domain.
             DataError: a file that cannot be read, unless `errors` is "nan".
         """
         images = _listed(images)
@@ -131,33 +155,55 @@ class LoadedModel:
             raise ValueError(f'errors must be "raise" or "nan"; got {errors!r}')
         branch = branch or self.branch
         if branch not in self._dims:
-            raise ValueError(f"{self.folder.path} has no branch {branch!r}; it has {', '.join(self._dims)}")
+            raise ValueError(
+                f"{self.folder.path} has no branch {branch!r}; it has {', '.join(self._dims)}"
+            )
         if branch == "teacher":
             domain = domain or (self.domains[0] if len(self.domains) == 1 else None)
             if domain not in self.domains:
-                raise ValueError(f"the teacher branch needs the domain of the images, one of {', '.join(self.domains)}; got {domain!r}")
+                raise ValueError(
+                    "the teacher branch needs the domain of the images, one of"
+                    f" {', '.join(self.domains)}; got {domain!r}"
+                )
         embeddings_ND = np.full((len(images), self._dims[branch]), np.nan, dtype=np.float32)
         refused: list[str] = []
         loaded = self._loaded(images, max_pixels, workers, None if errors == "raise" else refused)
         with (
             closing(loaded),
-            Report("embedding", len(images), "images", quiet=quiet or len(images) <= _BATCH, closing_line=False) as report,
+            Report(
+                "embedding",
+                len(images),
+                "images",
+                quiet=quiet or len(images) <= _BATCH,
+                closing_line=False,
+            ) as report,
         ):
             while batch := list(islice(loaded, _BATCH)):
                 rows, tensors = zip(*batch, strict=True)
-                embeddings_ND[list(rows)] = self.model.embed(torch.stack(tensors).to(self.device), branch, domain).cpu().numpy()
+                embeddings_ND[list(rows)] = (
+                    self.model.embed(torch.stack(tensors).to(self.device), branch, domain)
+                    .cpu()
+                    .numpy()
+                )
                 report.tick(len(batch))
         if refused:
-            named = "; ".join(refused[:_NAMED]) + (f"; and {len(refused) - _NAMED} more" if len(refused) > _NAMED else "")
-            warnings.warn(f"the rows of {len(refused)} of {len(images)} images are NaN: {named}", stacklevel=2)
+            named = "; ".join(refused[:_NAMED]) + (
+                f"; and {len(refused) - _NAMED} more" if len(refused) > _NAMED else ""
+            )
+            warnings.warn(
+                f"the rows of {len(refused)} of {len(images)} images are NaN: {named}", stacklevel=2
+            )
         return embeddings_ND
 
     def _loaded(
         self, images: Sequence[Any], max_pixels: int, workers: int | None, refused: list[str] | None
     ) -> Iterator[tuple[int, Tensor]]:
-        """(place, float32 [3, crop, crop]) of the images in order, decoded ahead in threads; without those whose errors join `refused`."""
+        """(place, float32 [3, crop, crop]) of the images in order, decoded ahead in threads;
+        without those whose errors join `refused`.
+        """
         prepare = CentreCrop(self.crop)
-        lock = Lock()  # Pillow's images are not made for several threads, and one may stand in the list twice
+        # Pillow's images are not made for several threads, and one may stand in the list twice
+        lock = Lock()
 
         def load(row: int) -> tuple[int, Tensor | DataError]:
             image = images[row]
@@ -171,7 +217,13 @@ class LoadedModel:
             with lock if isinstance(image, Image.Image) else nullcontext():
                 return row, prepare(_array(image, self.upright))
 
-        chunks = in_threads(load, range(len(images)), workers or loading_threads(self.device), chunk=_CHUNK, name="udonx-embed")
+        chunks = in_threads(
+            load,
+            range(len(images)),
+            workers or loading_threads(self.device),
+            chunk=_CHUNK,
+            name="udonx-embed",
+        )
         with closing(chunks):
             for row, result in chain.from_iterable(chunks):
                 if isinstance(result, DataError):
@@ -186,7 +238,8 @@ def _listed(images: Any) -> Sequence[Any]:
         return [images]
     if not (isinstance(images, np.ndarray | Tensor | Sequence)):
         raise ValueError(
-            f"images must be a list of paths, PIL images, arrays or tensors, or a single path or PIL image; got {type(images).__name__}"
+            "images must be a list of paths, PIL images, arrays or tensors, or a single path or"
+            f" PIL image; got {type(images).__name__}"
             + (": make it a list" if isinstance(images, Iterable) else "")
         )
     return images
@@ -197,5 +250,7 @@ def _array(image: np.ndarray | Image.Image | Tensor, upright: bool) -> np.ndarra
         return to_array(to_rgb(turned_upright(image) if upright else image))
     array = image.cpu().numpy() if isinstance(image, Tensor) else np.asarray(image)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
-        raise ValueError(f"an image array must be uint8 [H, W, 3] in RGB; got {array.dtype} {list(array.shape)}")
+        raise ValueError(
+            f"an image array must be uint8 [H, W, 3] in RGB; got {array.dtype} {list(array.shape)}"
+        )
     return array

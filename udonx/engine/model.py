@@ -1,4 +1,5 @@
-"""What a stage trains: one backbone pass, then the student head and the batch domain's teacher head.
+"""What a stage trains: one backbone pass, then the student head and the batch domain's teacher
+head.
 
 Shape suffixes as in `registry.contracts`.
 """
@@ -17,12 +18,15 @@ from registry.heads.initialisers import l2_normalise
 
 
 class Classifiers(nn.Module):
-    """The class columns of all domains behind one object: one classifier per domain, or one over all of their classes.
+    """The class columns of all domains behind one object: one classifier per domain, or one over
+    all of their classes.
 
     `forward(embedding_BD, domain)` gives the cosines and the domain's columns among them.
     """
 
-    def __init__(self, modules: Sequence[CosineClassifier], domains: Sequence[str], joint: bool) -> None:
+    def __init__(
+        self, modules: Sequence[CosineClassifier], domains: Sequence[str], joint: bool
+    ) -> None:
         super().__init__()
         counts = [module.kernel_CD.shape[0] for module in modules]
         self.position = {domain: position for position, domain in enumerate(domains)}
@@ -36,7 +40,9 @@ class Classifiers(nn.Module):
             self.parts = nn.ModuleList(modules)
             starts = [0] * len(counts)
         self.joint = joint
-        self.ranges = [range(start, start + count) for start, count in zip(starts, counts, strict=True)]
+        self.ranges = [
+            range(start, start + count) for start, count in zip(starts, counts, strict=True)
+        ]
 
     def forward(self, embedding_BD: Tensor, domain: str) -> tuple[Tensor, range]:
         position = self.position[domain]
@@ -44,11 +50,13 @@ class Classifiers(nn.Module):
 
 
 class Model(nn.Module):
-    """A backbone with a student head, teacher heads (one per domain), both, or neither (features as they are).
+    """A backbone with a student head, teacher heads (one per domain), both, or neither (features as
+    they are).
 
-    Images come as float [B, 3, H, W], 0..255; the model normalises them with its weights' own statistics and resizes them only where
-    they are not of its crop size, which happens to a frozen teacher of a stage with another crop. Autocast covers the backbone alone.
-    `upright` says that it wants images turned as their EXIF orientation says.
+    Images come as float [B, 3, H, W], 0..255; the model normalises them with its weights' own
+    statistics and resizes them only where they are not of its crop size, which happens to a frozen
+    teacher of a stage with another crop. Autocast covers the backbone alone. `upright` says that it
+    wants images turned as their EXIF orientation says.
     """
 
     def __init__(
@@ -78,12 +86,19 @@ class Model(nn.Module):
         # (image / 255 - mean) / std as one multiply-add
         std_3 = torch.tensor(std).reshape(1, 3, 1, 1)
         self.register_buffer("scale", 1 / (255 * std_3), persistent=False)
-        self.register_buffer("shift", -torch.tensor(mean).reshape(1, 3, 1, 1) / std_3, persistent=False)
+        self.register_buffer(
+            "shift", -torch.tensor(mean).reshape(1, 3, 1, 1) / std_3, persistent=False
+        )
 
-    def parameter_groups(self, student_head: Literal["heads", "backbone"] = "heads") -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-        """(backbone group, heads group): the backbone, and the projections and classifiers of student and teachers; `student_head`
-        says which of them holds the student's projection."""
-        with_backbone = ("backbone.", "student_head.") if student_head == "backbone" else ("backbone.",)
+    def parameter_groups(
+        self, student_head: Literal["heads", "backbone"] = "heads"
+    ) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+        """(backbone group, heads group): the backbone, and the projections and classifiers of
+        student and teachers; `student_head` says which of them holds the student's projection.
+        """
+        with_backbone = (
+            ("backbone.", "student_head.") if student_head == "backbone" else ("backbone.",)
+        )
         backbone, heads = [], []
         for name, parameter in self.named_parameters():
             (backbone if name.startswith(with_backbone) else heads).append(parameter)
@@ -92,7 +107,9 @@ class Model(nn.Module):
     def features(self, images_B3HW: Tensor) -> Tensor:
         """L2-normalised float32 features [B, F]."""
         if images_B3HW.shape[-1] != self.crop or images_B3HW.shape[-2] != self.crop:
-            images_B3HW = nn.functional.interpolate(images_B3HW, size=(self.crop, self.crop), mode="bilinear", antialias=False)
+            images_B3HW = nn.functional.interpolate(
+                images_B3HW, size=(self.crop, self.crop), mode="bilinear", antialias=False
+            )
         images_B3HW = torch.addcmul(self.shift, images_B3HW, self.scale)
         if self.autocast is not None:
             with torch.autocast(images_B3HW.device.type, dtype=self.autocast):
@@ -105,30 +122,56 @@ class Model(nn.Module):
         """The student's branch."""
         embedding_BD = self.student_head(features_BF)
         cosine_BC, class_range = self.student_classifiers(embedding_BD, domain)
-        return Branch(features_BF=features_BF, embedding_BD=embedding_BD, cosine_BC=cosine_BC, class_range=class_range)
+        return Branch(
+            features_BF=features_BF,
+            embedding_BD=embedding_BD,
+            cosine_BC=cosine_BC,
+            class_range=class_range,
+        )
 
     def teacher(self, features_BF: Tensor, domain: str) -> Branch:
         """The branch of the domain's own teacher head."""
         embedding_BE = self.teacher_heads[self.position[domain]](features_BF)
         cosine_BC, class_range = self.teacher_classifiers(embedding_BE, domain)
-        return Branch(features_BF=features_BF, embedding_BD=embedding_BE, cosine_BC=cosine_BC, class_range=class_range)
+        return Branch(
+            features_BF=features_BF,
+            embedding_BD=embedding_BE,
+            cosine_BC=cosine_BC,
+            class_range=class_range,
+        )
 
-    def forward(self, batch: Batch, *, train_backbone: bool = True) -> tuple[Branch | None, Branch | None]:
-        """(student, teacher), None for what this model does not have; without `train_backbone` no graph is kept for the backbone."""
+    def forward(
+        self, batch: Batch, *, train_backbone: bool = True
+    ) -> tuple[Branch | None, Branch | None]:
+        """(student, teacher), None for what this model does not have; without `train_backbone` no
+        graph is kept for the backbone.
+        """
         with torch.set_grad_enabled(train_backbone and torch.is_grad_enabled()):
             features_BF = self.features(batch.images)
-        student = self.student(features_BF, batch.domain) if self.student_classifiers is not None else None
-        teacher = self.teacher(features_BF, batch.domain) if self.teacher_classifiers is not None else None
+        student = (
+            self.student(features_BF, batch.domain)
+            if self.student_classifiers is not None
+            else None
+        )
+        teacher = (
+            self.teacher(features_BF, batch.domain)
+            if self.teacher_classifiers is not None
+            else None
+        )
         return student, teacher
 
     def teaching_branch(self, batch: Batch) -> Branch:
-        """What this model teaches as the frozen teacher of a later stage: its teacher branch if it has one, else its student's."""
+        """What this model teaches as the frozen teacher of a later stage: its teacher branch if it
+        has one, else its student's.
+        """
         student, teacher = self(batch)
         return teacher if teacher is not None else student
 
     @torch.no_grad()
     def embed(self, images_B3HW: Tensor, branch: str, domain: str | None = None) -> Tensor:
-        """Embeddings of one branch, float32 [B, D] with unit rows; the teacher's needs the images' domain."""
+        """Embeddings of one branch, float32 [B, D] with unit rows; the teacher's needs the images'
+        domain.
+        """
         features_BF = self.features(images_B3HW)
         if branch == "feature":
             return features_BF

@@ -14,9 +14,11 @@ from udonx.engine.model import Model
 
 
 class Objective:
-    """The total loss of a batch: every term of the stage, weighted, divided by the sum of the weights.
+    """The total loss of a batch: every term of the stage, weighted, divided by the sum of the
+    weights.
 
-    `distill_to_backbone` false gives the losses between student and teacher a second pass of the student head on detached features.
+    `distill_to_backbone` false gives the losses between student and teacher a second pass of the
+    student head on detached features.
     """
 
     def __init__(self, spec: StageSpec) -> None:
@@ -27,7 +29,9 @@ class Objective:
         self.divisor = weights if training.normalise_total else 1.0
         self.distill_to_backbone = training.distill_to_backbone
 
-    def __call__(self, model: Model, student: Branch | None, teacher: Branch | None, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    def __call__(
+        self, model: Model, student: Branch | None, teacher: Branch | None, batch: Batch
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """(total, every term by name), float32 scalars; terms are detached and unweighted."""
         learner = student
         pair = [loss for loss in self.specs.values() if loss.on is None]
@@ -45,13 +49,20 @@ class Objective:
         return total, values
 
     def term(self, loss: LossSpec, *arguments: Any) -> Tensor:
-        """One term. Whatever goes wrong in a loss is a TrainingError with its name and line: losses are what people write most."""
+        """One term. Whatever goes wrong in a loss is a TrainingError with its name and line: losses
+        are what people write most.
+        """
         term = self.terms[loss.name]
         with explained(f"loss '{loss.name}' ('{loss.use}')", type(term)):
             value = term(*arguments)
         if not (isinstance(value, Tensor) and value.ndim == 0 and value.is_floating_point()):
-            got = f"a tensor of shape {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            got = (
+                f"a tensor of shape {list(value.shape)}"
+                if isinstance(value, Tensor)
+                else type(value).__name__
+            )
             raise TrainingError(
-                f"loss '{loss.name}' ('{loss.use}', {place(type(term))}) returned {got}, allowed is one scalar float tensor"
+                f"loss '{loss.name}' ('{loss.use}', {place(type(term))}) returned {got}, allowed is"
+                " one scalar float tensor"
             )
         return value

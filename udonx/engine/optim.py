@@ -1,4 +1,6 @@
-"""AdamW in two groups, with a frozen phase for the backbone and a policy for the heads of inactive domains (docs/method.md)."""
+"""AdamW in two groups, with a frozen phase for the backbone and a policy for the heads of inactive
+domains (docs/method.md).
+"""
 
 from __future__ import annotations
 
@@ -28,15 +30,24 @@ def schedule_factor(schedule: Schedule, step: int, steps: int) -> float:
 class TwoGroupAdamW:
     """Decoupled AdamW over a backbone group and a heads group.
 
-    `backbone` are the parameters that the frozen phase holds: the backbone's own and, for the published baselines, the student's
-    projection. `options.frozen` and `schedule.warm_up` are steps. Call `prepare(step)`, which sets learning rates and clears gradients
-    and says whether the backbone needs a backward pass, then backward, then `step()`.
+    `backbone` are the parameters that the frozen phase holds: the backbone's own and, for the
+    published baselines, the student's projection. `options.frozen` and `schedule.warm_up` are
+    steps. Call `prepare(step)`, which sets learning rates and clears gradients and says whether the
+    backbone needs a backward pass, then backward, then `step()`.
 
-    Under `drift` the heads' gradients are zeros, never None, so momentum keeps moving the heads of inactive domains and one step
-    count holds for all; under `skip` they are None, and torch leaves those parameters alone.
+    Under `drift` the heads' gradients are zeros, never None, so momentum keeps moving the heads of
+    inactive domains and one step count holds for all; under `skip` they are None, and torch leaves
+    those parameters alone.
     """
 
-    def __init__(self, backbone: list[nn.Parameter], heads: list[nn.Parameter], options: Optimiser, schedule: Schedule, steps: int) -> None:
+    def __init__(
+        self,
+        backbone: list[nn.Parameter],
+        heads: list[nn.Parameter],
+        options: Optimiser,
+        schedule: Schedule,
+        steps: int,
+    ) -> None:
         self.options, self.schedule, self.steps = options, schedule, steps
         self.backbone = [parameter for parameter in backbone if parameter.requires_grad]
         self.heads = [parameter for parameter in heads if parameter.requires_grad]
@@ -44,7 +55,11 @@ class TwoGroupAdamW:
         if self.backbone:
             groups.append({"params": self.backbone, "lr": options.lr_backbone})
         self.adamw = torch.optim.AdamW(
-            groups, betas=(options.beta1, options.beta2), eps=options.eps, weight_decay=options.weight_decay, fused=True
+            groups,
+            betas=(options.beta1, options.beta2),
+            eps=options.eps,
+            weight_decay=options.weight_decay,
+            fused=True,
         )
         self._held = False
 
@@ -53,7 +68,9 @@ class TwoGroupAdamW:
         return step < int(self.options.frozen) + (self.options.freeze == "official")
 
     def prepare(self, step: int) -> bool:
-        """Set the learning rates of `step` and clear gradients; False where the backbone needs no backward pass."""
+        """Set the learning rates of `step` and clear gradients; False where the backbone needs no
+        backward pass.
+        """
         factor = schedule_factor(self.schedule, step, self.steps)
         frozen = self.frozen_at(step)
         heads, *backbone = self.adamw.param_groups
@@ -75,7 +92,9 @@ class TwoGroupAdamW:
 
     def step(self) -> None:
         """Update every parameter that has a gradient and is not held."""
-        if self._held:  # a projection in the backbone's group gets a gradient all the same: its Adam count starts when it wakes
+        # a projection in the backbone's group gets a gradient all the same: its Adam count starts
+        # when it wakes
+        if self._held:
             for parameter in self.backbone:
                 parameter.grad = None
         self.adamw.step()

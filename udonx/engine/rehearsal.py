@@ -1,4 +1,6 @@
-"""A stage's heads, losses and sampler, called once on a few real images before anything trains: what fails here would fail after hours."""
+"""A stage's heads, losses and sampler, called once on a few real images before anything trains:
+what fails here would fail after hours.
+"""
 
 from __future__ import annotations
 
@@ -27,16 +29,21 @@ _SEED = 0
 
 
 def first_batch(benchmark: Benchmark, store: ImageStore, spec: StageSpec, domain: str) -> Batch:
-    """The first few training images of a domain, as a stage loads them. Raises DataError where too many cannot be read."""
+    """The first few training images of a domain, as a stage loads them. Raises DataError where too
+    many cannot be read.
+    """
     size = min(spec.training.batch, _IMAGES)
-    return BatchLoader(benchmark, store, (domain,), spec.transform, size, spec.seed or 0, workers=1).load(domain, 0)
+    return BatchLoader(
+        benchmark, store, (domain,), spec.transform, size, spec.seed or 0, workers=1
+    ).load(domain, 0)
 
 
 class Rehearsal:
-    """A model and what its backbone makes of a batch, for the losses of all stages that have such a model.
+    """A model and what its backbone makes of a batch, for the losses of all stages that have such a
+    model.
 
-    The backbone has no backward pass here, which takes long: its features are leaves, one for the student and one for the teacher, so that
-    it shows which side a loss trains.
+    The backbone has no backward pass here, which takes long: its features are leaves, one for the
+    student and one for the teacher, so that it shows which side a loss trains.
 
     Raises:
         TrainingError: a head fails.
@@ -45,21 +52,26 @@ class Rehearsal:
     def __init__(self, model: Model, batch: Batch) -> None:
         self.model, self.batch = model, batch
         self.values: dict[str, float] = {}  # what the losses of the last stage gave, by name
-        self._known: dict[str, float | str] = {}  # what each different loss gave, or what is wrong with it
+        # what each different loss gave, or what is wrong with it
+        self._known: dict[str, float | str] = {}
         with torch.no_grad():
             self._features_BF = model.eval().features(batch.images)
         model.train()
         self._sides()
 
     def _sides(self) -> dict[str, Branch]:
-        """The student's and the teacher's branch, made anew for each loss: one that changes them must not be seen by the next."""
+        """The student's and the teacher's branch, made anew for each loss: one that changes them
+        must not be seen by the next.
+        """
         sides: dict[str, Branch] = {}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_SEED)
             for side in ("student", "teacher"):
                 if getattr(self.model, f"{side}_classifiers") is not None:
                     with explained(f"the {side} head"):
-                        sides[side] = getattr(self.model, side)(self._features_BF.clone().requires_grad_(), self.batch.domain)
+                        sides[side] = getattr(self.model, side)(
+                            self._features_BF.clone().requires_grad_(), self.batch.domain
+                        )
         return sides
 
     def teaching(self) -> Branch:
@@ -68,7 +80,8 @@ class Rehearsal:
         return _changed(sides.get("teacher") or sides["student"], Tensor.detach)
 
     def problems(self, spec: StageSpec, frozen: Branch | None) -> Iterator[str]:
-        """What is wrong with the losses of a stage, in one sentence each; every different loss is called once.
+        """What is wrong with the losses of a stage, in one sentence each; every different loss is
+        called once.
 
         Args:
             spec: a stage with such a model.
@@ -87,12 +100,18 @@ class Rehearsal:
             else:
                 self.values[loss.name] = found
 
-    def _call(self, objective: Objective, loss: LossSpec, frozen: Branch | None, to_backbone: bool) -> float:
-        """The value of a loss. Raises TrainingError where it fails, is not finite, or does not train what it should."""
+    def _call(
+        self, objective: Objective, loss: LossSpec, frozen: Branch | None, to_backbone: bool
+    ) -> float:
+        """The value of a loss. Raises TrainingError where it fails, is not finite, or does not
+        train what it should.
+        """
         sides = self._sides()
         if frozen is not None:
             sides["teacher"] = _changed(frozen, Tensor.clone)
-        batch = attrs.evolve(self.batch, images=self.batch.images.clone(), labels=self.batch.labels.clone())
+        batch = attrs.evolve(
+            self.batch, images=self.batch.images.clone(), labels=self.batch.labels.clone()
+        )
         given = {name: sides[name] for name in ((loss.on,) if loss.on else ("student", "teacher"))}
         before = _versions(given, batch)
         with torch.random.fork_rng(devices=[]):
@@ -101,7 +120,10 @@ class Rehearsal:
         what = f"loss '{loss.name}' ('{loss.use}', {place(type(objective.terms[loss.name]))})"
         after = _versions(given, batch)
         if changed := [name for name, version in before.items() if after[name] != version]:
-            raise TrainingError(f"{what} changes {', '.join(changed)} in place, which every other loss then sees; compute with a copy")
+            raise TrainingError(
+                f"{what} changes {', '.join(changed)} in place, which every other loss then sees;"
+                " compute with a copy"
+            )
         if not math.isfinite(value.item()):
             few = f"the first {len(batch.labels)} images of '{batch.domain}'"
             raise TrainingError(f"{what} gave {value.item()} for {few}, allowed is a finite number")
@@ -112,18 +134,26 @@ class Rehearsal:
                 gradients = torch.autograd.grad(value, parameters, allow_unused=True)
         if not value.requires_grad or all(gradient is None for gradient in gradients):
             raise TrainingError(
-                f"{what} has no gradient for the {trained}, so it would train nothing; look for detach(), no_grad() or argmax() in it"
+                f"{what} has no gradient for the {trained}, so it would train nothing; look for"
+                " detach(), no_grad() or argmax() in it"
             )
         return value.item()
 
     def _trained(self, side: str, branch: Branch, to_backbone: bool) -> list[Tensor]:
-        """What a loss on one side trains: its heads, its classifiers and, through the features, the backbone."""
-        parts = [(name, value) for name, value in self.model.named_parameters() if name.startswith(side)]
-        return [value for _, value in parts if value.requires_grad] + [branch.features_BF] * to_backbone
+        """What a loss on one side trains: its heads, its classifiers and, through the features, the
+        backbone.
+        """
+        parts = [
+            (name, value) for name, value in self.model.named_parameters() if name.startswith(side)
+        ]
+        return [value for _, value in parts if value.requires_grad] + [
+            branch.features_BF
+        ] * to_backbone
 
 
 def rehearse_sampler(spec: StageSpec, train_counts: Mapping[str, int], signal: float = 1.0) -> None:
-    """Ask a stage's sampler for its first domains, update it, and continue a second one from its state.
+    """Ask a stage's sampler for its first domains, update it, and continue a second one from its
+    state.
 
     Args:
         spec: the stage.
@@ -139,7 +169,13 @@ def rehearse_sampler(spec: StageSpec, train_counts: Mapping[str, int], signal: f
     check_progress(sampler, use, 0, steps)
     _ask(sampler, spec, 0)
     if (step := sampler.known_until()) < steps:
-        sampler.update(step, {domain: (signal * spec.training.batch, spec.training.batch) for domain in spec.domains})
+        sampler.update(
+            step,
+            {
+                domain: (signal * spec.training.batch, spec.training.batch)
+                for domain in spec.domains
+            },
+        )
         check_progress(sampler, use, step, steps)
         _ask(sampler, spec, step)
         sampler.shares()
@@ -151,11 +187,16 @@ def rehearse_sampler(spec: StageSpec, train_counts: Mapping[str, int], signal: f
     again = guarded(build_sampler(spec, train_counts), use)
     again.load_state_dict(torch.load(kept, weights_only=True))
     if _ask(again, spec, step) != _ask(sampler, spec, step):
-        raise TrainingError(f"sampler '{use}' goes on otherwise after load_state_dict(state_dict()): a run that is stopped would change")
+        raise TrainingError(
+            f"sampler '{use}' goes on otherwise after load_state_dict(state_dict()): a run that is"
+            " stopped would change"
+        )
 
 
 def _ask(sampler: Sampler, spec: StageSpec, start: int) -> list[str]:
-    """The first domains from a step on. Raises TrainingError for one that the stage does not have."""
+    """The first domains from a step on. Raises TrainingError for one that the stage
+    does not have.
+    """
     stop = min(sampler.known_until(), spec.training.steps, start + 2 * len(spec.domains))
     named = []
     for step in range(start, stop):
@@ -163,7 +204,9 @@ def _ask(sampler: Sampler, spec: StageSpec, start: int) -> list[str]:
         named.append(sampler.domain_at(step))
     if strange := [name for name in named if name not in spec.domains]:
         use, there = spec.training.sampler.use, ", ".join(spec.domains)
-        raise TrainingError(f"sampler '{use}' names domain {strange[0]!r}, allowed are the domains' names: {there}")
+        raise TrainingError(
+            f"sampler '{use}' names domain {strange[0]!r}, allowed are the domains' names: {there}"
+        )
     return named
 
 
@@ -172,10 +215,23 @@ def _tensors(branch: Branch) -> dict[str, Tensor]:
 
 
 def _changed(branch: Branch, change: Any) -> Branch:
-    return attrs.evolve(branch, **{name: change(tensor) for name, tensor in _tensors(branch).items()})
+    return attrs.evolve(
+        branch, **{name: change(tensor) for name, tensor in _tensors(branch).items()}
+    )
 
 
 def _versions(given: Mapping[str, Branch], batch: Batch) -> dict[str, int]:
     """How often each tensor that a loss is given has been changed in place."""
-    tensors = {f"{side}.{name}": tensor for side, branch in given.items() for name, tensor in _tensors(branch).items()}
-    return {name: tensor._version for name, tensor in {**tensors, "batch.images": batch.images, "batch.labels": batch.labels}.items()}
+    tensors = {
+        f"{side}.{name}": tensor
+        for side, branch in given.items()
+        for name, tensor in _tensors(branch).items()
+    }
+    return {
+        name: tensor._version
+        for name, tensor in {
+            **tensors,
+            "batch.images": batch.images,
+            "batch.labels": batch.labels,
+        }.items()
+    }

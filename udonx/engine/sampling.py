@@ -1,4 +1,6 @@
-"""Samplers as the engine uses them: whatever one of somebody's own does wrong is one sentence that names it."""
+"""Samplers as the engine uses them: whatever one of somebody's own does wrong is one sentence that
+names it.
+"""
 
 from __future__ import annotations
 
@@ -34,17 +36,27 @@ def guarded(sampler: Sampler, use: str) -> Sampler:
 
 
 def check_progress(sampler: Sampler, use: str, step: int, steps: int) -> None:
-    """Raises TrainingError where a sampler knows no domain for `step`, though it has been updated for it."""
+    """Raises TrainingError where a sampler knows no domain for `step`, though it has been updated
+    for it.
+    """
     if step < steps and (known := sampler.known_until()) <= step:
         done = f"after update({step})" if step else "at the start"
-        raise TrainingError(f"sampler '{use}' stands still: known_until() is {known} {done}, allowed is more than {step}, up to {steps}")
+        raise TrainingError(
+            f"sampler '{use}' stands still: known_until() is {known} {done}, allowed is more than"
+            f" {step}, up to {steps}"
+        )
 
 
 def plain_state(sampler: Sampler, use: str) -> dict[str, Any]:
-    """A sampler's state_dict(). Raises TrainingError for what could be written into a checkpoint, but not be read back."""
+    """A sampler's state_dict(). Raises TrainingError for what could be written into a checkpoint,
+    but not be read back.
+    """
     state = sampler.state_dict()
     if odd := next(_not_plain(state, "state_dict()"), None):
-        raise TrainingError(f"sampler '{use}': {odd}, which a checkpoint cannot hold; allowed are numbers, text, lists, dicts and tensors")
+        raise TrainingError(
+            f"sampler '{use}': {odd}, which a checkpoint cannot hold; allowed are numbers, text,"
+            " lists, dicts and tensors"
+        )
     return state
 
 

@@ -1,4 +1,6 @@
-"""Embeddings on disk while an evaluation is under way, so that one that is killed goes on with the split that it was at."""
+"""Embeddings on disk while an evaluation is under way, so that one that is killed goes on with the
+split that it was at.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ WORTH_SECONDS = 5.0
 
 @attrs.define
 class KeptEmbeddings:
-    """The embeddings of whole splits, one file each. Whatever is missing, damaged or of another model is embedded again.
+    """The embeddings of whole splits, one file each. Whatever is missing, damaged or of another
+    model is embedded again.
 
     Args:
         folder: where they lie: `<domain>/<split>.npz`, each written whole, with checksums.
@@ -44,24 +47,48 @@ class KeptEmbeddings:
             return None
         try:
             with np.load(file) as arrays:
-                embeddings_MD, rows_M, model = (arrays[name] for name in ("embeddings", "rows", "model"))
-            whole = embeddings_MD.shape[:1] == rows_M.shape and embeddings_MD.ndim == 2 and embeddings_MD.dtype == np.float32
-            if not whole or str(model) != self.models[domain] or not set(rows := rows_M.tolist()) <= set(range(size)):
+                embeddings_MD, rows_M, model = (
+                    arrays[name] for name in ("embeddings", "rows", "model")
+                )
+            whole = (
+                embeddings_MD.shape[:1] == rows_M.shape
+                and embeddings_MD.ndim == 2
+                and embeddings_MD.dtype == np.float32
+            )
+            if (
+                not whole
+                or str(model) != self.models[domain]
+                or not set(rows := rows_M.tolist()) <= set(range(size))
+            ):
                 return None
         except MemoryError:
             raise
-        except Exception:  # a damaged archive fails in as many ways as it has bytes, and nothing is lost but time
+        except (
+            Exception
+        ):  # a damaged archive fails in as many ways as it has bytes, and nothing is lost but time
             return None
         self.loaded = True
         return embeddings_MD, rows
 
-    def save(self, domain: str, split: str, embeddings_MD: np.ndarray, rows: list[int], seconds: float) -> None:
-        """Keep embeddings float32 [M, D] and the places in the split's list that they are of; `seconds` is what they took."""
+    def save(
+        self, domain: str, split: str, embeddings_MD: np.ndarray, rows: list[int], seconds: float
+    ) -> None:
+        """Keep embeddings float32 [M, D] and the places in the split's list that they are of;
+        `seconds` is what they took.
+        """
         if seconds < WORTH_SECONDS:
             return
-        arrays = {"embeddings": embeddings_MD, "rows": np.array(rows, dtype=np.int64), "model": np.array(self.models[domain])}
+        arrays = {
+            "embeddings": embeddings_MD,
+            "rows": np.array(rows, dtype=np.int64),
+            "model": np.array(self.models[domain]),
+        }
         # suppress: on a full disk they are not kept
-        with contextlib.suppress(OSError), atomic_path(self._file(domain, split)) as temporary, open(temporary, "wb") as handle:
+        with (
+            contextlib.suppress(OSError),
+            atomic_path(self._file(domain, split)) as temporary,
+            open(temporary, "wb") as handle,
+        ):
             np.savez(handle, **arrays)
 
     def clear(self) -> None:

@@ -2,14 +2,16 @@
 
 Shapes: Q queries, N index rows, U distinct index rows, D dimensions, K neighbours, C candidates.
 
-A matrix product may give two equal rows scores that differ in the last bit, because rows at the edge of a tile are summed in
-another order. So faiss only proposes candidates here; the order comes from float64 scores that are computed for every pair alike.
+A matrix product may give two equal rows scores that differ in the last bit, because rows at the
+edge of a tile are summed in another order. So faiss only proposes candidates here; the order comes
+from float64 scores that are computed for every pair alike.
 """
 
 from __future__ import annotations
 
-# torch and faiss each load their own OpenMP. Loaded after faiss, torch's aborts or hangs on some platforms; loaded before it,
-# both work. This is the one module of udonx that imports faiss, so the order is fixed here and nowhere else.
+# torch and faiss each load their own OpenMP. Loaded after faiss, torch's aborts or hangs on some
+# platforms; loaded before it, both work. This is the one module of udonx that imports faiss, so the
+# order is fixed here and nowhere else.
 import torch  # isort: skip
 import faiss  # isort: skip
 from collections.abc import Iterator
@@ -18,7 +20,8 @@ import numpy as np
 
 # Candidates beyond k. They make room for groups of equal scores that straddle rank k.
 _SPARE = 16
-# Above this many candidates per query, ties between *different* vectors at rank k keep faiss's order: memory stays bounded.
+# Above this many candidates per query, ties between *different* vectors at rank k keep faiss's
+# order: memory stays bounded.
 _MOST_CANDIDATES = 1024
 # (query, candidate) pairs that are ranked at once.
 _PAIRS = 2**18
@@ -42,28 +45,43 @@ def as_matrix(name: str, values: torch.Tensor | np.ndarray) -> np.ndarray:
     """
     if isinstance(values, torch.Tensor):
         # bfloat16 has no NumPy counterpart, so the cast comes before the conversion.
-        values = values.detach().to(device="cpu", dtype=torch.float32).numpy() if values.is_floating_point() else values.cpu().numpy()
+        values = (
+            values.detach().to(device="cpu", dtype=torch.float32).numpy()
+            if values.is_floating_point()
+            else values.cpu().numpy()
+        )
     values = np.asarray(values)
     if values.ndim != 2 or values.shape[1] == 0 or values.dtype.kind != "f":
-        raise ValueError(f"{name} must be a matrix of floats [N, D], got {values.dtype} of shape {tuple(values.shape)}.")
+        raise ValueError(
+            f"{name} must be a matrix of floats [N, D], got {values.dtype} of shape"
+            f" {tuple(values.shape)}."
+        )
     matrix_ND = np.ascontiguousarray(values, dtype=np.float32)
-    finite_N = np.concatenate([np.isfinite(part_ND).all(axis=1) for part_ND in _parts(matrix_ND)] or [np.empty(0, dtype=bool)])
+    finite_N = np.concatenate(
+        [np.isfinite(part_ND).all(axis=1) for part_ND in _parts(matrix_ND)]
+        or [np.empty(0, dtype=bool)]
+    )
     if not finite_N.all():
         raise ValueError(
-            f"{name} holds NaN or infinity in {int((~finite_N).sum())} of {len(finite_N)} rows, first in row {int(finite_N.argmin())}: "
-            "a model that produced it has diverged."
+            f"{name} holds NaN or infinity in {int((~finite_N).sum())} of {len(finite_N)} rows,"
+            f" first in row {int(finite_N.argmin())}: a model that produced it has diverged."
         )
     return matrix_ND
 
 
 def search(
-    queries_QD: torch.Tensor | np.ndarray, index_ND: torch.Tensor | np.ndarray, k: int, batch: int = 4096
+    queries_QD: torch.Tensor | np.ndarray,
+    index_ND: torch.Tensor | np.ndarray,
+    k: int,
+    batch: int = 4096,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Find the k index rows with the highest inner product for every query; among equals the lower row comes first.
+    """Find the k index rows with the highest inner product for every query; among equals the lower
+    row comes first.
 
-    Equal index rows are searched once and expanded afterwards, so any number of exact duplicates (a collapsed model, an image in
-    two domains) is ordered correctly. Beside what it is given it holds O(Q k + N + batch), and a copy of the distinct rows
-    where any repeat; the Q x N matrix is never built.
+    Equal index rows are searched once and expanded afterwards, so any number of exact duplicates (a
+    collapsed model, an image in two domains) is ordered correctly. Beside what it is given it holds
+    O(Q k + N + batch), and a copy of the distinct rows where any repeat; the Q x N matrix is never
+    built.
 
     Args:
         queries_QD: float [Q, D].
@@ -72,7 +90,8 @@ def search(
         batch: queries per faiss call.
 
     Returns:
-        (scores_QK float32, rows_QK int64), best first. Where the index holds fewer than k rows, the rest is (-inf, -1).
+        (scores_QK float32, rows_QK int64), best first. Where the index holds fewer than k rows, the
+        rest is (-inf, -1).
 
     Raises:
         ValueError: not float matrices, different widths, NaN or infinity, or k or batch below 1.
@@ -80,13 +99,17 @@ def search(
     Source: the released UDON code: top-k by inner product, the lower index row wins ties.
 
     Example:
-        >>> scores, rows = search(np.array([[1.0, 0.0]]), np.array([[0.0, 1.0], [1.0, 0.0], [1.0, 0.0]]), k=2)
+        >>> index = np.array([[0.0, 1.0], [1.0, 0.0], [1.0, 0.0]])
+        >>> scores, rows = search(np.array([[1.0, 0.0]]), index, k=2)
         >>> rows.tolist(), scores.tolist()
         ([[1, 2]], [[1.0, 1.0]])
     """
     queries_QD, index_ND = as_matrix("queries", queries_QD), as_matrix("index", index_ND)
     if queries_QD.shape[1] != index_ND.shape[1]:
-        raise ValueError(f"queries and index must have the same width, got {queries_QD.shape[1]} and {index_ND.shape[1]}.")
+        raise ValueError(
+            f"queries and index must have the same width, got {queries_QD.shape[1]} and"
+            f" {index_ND.shape[1]}."
+        )
     if k < 1 or batch < 1:
         raise ValueError(f"k and batch must be at least 1, got k={k} and batch={batch}.")
     scores_QK = np.full((len(queries_QD), k), -np.inf, dtype=np.float32)
@@ -100,9 +123,11 @@ def search(
 
 
 class _DistinctRows:
-    """The distinct rows of an index, and for each of them the original rows that equal it, in ascending order.
+    """The distinct rows of an index, and for each of them the original rows that equal it, in
+    ascending order.
 
-    Beside the index itself only a few numbers per row are held, or, where rows repeat, a second matrix of the distinct ones.
+    Beside the index itself only a few numbers per row are held, or, where rows repeat, a second
+    matrix of the distinct ones.
     """
 
     def __init__(self, index_ND: np.ndarray) -> None:
@@ -113,10 +138,14 @@ class _DistinctRows:
         self.sizes_U = np.bincount(first_N, minlength=len(first_N))[first_U]
         self.members_N = np.argsort(first_N, kind="stable")
         self.starts_U = np.cumsum(self.sizes_U) - self.sizes_U
-        self.largest_norm = max(float(np.linalg.norm(part_ND, axis=1).max()) for part_ND in _parts(self.vectors_UD))
+        self.largest_norm = max(
+            float(np.linalg.norm(part_ND, axis=1).max()) for part_ND in _parts(self.vectors_UD)
+        )
 
     def propose(self, queries_QD: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """(scores, distinct rows) of the `count` best candidates of each query, as faiss finds them: float32 and int64 [Q, count]."""
+        """(scores, distinct rows) of the `count` best candidates of each query, as faiss finds
+        them: float32 and int64 [Q, count].
+        """
         # faiss.knn reads the matrix where it is; an IndexFlatIP would hold a copy.
         return faiss.knn(queries_QD, self.vectors_UD, count, metric=faiss.METRIC_INNER_PRODUCT)
 
@@ -125,8 +154,9 @@ def _first_equal(index_ND: np.ndarray) -> np.ndarray:
     """For every row the lowest row that equals it, int64 [N]; -0.0 equals 0.0."""
     hashes_N = _hashes(index_ND)
     first_N = np.empty(len(index_ND), dtype=np.int64)
-    # Rows of one hash stand side by side, in ascending order. The first of them leads those that equal it; the others, if any, share
-    # its hash by chance, and are looked at again among themselves.
+    # Rows of one hash stand side by side, in ascending order. The first of them leads those that
+    # equal it; the others, if any, share its hash by chance, and are looked at again among
+    # themselves.
     open_M = np.argsort(hashes_N, kind="stable")
     while len(open_M):
         begins_M = np.diff(hashes_N[open_M], prepend=~hashes_N[open_M[0]]) != 0
@@ -139,7 +169,9 @@ def _first_equal(index_ND: np.ndarray) -> np.ndarray:
 
 def _hashes(index_ND: np.ndarray) -> np.ndarray:
     """A number for every row, equal for equal rows: uint64 [N]."""
-    weights_D = np.random.default_rng(0).integers(2**64, size=index_ND.shape[1], dtype=np.uint64) | np.uint64(1)
+    weights_D = np.random.default_rng(0).integers(
+        2**64, size=index_ND.shape[1], dtype=np.uint64
+    ) | np.uint64(1)
     # -0.0 equals 0.0 but differs from it in bits; adding 0.0 makes it 0.0.
     bits = ((part_ND + np.float32(0)).view(np.uint32) for part_ND in _parts(index_ND))
     return np.concatenate([(bits_ND * weights_D).sum(axis=1, dtype=np.uint64) for bits_ND in bits])
@@ -158,11 +190,16 @@ def _parts(rows: np.ndarray) -> Iterator[np.ndarray]:
     return (rows[start : start + _ROWS] for start in range(0, len(rows), _ROWS))
 
 
-def _search_batch(queries_QD: np.ndarray, distinct: _DistinctRows, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Search one batch; queries whose k-th place might still be tied with a row not yet seen are searched again, wider."""
+def _search_batch(
+    queries_QD: np.ndarray, distinct: _DistinctRows, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Search one batch; queries whose k-th place might still be tied with a row not yet seen are
+    searched again, wider.
+    """
     scores_QK = np.full((len(queries_QD), k), -np.inf, dtype=np.float64)
     rows_QK = np.full((len(queries_QD), k), -1, dtype=np.int64)
-    # Bound on the rounding error of a float32 inner product of D terms, on faiss's side of the comparison below.
+    # Bound on the rounding error of a float32 inner product of D terms, on faiss's side of the
+    # comparison below.
     norms_Q = np.linalg.norm(queries_QD.astype(np.float64), axis=1)
     slack_Q = 2.0 * queries_QD.shape[1] * np.finfo(np.float32).eps * norms_Q * distinct.largest_norm
     open_Q = np.arange(len(queries_QD))
@@ -173,7 +210,9 @@ def _search_batch(queries_QD: np.ndarray, distinct: _DistinctRows, k: int) -> tu
         step = max(1, _PAIRS // wanted)
         for start in range(0, len(open_Q), step):
             part = open_Q[start : start + step]
-            scores_QK[part], rows_QK[part] = _rank(queries_QD[part], groups_QC[start : start + step], distinct, k)
+            scores_QK[part], rows_QK[part] = _rank(
+                queries_QD[part], groups_QC[start : start + step], distinct, k
+            )
         if wanted == len(distinct.sizes_U) or wanted >= max(_MOST_CANDIDATES, k + _SPARE):
             break
         open_Q = open_Q[proposed_QC[:, -1] + slack_Q[open_Q] >= scores_QK[open_Q, -1]]
@@ -181,12 +220,17 @@ def _search_batch(queries_QD: np.ndarray, distinct: _DistinctRows, k: int) -> tu
     return scores_QK.astype(np.float32), rows_QK
 
 
-def _rank(queries_QD: np.ndarray, groups_QC: np.ndarray, distinct: _DistinctRows, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Expand candidate groups to rows and return the best k by (float64 score descending, row ascending)."""
+def _rank(
+    queries_QD: np.ndarray, groups_QC: np.ndarray, distinct: _DistinctRows, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Expand candidate groups to rows and return the best k by (float64 score descending, row
+    ascending).
+    """
     queries_QD = queries_QD.astype(np.float64)
     scores_QC = np.empty(groups_QC.shape, dtype=np.float64)
     for column, groups_Q in enumerate(groups_QC.T):
-        # Product, then a sum over the last axis of a contiguous array: the same order of additions for every pair.
+        # Product, then a sum over the last axis of a contiguous array: the same order of additions
+        # for every pair.
         scores_QC[:, column] = (queries_QD * distinct.vectors_UD[groups_Q]).sum(axis=1)
     # More than k members of one group can never be needed.
     member_M = np.arange(min(k, int(distinct.sizes_U[groups_QC].max())))

@@ -1,4 +1,6 @@
-"""The retrieval metrics as a torchmetrics object: collects batches, then calls the pure function."""
+"""The retrieval metrics as a torchmetrics object: collects batches, then calls the
+pure function.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,11 @@ from udonx.evaluation.metrics import Labels, RetrievalMetrics, retrieval_metrics
 class RetrievalMetric(Metric):
     """R@1 and mMP@k of batches that arrive one after the other.
 
-    States are tensors on the CPU (names as UTF-8 bytes), wherever the metric is moved, so that 1.4 M index items do not sit on the
-    accelerator and torchmetrics can gather them from several processes. Names of domains and images come back as text, whatever type
-    they had. Called as `metric(...)` it does what `update` does: a batch is only queries or only index, so it has no value of its own.
+    States are tensors on the CPU (names as UTF-8 bytes), wherever the metric is moved, so that 1.4
+    M index items do not sit on the accelerator and torchmetrics can gather them from several
+    processes. Names of domains and images come back as text, whatever type they had. Called as
+    `metric(...)` it does what `update` does: a batch is only queries or only index, so it has no
+    value of its own.
 
     Args:
         k: the 5 of mMP@5.
@@ -66,13 +70,22 @@ class RetrievalMetric(Metric):
         """
         if role not in ("query", "index"):
             raise ValueError(f'role must be "query" or "index", got {role!r}.')
-        if not len(embeddings) == len(labels) == len(domains) or (ids is not None and len(ids) != len(embeddings)):
-            raise ValueError(f"a batch of {len(embeddings)} {role} embeddings came with another number of labels, domains or ids.")
+        if not len(embeddings) == len(labels) == len(domains) or (
+            ids is not None and len(ids) != len(embeddings)
+        ):
+            raise ValueError(
+                f"a batch of {len(embeddings)} {role} embeddings came with another number of"
+                " labels, domains or ids."
+            )
         labels = labels.tolist() if hasattr(labels, "tolist") else labels
         rows = [list(row) if isinstance(row, list | tuple) else [row] for row in labels]
         self._state(role, "embeddings").append(embeddings.detach().to("cpu", torch.float32))
-        self._state(role, "labels").append(torch.tensor([label for row in rows for label in row], dtype=torch.int64))
-        self._state(role, "label_counts").append(torch.tensor([len(row) for row in rows], dtype=torch.int64))
+        self._state(role, "labels").append(
+            torch.tensor([label for row in rows for label in row], dtype=torch.int64)
+        )
+        self._state(role, "label_counts").append(
+            torch.tensor([len(row) for row in rows], dtype=torch.int64)
+        )
         self._state(role, "domains").append(_pack(domains))
         if ids is not None:
             self._state(role, "ids").append(_pack(ids))
@@ -82,35 +95,61 @@ class RetrievalMetric(Metric):
         self.update(*args, **kwargs)
 
     def compute(self) -> RetrievalMetrics:
-        """Search everything collected so far; see `retrieval_metrics` for the definitions and what is returned."""
+        """Search everything collected so far; see `retrieval_metrics` for the definitions and what
+        is returned.
+        """
         query, index = self._collected("query"), self._collected("index")
         return retrieval_metrics(
-            *query[:3], *index[:3], k=self.k, query_ids=query[3], index_ids=index[3], own_domain_only=self.own_domain_only
+            *query[:3],
+            *index[:3],
+            k=self.k,
+            query_ids=query[3],
+            index_ids=index[3],
+            own_domain_only=self.own_domain_only,
         )
 
     def _apply(self, fn: Callable, exclude_state: Sequence[str] = ()) -> RetrievalMetric:
-        """What `.to()` and its kin call: states stay where they are, or later batches would lie on another device."""
+        """What `.to()` and its kin call: states stay where they are, or later batches would lie on
+        another device.
+        """
         return super()._apply(fn, exclude_state=(*exclude_state, *self._defaults))
 
     def _state(self, role: str, name: str) -> list[torch.Tensor]:
         return getattr(self, f"{role}_{name}")
 
-    def _collected(self, role: str) -> tuple[torch.Tensor, list[list[int]], list[str], list[str] | None]:
+    def _collected(
+        self, role: str
+    ) -> tuple[torch.Tensor, list[list[int]], list[str], list[str] | None]:
         """Embeddings [N, D], labels, domains and ids (or None) of one role."""
-        parts = {name: self._state(role, name) for name in ("embeddings", "labels", "label_counts", "domains", "ids")}
+        parts = {
+            name: self._state(role, name)
+            for name in ("embeddings", "labels", "label_counts", "domains", "ids")
+        }
         # After a gather torchmetrics leaves one tensor where a list was.
-        whole = {name: torch.cat(part) if isinstance(part, list) and part else part for name, part in parts.items()}
+        whole = {
+            name: torch.cat(part) if isinstance(part, list) and part else part
+            for name, part in parts.items()
+        }
         if not len(whole["embeddings"]):
-            raise ValueError(f'no {role} embeddings were added: call update(..., role="{role}") first.')
+            raise ValueError(
+                f'no {role} embeddings were added: call update(..., role="{role}") first.'
+            )
         counts = whole["label_counts"].tolist()
         labels = [row.tolist() for row in whole["labels"].cpu().split(counts)]
-        return whole["embeddings"].cpu(), labels, _unpack(whole["domains"]), _unpack(whole["ids"]) if len(whole["ids"]) else None
+        return (
+            whole["embeddings"].cpu(),
+            labels,
+            _unpack(whole["domains"]),
+            _unpack(whole["ids"]) if len(whole["ids"]) else None,
+        )
 
 
 def _pack(names: Sequence[Hashable]) -> torch.Tensor:
     """Names as bytes, each ended by a zero byte (which no path holds): uint8 [total]."""
     names = names.tolist() if hasattr(names, "tolist") else names
-    return torch.from_numpy(np.array(bytearray("".join(f"{name}\0" for name in names).encode()), dtype=np.uint8))
+    return torch.from_numpy(
+        np.array(bytearray("".join(f"{name}\0" for name in names).encode()), dtype=np.uint8)
+    )
 
 
 def _unpack(packed: torch.Tensor) -> list[str]:

@@ -1,4 +1,5 @@
-"""R@1 and mMP@5 over a merged or an own-domain index, as pure functions of embeddings, labels and identities.
+"""R@1 and mMP@5 over a merged or an own-domain index, as pure functions of embeddings, labels and
+identities.
 
 Shapes: Q queries, N index items, D dimensions, K neighbours, L labels of the query that has most.
 """
@@ -39,11 +40,14 @@ class PerQuery:
 
 @attrs.frozen(eq=False)
 class RetrievalMetrics:
-    """Unweighted means over domains (fractions, not rounded; NaN without a query), each domain's own, and each query's."""
+    """Unweighted means over domains (fractions, not rounded; NaN without a query), each domain's
+    own, and each query's.
+    """
 
     r1: float
     mmp5: float
-    per_domain: dict[Hashable, DomainMetrics]  # in the order in which the domains first occur among the queries
+    # in the order in which the domains first occur among the queries
+    per_domain: dict[Hashable, DomainMetrics]
     per_query: PerQuery
 
 
@@ -57,7 +61,9 @@ class _Items:
     ids_N: np.ndarray | None
 
     def relevant(self, queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Whether index items `rows` are relevant to `queries` (broadcast against each other); row -1 never is."""
+        """Whether index items `rows` are relevant to `queries` (broadcast against each other); row
+        -1 never is.
+        """
         relevant = np.zeros(np.broadcast_shapes(queries.shape, rows.shape), dtype=bool)
         if len(self.pairs_N):
             pairs = self.pairs_N[rows]
@@ -73,7 +79,12 @@ class _Items:
         low_Q = np.searchsorted(self.ids_N[by_id_N], self.ids_Q, side="left")
         size_Q = np.searchsorted(self.ids_N[by_id_N], self.ids_Q, side="right") - low_Q
         queries = np.repeat(np.arange(len(self.ids_Q)), size_Q)
-        return queries, by_id_N[np.arange(size_Q.sum()) + np.repeat(low_Q - (np.cumsum(size_Q) - size_Q), size_Q)]
+        return (
+            queries,
+            by_id_N[
+                np.arange(size_Q.sum()) + np.repeat(low_Q - (np.cumsum(size_Q) - size_Q), size_Q)
+            ],
+        )
 
 
 def retrieval_metrics(
@@ -91,43 +102,53 @@ def retrieval_metrics(
 ) -> RetrievalMetrics:
     """Compute R@1 and mMP@k of every query, every domain, and their unweighted means over domains.
 
-    An index item is relevant to a query when one of the query's labels is its label AND both are of one domain. Items with the
-    query's own id are the query itself: they are dropped wherever they rank. With n relevant items in the index, mMP@k of a query
-    is (relevant among the first min(k, n) neighbours) / min(k, n); n = 0 gives 0, and the query still counts. R@1 is whether the
-    first neighbour is relevant. Equal scores are ordered by index row.
+    An index item is relevant to a query when one of the query's labels is its label AND both are of
+    one domain. Items with the query's own id are the query itself: they are dropped wherever they
+    rank. With n relevant items in the index, mMP@k of a query is (relevant among the first min(k,
+    n) neighbours) / min(k, n); n = 0 gives 0, and the query still counts. R@1 is whether the first
+    neighbour is relevant. Equal scores are ordered by index row.
 
     Args:
         query_embeddings: float [Q, D], already L2-normalised where cosine similarity is meant.
-        query_labels: Q integers, or Q lists of integers (a query with several correct labels; one listed twice counts once).
+        query_labels: Q integers, or Q lists of integers (a query with several correct labels; one
+            listed twice counts once).
         query_domains: Q names or integers.
         index_embeddings: float [N, D].
         index_labels: N integers.
         index_domains: N names or integers.
         k: the 5 of mMP@5; the results keep the name `mmp5`.
-        query_ids: Q image names or numbers; without them, or without `index_ids`, nothing is dropped.
+        query_ids: Q image names or numbers; without them, or without `index_ids`, nothing is
+            dropped.
         index_ids: N image names or numbers.
-        own_domain_only: search only the index items of the query's domain (the oracle) instead of all (the merged index).
+        own_domain_only: search only the index items of the query's domain (the oracle) instead of
+            all (the merged index).
 
     Returns:
         RetrievalMetrics with `.r1`, `.mmp5`, `.per_domain[domain]` and `.per_query`.
 
     Raises:
-        ValueError: lengths or widths that disagree, NaN or infinite embeddings, labels that are not integers, several labels for one
-            index item, k below 1.
+        ValueError: lengths or widths that disagree, NaN or infinite embeddings, labels that are not
+            integers, several labels for one index item, k below 1.
 
-    Source: the protocol of UnED (docs/method.md, "Evaluation"). The official code drops the first rank without looking, here the query
-    is dropped by identity.
+    Source: the protocol of UnED (docs/method.md, "Evaluation"). The official code drops the first
+    rank without looking, here the query is dropped by identity.
 
     Example:
         >>> x = np.array([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]])
-        >>> result = retrieval_metrics(x, [7, 7, 8], ["a"] * 3, x, [7, 7, 8], ["a"] * 3, query_ids="xyz", index_ids="xyz")
+        >>> ids = {"query_ids": "xyz", "index_ids": "xyz"}
+        >>> result = retrieval_metrics(x, [7, 7, 8], ["a"] * 3, x, [7, 7, 8], ["a"] * 3, **ids)
         >>> result.per_query.hit.tolist(), result.per_query.positives.tolist()
         ([True, True, False], [1, 1, 0])
     """
-    query_QD, index_ND = as_matrix("query_embeddings", query_embeddings), as_matrix("index_embeddings", index_embeddings)
+    query_QD, index_ND = (
+        as_matrix("query_embeddings", query_embeddings),
+        as_matrix("index_embeddings", index_embeddings),
+    )
     if query_QD.shape[1] != index_ND.shape[1]:
         widths = f"{query_QD.shape[1]} and {index_ND.shape[1]}"
-        raise ValueError(f"query_embeddings and index_embeddings must have the same width, got {widths}.")
+        raise ValueError(
+            f"query_embeddings and index_embeddings must have the same width, got {widths}."
+        )
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}.")
     for name, values, length in (
@@ -142,7 +163,11 @@ def retrieval_metrics(
             raise ValueError(f"{name} has {len(values)} entries for {length} embeddings.")
 
     domain_names, domains_Q, domains_N = _encode(query_domains, index_domains)
-    _, ids_Q, ids_N = _encode(query_ids, index_ids) if query_ids is not None and index_ids is not None else (None, None, None)
+    _, ids_Q, ids_N = (
+        _encode(query_ids, index_ids)
+        if query_ids is not None and index_ids is not None
+        else (None, None, None)
+    )
     items = _Items(*_encode_pairs(query_labels, domains_Q, index_labels, domains_N), ids_Q, ids_N)
 
     own_queries, own_rows = items.own_rows()
@@ -168,10 +193,18 @@ def retrieval_metrics(
 
 
 def _encode(*sequences: Sequence[Hashable]) -> tuple[list[Hashable], np.ndarray, np.ndarray]:
-    """Number the distinct values of two sequences in order of appearance: (values, codes of the first, codes of the second)."""
-    lists = [values.tolist() if isinstance(values, np.ndarray | torch.Tensor) else list(values) for values in sequences]
+    """Number the distinct values of two sequences in order of appearance: (values, codes of the
+    first, codes of the second).
+    """
+    lists = [
+        values.tolist() if isinstance(values, np.ndarray | torch.Tensor) else list(values)
+        for values in sequences
+    ]
     code = dict(zip(dict.fromkeys(chain(*lists)), count(), strict=False))
-    first, second = (np.fromiter(map(code.__getitem__, values), dtype=np.int64, count=len(values)) for values in lists)
+    first, second = (
+        np.fromiter(map(code.__getitem__, values), dtype=np.int64, count=len(values))
+        for values in lists
+    )
     return list(code), first, second
 
 
@@ -179,7 +212,9 @@ def _flatten(name: str, labels: Labels) -> tuple[np.ndarray, np.ndarray]:
     """Turn labels into (all labels in a row int64, labels per item int64)."""
     values = labels.tolist() if isinstance(labels, np.ndarray | torch.Tensor) else labels
     try:
-        several = [value if isinstance(value, list | tuple | np.ndarray) else (value,) for value in values]
+        several = [
+            value if isinstance(value, list | tuple | np.ndarray) else (value,) for value in values
+        ]
         sizes = np.fromiter(map(len, several), dtype=np.int64, count=len(several))
         flat = np.array(list(chain.from_iterable(several)))
     except (TypeError, ValueError) as error:
@@ -197,7 +232,10 @@ def _encode_pairs(
     index_flat, index_sizes_N = _flatten("index_labels", index_labels)
     if (index_sizes_N != 1).any():
         row = int((index_sizes_N != 1).argmax())
-        raise ValueError(f"index_labels must hold one label per item, got {index_sizes_N[row]} in row {row}; only queries have several.")
+        raise ValueError(
+            f"index_labels must hold one label per item, got {index_sizes_N[row]} in row {row};"
+            " only queries have several."
+        )
     values, codes = np.unique(np.concatenate([query_flat, index_flat]), return_inverse=True)
     owner = np.repeat(np.arange(len(query_sizes_Q)), query_sizes_Q)
     pairs = domains_Q[owner] * len(values) + codes[: len(query_flat)]
@@ -212,20 +250,29 @@ def _encode_pairs(
 def _count_positives(items: _Items, own_queries: np.ndarray, own_rows: np.ndarray) -> np.ndarray:
     """Relevant index items of every query, without the query itself: int64 [Q]."""
     sorted_N = np.sort(items.pairs_N)
-    counts_QL = np.searchsorted(sorted_N, items.pairs_QL, side="right") - np.searchsorted(sorted_N, items.pairs_QL, side="left")
+    counts_QL = np.searchsorted(sorted_N, items.pairs_QL, side="right") - np.searchsorted(
+        sorted_N, items.pairs_QL, side="left"
+    )
     own_relevant = own_queries[items.relevant(own_queries, own_rows)]
     return counts_QL.sum(axis=1) - np.bincount(own_relevant, minlength=len(counts_QL))
 
 
-def _searches(domains_Q: np.ndarray, domains_N: np.ndarray, own_domain_only: bool) -> list[tuple[np.ndarray, np.ndarray]]:
+def _searches(
+    domains_Q: np.ndarray, domains_N: np.ndarray, own_domain_only: bool
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """The (queries, index rows) that are searched together."""
     if not own_domain_only:
         return [(np.arange(len(domains_Q)), np.arange(len(domains_N)))]
-    return [(np.flatnonzero(domains_Q == domain), np.flatnonzero(domains_N == domain)) for domain in np.unique(domains_Q)]
+    return [
+        (np.flatnonzero(domains_Q == domain), np.flatnonzero(domains_N == domain))
+        for domain in np.unique(domains_Q)
+    ]
 
 
 def _take(matrix_ND: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Some rows of a matrix, ascending; a view where they stand side by side, for two copies of an index may not fit in memory."""
+    """Some rows of a matrix, ascending; a view where they stand side by side, for two copies of an
+    index may not fit in memory.
+    """
     if len(rows) and rows[-1] - rows[0] + 1 == len(rows):
         return matrix_ND[rows[0] : rows[-1] + 1]
     return matrix_ND[rows]
@@ -240,13 +287,17 @@ def _drop_own(rows_QK: np.ndarray, queries: np.ndarray, items: _Items) -> np.nda
     return np.take_along_axis(np.where(own_QK, -1, rows_QK), order_QK, axis=1)
 
 
-def _average(per_query: PerQuery, domain_names: list[Hashable], domains_Q: np.ndarray) -> RetrievalMetrics:
+def _average(
+    per_query: PerQuery, domain_names: list[Hashable], domains_Q: np.ndarray
+) -> RetrievalMetrics:
     """Mean per domain, then the unweighted mean over the domains that have queries."""
     per_domain = {}
     for domain in np.unique(domains_Q):
         own = domains_Q == domain
         per_domain[domain_names[domain]] = DomainMetrics(
-            r1=float(per_query.hit[own].mean()), mmp5=float(per_query.mmp5[own].mean()), queries=int(own.sum())
+            r1=float(per_query.hit[own].mean()),
+            mmp5=float(per_query.mmp5[own].mean()),
+            queries=int(own.sum()),
         )
     means = per_domain.values()
     return RetrievalMetrics(

@@ -1,6 +1,8 @@
-"""The benchmark protocol: embed every query and index image once, then search the merged and the own-domain index.
+"""The benchmark protocol: embed every query and index image once, then search the merged and the
+own-domain index.
 
-Source: the protocol of UnED (Towards Universal Image Embeddings, ICCV 2023); docs/method.md, "Evaluation".
+Source: the protocol of UnED (Towards Universal Image Embeddings, ICCV 2023); docs/method.md,
+"Evaluation".
 """
 
 from __future__ import annotations
@@ -37,8 +39,9 @@ def _no_tick(count: int) -> None:
 
 
 class Embedding(Protocol):
-    """What is evaluated: a model in eval mode that embeds float images [B, 3, crop, crop], 0..255, of a domain. `upright`: images are
-    turned as their EXIF orientation says."""
+    """What is evaluated: a model in eval mode that embeds float images [B, 3, crop, crop], 0..255,
+    of a domain. `upright`: images are turned as their EXIF orientation says.
+    """
 
     crop: int
     upright: bool
@@ -56,8 +59,10 @@ class Embedder:
 
 @attrs.frozen(eq=False)
 class ProtocolResult:
-    """Metrics with the merged index (None where the domains have different embeddings) and with the own-domain index; `unreadable` are
-    the images that could not be decoded and are in neither queries nor index."""
+    """Metrics with the merged index (None where the domains have different embeddings) and with the
+    own-domain index; `unreadable` are the images that could not be decoded and are in neither
+    queries nor index.
+    """
 
     merged: RetrievalMetrics | None
     own: RetrievalMetrics
@@ -70,11 +75,18 @@ class ProtocolResult:
 
 
 def test_images(
-    store: ImageStore, paths: Sequence[str], model: Embedding, workers: int, unreadable: Unreadable, tick: Tick = _no_tick
+    store: ImageStore,
+    paths: Sequence[str],
+    model: Embedding,
+    workers: int,
+    unreadable: Unreadable,
+    tick: Tick = _no_tick,
 ) -> Iterator[tuple[list[int], Tensor]]:
-    """Images as a model's evaluation sees them, decoded ahead in threads: (their places in `paths`, float32 [up to 256, 3, crop, crop]).
+    """Images as a model's evaluation sees them, decoded ahead in threads: (their places in `paths`,
+    float32 [up to 256, 3, crop, crop]).
 
-    They come in order; those that cannot be decoded are left out and noted in `unreadable`, which raises DataError above its limit.
+    They come in order; those that cannot be decoded are left out and noted in `unreadable`, which
+    raises DataError above its limit.
     """
     prepare = CentreCrop(model.crop)
 
@@ -92,7 +104,9 @@ def test_images(
             images.append(image)
         return len(loaded), rows, torch.stack(images) if images else None
 
-    chunks = in_threads(load, range(len(paths)), workers, chunk=EMBED_BATCH, whole=whole, name="udonx-embed")
+    chunks = in_threads(
+        load, range(len(paths)), workers, chunk=EMBED_BATCH, whole=whole, name="udonx-embed"
+    )
     with closing(chunks):
         for count, rows, images_B3HW in chunks:
             if images_B3HW is not None:
@@ -110,27 +124,39 @@ def embed_paths(
     tick: Tick = _no_tick,
     unreadable: Unreadable | None = None,
 ) -> tuple[np.ndarray, list[int]]:
-    """Embeddings float32 [M, D] of images below the store's root, and the M places in `paths` that they are of: all of those that can be
-    decoded; the others are noted in `unreadable`."""
+    """Embeddings float32 [M, D] of images below the store's root, and the M places in `paths` that
+    they are of: all of those that can be decoded; the others are noted in `unreadable`.
+    """
     unreadable = unreadable or Unreadable("the images", len(paths), store)
     parts, rows = [], []
     with closing(test_images(store, paths, embedder.model, workers, unreadable, tick)) as batches:
         for places, images_B3HW in batches:
-            parts.append(embedder.model.embed(images_B3HW.to(device, non_blocking=True), embedder.branch, domain).float().cpu())
+            parts.append(
+                embedder.model.embed(
+                    images_B3HW.to(device, non_blocking=True), embedder.branch, domain
+                )
+                .float()
+                .cpu()
+            )
             rows += places
     embeddings_MD = torch.cat(parts).numpy()
     bad = np.flatnonzero(~np.isfinite(embeddings_MD).all(axis=1))
     if len(bad):
         raise DataError(
-            f"{len(bad)} embeddings are not finite, the first that of {paths[rows[bad[0]]]}: either its features are all zero, so that "
-            "they have no direction, or training went astray (see the stage's log.jsonl)"
+            f"{len(bad)} embeddings are not finite, the first that of {paths[rows[bad[0]]]}: either"
+            " its features are all zero, so that they have no direction, or training went astray"
+            " (see the stage's log.jsonl)"
         )
     return embeddings_MD, rows
 
 
 def image_count(benchmark: Benchmark, domains: Iterable[str], stage: Stage) -> int:
     """How many images an evaluation embeds."""
-    return sum(len(benchmark.split(domain, name)) for domain in domains for name in benchmark.evaluated_splits(domain, stage))
+    return sum(
+        len(benchmark.split(domain, name))
+        for domain in domains
+        for name in benchmark.evaluated_splits(domain, stage)
+    )
 
 
 def evaluate(
@@ -145,12 +171,18 @@ def evaluate(
     tick: Tick = _no_tick,
     kept: KeptEmbeddings | None = None,
 ) -> ProtocolResult | None:
-    """Embed and search the queries of all domains in `embedders` that have any at this stage; None where none has.
+    """Embed and search the queries of all domains in `embedders` that have any at this stage; None
+    where none has.
 
-    `merged` asks for the merged index beside the own-domain one; it makes sense where all domains share one embedding. `kept` is where
-    embeddings are kept until whoever calls removes them, and looked for first.
+    `merged` asks for the merged index beside the own-domain one; it makes sense where all domains
+    share one embedding. `kept` is where embeddings are kept until whoever calls removes them, and
+    looked for first.
     """
-    splits = {domain: names for domain in embedders if (names := benchmark.query_index(domain, stage)) is not None}
+    splits = {
+        domain: names
+        for domain in embedders
+        if (names := benchmark.query_index(domain, stage)) is not None
+    }
     if not splits:
         return None
 
@@ -161,7 +193,9 @@ def evaluate(
             return found
         began = time.monotonic()
         missing = Unreadable(f"the {name} split of {domain}", len(paths), store)
-        embeddings_MD, rows = embed_paths(embedders[domain], store, paths, domain, device, workers, tick, missing)
+        embeddings_MD, rows = embed_paths(
+            embedders[domain], store, paths, domain, device, workers, tick, missing
+        )
         if kept is not None:
             kept.save(domain, name, embeddings_MD, rows, time.monotonic() - began)
         return embeddings_MD, rows
@@ -171,7 +205,10 @@ def evaluate(
         for side in sides:
             side.add(benchmark.split(domain, name), embeddings_MD, rows)
 
-    queries, index = (_Side(sum(len(benchmark.split(domain, names[side])) for domain, names in splits.items())) for side in (0, 1))
+    queries, index = (
+        _Side(sum(len(benchmark.split(domain, names[side])) for domain, names in splits.items()))
+        for side in (0, 1)
+    )
     for domain, (query, searched) in splits.items():
         add(domain, query, [queries, index] if searched == query else [queries])
         if searched != query:
@@ -192,12 +229,16 @@ def evaluate(
         )
 
     own = search(True)
-    return ProtocolResult(merged=search(False) if merged else None, own=own, unreadable=frozenset(queries.left_out | index.left_out))
+    return ProtocolResult(
+        merged=search(False) if merged else None,
+        own=own,
+        unreadable=frozenset(queries.left_out | index.left_out),
+    )
 
 
 class _Side:
-    """The queries or the index items of all domains. Their embeddings are one matrix from the start, filled domain by domain: joined at
-    the end they would be there twice.
+    """The queries or the index items of all domains. Their embeddings are one matrix from the
+    start, filled domain by domain: joined at the end they would be there twice.
 
     Args:
         size: images of all splits; those that cannot be decoded leave the end of the matrix empty.
@@ -218,7 +259,9 @@ class _Side:
         self.matrix[len(self.ids) : len(self.ids) + len(rows)] = embeddings_MD
         labels = split.labels()
         plain = labels if isinstance(labels, list) else labels.tolist()
-        self.labels.extend([plain[row]] if isinstance(plain[row], int) else plain[row] for row in rows)
+        self.labels.extend(
+            [plain[row]] if isinstance(plain[row], int) else plain[row] for row in rows
+        )
         self.domains.extend([split.domain] * len(rows))
         self.ids.extend(f"{split.domain}/{split.paths[row]}" for row in rows)
         self.left_out.update(split.paths[row] for row in set(range(len(split))).difference(rows))

@@ -1,14 +1,18 @@
-"""What work costs on this machine, in seconds per unit: every run measures it, `udonx plan` estimates from it.
+"""What work costs on this machine, in seconds per unit: every run measures it, `udonx plan`
+estimates from it.
 
-Units are steps and embedded images. A kind of work is plain data and holds what makes its unit cost what it costs: the data, the backbone
-with its options, crop, batch, precision, and for a step whether the backbone has a backward pass, who learns and who teaches, and how many
-parameters the classifiers have (the power of two): the optimiser updates all domains' in every step, unless it skips the inactive ones,
-which is in it too. Seeds, rates, loss weights and what a head is are not in it: they cost nothing, or next to nothing. Nor is which domains
-of the data a stage has: their images are taken to cost the same.
+Units are steps and embedded images. A kind of work is plain data and holds what makes its unit cost
+what it costs: the data, the backbone with its options, crop, batch, precision, and for a step
+whether the backbone has a backward pass, who learns and who teaches, and how many parameters the
+classifiers have (the power of two): the optimiser updates all domains' in every step, unless it
+skips the inactive ones, which is in it too. Seeds, rates, loss weights and what a head is are not
+in it: they cost nothing, or next to nothing. Nor is which domains of the data a stage has: their
+images are taken to cost the same.
 
 Costs are those of the usual number of loading threads: what runs with another records nothing.
 
-Kept in timings.json of the cache folder. A folder that cannot be written, or a file that cannot be read, means no estimate, never an error.
+Kept in timings.json of the cache folder. A folder that cannot be written, or a file that cannot be
+read, means no estimate, never an error.
 """
 
 from __future__ import annotations
@@ -31,13 +35,20 @@ Work = list[tuple[Kind, int]]
 
 
 def embed_kind(spec: StageSpec, benchmark: Benchmark) -> Kind:
-    """The kind of embedding images with a stage's model; which head comes last makes no difference. The data are named by what generated
-    them, or by where they lie."""
-    return {"unit": "image", "data": benchmark.fingerprint or str(benchmark.root.resolve()), **_forward(spec)}
+    """The kind of embedding images with a stage's model; which head comes last makes no difference.
+    The data are named by what generated them, or by where they lie.
+    """
+    return {
+        "unit": "image",
+        "data": benchmark.fingerprint or str(benchmark.root.resolve()),
+        **_forward(spec),
+    }
 
 
 def step_kind(spec: StageSpec, benchmark: Benchmark, *, backward: bool) -> Kind:
-    """The kind of a stage's steps that have a backward pass of the backbone, or of those that have none."""
+    """The kind of a stage's steps that have a backward pass of the backbone, or of those that have
+    none.
+    """
     teachers = {digest(kind): kind for kind in map(_forward, spec.teachers)}
     size = _classifier_parameters(spec, benchmark).bit_length()
     return {
@@ -49,7 +60,11 @@ def step_kind(spec: StageSpec, benchmark: Benchmark, *, backward: bool) -> Kind:
         "student": spec.student_head is not None,
         "own_teachers": spec.teacher_head is not None,
         "teachers": [teachers[key] for key in sorted(teachers)],
-        "classifiers": {"bits": size, "of": spec.classifier, "inactive": spec.training.optimiser.inactive_heads},
+        "classifiers": {
+            "bits": size,
+            "of": spec.classifier,
+            "inactive": spec.training.optimiser.inactive_heads,
+        },
     }
 
 
@@ -62,12 +77,20 @@ def _forward(spec: StageSpec) -> Kind:
 def _classifier_parameters(spec: StageSpec, benchmark: Benchmark) -> int:
     """A weight per class and dimension, for the student and for the stage's own teachers."""
     classes = sum(domain.train_classes for domain in benchmark.facts if domain.name in spec.domains)
-    return classes * sum(head.dim for head in (spec.student_head, spec.teacher_head) if head is not None)
+    return classes * sum(
+        head.dim for head in (spec.student_head, spec.teacher_head) if head is not None
+    )
 
 
 def held_steps(training: Training) -> int:
-    """How many of the first steps have no backward pass of the backbone; a rate of 0 (`zero_lr`, `official`) saves nothing."""
-    return min(int(training.optimiser.frozen), training.steps) if training.optimiser.freeze == "no_grad" else 0
+    """How many of the first steps have no backward pass of the backbone; a rate of 0 (`zero_lr`,
+    `official`) saves nothing.
+    """
+    return (
+        min(int(training.optimiser.frozen), training.steps)
+        if training.optimiser.freeze == "no_grad"
+        else 0
+    )
 
 
 @attrs.frozen
@@ -85,7 +108,9 @@ _KEPT = JsonCache("timings.json", dict[str, dict[str, Cost]])
 
 
 class Timings:
-    """The costs measured on this machine with one `device` (what udonx.engine.device.describe says of it)."""
+    """The costs measured on this machine with one `device` (what udonx.engine.device.describe says
+    of it).
+    """
 
     def __init__(self, device: str) -> None:
         self.device = device
@@ -97,24 +122,35 @@ class Timings:
         return digest(kind) in self._costs
 
     def cost(self, kind: Kind) -> float | None:
-        """Seconds per unit. A step that has not been measured counts like the nearest that differs only in its classifiers; a step
-        or image that nothing is near to has no cost (None)."""
+        """Seconds per unit. A step that has not been measured counts like the nearest that differs
+        only in its classifiers; a step or image that nothing is near to has no cost (None).
+        """
         if exact := self._costs.get(digest(kind)):
             return exact.seconds
         if kind["unit"] != "step":
             return None
-        near = [cost for cost in self._costs.values() if _without_classifiers(cost.kind) == _without_classifiers(kind)]
+        near = [
+            cost
+            for cost in self._costs.values()
+            if _without_classifiers(cost.kind) == _without_classifiers(kind)
+        ]
         return min(near, key=lambda cost: _distance(cost.kind, kind)).seconds if near else None
 
     def seconds(self, work: Work) -> float | None:
         """How long work takes; None where the cost of a part of it is not known."""
         parts = [(self.cost(kind), count) for kind, count in work if count]
-        return None if any(cost is None for cost, _ in parts) else sum((cost * count for cost, count in parts), 0.0)
+        return (
+            None
+            if any(cost is None for cost, _ in parts)
+            else sum((cost * count for cost, count in parts), 0.0)
+        )
 
     def add(self, measured: Iterable[tuple[Kind, float, int]]) -> None:
-        """Keep (kind, seconds, units): in place of what was measured on an earlier day, or today over no more units.
+        """Keep (kind, seconds, units): in place of what was measured on an earlier day, or today
+        over no more units.
 
-        Of two processes that write at the same moment one may be lost, which the next measurement makes good.
+        Of two processes that write at the same moment one may be lost, which the next measurement
+        makes good.
         """
         everything, today = _KEPT.read(), time.strftime("%Y-%m-%d")
         self._costs = everything.setdefault(self._machine, {})
@@ -124,25 +160,35 @@ class Timings:
             before = self._costs.get(digest(kind))
             if before is None or before.day < today or before.count <= count:
                 self._costs[digest(kind)] = Cost(kind, seconds / count, count, today)
-        _KEPT.write({machine: {key: attrs.asdict(cost) for key, cost in costs.items()} for machine, costs in everything.items()})
+        _KEPT.write(
+            {
+                machine: {key: attrs.asdict(cost) for key, cost in costs.items()}
+                for machine, costs in everything.items()
+            }
+        )
 
 
 class StageTimer:
     """Collects what the training loop measures of one stage.
 
-    The first lap of each kind is left out as soon as there is a second: it holds memory being taken and the loader's start.
+    The first lap of each kind is left out as soon as there is a second: it holds memory being taken
+    and the loader's start.
     """
 
     def __init__(self, timings: Timings, spec: StageSpec, benchmark: Benchmark) -> None:
         self._timings = timings
         self._held = held_steps(spec.training)
-        self._kinds = {backward: step_kind(spec, benchmark, backward=backward) for backward in (False, True)}
+        self._kinds = {
+            backward: step_kind(spec, benchmark, backward=backward) for backward in (False, True)
+        }
         self._laps: dict[bool, list[tuple[float, int]]] = {False: [], True: []}
         self._images = embed_kind(spec, benchmark)
         self._embedded: list[tuple[float, int]] = []
 
     def lap(self, first: int, last: int, seconds: float) -> None:
-        """The 0-based steps `first` to `last` - 1 took so long; a lap in which the backbone wakes says nothing of either kind."""
+        """The 0-based steps `first` to `last` - 1 took so long; a lap in which the backbone wakes
+        says nothing of either kind.
+        """
         if last <= self._held or first >= self._held:
             self._laps[first >= self._held].append((seconds, last - first))
 
@@ -166,4 +212,8 @@ def _without_classifiers(kind: Kind) -> str:
 
 def _distance(one: Kind, other: Kind) -> tuple[int, bool, bool]:
     ours, theirs = one["classifiers"], other["classifiers"]
-    return abs(ours["bits"] - theirs["bits"]), ours["of"] != theirs["of"], ours["inactive"] != theirs["inactive"]
+    return (
+        abs(ours["bits"] - theirs["bits"]),
+        ours["of"] != theirs["of"],
+        ours["inactive"] != theirs["inactive"],
+    )

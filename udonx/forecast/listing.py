@@ -9,23 +9,39 @@ from udonx.forecast.costs import Timings
 from udonx.forecast.remaining import PlannedStage, Workload
 from udonx.planning.plan import stage_title
 
-_HEADER = f"{'stage':16}  {'what':25} {'seed':>4}  {'state':8} {'steps':>7} {'images':>9} {'time left':>9}  rows"
+_HEADER = (
+    f"{'stage':16}  {'what':25} {'seed':>4}  {'state':8} {'steps':>7} {'images':>9}"
+    f" {'time left':>9}  rows"
+)
 
 
 def describe_stages(todo: Workload, timings: Timings, width: int = 120) -> str:
-    """One line per stage (id, what it is, state, steps, images, time left, the rows that use it), then what is left to train and how
-    long that and the evaluations take on the device of `timings`. What a process needs to start is not in the estimate. Of the rows as
-    many are named as fit into `width` columns."""
+    """One line per stage (id, what it is, state, steps, images, time left, the rows that use it),
+    then what is left to train and how long that and the evaluations take on the device of
+    `timings`. What a process needs to start is not in the estimate. Of the rows as many are named
+    as fit into `width` columns.
+    """
     seconds = {stage.id: timings.seconds(stage.work) for stage in todo.stages}
-    lines = [_HEADER, *(_line(stage, seconds[stage.id], width) for stage in todo.stages), *todo.skipped, *todo.damaged]
+    lines = [
+        _HEADER,
+        *(_line(stage, seconds[stage.id], width) for stage in todo.stages),
+        *todo.skipped,
+        *todo.damaged,
+    ]
     evaluations = [timings.seconds(work) for work in todo.evaluations]
     unknown = [list(seconds.values()).count(None), evaluations.count(None)]
     if any(unknown):
         lines.append(_no_estimate(*unknown, timings.device))
     left = [stage for stage in todo.stages if stage.state not in ("trained", "damaged")]
     trained = sum(stage.state == "trained" for stage in todo.stages)
-    there = f"{_stages(len(todo.stages))}, {trained} already trained{f', {len(todo.damaged)} damaged' if todo.damaged else ''}"
-    amounts = f"{_count(sum(stage.steps_left for stage in left), 'step')}, {_count(sum(stage.images_left for stage in left), 'image')}"
+    there = (
+        f"{_stages(len(todo.stages))}, {trained} already"
+        f" trained{f', {len(todo.damaged)} damaged' if todo.damaged else ''}"
+    )
+    amounts = (
+        f"{_count(sum(stage.steps_left for stage in left), 'step')},"
+        f" {_count(sum(stage.images_left for stage in left), 'image')}"
+    )
     total = _total([*seconds.values()], evaluations, timings.device)
     lines.append(f"{there}; left to train: {_stages(len(left))}, {amounts}{total}")
     return "\n".join(lines)
@@ -55,7 +71,9 @@ def _named(names: Sequence[str], width: int) -> str:
     ('baseline and 2 more', 'baseline, udon, teachers')
     """
     for count in range(len(names), 1, -1):
-        text = ", ".join(names[:count]) + (f" and {len(names) - count} more" if count < len(names) else "")
+        text = ", ".join(names[:count]) + (
+            f" and {len(names) - count} more" if count < len(names) else ""
+        )
         if len(text) <= width:
             return text
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
@@ -74,4 +92,7 @@ def _no_estimate(stages: int, evaluations: int, device: str) -> str:
     what = [f"{_stages(stages)} (marked ?)"] if stages else []
     what += [_count(evaluations, "evaluation")] if evaluations else []
     cure = "`udonx plan ... --measure` times a few steps of each kind"
-    return f"no estimate for {' and '.join(what)}: nothing like that has run on this machine ({device}) yet; {cure}"
+    return (
+        f"no estimate for {' and '.join(what)}: nothing like that has run on this machine"
+        f" ({device}) yet; {cure}"
+    )

@@ -1,8 +1,10 @@
-"""Time a few real steps of every kind of work that is left and that this machine has not measured: `udonx plan --measure`.
+"""Time a few real steps of every kind of work that is left and that this machine has not measured:
+`udonx plan --measure`.
 
-The engine's own loop runs on the real data, in a temporary folder, and keeps the costs as it does in every run. Every
-image is decoded, as in a run over far more of them than stay in memory (ImageStore). A run decodes a benchmark that fits once: its estimate
-is too high until a run has measured more of it.
+The engine's own loop runs on the real data, in a temporary folder, and keeps the costs as it does
+in every run. Every image is decoded, as in a run over far more of them than stay in memory
+(ImageStore). A run decodes a benchmark that fits once: its estimate is too high until a run has
+measured more of it.
 """
 
 from __future__ import annotations
@@ -33,8 +35,11 @@ from udonx.store.stage import StageFolder
 _LAPS = 3  # of steps of each kind; the first is warm-up (StageTimer)
 
 
-def measure(todo: Workload, results: Results, device: torch.device, say: Callable[[str], None]) -> None:
-    """Time what `todo` needs and nothing is known of, on `device`. `results` is read, for teachers that are trained; never written.
+def measure(
+    todo: Workload, results: Results, device: torch.device, say: Callable[[str], None]
+) -> None:
+    """Time what `todo` needs and nothing is known of, on `device`. `results` is read, for teachers
+    that are trained; never written.
 
     Raises DataError for an image that cannot be read, TrainingError where the loss is not finite.
     """
@@ -44,13 +49,18 @@ def measure(todo: Workload, results: Results, device: torch.device, say: Callabl
     with repeatable(device), tempfile.TemporaryDirectory(prefix="udonx-measure-") as folder:
         probe = _Probe(results, device, Path(folder))
         for number, stage in enumerate(stages, start=1):
-            say(f"timing a few steps, {number} of {len(stages)}: {stage_title(stage.spec)} ({', '.join(stage.users)})")
+            say(
+                f"timing a few steps, {number} of {len(stages)}: {stage_title(stage.spec)}"
+                f" ({', '.join(stage.users)})"
+            )
             probe.run(stage)
 
 
 def _unknown(todo: Workload, timings: Timings) -> Iterator[PlannedStage]:
     """The first stage of each kind of work that is left and not known."""
-    work = [part for one in (*(stage.work for stage in todo.stages), *todo.evaluations) for part in one]
+    work = [
+        part for one in (*(stage.work for stage in todo.stages), *todo.evaluations) for part in one
+    ]
     needed = {digest(kind) for kind, count in work if count and not timings.knows(kind)}
     for stage in todo.stages:
         kinds = [kind for kind, _ in stage_work(stage.spec, stage.plan.benchmark)]
@@ -66,7 +76,8 @@ class _Probe:
     def __init__(self, results: Results, device: torch.device, folder: Path) -> None:
         self.results, self.device, self.folder = results, device, folder
         self.threads = loading_threads(device)
-        self.lap = max(4, 2 * self.threads)  # steps: two batches of each thread, so that waiting for images shows in every lap
+        # steps: two batches of each thread, so that waiting for images shows in every lap
+        self.lap = max(4, 2 * self.threads)
 
     def run(self, stage: PlannedStage) -> None:
         """Time a stage's steps, frozen and awake, and its embedding."""
@@ -119,13 +130,20 @@ class _Probe:
 
     def _images(self, job: Job, model: Model) -> None:
         benchmark, paths = job.benchmark, []
-        each = 1 + EMBED_BATCH * (1 + self.threads) // len(job.spec.domains)  # of every domain: their images differ in size
+        # of every domain: their images differ in size
+        each = 1 + EMBED_BATCH * (1 + self.threads) // len(job.spec.domains)
         for domain in job.spec.domains:
-            names = [name for stage in ("val", "test") for name in benchmark.evaluated_splits(domain, stage)] or ["train"]
+            names = [
+                name
+                for stage in ("val", "test")
+                for name in benchmark.evaluated_splits(domain, stage)
+            ] or ["train"]
             paths += benchmark.split(domain, names[0]).paths[:each]
         embedder = Embedder(model.eval(), "feature")
         embed_paths(embedder, job.store, paths[:EMBED_BATCH], None, self.device, self.threads)
         timed = paths[EMBED_BATCH:] or paths
         began = time.monotonic()
         embed_paths(embedder, job.store, timed, None, self.device, self.threads)
-        Timings(describe(self.device)).add([(embed_kind(job.spec, benchmark), time.monotonic() - began, len(timed))])
+        Timings(describe(self.device)).add(
+            [(embed_kind(job.spec, benchmark), time.monotonic() - began, len(timed))]
+        )

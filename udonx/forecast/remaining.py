@@ -1,4 +1,6 @@
-"""What is left to do of one or more plans, stage by stage, as kinds and amounts of work (udonx/forecast/costs.py)."""
+"""What is left to do of one or more plans, stage by stage, as kinds and amounts of work
+(udonx/forecast/costs.py).
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,10 @@ from udonx.store.results import Results
 
 @attrs.define(kw_only=True)
 class PlannedStage:
-    """A stage of one or more plans: the rows that use it, whether it is trained, after which step it goes on, what is left to do. Nothing
-    is left to do of one that is damaged: only a person may say that it is trained again."""
+    """A stage of one or more plans: the rows that use it, whether it is trained, after which step
+    it goes on, what is left to do. Nothing is left to do of one that is damaged: only a person may
+    say that it is trained again.
+    """
 
     id: str
     spec: StageSpec
@@ -51,8 +55,9 @@ class PlannedStage:
 
 @attrs.frozen(kw_only=True)
 class Workload:
-    """All stages of some plans, each once, the work of each evaluation that is not there yet, the rows that are skipped, and what is
-    wrong with finished stages."""
+    """All stages of some plans, each once, the work of each evaluation that is not there yet, the
+    rows that are skipped, and what is wrong with finished stages.
+    """
 
     stages: list[PlannedStage]
     evaluations: list[Work]
@@ -61,11 +66,14 @@ class Workload:
 
 
 def workload(plans: Sequence[Plan], results: Results, *, fresh: bool = False) -> Workload:
-    """What is left to do of `plans` beside what `results` holds; with `fresh`, everything. Reads files, writes none."""
+    """What is left to do of `plans` beside what `results` holds; with `fresh`, everything. Reads
+    files, writes none.
+    """
     stages: dict[str, PlannedStage] = {}
     evaluations: dict[str, Work] = {}
     skipped: list[str] = []
-    benchmarks: dict[object, Benchmark] = {}  # split files are large, so those that several plans share are read once
+    # split files are large, so those that several plans share are read once
+    benchmarks: dict[object, Benchmark] = {}
     for plan in plans:
         prefix = f"{plan.experiment.name}." if len(plans) > 1 else ""
         benchmark = benchmarks.setdefault(repr(plan.experiment.data), plan.benchmark)
@@ -74,14 +82,30 @@ def workload(plans: Sequence[Plan], results: Results, *, fresh: bool = False) ->
                 stages[identity] = _stage(identity, plan, benchmark, results, fresh)
             stages[identity].users += [f"{prefix}{row}" for row in rows]
         for evaluation in (evaluation for row in plan.rows for evaluation in row.evaluations):
-            if evaluation.id not in evaluations and (fresh or not results.has_evaluation(evaluation.id)):
+            if evaluation.id not in evaluations and (
+                fresh or not results.has_evaluation(evaluation.id)
+            ):
                 evaluations[evaluation.id] = evaluation_work(evaluation.spec, benchmark)
-        skipped += [f"{plan.experiment.name}: {line}" if prefix else line for line in plan.experiment.skipped(len(plan.benchmark.domains))]
-    damaged = [problem for stage in stages.values() if stage.state == "damaged" and (problem := results.stage(stage.id).problem)]
-    return Workload(stages=list(stages.values()), evaluations=list(evaluations.values()), skipped=skipped, damaged=damaged)
+        skipped += [
+            f"{plan.experiment.name}: {line}" if prefix else line
+            for line in plan.experiment.skipped(len(plan.benchmark.domains))
+        ]
+    damaged = [
+        problem
+        for stage in stages.values()
+        if stage.state == "damaged" and (problem := results.stage(stage.id).problem)
+    ]
+    return Workload(
+        stages=list(stages.values()),
+        evaluations=list(evaluations.values()),
+        skipped=skipped,
+        damaged=damaged,
+    )
 
 
-def _stage(identity: str, plan: Plan, benchmark: Benchmark, results: Results, fresh: bool) -> PlannedStage:
+def _stage(
+    identity: str, plan: Plan, benchmark: Benchmark, results: Results, fresh: bool
+) -> PlannedStage:
     spec, folder = plan.stages[identity], results.stage(identity)
     state, done, work = "to train", 0, []
     if not fresh and folder.finished:
@@ -91,16 +115,24 @@ def _stage(identity: str, plan: Plan, benchmark: Benchmark, results: Results, fr
             state = "started"
             done = max((entry["step"] for entry in folder.read_log()), default=0)
         work = stage_work(spec, benchmark, done)
-    return PlannedStage(id=identity, spec=spec, plan=plan, state=state, done=done, work=work, users=[])
+    return PlannedStage(
+        id=identity, spec=spec, plan=plan, state=state, done=done, work=work, users=[]
+    )
 
 
 def stage_work(spec: StageSpec, benchmark: Benchmark, done: int = 0) -> Work:
-    """What a stage does after `done` steps: steps without and with a backward pass of the backbone, and images embedded, to validate
-    or to fit a head on."""
+    """What a stage does after `done` steps: steps without and with a backward pass of the backbone,
+    and images embedded, to validate or to fit a head on.
+    """
     images = embed_kind(spec, benchmark)
     if (training := spec.training) is None:
         fitted = spec.domains if spec.student_head is not None else ()
-        return [(images, sum(domain.train_images for domain in benchmark.facts if domain.name in fitted))]
+        return [
+            (
+                images,
+                sum(domain.train_images for domain in benchmark.facts if domain.name in fitted),
+            )
+        ]
     held, steps, every = held_steps(training), training.steps, training.validate_every
     validations = steps // every + (steps % every > 0) - done // every
     work = [
@@ -113,4 +145,7 @@ def stage_work(spec: StageSpec, benchmark: Benchmark, done: int = 0) -> Work:
 
 def evaluation_work(spec: EvaluationSpec, benchmark: Benchmark) -> Work:
     """The test images that an evaluation embeds and searches."""
-    return [(embed_kind(stage, benchmark), image_count(benchmark, [domain], "test")) for domain, stage in spec.embedders.items()]
+    return [
+        (embed_kind(stage, benchmark), image_count(benchmark, [domain], "test"))
+        for domain, stage in spec.embedders.items()
+    ]

@@ -1,4 +1,6 @@
-"""Whether the data and the start weights that an experiment names are there: looked up without torch and without a network."""
+"""Whether the data and the start weights that an experiment names are there: looked up without
+torch and without a network.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +22,19 @@ if TYPE_CHECKING:
 
 
 def from_hub(experiment: Experiment, weights: Path | str | None) -> list[str]:
-    """What is said of the start weights that are in no local folder, so that a run takes them from the hub or its cache."""
+    """What is said of the start weights that are in no local folder, so that a run takes them from
+    the hub or its cache.
+    """
     roles = dict.fromkeys(row.backbone for row in experiment.wanted_rows() if not row.skipped)
     backbones = [experiment.backbones[role] for role in roles]
-    missing = [backbone for backbone in backbones if not backbone.random and local_folder(backbone, weights) is None]
+    missing = [
+        backbone
+        for backbone in backbones
+        if not backbone.random and local_folder(backbone, weights) is None
+    ]
     return [
-        f"weights {hub_name(backbone)} are in no folder here: run takes them from the hub, or its cache{others_that_fit(backbone, weights)}"
+        f"weights {hub_name(backbone)} are in no folder here: run takes them from the hub, or its"
+        f" cache{others_that_fit(backbone, weights)}"
         for backbone in missing
     ]
 
@@ -34,36 +43,66 @@ OBSERVERS = "allowed is mongodb://HOST/DATABASE or a URL of SQLAlchemy such as s
 
 
 def observer_problem(url: str) -> str | None:
-    """Why an observer of the run record cannot be had: its URL is none, or its package is not installed. Nothing is connected to."""
+    """Why an observer of the run record cannot be had: its URL is none, or its package is not
+    installed. Nothing is connected to.
+    """
     if not re.match(r"[a-z][a-z0-9+]*://", url):
         return f"got {spell(url)}, which is no URL; {OBSERVERS}"
     package, extra = ("pymongo", "mongo") if url.startswith("mongodb") else ("sqlalchemy", "sql")
     try:
         importlib.import_module(package)
     except ImportError:
-        return f'{spell(url)} needs the package {package}; install it with pip install "udonx[{extra}]"'
+        return (
+            f"{spell(url)} needs the package {package}; install it with pip install"
+            f' "udonx[{extra}]"'
+        )
     return None
 
 
 def source_problems(
-    where: str, data: DataOptions, backbones: Mapping[str, BackboneConfig], roles: Mapping[str, Iterable[str]], weights: Path | str | None
+    where: str,
+    data: DataOptions,
+    backbones: Mapping[str, BackboneConfig],
+    roles: Mapping[str, Iterable[str]],
+    weights: Path | str | None,
 ) -> list[Problem]:
-    """What is missing or does not fit, for the roles that rows use (`roles` names the rows of each)."""
+    """What is missing or does not fit, for the roles that rows use (`roles` names the rows of
+    each).
+    """
     problems = []
     if weights is not None and not Path(weights).is_dir():
-        problems.append(Problem(where=f"--weights {weights}", message="there is no such folder; it must hold folders in timm's layout"))
+        problems.append(
+            Problem(
+                where=f"--weights {weights}",
+                message="there is no such folder; it must hold folders in timm's layout",
+            )
+        )
     try:
         if data.source == "uned":
             if data.root is None:
-                raise DataError("its data needs a folder in UnED's layout (images/ and info_files/): give it with --data DIR")
+                raise DataError(
+                    "its data needs a folder in UnED's layout (images/ and info_files/): give it"
+                    " with --data DIR"
+                )
             BenchmarkLayout(Path(data.root)).domains(data.domains)
         else:
             for name in data.domains or ():
                 if name not in demo_domains(data.source):
-                    raise DataError(f"'{data.source}' has no domain '{name}'; it has {', '.join(demo_domains(data.source))}")
+                    raise DataError(
+                        f"'{data.source}' has no domain '{name}'; it has"
+                        f" {', '.join(demo_domains(data.source))}"
+                    )
     except DataError as error:
-        problems.append(Problem(where=where, key="data.root" if data.source == "uned" else "data.domains", message=str(error)))
+        problems.append(
+            Problem(
+                where=where,
+                key="data.root" if data.source == "uned" else "data.domains",
+                message=str(error),
+            )
+        )
     for role, rows in roles.items():
         if role in backbones and (message := problem_of(backbones[role], weights)):
-            problems.append(Problem(where=where, rows=tuple(rows), key=f"backbones.{role}", message=message))
+            problems.append(
+                Problem(where=where, rows=tuple(rows), key=f"backbones.{role}", message=message)
+            )
     return problems

@@ -1,4 +1,6 @@
-"""Where a backbone's start weights come from: a named folder in timm's own layout, timm's hub, or, if asked for, the seed."""
+"""Where a backbone's start weights come from: a named folder in timm's own layout, timm's hub, or,
+if asked for, the seed.
+"""
 
 from __future__ import annotations
 
@@ -21,18 +23,23 @@ from udonx.config.settings import shown
 SHIPPED = Path(__file__).resolve().parents[1] / "weights"
 RANDOM = "random"
 _FILES = ("config.json", "model.safetensors")
-_GIVEN = ("img_size", "num_classes")  # arguments of the stored model that ours are given in place of
+# arguments of the stored model that ours are given in place of
+_GIVEN = ("img_size", "num_classes")
 
 
 class WeightsError(ValueError):
-    """Start weights that are missing or do not fit; the message says where they were looked for and how to get them."""
+    """Start weights that are missing or do not fit; the message says where they were looked for and
+    how to get them.
+    """
 
     for_people = True
 
 
 @attrs.frozen(kw_only=True)
 class BackboneConfig:
-    """One role of a setting: the component with its options, and where its start weights come from."""
+    """One role of a setting: the component with its options, and where its start
+    weights come from.
+    """
 
     role: str
     use: str
@@ -48,8 +55,10 @@ class BackboneConfig:
 
 @attrs.frozen(kw_only=True)
 class StartWeights:
-    """Start weights, found: `sha256` is their identity ("random" without any), `folder` holds them, `model_args` is how their
-    architecture was configured, `mean` and `std` are the statistics that images are normalised with."""
+    """Start weights, found: `sha256` is their identity ("random" without any), `folder` holds them,
+    `model_args` is how their architecture was configured, `mean` and `std` are the statistics that
+    images are normalised with.
+    """
 
     sha256: str
     source: str
@@ -60,23 +69,38 @@ class StartWeights:
 
 
 def search_folders(given: str | Path | None) -> list[Path]:
-    """Where local weights are looked up: `--weights`, the folders of UDONX_WEIGHTS, the package's own."""
+    """Where local weights are looked up: `--weights`, the folders of UDONX_WEIGHTS, the package's
+    own.
+    """
     named = os.environ.get("UDONX_WEIGHTS", "")
-    return [*([Path(given)] if given else []), *(Path(part) for part in named.split(os.pathsep) if part), SHIPPED]
+    return [
+        *([Path(given)] if given else []),
+        *(Path(part) for part in named.split(os.pathsep) if part),
+        SHIPPED,
+    ]
 
 
 def local_folder(backbone: BackboneConfig, given: str | Path | None) -> Path | None:
-    """The folder of a backbone's local weights, None where there is none. Raises WeightsError where it does not fit.
+    """The folder of a backbone's local weights, None where there is none. Raises WeightsError where
+    it does not fit.
 
-    A folder is found by the name that `local` gives. Without `local`, weights of the hub may lie in the folder that `prefer` gives, if
-    that is of this model, or in `MODEL.TAG`.
+    A folder is found by the name that `local` gives. Without `local`, weights of the hub may lie in
+    the folder that `prefer` gives, if that is of this model, or in `MODEL.TAG`.
     """
     hub = None if backbone.random else hub_name(backbone)
-    names = [backbone.local] if backbone.local else [backbone.prefer, hub.removeprefix("timm/")] if hub else []
+    names = (
+        [backbone.local]
+        if backbone.local
+        else [backbone.prefer, hub.removeprefix("timm/")]
+        if hub
+        else []
+    )
     for name in filter(None, names):
         for folder in search_folders(given):
             preferred = name == backbone.prefer and name != backbone.local
-            if (folder / name).is_dir() and not (preferred and _config(folder / name)["architecture"] != backbone.options["model"]):
+            if (folder / name).is_dir() and not (
+                preferred and _config(folder / name)["architecture"] != backbone.options["model"]
+            ):
                 _check_folder(folder / name, backbone)
                 return folder / name
     return None
@@ -85,33 +109,47 @@ def local_folder(backbone: BackboneConfig, given: str | Path | None) -> Path | N
 def _check_folder(folder: Path, backbone: BackboneConfig) -> None:
     missing = [name for name in _FILES if not (folder / name).is_file()]
     if missing:
-        raise WeightsError(f"{shown(folder)} lacks {' and '.join(missing)}; a weights folder in timm's layout holds {' and '.join(_FILES)}")
+        raise WeightsError(
+            f"{shown(folder)} lacks {' and '.join(missing)}; a weights folder in timm's layout"
+            f" holds {' and '.join(_FILES)}"
+        )
     config = _config(folder)
     found, wanted = config["architecture"], backbone.options.get("model")
     if wanted not in (found, None):
         raise WeightsError(
-            f"{shown(folder)} holds weights of '{found}', but backbone '{backbone.role}' is '{wanted}'; "
-            "name the folder of the right weights, or change the model"
+            f"{shown(folder)} holds weights of '{found}', but backbone '{backbone.role}' is"
+            f" '{wanted}'; name the folder of the right weights, or change the model"
         )
     for key in (config.get("model_args") or {}).keys() & REFUSED.keys() - set(_GIVEN):
-        raise WeightsError(f"{shown(folder / 'config.json')}: model_args.{key} may not be set: {REFUSED[key]}; take it out of the file")
+        raise WeightsError(
+            f"{shown(folder / 'config.json')}: model_args.{key} may not be set: {REFUSED[key]};"
+            " take it out of the file"
+        )
     _check_tensors(folder / "model.safetensors")
 
 
 def _check_tensors(file: Path) -> None:
-    """A file that was cut off while it was copied says so in its header; no tensor is read for it."""
+    """A file that was cut off while it was copied says so in its header; no tensor is
+    read for it.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(file, framework="numpy"):
             pass
     except (SafetensorError, OSError, ValueError) as error:
-        raise WeightsError(f"{shown(file)} is no whole safetensors file ({error}); copy or fetch it again") from None
+        raise WeightsError(
+            f"{shown(file)} is no whole safetensors file ({error}); copy or fetch it again"
+        ) from None
 
 
 class _Preprocessing(BaseModel):
-    mean: tuple[Annotated[float, Strict(), Field(allow_inf_nan=False)], ...] = Field(min_length=3, max_length=3)
-    std: tuple[Annotated[float, Strict(), Field(gt=0, allow_inf_nan=False)], ...] = Field(min_length=3, max_length=3)
+    mean: tuple[Annotated[float, Strict(), Field(allow_inf_nan=False)], ...] = Field(
+        min_length=3, max_length=3
+    )
+    std: tuple[Annotated[float, Strict(), Field(gt=0, allow_inf_nan=False)], ...] = Field(
+        min_length=3, max_length=3
+    )
 
 
 class _FolderConfig(BaseModel):
@@ -123,7 +161,9 @@ class _FolderConfig(BaseModel):
 
 
 def _config(folder: Path) -> dict[str, Any]:
-    """The content of a folder's config.json, of which the parts that are used have been looked at. Raises WeightsError."""
+    """The content of a folder's config.json, of which the parts that are used have been looked at.
+    Raises WeightsError.
+    """
     file = folder / "config.json"
     try:
         config = json.loads(read_bytes(file))
@@ -131,26 +171,39 @@ def _config(folder: Path) -> dict[str, Any]:
         why = error.why if isinstance(error, DamagedFileError) else f"is not valid JSON: {error}"
         raise WeightsError(f"{shown(file)} {why}") from None
     if not isinstance(config, dict):
-        raise WeightsError(f"{shown(file)} holds no JSON object; timm's layout names the model there as 'architecture'")
+        raise WeightsError(
+            f"{shown(file)} holds no JSON object; timm's layout names the model there as"
+            " 'architecture'"
+        )
     try:
-        _FolderConfig.model_validate({"pretrained_cfg": config, **config})  # older files have mean and std outside
+        # older files have mean and std outside
+        _FolderConfig.model_validate({"pretrained_cfg": config, **config})
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         key = ".".join(map(str, first["loc"]))
-        raise WeightsError(f"{shown(file)}: {key}: {first['msg'].lower()}; weights in timm's layout come with it") from None
+        raise WeightsError(
+            f"{shown(file)}: {key}: {first['msg'].lower()}; weights in timm's layout come with it"
+        ) from None
     return config
 
 
 def hub_name(backbone: BackboneConfig) -> str | None:
     """The hub repository of a backbone's weights, as timm names it."""
-    return f"timm/{backbone.options['model']}.{backbone.hub}" if backbone.hub and "model" in backbone.options else None
+    return (
+        f"timm/{backbone.options['model']}.{backbone.hub}"
+        if backbone.hub and "model" in backbone.options
+        else None
+    )
 
 
 def problem_of(backbone: BackboneConfig, given: str | Path | None) -> str | None:
-    """What is wrong with a backbone's start weights, found without a network and without torch; None where they are there, random, or
-    still to be fetched from the hub."""
+    """What is wrong with a backbone's start weights, found without a network and without torch;
+    None where they are there, random, or still to be fetched from the hub.
+    """
     try:
-        if local_folder(backbone, given) is None and (backbone.local or not (backbone.random or hub_name(backbone))):
+        if local_folder(backbone, given) is None and (
+            backbone.local or not (backbone.random or hub_name(backbone))
+        ):
             return _nowhere(backbone, given)
     except WeightsError as error:
         return str(error)
@@ -160,8 +213,8 @@ def problem_of(backbone: BackboneConfig, given: str | Path | None) -> str | None
 def _nowhere(backbone: BackboneConfig, given: str | Path | None, reason: str = "") -> str:
     if not backbone.local and not hub_name(backbone):
         return (
-            f"backbone '{backbone.role}' does not say where it starts: give local (a folder's name, looked up under --weights), hub (a tag "
-            "of timm's), or random = true"
+            f"backbone '{backbone.role}' does not say where it starts: give local (a folder's name,"
+            " looked up under --weights), hub (a tag of timm's), or random = true"
         )
     folders = ", ".join(shown(folder) for folder in search_folders(given))
     hub = hub_name(backbone)
@@ -169,28 +222,43 @@ def _nowhere(backbone: BackboneConfig, given: str | Path | None, reason: str = "
     if backbone.local:
         other = f"; `local = false` takes {hub} from timm's hub instead" if hub else ""
     else:
-        other = f"; or fetch {hub} where there is a network: hf download {hub} --local-dir DIR/{name}"
+        other = (
+            f"; or fetch {hub} where there is a network: hf download {hub} --local-dir DIR/{name}"
+        )
     return (
-        f"backbone '{backbone.role}' needs the weights '{name}' ({', '.join(_FILES)}), which are in none of {folders}{reason}; "
-        f"give the folder that holds them with --weights DIR or UDONX_WEIGHTS{other}{others_that_fit(backbone, given)}"
+        f"backbone '{backbone.role}' needs the weights '{name}' ({', '.join(_FILES)}), which are in"
+        f" none of {folders}{reason}; give the folder that holds them with --weights DIR or"
+        f" UDONX_WEIGHTS{other}{others_that_fit(backbone, given)}"
     )
 
 
 def others_that_fit(backbone: BackboneConfig, given: str | Path | None) -> str:
-    """The end of a sentence about weights that are not there: the folders that hold others of the same model, in the order in which
-    they are searched."""
+    """The end of a sentence about weights that are not there: the folders that hold others of the
+    same model, in the order in which they are searched.
+    """
     names = []
-    for file in [file for folder in search_folders(given) for file in sorted(folder.glob("*/config.json"))]:
+    for file in [
+        file for folder in search_folders(given) for file in sorted(folder.glob("*/config.json"))
+    ]:
         with contextlib.suppress(WeightsError, OSError):
             _check_folder(file.parent, backbone)
             names.append(file.parent.name)
-    return f'; there are {", ".join(names)} of this model, which `local = "{names[0]}"` would take' if names else ""
+    return (
+        f'; there are {", ".join(names)} of this model, which `local = "{names[0]}"` would take'
+        if names
+        else ""
+    )
 
 
 def resolve(
-    backbone: BackboneConfig, given: str | Path | None, say: Callable[[str], None] = lambda line: None, *, fetch: bool = True
+    backbone: BackboneConfig,
+    given: str | Path | None,
+    say: Callable[[str], None] = lambda line: None,
+    *,
+    fetch: bool = True,
 ) -> StartWeights:
-    """Find the start weights of a backbone, fetching them from the hub if they are only there (and `fetch`; else only its cache counts).
+    """Find the start weights of a backbone, fetching them from the hub if they are only there (and
+    `fetch`; else only its cache counts).
 
     Raises WeightsError with one sentence that says where was looked and how to get them.
     """
@@ -207,9 +275,15 @@ def resolve(
     try:
         paths = [_from_hub(name, file, fetch) for file in _FILES]
     except socket.gaierror:
-        raise WeightsError(_nowhere(backbone, given, ", and there is no network to fetch them from the hub")) from None
-    except Exception as error:  # the hub's client raises many kinds: no network, no such file, no space
-        raise WeightsError(_nowhere(backbone, given, f", and the hub gave {type(error).__name__}")) from None
+        raise WeightsError(
+            _nowhere(backbone, given, ", and there is no network to fetch them from the hub")
+        ) from None
+    except (
+        Exception
+    ) as error:  # the hub's client raises many kinds: no network, no such file, no space
+        raise WeightsError(
+            _nowhere(backbone, given, f", and the hub gave {type(error).__name__}")
+        ) from None
     _check_folder(paths[0].parent, backbone)
     return _found(paths[0].parent, name)
 
@@ -224,7 +298,10 @@ def _from_hub(name: str, file: str, fetch: bool) -> Path:
     except LocalEntryNotFoundError:
         if not fetch:
             raise
-        if not any(os.environ.get(proxy) for proxy in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
+        if not any(
+            os.environ.get(proxy)
+            for proxy in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
+        ):
             # without a network the client would try for half a minute and print every attempt
             socket.getaddrinfo(urlsplit(constants.ENDPOINT).hostname, 443)
         return Path(hf_hub_download(name, file))
@@ -237,7 +314,11 @@ def _found(folder: Path, source: str) -> StartWeights:
         sha256=cached_sha256(folder / "model.safetensors"),
         source=source,
         folder=folder,
-        model_args={key: value for key, value in (config.get("model_args") or {}).items() if key not in _GIVEN},
+        model_args={
+            key: value
+            for key, value in (config.get("model_args") or {}).items()
+            if key not in _GIVEN
+        },
         mean=tuple(statistics["mean"]),
         std=tuple(statistics["std"]),
     )

@@ -20,7 +20,9 @@ _converter.register_structure_hook(int | str, lambda value, _: value)
 
 
 def to_plain(spec: StageSpec) -> dict[str, Any]:
-    """A spec as nested plain data; None is left out, so that a later option which defaults to None changes no identity."""
+    """A spec as nested plain data; None is left out, so that a later option which defaults to None
+    changes no identity.
+    """
     return _without_none(_converter.unstructure(spec))
 
 
@@ -38,13 +40,25 @@ def _without_none(value: Any) -> Any:
 
 
 def digest(value: Any) -> str:
-    """sha256 of plain data in canonical JSON, cut to 16 hex digits: 64 bits, enough for any number of stages that one person trains."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
+    """sha256 of plain data in canonical JSON, cut to 16 hex digits: 64 bits, enough for any number
+    of stages that one person trains.
+    """
+    return hashlib.sha256(
+        json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+    ).hexdigest()[:16]
 
 
 def stage_id(spec: StageSpec, manifest: Callable[[str], str]) -> str:
-    """The identity of a stage: its canonical spec with teachers by id, the manifest of its own domains' train and validation files
-    (`manifest(domain)`), and the engine's version. Start weights and component versions are part of the spec."""
+    """The identity of a stage: its canonical spec with teachers by id, the manifest of its own
+    domains' train and validation files (`manifest(domain)`), and the engine's version. Start
+    weights and component versions are part of the spec.
+    """
     plain = to_plain(attrs.evolve(spec, teachers=()))
     plain["teachers"] = [stage_id(teacher, manifest) for teacher in spec.teachers]
-    return digest({"spec": plain, "data": {domain: manifest(domain) for domain in spec.domains}, "engine": ENGINE_VERSION})
+    return digest(
+        {
+            "spec": plain,
+            "data": {domain: manifest(domain) for domain in spec.domains},
+            "engine": ENGINE_VERSION,
+        }
+    )

@@ -34,8 +34,9 @@ class PlannedEvaluation:
 
 @attrs.frozen(kw_only=True)
 class PlannedRow:
-    """A row for one seed: its evaluations and all stages that it needs, teachers first. `seed` is None where nothing is random;
-    the row's label is filled in, for these data."""
+    """A row for one seed: its evaluations and all stages that it needs, teachers first. `seed` is
+    None where nothing is random; the row's label is filled in, for these data.
+    """
 
     row: RowConfig
     seed: int | None
@@ -45,7 +46,9 @@ class PlannedRow:
 
 @attrs.define(kw_only=True, slots=False)
 class Plan:
-    """Everything that an experiment needs, seeds outermost. `stages` holds each equal stage once, teachers before students."""
+    """Everything that an experiment needs, seeds outermost. `stages` holds each equal stage once,
+    teachers before students.
+    """
 
     experiment: Experiment
     benchmark: Benchmark
@@ -89,7 +92,8 @@ class Identities:
 
     def stage(self, spec: StageSpec) -> str:
         """The identity of a stage: it reads train and validation files of its own domains."""
-        if id(spec) not in self._stages:  # the spec is kept beside its id, so that no other object can take its place in memory
+        # the spec is kept beside its id, so that no other object can take its place in memory
+        if id(spec) not in self._stages:
             self._stages[id(spec)] = (spec, stage_id(spec, self.training_manifest))
         return self._stages[id(spec)][1]
 
@@ -126,12 +130,22 @@ def backbone_spec(experiment: Experiment, role: str, weights: StartWeights) -> B
     )
 
 
-def start_of(experiment: Experiment, weights: Mapping[str, StartWeights], backbone: BackboneSpec) -> StartWeights:
-    """The start weights of a backbone: not any of the same bytes, since their folders may configure the model in different ways."""
-    return next(start for role, start in weights.items() if backbone_spec(experiment, role, start) == backbone)
+def start_of(
+    experiment: Experiment, weights: Mapping[str, StartWeights], backbone: BackboneSpec
+) -> StartWeights:
+    """The start weights of a backbone: not any of the same bytes, since their folders may configure
+    the model in different ways.
+    """
+    return next(
+        start
+        for role, start in weights.items()
+        if backbone_spec(experiment, role, start) == backbone
+    )
 
 
-def make_plan(experiment: Experiment, benchmark: Benchmark, weights: dict[str, StartWeights]) -> Plan:
+def make_plan(
+    experiment: Experiment, benchmark: Benchmark, weights: dict[str, StartWeights]
+) -> Plan:
     """Plan the wanted rows of an experiment for its seeds; pure but for reading split files."""
     identities = Identities(benchmark)
     planned: list[PlannedRow] = []
@@ -144,7 +158,9 @@ def make_plan(experiment: Experiment, benchmark: Benchmark, weights: dict[str, S
             evaluations, needed = [], {}
             for spec in row_evaluations(experiment, row, seed, weights, benchmark.facts):
                 ids = {domain: identities.stage(stage) for domain, stage in spec.embedders.items()}
-                evaluations.append(PlannedEvaluation(id=identities.evaluation(spec, ids), spec=spec, stages=ids))
+                evaluations.append(
+                    PlannedEvaluation(id=identities.evaluation(spec, ids), spec=spec, stages=ids)
+                )
                 for stage in spec.embedders.values():
                     for reached in with_teachers(stage):
                         needed.setdefault(identities.stage(reached), reached)
@@ -154,26 +170,65 @@ def make_plan(experiment: Experiment, benchmark: Benchmark, weights: dict[str, S
             for identity, stage in needed.items():
                 stages.setdefault(identity, stage)
             labelled = attrs.evolve(row, label=printable(fill(row.label, len(benchmark.domains))))
-            planned.append(PlannedRow(row=labelled, seed=seed if random else None, evaluations=tuple(evaluations), stages=tuple(needed)))
-    return Plan(experiment=experiment, benchmark=benchmark, weights=weights, rows=planned, stages=stages, identities=identities)
+            planned.append(
+                PlannedRow(
+                    row=labelled,
+                    seed=seed if random else None,
+                    evaluations=tuple(evaluations),
+                    stages=tuple(needed),
+                )
+            )
+    return Plan(
+        experiment=experiment,
+        benchmark=benchmark,
+        weights=weights,
+        rows=planned,
+        stages=stages,
+        identities=identities,
+    )
 
 
 def row_evaluations(
-    experiment: Experiment, row: RowConfig, seed: int, weights: Mapping[str, StartWeights], facts: tuple[DomainFacts, ...]
+    experiment: Experiment,
+    row: RowConfig,
+    seed: int,
+    weights: Mapping[str, StartWeights],
+    facts: tuple[DomainFacts, ...],
 ) -> tuple[EvaluationSpec, ...]:
-    """What a row wants to see evaluated, as its scheme plans it for one seed. Raises ConfigError where the scheme fails, and for a
-    stage of absurdly many steps."""
+    """What a row wants to see evaluated, as its scheme plans it for one seed. Raises ConfigError
+    where the scheme fails, and for a stage of absurdly many steps.
+    """
     wanted = row.at(backbone_spec(experiment, row.backbone, weights[row.backbone]), seed)
     try:
         evaluations = row.scheme.plan(wanted, facts)
     except Exception as error:  # a plug-in's own code
         message = f"'{wanted.scheme.use}' cannot plan this row: {type(error).__name__}: {error}"
-        raise ConfigError([Problem(where=experiment.setting_place, rows=(row.name,), key="scheme", message=message)]) from error
-    stages = [reached for evaluation in evaluations for stage in evaluation.embedders.values() for reached in with_teachers(stage)]
+        raise ConfigError(
+            [
+                Problem(
+                    where=experiment.setting_place, rows=(row.name,), key="scheme", message=message
+                )
+            ]
+        ) from error
+    stages = [
+        reached
+        for evaluation in evaluations
+        for stage in evaluation.embedders.values()
+        for reached in with_teachers(stage)
+    ]
     most = max((stage.training.steps for stage in stages if stage.training), default=0)
     if most > _MOST_STEPS:
-        message = f"steps, or epochs times images, times scale come to {most} steps, allowed are at most {_MOST_STEPS}"
-        raise ConfigError([Problem(where=experiment.setting_place, rows=(row.name,), key="budget", message=message)])
+        message = (
+            f"steps, or epochs times images, times scale come to {most} steps, allowed are at most"
+            f" {_MOST_STEPS}"
+        )
+        raise ConfigError(
+            [
+                Problem(
+                    where=experiment.setting_place, rows=(row.name,), key="budget", message=message
+                )
+            ]
+        )
     return evaluations
 
 
@@ -189,7 +244,11 @@ def stage_title(spec: StageSpec) -> str:
     if spec.training is None:
         return "features" if spec.student_head is None else "features, PCA"
     if spec.student_head is None:
-        return f"teacher of {spec.domains[0]}" if len(spec.domains) == 1 else f"teacher with {len(spec.domains)} heads"
+        return (
+            f"teacher of {spec.domains[0]}"
+            if len(spec.domains) == 1
+            else f"teacher with {len(spec.domains)} heads"
+        )
     if len(spec.domains) == 1 and not spec.teacher_head and not spec.teachers:
         return f"student of {spec.domains[0]}"
     return "student" if not spec.teacher_head else "student and teachers"

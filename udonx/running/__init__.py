@@ -1,1 +1,3 @@
-"""From experiments to finished tables: everything is checked, then what is missing is trained and evaluated."""
+"""From experiments to finished tables: everything is checked, then what is missing is trained and
+evaluated.
+"""

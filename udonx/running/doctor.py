@@ -22,7 +22,18 @@ from udonx.data.prepare.class_folders import printable
 from udonx.data.prepare.verify import look_at, turned_sentence
 from udonx.running.record import import_sacred
 
-_PACKAGES = ("torch", "torchvision", "timm", "pydantic", "attrs", "catalogue", "sacred", "torchmetrics", "faiss-cpu", "setuptools")
+_PACKAGES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "pydantic",
+    "attrs",
+    "catalogue",
+    "sacred",
+    "torchmetrics",
+    "faiss-cpu",
+    "setuptools",
+)
 _HEADERS = 10_000  # of more images, so many are opened where the whole of them was not asked for
 
 
@@ -37,15 +48,21 @@ class Finding:
         return f"{'ok  ' if self.good else 'BAD '} {self.text}"
 
 
-def examine(*, data: str | None, weights: str | None, results: str, verify: bool = False) -> Iterator[Finding]:
-    """Versions, the torch/torchvision pair, GPU, Sacred, disk, caches, and the data and weights folders where given; `verify` decodes every
-    image of the data."""
+def examine(
+    *, data: str | None, weights: str | None, results: str, verify: bool = False
+) -> Iterator[Finding]:
+    """Versions, the torch/torchvision pair, GPU, Sacred, disk, caches, and the data and weights
+    folders where given; `verify` decodes every image of the data.
+    """
     versions = []
     for name in _PACKAGES:
         try:
             versions.append(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
-            yield Finding(False, f"the package {name} is not installed: pip install -e . (or pip install udonx)")
+            yield Finding(
+                False,
+                f"the package {name} is not installed: pip install -e . (or pip install udonx)",
+            )
     yield Finding(True, f"Python {sys.version.split()[0]}; {', '.join(versions)}")
     yield _pair()
     yield _gpu()
@@ -54,7 +71,9 @@ def examine(*, data: str | None, weights: str | None, results: str, verify: bool
     if data:
         yield from _data(Path(data), verify)
     elif verify:
-        yield Finding(False, "--verify decodes the images of a data folder: give it with --data DIR")
+        yield Finding(
+            False, "--verify decodes the images of a data folder: give it with --data DIR"
+        )
     for folder in [weights] if weights else []:
         names = sorted(path.parent.name for path in Path(folder).glob("*/model.safetensors"))
         none = "none; it must hold folders with config.json and model.safetensors"
@@ -75,11 +94,20 @@ def _gpu() -> Finding:
         torch = importlib.import_module("torch")
     except (ImportError, OSError, RuntimeError) as error:
         return Finding(
-            False, f"torch cannot be imported ({error}); install it with torchvision: pip install --force-reinstall torch torchvision"
+            False,
+            f"torch cannot be imported ({error}); install it with torchvision: pip install"
+            " --force-reinstall torch torchvision",
         )
     if not torch.cuda.is_available():
-        return Finding(True, f"no GPU: runs use the CPU ({os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads)")
-    cards = [f"cuda:{number} {torch.cuda.get_device_name(number)}" for number in range(torch.cuda.device_count())]
+        return Finding(
+            True,
+            f"no GPU: runs use the CPU ({os.cpu_count()} cores, torch uses"
+            f" {torch.get_num_threads()} threads)",
+        )
+    cards = [
+        f"cuda:{number} {torch.cuda.get_device_name(number)}"
+        for number in range(torch.cuda.device_count())
+    ]
     return Finding(True, f"GPU: {', '.join(cards)}")
 
 
@@ -87,17 +115,31 @@ def _sacred() -> Finding:
     try:
         import_sacred()
     except ImportError as error:
-        return Finding(False, f"sacred cannot be imported ({error}); it needs pkg_resources: pip install 'setuptools>=77.0.3,<82'")
+        return Finding(
+            False,
+            f"sacred cannot be imported ({error}); it needs pkg_resources: pip install"
+            " 'setuptools>=77.0.3,<82'",
+        )
     return Finding(True, "sacred can be imported")
 
 
 def _disk(results: Path) -> Iterator[Finding]:
-    anchor = next(folder for folder in (results.resolve(), *results.resolve().parents) if folder.exists())
+    anchor = next(
+        folder for folder in (results.resolve(), *results.resolve().parents) if folder.exists()
+    )
     writable = os.access(anchor, os.W_OK)
     free = shutil.disk_usage(anchor).free / 1e9
-    yield Finding(writable and free > 1, f"results folder {results}: {free:.0f} GB free{'' if writable else ', but it cannot be written'}")
+    yield Finding(
+        writable and free > 1,
+        f"results folder {results}: {free:.0f} GB"
+        f" free{'' if writable else ', but it cannot be written'}",
+    )
     cache = cache_dir()
-    where = str(cache) if cache else "cannot be written: everything works, but the demo needs one (set UDONX_CACHE)"
+    where = (
+        str(cache)
+        if cache
+        else "cannot be written: everything works, but the demo needs one (set UDONX_CACHE)"
+    )
     yield Finding(cache is not None, f"cache folder {where}")
 
 
@@ -105,22 +147,48 @@ def _data(root: Path, verify: bool) -> Iterator[Finding]:
     try:
         benchmark = Benchmark.open(root)
         counted = benchmark.facts
-        splits = [benchmark.split(domain, name) for domain in benchmark.domains for name in benchmark.layout.split_names(domain)]
+        splits = [
+            benchmark.split(domain, name)
+            for domain in benchmark.domains
+            for name in benchmark.layout.split_names(domain)
+        ]
     except DataError as error:
         yield Finding(False, f"data: {error}")
         return
     train = sum(fact.train_images for fact in counted)
-    yield Finding(True, f"data in {root}: {len(counted)} domains ({', '.join(benchmark.domains)}), {train} training images")
-    yield from _images(root, list(dict.fromkeys(path for split in splits for path in split.paths)), verify)
+    yield Finding(
+        True,
+        f"data in {root}: {len(counted)} domains ({', '.join(benchmark.domains)}), {train} training"
+        " images",
+    )
+    yield from _images(
+        root, list(dict.fromkeys(path for split in splits for path in split.paths)), verify
+    )
 
 
 def _images(root: Path, paths: list[str], verify: bool) -> Iterator[Finding]:
-    """The headers of all images or, where they are many, of some from everywhere; or the whole of all of them."""
+    """The headers of all images or, where they are many, of some from everywhere; or the whole of
+    all of them.
+    """
     some = paths if verify else paths[:: -(-len(paths) // _HEADERS)]
-    with Report("decoding every image" if verify else "opening images", len(some), "images", closing_line=False) as report:
-        looked = look_at(some, partial(resolve_image, root), whole=verify, progress=lambda done, total: report.tick(done - report.count))
+    with Report(
+        "decoding every image" if verify else "opening images",
+        len(some),
+        "images",
+        closing_line=False,
+    ) as report:
+        looked = look_at(
+            some,
+            partial(resolve_image, root),
+            whole=verify,
+            progress=lambda done, total: report.tick(done - report.count),
+        )
     for path, why in looked.unreadable.items():
-        yield Finding(False, f"image {printable(path)} cannot be {'decoded' if verify else 'opened'} ({why}): replace it or take it out")
+        yield Finding(
+            False,
+            f"image {printable(path)} cannot be {'decoded' if verify else 'opened'} ({why}):"
+            " replace it or take it out",
+        )
     if not looked.unreadable:
         of = f"{len(some):,}" if len(some) == len(paths) else f"{len(some):,} of {len(paths):,}"
         more = "" if verify else "; damage further on than the header is found by --verify"

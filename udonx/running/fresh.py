@@ -1,7 +1,9 @@
-"""`--fresh`: a call's stages are trained again, and what learned from them is removed. A call that was stopped goes on when given again.
+"""`--fresh`: a call's stages are trained again, and what learned from them is removed. A call that
+was stopped goes on when given again.
 
-While a fresh call is under way, results/fresh/ holds a file for it. It is written once everything is removed: a process that is killed
-before has trained nothing yet, and the next one removes everything again.
+While a fresh call is under way, results/fresh/ holds a file for it. It is written once everything
+is removed: a process that is killed before has trained nothing yet, and the next one removes
+everything again.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ from udonx.store.stage import StageFolder
 
 
 class FreshCall:
-    """A call with `--fresh`: known by its stages, so that the same command, given again, is the same call."""
+    """A call with `--fresh`: known by its stages, so that the same command, given again, is the
+    same call.
+    """
 
     def __init__(self, plans: Sequence[Plan], results: Results) -> None:
         self.plans, self.results = plans, results
@@ -29,7 +33,8 @@ class FreshCall:
         self.file: Path = results.root / "fresh" / f"{digest(self.stages)}.json"
 
     def begin(self, say: Callable[[str], None]) -> None:
-        """Remove the stages of the call and every evaluation of them, unless an earlier one did and was stopped before its end.
+        """Remove the stages of the call and every evaluation of them, unless an earlier one did and
+        was stopped before its end.
 
         Raises:
             ConfigError: another process trains or reads one of them; nothing was removed.
@@ -43,15 +48,24 @@ class FreshCall:
             for identity in forgotten:
                 lock = held.enter_context(StageLock(self.results.stage(identity).path))
                 if not lock.acquire():
-                    message = f"stage {identity} is in use by {lock.holder()}; wait for it or stop it; nothing was removed"
+                    message = (
+                        f"stage {identity} is in use by {lock.holder()}; wait for it or stop it;"
+                        " nothing was removed"
+                    )
                     raise ConfigError([Problem(where="--fresh", message=message)])
             self.results.forget_evaluations(set(forgotten))
             for identity in forgotten:
                 self.results.stage(identity).clear()
         write_json(self.file, {"stages": self.stages})
         if learners:
-            theirs = f"{len(learners)} stage{'s' * (len(learners) != 1)} of other tables that learned from these"
-            say(f"--fresh: also removed {theirs} ({', '.join(learners)}); give their commands again to train them")
+            theirs = (
+                f"{len(learners)} stage{'s' * (len(learners) != 1)} of other tables that learned"
+                " from these"
+            )
+            say(
+                f"--fresh: also removed {theirs} ({', '.join(learners)}); give their commands again"
+                " to train them"
+            )
 
     def end(self) -> None:
         """The call is through: the next one begins anew."""
@@ -67,16 +81,26 @@ class FreshCall:
 
 
 def _learners(results: Results, stages: set[str]) -> list[str]:
-    """The stages of `results` beside `stages` that learned from one of them, directly or through others."""
-    folders = sorted(path for path in (results.root / "stages").glob("*") if path.name not in stages)
+    """The stages of `results` beside `stages` that learned from one of them, directly or through
+    others.
+    """
+    folders = sorted(
+        path for path in (results.root / "stages").glob("*") if path.name not in stages
+    )
     return [path.name for path in folders if stages & _teachers(StageFolder(path))]
 
 
 def _teachers(folder: StageFolder) -> set[str]:
-    """The ids of all stages that a stage has learned from; none where its model.json cannot be read."""
+    """The ids of all stages that a stage has learned from; none where its model.json cannot be
+    read.
+    """
     try:
         model = folder.read_model()
         spec = from_plain(model.spec)
-        return {stage_id(reached, model.data.__getitem__) for teacher in spec.teachers for reached in with_teachers(teacher)}
+        return {
+            stage_id(reached, model.data.__getitem__)
+            for teacher in spec.teachers
+            for reached in with_teachers(teacher)
+        }
     except (DamagedFileError, OSError, ValueError, TypeError, KeyError):
         return set()

@@ -1,4 +1,6 @@
-"""Everything that can be known to be wrong before step 0: data, weights, components, disk; all of it in one report."""
+"""Everything that can be known to be wrong before step 0: data, weights, components, disk; all of
+it in one report.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ def used_roles(experiment: Experiment) -> list[str]:
 
 
 def open_benchmark(experiment: Experiment, quiet: bool = False) -> Benchmark:
-    """The benchmark that an experiment's setting names; a generated one is written first if it is not there. Raises DataError."""
+    """The benchmark that an experiment's setting names; a generated one is written first if it is
+    not there. Raises DataError.
+    """
     data = experiment.data
     if data.source == "uned":
         return Benchmark.open(Path(data.root), data.domains)
@@ -48,25 +52,40 @@ def open_benchmark(experiment: Experiment, quiet: bool = False) -> Benchmark:
             report.append(Report("generating the benchmark (once)", total, "images", quiet=quiet))
         report[0].tick(done - report[0].count)
 
-    benchmark = open_demo(data.source, seed=data.seed, size=data.size, domains=data.domains, progress=progress)
+    benchmark = open_demo(
+        data.source, seed=data.seed, size=data.size, domains=data.domains, progress=progress
+    )
     if report:
         report[0].__exit__(None)
     return benchmark
 
 
 def open_images(experiment: Experiment, benchmark: Benchmark, **options: Any) -> ImageStore:
-    """The images of an experiment's benchmark, within the limits of its setting; `options` are ImageStore's. Generated images are never
-    left out: a damaged one can be had again."""
-    limits = {"max_pixels": experiment.data.max_pixels, "max_unreadable": experiment.data.max_unreadable}
+    """The images of an experiment's benchmark, within the limits of its setting; `options` are
+    ImageStore's. Generated images are never left out: a damaged one can be had again.
+    """
+    limits = {
+        "max_pixels": experiment.data.max_pixels,
+        "max_unreadable": experiment.data.max_unreadable,
+    }
     if benchmark.fingerprint:
-        limits |= {"max_unreadable": 0, "cure": f"remove the folder {benchmark.root}, and the next run draws it again"}
+        limits |= {
+            "max_unreadable": 0,
+            "cure": f"remove the folder {benchmark.root}, and the next run draws it again",
+        }
     return ImageStore(benchmark.root, **limits, **options)
 
 
 def resolve_weights(
-    experiment: Experiment, weights: Path | str | None, say: Callable[[str], None], *, fetch: bool = True
+    experiment: Experiment,
+    weights: Path | str | None,
+    say: Callable[[str], None],
+    *,
+    fetch: bool = True,
 ) -> dict[str, StartWeights]:
-    """The start weights of every role that is used. Raises ConfigError with all that are missing."""
+    """The start weights of every role that is used. Raises ConfigError with all that
+    are missing.
+    """
     finder = _WeightsFinder(weights, say, fetch)
     found = finder.of(experiment)
     if finder.problems:
@@ -75,9 +94,13 @@ def resolve_weights(
 
 
 class _WeightsFinder:
-    """Finds start weights, each once however many experiments want them; `problems` are those that are missing."""
+    """Finds start weights, each once however many experiments want them; `problems` are those that
+    are missing.
+    """
 
-    def __init__(self, weights: Path | str | None, say: Callable[[str], None], fetch: bool = True) -> None:
+    def __init__(
+        self, weights: Path | str | None, say: Callable[[str], None], fetch: bool = True
+    ) -> None:
         self.weights, self.say, self.fetch = weights, say, fetch
         self.found: dict[str, StartWeights | None] = {}
         self.problems: list[Problem] = []
@@ -98,15 +121,25 @@ class _WeightsFinder:
             try:
                 self.found[key] = resolve(backbone, self.weights, self.say, fetch=self.fetch)
             except WeightsError as error:
-                self.problems.append(Problem(where=experiment.setting_place, key=f"backbones.{role}", message=str(error)))
+                self.problems.append(
+                    Problem(
+                        where=experiment.setting_place, key=f"backbones.{role}", message=str(error)
+                    )
+                )
         return self.found[key]
 
 
 def preflight(
-    experiments: Sequence[Experiment], weights: Path | str | None, results: Path, say: Callable[[str], None], *, quiet: bool = False
+    experiments: Sequence[Experiment],
+    weights: Path | str | None,
+    results: Path,
+    say: Callable[[str], None],
+    *,
+    quiet: bool = False,
 ) -> list[Plan]:
-    """Look at everything that experiments will use, each thing once, and plan them. Raises ConfigError with all problems, whatever their
-    kind; says what is unusual but allowed."""
+    """Look at everything that experiments will use, each thing once, and plan them. Raises
+    ConfigError with all problems, whatever their kind; says what is unusual but allowed.
+    """
     finder = _WeightsFinder(weights, say)
     found = [finder.of(experiment) for experiment in experiments]
     problems: list[Problem] = []
@@ -117,7 +150,9 @@ def preflight(
         key = repr(experiment.data)
         if key not in benchmarks:
             alike = [other for other in experiments if repr(other.data) == key]
-            benchmarks[key] = _look_at_data(experiment, any(map(_trains, alike)), problems, say, quiet)
+            benchmarks[key] = _look_at_data(
+                experiment, any(map(_trains, alike)), problems, say, quiet
+            )
         if benchmarks[key] is None:
             continue
         benchmark, broken = benchmarks[key]
@@ -126,14 +161,25 @@ def preflight(
         prefix = f"{experiment.name}." if len(experiments) > 1 else ""
         if broken or len(start) < len(used_roles(experiment)):
             for row, spec in _rough_stages(experiment, start, facts):
-                models.add(experiment, benchmark, broken, facts, start, digest(to_plain(spec)), spec, prefix + row)
+                models.add(
+                    experiment,
+                    benchmark,
+                    broken,
+                    facts,
+                    start,
+                    digest(to_plain(spec)),
+                    spec,
+                    prefix + row,
+                )
             continue
         plan = make_plan(experiment, benchmark, start)
         plans.append(plan)
         for identity, spec in plan.stages.items():
             if not Results(results).stage(identity).finished:
                 for row in plan.users[identity]:
-                    models.add(experiment, benchmark, broken, facts, start, identity, spec, prefix + row)
+                    models.add(
+                        experiment, benchmark, broken, facts, start, identity, spec, prefix + row
+                    )
     problems += [*finder.problems, *models.problems()]
     if problems:
         raise ConfigError(problems)
@@ -149,14 +195,24 @@ def _batch_problems(experiment: Experiment, facts: tuple[DomainFacts, ...]) -> I
         if not row.skipped and (budget := row.parts.get("budget")) and budget.batch > most:
             rows.setdefault(budget.batch, []).append(row.name)
     for batch, names in rows.items():
-        message = f"got {batch}, allowed is at most {most}, for there are {images} training images in all"
-        yield Problem(where=experiment.setting_place, rows=tuple(names), key="budget.batch", message=message)
+        message = (
+            f"got {batch}, allowed is at most {most}, for there are {images} training images in all"
+        )
+        yield Problem(
+            where=experiment.setting_place, rows=tuple(names), key="budget.batch", message=message
+        )
 
 
 def _look_at_data(
-    experiment: Experiment, trains: bool, problems: list[Problem], say: Callable[[str], None], quiet: bool
+    experiment: Experiment,
+    trains: bool,
+    problems: list[Problem],
+    say: Callable[[str], None],
+    quiet: bool,
 ) -> tuple[Benchmark, set[str]] | None:
-    """The benchmark and the domains that something is wrong with, None where it cannot be opened; what is wrong joins `problems`."""
+    """The benchmark and the domains that something is wrong with, None where it cannot be opened;
+    what is wrong joins `problems`.
+    """
     where = experiment.setting_place
     try:
         benchmark = open_benchmark(experiment, quiet)
@@ -177,18 +233,27 @@ def _trains(experiment: Experiment) -> bool:
 
 
 def _facts(benchmark: Benchmark, broken: set[str]) -> tuple[DomainFacts, ...]:
-    """The facts of the domains; for those that cannot be read a stand-in, so that models can be looked at all the same."""
+    """The facts of the domains; for those that cannot be read a stand-in, so that models can be
+    looked at all the same.
+    """
     if not broken:
         return benchmark.facts
-    whole = attrs.evolve(benchmark, domains=tuple(name for name in benchmark.domains if name not in broken))
+    whole = attrs.evolve(
+        benchmark, domains=tuple(name for name in benchmark.domains if name not in broken)
+    )
     read = {domain.name: domain for domain in whole.facts}
-    return tuple(read.get(name) or DomainFacts(name=name, train_images=1, train_classes=2) for name in benchmark.domains)
+    return tuple(
+        read.get(name) or DomainFacts(name=name, train_images=1, train_classes=2)
+        for name in benchmark.domains
+    )
 
 
 def _rough_stages(
     experiment: Experiment, weights: Mapping[str, StartWeights], facts: tuple[DomainFacts, ...]
 ) -> Iterator[tuple[str, StageSpec]]:
-    """(row, stage) of what can be planned although something is wrong, so that models are looked at all the same."""
+    """(row, stage) of what can be planned although something is wrong, so that models are looked at
+    all the same.
+    """
     for row in experiment.wanted_rows():
         if row.skipped or row.backbone not in weights:
             continue
@@ -198,15 +263,25 @@ def _rough_stages(
                     yield row.name, reached
 
 
-def _data_problems(benchmark: Benchmark, trains: bool, say: Callable[[str], None]) -> Iterator[tuple[str, str]]:
+def _data_problems(
+    benchmark: Benchmark, trains: bool, say: Callable[[str], None]
+) -> Iterator[tuple[str, str]]:
     """(domain, sentence) of everything that is wrong with the data."""
     tested = 0
     for domain in benchmark.domains:
         if trains and not benchmark.has(domain, "train"):
             file = f"{shown(benchmark.root)}/info_files/{domain}/train.json"
-            yield domain, f"domain '{domain}' has no train split: {file} is missing; add it, or leave the domain out with data.domains"
+            yield (
+                domain,
+                (
+                    f"domain '{domain}' has no train split: {file} is missing; add it, or leave the"
+                    " domain out with data.domains"
+                ),
+            )
         names = ["train"] if trains and benchmark.has(domain, "train") else []
-        names += [name for stage in ("val", "test") for name in benchmark.evaluated_splits(domain, stage)]
+        names += [
+            name for stage in ("val", "test") for name in benchmark.evaluated_splits(domain, stage)
+        ]
         tested += benchmark.query_index(domain, "test") is not None
         readable = True
         for name in dict.fromkeys(names):
@@ -217,29 +292,54 @@ def _data_problems(benchmark: Benchmark, trains: bool, say: Callable[[str], None
                 yield domain, str(error)
         if not readable:
             continue
-        for message in (*_missing_images(benchmark, domain, names), *_split_problems(benchmark, domain, names, say)):
+        for message in (
+            *_missing_images(benchmark, domain, names),
+            *_split_problems(benchmark, domain, names, say),
+        ):
             yield domain, message
     if not tested:
-        yield "", f"no domain of {shown(benchmark.root)} has a test split, so there is nothing to evaluate"
+        yield (
+            "",
+            (
+                f"no domain of {shown(benchmark.root)} has a test split, so there is nothing to"
+                " evaluate"
+            ),
+        )
 
 
 def _missing_images(benchmark: Benchmark, domain: str, names: list[str]) -> Iterator[str]:
-    missing = list(dict.fromkeys(path for name in dict.fromkeys(names) for path in benchmark.missing(domain, name)))
+    missing = list(
+        dict.fromkeys(
+            path for name in dict.fromkeys(names) for path in benchmark.missing(domain, name)
+        )
+    )
     if missing:
-        named = ", ".join(missing[:_SHOWN]) + (f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else "")
+        named = ", ".join(missing[:_SHOWN]) + (
+            f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
+        )
         are = "images are" if len(missing) > 1 else "image is"
-        yield f"domain '{domain}': {len(missing)} {are} not below {shown(benchmark.root)}/images: {named}"
+        yield (
+            f"domain '{domain}': {len(missing)} {are} not below {shown(benchmark.root)}/images:"
+            f" {named}"
+        )
 
 
-def _split_problems(benchmark: Benchmark, domain: str, names: list[str], say: Callable[[str], None]) -> Iterator[str]:
+def _split_problems(
+    benchmark: Benchmark, domain: str, names: list[str], say: Callable[[str], None]
+) -> Iterator[str]:
     if "train" in names:
         yield from _train_problems(benchmark, domain)
     if "train" in names:
         trained = set(benchmark.split(domain, "train").classes())
         for name in names:
-            if name != "train" and (shared := trained.intersection(benchmark.split(domain, name).classes())):
+            if name != "train" and (
+                shared := trained.intersection(benchmark.split(domain, name).classes())
+            ):
                 what = "class of train is" if len(shared) == 1 else "classes of train are"
-                say(f"{domain}: {len(shared)} {what} also in {name}, so its scores are not those of unseen classes")
+                say(
+                    f"{domain}: {len(shared)} {what} also in {name}, so its scores are not those of"
+                    " unseen classes"
+                )
     for stage in ("val", "test"):
         yield from _query_problems(benchmark, domain, stage, say)
 
@@ -247,37 +347,61 @@ def _split_problems(benchmark: Benchmark, domain: str, names: list[str], say: Ca
 def _train_problems(benchmark: Benchmark, domain: str) -> Iterator[str]:
     split = benchmark.split(domain, "train")
     if split.several:
-        yield f"domain '{domain}': {len(split.several)} training images have several labels; training takes one label per image"
+        yield (
+            f"domain '{domain}': {len(split.several)} training images have several labels; training"
+            " takes one label per image"
+        )
     classes = len(split.classes())
     if classes < 2:
-        yield f"domain '{domain}': its train split has {classes} class; classification needs at least 2"
+        yield (
+            f"domain '{domain}': its train split has {classes} class; classification needs at"
+            " least 2"
+        )
 
 
-def _query_problems(benchmark: Benchmark, domain: str, stage: str, say: Callable[[str], None]) -> Iterator[str]:
+def _query_problems(
+    benchmark: Benchmark, domain: str, stage: str, say: Callable[[str], None]
+) -> Iterator[str]:
     splits = benchmark.query_index(domain, stage)
     if splits is None:
         return
     query, index = (benchmark.split(domain, name) for name in splits)
     if index.several:
-        yield f"domain '{domain}': {len(index.several)} images of its index split '{splits[1]}' have several labels; only queries may"
+        yield (
+            f"domain '{domain}': {len(index.several)} images of its index split '{splits[1]}' have"
+            " several labels; only queries may"
+        )
         return
     labels, counts = np.unique(index.class_ids, return_counts=True)
     if len(labels) == 1:
-        say(f"{domain}: the {stage} index '{splits[1]}' shows one class only, so that a search in the domain cannot miss")
+        say(
+            f"{domain}: the {stage} index '{splits[1]}' shows one class only, so that a search in"
+            " the domain cannot miss"
+        )
     needed = 2 if splits[0] == splits[1] else 1
     relevant = set(labels[counts >= needed].tolist())
     rows = enumerate(query.class_ids.tolist())
-    without = sum(not relevant.intersection(query.several.get(row, (label,))) for row, label in rows)
+    without = sum(
+        not relevant.intersection(query.several.get(row, (label,))) for row, label in rows
+    )
     if without == len(query):
-        none = f"not one of its {len(query)} {stage} queries has another image of its class in the index '{splits[1]}'"
+        none = (
+            f"not one of its {len(query)} {stage} queries has another image of its class in the"
+            f" index '{splits[1]}'"
+        )
         yield f"domain '{domain}': {none}, so every score would be 0"
     elif without:
-        say(f"{domain}: {without} of {len(query)} {stage} queries have no positive in the index; they count as misses")
+        say(
+            f"{domain}: {without} of {len(query)} {stage} queries have no positive in the index;"
+            " they count as misses"
+        )
 
 
 @attrs.define
 class _Wanted:
-    """A stage that is to be trained, and who wants it. `domain` is one whose images can be looked at, None where it has none."""
+    """A stage that is to be trained, and who wants it. `domain` is one whose images can be looked
+    at, None where it has none.
+    """
 
     spec: StageSpec
     facts: tuple[DomainFacts, ...]
@@ -294,13 +418,16 @@ class _Wanted:
 
 
 class _Models:
-    """The models of all stages that are to be trained: each different one is built once, with its weights, and its stages' losses and
-    samplers are called on a few real images: what fails here would fail after hours."""
+    """The models of all stages that are to be trained: each different one is built once, with its
+    weights, and its stages' losses and samplers are called on a few real images: what fails here
+    would fail after hours.
+    """
 
     def __init__(self, results: Path) -> None:
         self.results = results
         self.wanted: dict[str, _Wanted] = {}
-        self._taught: dict[tuple[str, str], Branch] = {}  # what a model, untrained, teaches on the first images of a domain
+        # what a model, untrained, teaches on the first images of a domain
+        self._taught: dict[tuple[str, str], Branch] = {}
         self._batches: dict[str, Batch] = {}
         self._samplers: dict[str, str | None] = {}  # what is wrong with each, None for nothing
 
@@ -319,7 +446,9 @@ class _Models:
         domain = next((name for name in spec.domains if name not in broken), None)
         store = open_images(experiment, benchmark, cache_bytes=0)
         start = start_of(experiment, weights, spec.backbone)
-        stage = _Wanted(spec, facts, benchmark, store, domain, start.folder, experiment.setting_place, [])
+        stage = _Wanted(
+            spec, facts, benchmark, store, domain, start.folder, experiment.setting_place, []
+        )
         self.wanted.setdefault(identity, stage).rows.append(row)
 
     def problems(self) -> Iterator[Problem]:
@@ -327,9 +456,12 @@ class _Models:
         groups: dict[str, list[_Wanted]] = {}
         for stage in self.wanted.values():
             groups.setdefault(_model_key(stage.spec), []).append(stage)
-        teachers = {_model_key(teacher) for stage in self.wanted.values() for teacher in stage.spec.teachers}
+        teachers = {
+            _model_key(teacher) for stage in self.wanted.values() for teacher in stage.spec.teachers
+        }
         sizes: dict[str, int] = {}  # parameters of each different model, but for the classifiers
-        for key in sorted(groups, key=lambda key: key not in teachers):  # so that few models of teachers are built for their students alone
+        # so that few models of teachers are built for their students alone
+        for key in sorted(groups, key=lambda key: key not in teachers):
             sizes[key] = 0
             stages = sorted(groups[key], key=lambda stage: stage.domain is None)
             try:
@@ -338,15 +470,24 @@ class _Models:
                 rows = [row for stage in stages for row in stage.rows]
                 yield attrs.evolve(stages[0], rows=rows).problem(_cannot_be_built(error))
                 continue
-            sizes[key] = sum(value.numel() for name, value in model.named_parameters() if "_classifiers." not in name)
+            sizes[key] = sum(
+                value.numel()
+                for name, value in model.named_parameters()
+                if "_classifiers." not in name
+            )
             yield from self._rehearse(model, stages)
         yield from self._disk(sizes)
 
     def _build(self, spec: StageSpec, stage: _Wanted) -> Model:
-        """A model with the classes of the domain that is looked at; two stand for those of every other."""
+        """A model with the classes of the domain that is looked at; two stand for those of every
+        other.
+        """
         from udonx.engine.build import build_model
 
-        classes = {domain.name: max(2, domain.train_classes) if domain.name == stage.domain else 2 for domain in stage.facts}
+        classes = {
+            domain.name: max(2, domain.train_classes) if domain.name == stage.domain else 2
+            for domain in stage.facts
+        }
         return build_model(spec, classes, stage.folder if spec is stage.spec else None)
 
     def _rehearse(self, model: Model, stages: list[_Wanted]) -> Iterator[Problem]:
@@ -377,21 +518,29 @@ class _Models:
     def _batch(self, stage: _Wanted) -> Batch:
         from udonx.engine.rehearsal import first_batch
 
-        key = repr((stage.benchmark.root, stage.domain, stage.spec.transform, stage.spec.training.batch))
+        key = repr(
+            (stage.benchmark.root, stage.domain, stage.spec.transform, stage.spec.training.batch)
+        )
         if key not in self._batches:
             self._batches[key] = first_batch(stage.benchmark, stage.store, stage.spec, stage.domain)
         return self._batches[key]
 
     def _frozen(self, spec: StageSpec, first: _Wanted) -> Branch | None:
-        """What the earlier teacher of a stage will teach on the first images of a domain, before it is trained."""
+        """What the earlier teacher of a stage will teach on the first images of a domain, before it
+        is trained.
+        """
         from udonx.engine.rehearsal import Rehearsal
 
-        teacher = next((teacher for teacher in spec.teachers if first.domain in teacher.domains), None)
+        teacher = next(
+            (teacher for teacher in spec.teachers if first.domain in teacher.domains), None
+        )
         if teacher is None:
             return None
         key = (_model_key(teacher), first.domain)
         if key not in self._taught:
-            self._taught[key] = Rehearsal(self._build(teacher, first), self._batch(first)).teaching()
+            self._taught[key] = Rehearsal(
+                self._build(teacher, first), self._batch(first)
+            ).teaching()
         return self._taught[key]
 
     def _sampler(self, stage: _Wanted, values: Mapping[str, float]) -> str | None:
@@ -405,7 +554,9 @@ class _Models:
         if key not in self._samplers:
             self._samplers[key] = None
             try:
-                rehearse_sampler(stage.spec, {domain.name: domain.train_images for domain in stage.facts}, signal)
+                rehearse_sampler(
+                    stage.spec, {domain.name: domain.train_images for domain in stage.facts}, signal
+                )
             except TrainingError as error:
                 self._samplers[key] = str(error)
             except Exception as error:
@@ -413,29 +564,48 @@ class _Models:
         return self._samplers[key]
 
     def _disk(self, sizes: Mapping[str, int]) -> Iterator[Problem]:
-        """Whether there is room for everything. Each stage keeps its best weights. The one that runs also has a checkpoint of weights and
-        two moments, and while a new checkpoint or new best weights are written the old ones are still there."""
+        """Whether there is room for everything. Each stage keeps its best weights. The one that
+        runs also has a checkpoint of weights and two moments, and while a new checkpoint or new
+        best weights are written the old ones are still there.
+        """
         need = largest = 0
         for stage in self.wanted.values():
             spec = stage.spec
             classes = {domain.name: max(2, domain.train_classes) for domain in stage.facts}
-            dims = sum(head.dim for head in (spec.student_head, spec.teacher_head) if head) if spec.training else 0
+            dims = (
+                sum(head.dim for head in (spec.student_head, spec.teacher_head) if head)
+                if spec.training
+                else 0
+            )
             size = sizes[_model_key(spec)] + dims * sum(classes[domain] for domain in spec.domains)
             need, largest = need + 4 * size, max(largest, size)
         need += (2 * 12 + 4) * largest
-        anchor = next(folder for folder in (self.results.resolve(), *self.results.resolve().parents) if folder.exists())
+        anchor = next(
+            folder
+            for folder in (self.results.resolve(), *self.results.resolve().parents)
+            if folder.exists()
+        )
         free = shutil.disk_usage(anchor).free
         if free < need:
             room = f"{_gigabytes(free)} free, but up to {_gigabytes(need)} are needed"
-            yield Problem(where="--results", message=f"{shown(self.results)} has {room}; free some, or give another folder")
+            yield Problem(
+                where="--results",
+                message=f"{shown(self.results)} has {room}; free some, or give another folder",
+            )
 
 
 def _cannot_be_built(error: Exception) -> str:
-    """The sentence for what a component raises while it is built. What is no component's fault, such as memory, goes on up."""
+    """The sentence for what a component raises while it is built. What is no component's fault,
+    such as memory, goes on up.
+    """
     if isinstance(error, MemoryError | OSError):
         raise error
     frame = traceback.extract_tb(error.__traceback__)[-1]
-    where = "" if isinstance(error, ValueError | TypeError) else f"{type(error).__name__} at {frame.filename}:{frame.lineno}: "
+    where = (
+        ""
+        if isinstance(error, ValueError | TypeError)
+        else f"{type(error).__name__} at {frame.filename}:{frame.lineno}: "
+    )
     return f"its model, losses or sampler cannot be built: {where}{error}"
 
 
@@ -444,5 +614,16 @@ def _gigabytes(size: int) -> str:
 
 
 def _model_key(spec: StageSpec) -> str:
-    """Stages of one key have models that differ in their seed and in the domains of their classifiers alone."""
-    return repr((spec.backbone, spec.transform.crop, spec.student_head, spec.teacher_head, spec.classifier, spec.training is None))
+    """Stages of one key have models that differ in their seed and in the domains of their
+    classifiers alone.
+    """
+    return repr(
+        (
+            spec.backbone,
+            spec.transform.crop,
+            spec.student_head,
+            spec.teacher_head,
+            spec.classifier,
+            spec.training is None,
+        )
+    )

@@ -1,4 +1,6 @@
-"""From an experiment to its table: plan, preflight, train what is missing, evaluate what is missing, record, show."""
+"""From an experiment to its table: plan, preflight, train what is missing, evaluate what is
+missing, record, show.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,9 @@ _POLL_SECONDS = 2.0
 
 @attrs.frozen(kw_only=True)
 class Options:
-    """How to run, beside what to run; see `run`. Only `weights` can change a number, and it is part of every stage's identity."""
+    """How to run, beside what to run; see `run`. Only `weights` can change a number, and it is part
+    of every stage's identity.
+    """
 
     weights: Path | None = None
     results: Path = Path("results")
@@ -69,15 +73,30 @@ class RowsFailed(TrainingError):
 
     def __init__(self, tables: list[Table], failures: Mapping[str, str]) -> None:
         self.tables, self.failures = tables, dict(failures)
-        lines = [f"  {number}. {what}: {why}" for number, (what, why) in enumerate(failures.items(), 1)]
+        lines = [
+            f"  {number}. {what}: {why}" for number, (what, why) in enumerate(failures.items(), 1)
+        ]
         count = f"{len(failures)} row{'s' * (len(failures) != 1)} failed"
-        super().__init__("\n".join([f"{count}; the others are done, and the same command tries again what failed", *lines]))
+        super().__init__(
+            "\n".join(
+                [
+                    f"{count}; the others are done, and the same command tries again what failed",
+                    *lines,
+                ]
+            )
+        )
 
 
-def load_plan(experiment: Experiment, options: Options, say: Callable[[str], None], *, fetch: bool = True) -> Plan:
-    """Open the benchmark, find the weights (from the hub too, if `fetch`), plan. Raises ConfigError or DataError."""
+def load_plan(
+    experiment: Experiment, options: Options, say: Callable[[str], None], *, fetch: bool = True
+) -> Plan:
+    """Open the benchmark, find the weights (from the hub too, if `fetch`), plan. Raises ConfigError
+    or DataError.
+    """
     benchmark = open_benchmark(experiment, options.quiet)
-    return make_plan(experiment, benchmark, resolve_weights(experiment, options.weights, say, fetch=fetch))
+    return make_plan(
+        experiment, benchmark, resolve_weights(experiment, options.weights, say, fetch=fetch)
+    )
 
 
 def run(
@@ -110,19 +129,23 @@ def run(
         rows, seeds: which rows and seeds; default: all rows, the file's seeds.
         results: where everything is kept; what is there already is not trained again.
         device: `cpu`, `cuda` or `cuda:N`; default: the GPU where there is one.
-        plugins, allow_plugins: modules or files to import first; whether plug-ins may be imported at all.
-        fresh: train the stages of this call again, and remove those of other tables that learned from them. A fresh call that was stopped
-            goes on when it is given again.
+        plugins, allow_plugins: modules or files to import first; whether plug-ins may be imported
+            at all.
+        fresh: train the stages of this call again, and remove those of other tables that learned
+            from them. A fresh call that was stopped goes on when it is given again.
         fail_fast: end at the first row that fails; default: the others go on.
-        checkpoint_minutes: a stage that is stopped loses no more than this, and nothing where SIGINT or SIGTERM asks it to stop.
+        checkpoint_minutes: a stage that is stopped loses no more than this, and nothing where
+            SIGINT or SIGTERM asks it to stop.
         workers: threads that load images; default: the CPU's cores, at most 8 (16 with a GPU).
         quiet: no progress.
 
     Raises:
         ConfigError: everything that is wrong, found before anything is trained.
-        RowsFailed: some rows failed, with a sentence for each; raised at the end, when all others are done. It holds the tables.
-        Stopped: SIGINT or SIGTERM has come, after a checkpoint. It is a KeyboardInterrupt, and ends a program that does not catch it with
-            the status 130 or 143. Called outside the main thread, `run` leaves signals alone; a handler that the caller has set stays.
+        RowsFailed: some rows failed, with a sentence for each; raised at the end, when all others
+            are done. It holds the tables.
+        Stopped: SIGINT or SIGTERM has come, after a checkpoint. It is a KeyboardInterrupt, and ends
+            a program that does not catch it with the status 130 or 143. Called outside the main
+            thread, `run` leaves signals alone; a handler that the caller has set stays.
         TrainingError, DataError, ...: with `fail_fast`, what went wrong; what was earned is kept.
 
     Example: `udonx.run("experiments/table3_ablation.toml", setting="smoke").row("udon").r1.mean`
@@ -156,8 +179,12 @@ def run(
     return tables[0] if single and not Path(files).is_dir() else tables
 
 
-def run_experiments(experiments: Sequence[Experiment], options: Options, say: Callable[[str], None] = console.say) -> list[Table]:
-    """Run resolved experiments one after the other; stages are shared between them through the results folder. Raises as `run` does."""
+def run_experiments(
+    experiments: Sequence[Experiment], options: Options, say: Callable[[str], None] = console.say
+) -> list[Table]:
+    """Run resolved experiments one after the other; stages are shared between them through the
+    results folder. Raises as `run` does.
+    """
     try:
         device = choose(options.device)
     except ValueError as error:
@@ -166,17 +193,32 @@ def run_experiments(experiments: Sequence[Experiment], options: Options, say: Ca
         return _run_experiments(experiments, options, device, say)
 
 
-def _run_experiments(experiments: Sequence[Experiment], options: Options, device: torch.device, say: Callable[[str], None]) -> list[Table]:
+def _run_experiments(
+    experiments: Sequence[Experiment],
+    options: Options,
+    device: torch.device,
+    say: Callable[[str], None],
+) -> list[Table]:
     problems = []
     if options.workers is not None and options.workers < 1:
-        problems.append(Problem(where="--workers", message=f"got {options.workers}, allowed is 1 or more"))
+        problems.append(
+            Problem(where="--workers", message=f"got {options.workers}, allowed is 1 or more")
+        )
     if not 0 <= options.checkpoint_minutes < math.inf:
-        problems.append(Problem(where="--checkpoint-minutes", message=f"got {options.checkpoint_minutes}, allowed is 0 or more"))
+        problems.append(
+            Problem(
+                where="--checkpoint-minutes",
+                message=f"got {options.checkpoint_minutes}, allowed is 0 or more",
+            )
+        )
     if problem := folder_problem(options.results):
         problems.append(Problem(where="--results", message=problem))
         raise ConfigError(problems)
     for experiment in experiments:
-        problems += [Problem(where=str(experiment.path), message=message) for message in check_observers(experiment.observers)]
+        problems += [
+            Problem(where=str(experiment.path), message=message)
+            for message in check_observers(experiment.observers)
+        ]
     try:
         plans = preflight(experiments, options.weights, options.results, say, quiet=options.quiet)
     except ConfigError as error:
@@ -191,11 +233,21 @@ def _run_experiments(experiments: Sequence[Experiment], options: Options, device
         fresh.begin(say)
     told = (lambda line: None) if options.quiet else above_bars
     # by data: images in memory outlive a table
-    stores = {repr(plan.experiment.data): open_images(plan.experiment, plan.benchmark, say=told) for plan in plans}
+    stores = {
+        repr(plan.experiment.data): open_images(plan.experiment, plan.benchmark, say=told)
+        for plan in plans
+    }
     failed_stages: dict[str, str] = {}
-    runners = [_Runner(plan, options, device, say, stores[repr(plan.experiment.data)], failed_stages) for plan in plans]
+    runners = [
+        _Runner(plan, options, device, say, stores[repr(plan.experiment.data)], failed_stages)
+        for plan in plans
+    ]
     tables = [runner.run() for runner in runners]
-    if failures := {f"{runner.plan.experiment.name}: {what}": why for runner in runners for what, why in runner.failed.items()}:
+    if failures := {
+        f"{runner.plan.experiment.name}: {what}": why
+        for runner in runners
+        for what, why in runner.failed.items()
+    }:
         raise RowsFailed(tables, failures)
     if fresh:
         fresh.end()
@@ -203,7 +255,9 @@ def _run_experiments(experiments: Sequence[Experiment], options: Options, device
 
 
 def _tidy(plans: Sequence[Plan], results: Results) -> None:
-    """Remove what killed processes left behind: files half written, and checkpoints of finished stages."""
+    """Remove what killed processes left behind: files half written, and checkpoints of finished
+    stages.
+    """
     for root in (results.root, cache_dir()):
         if root is not None:
             sweep(root)
@@ -215,7 +269,9 @@ def _tidy(plans: Sequence[Plan], results: Results) -> None:
 
 
 class _Runner:
-    """Runs one plan. `failed_stages` says why a stage could not be trained, over all plans of a call: none is tried twice."""
+    """Runs one plan. `failed_stages` says why a stage could not be trained, over all plans of a
+    call: none is tried twice.
+    """
 
     def __init__(
         self,
@@ -226,7 +282,13 @@ class _Runner:
         store: ImageStore,
         failed_stages: dict[str, str],
     ) -> None:
-        self.plan, self.options, self.device, self.say, self.store = plan, options, device, say, store
+        self.plan, self.options, self.device, self.say, self.store = (
+            plan,
+            options,
+            device,
+            say,
+            store,
+        )
         self.results = Results(options.results)
         self.workers = options.workers or loading_threads(device)
         self.recorder = Recorder(self.results.root / "sacred", plan.experiment.observers, say)
@@ -241,7 +303,8 @@ class _Runner:
             self.say(line)
         if not self.plan.rows:
             self.say(
-                f"{self.plan.experiment.path}: no row of this file is in the setting '{self.plan.experiment.setting}'; nothing was run"
+                f"{self.plan.experiment.path}: no row of this file is in the setting"
+                f" '{self.plan.experiment.setting}'; nothing was run"
             )
             return self.table.shown()
         pending = deque(self.plan.rows)
@@ -264,16 +327,23 @@ class _Runner:
                     raise
                 self._fail(_name(planned), error)
             self.table.write(self.failed)
-        failed = f", but {len(self.failed)} row{'s' * (len(self.failed) != 1)} failed" if self.failed else ""
+        failed = (
+            f", but {len(self.failed)} row{'s' * (len(self.failed) != 1)} failed"
+            if self.failed
+            else ""
+        )
         places = f"{self.table.place()}; stages, evaluations and runs in {self.results.root}"
         self.say(f"done{failed} in {clock(time.monotonic() - began)}; {places}")
         return self.table.shown(self.failed)
 
     def _fail(self, name: str, error: Exception) -> None:
-        """Note why a row failed, and go on. An error that only a programmer can mend shows its traceback too."""
+        """Note why a row failed, and go on. An error that only a programmer can mend shows its
+        traceback too.
+        """
         if (sentence := sentence_of(error)) is None:
             traceback.print_exception(error)
-        self.failed[name] = (sentence or _in_words(error)).removeprefix(f"{name}: ")  # training names the row itself
+        # training names the row itself
+        self.failed[name] = (sentence or _in_words(error)).removeprefix(f"{name}: ")
         self.say(f"{name}: failed: {self.failed[name]}; the other rows go on")
 
     def _held_elsewhere(self, planned: PlannedRow) -> str | None:
@@ -286,8 +356,15 @@ class _Runner:
         return None
 
     def _row(self, planned: PlannedRow) -> None:
-        todo = [identity for identity in planned.stages if self.results.stage(identity).done is None]  # raises where one is damaged
-        missing = [evaluation for evaluation in planned.evaluations if not self.results.has_evaluation(evaluation.id, self.say)]
+        # raises where one is damaged
+        todo = [
+            identity for identity in planned.stages if self.results.stage(identity).done is None
+        ]
+        missing = [
+            evaluation
+            for evaluation in planned.evaluations
+            if not self.results.has_evaluation(evaluation.id, self.say)
+        ]
         for evaluation in planned.evaluations:
             if evaluation not in missing:  # left by a process that was killed when all was done
                 shutil.rmtree(self.results.embeddings(evaluation.id), ignore_errors=True)
@@ -299,20 +376,31 @@ class _Runner:
             "seed": planned.seed,
             "stages": planned.stages,
         }
-        before = [run for run in self.results.runs() if all(getattr(run, key) == value for key, value in entry.items())]
+        before = [
+            run
+            for run in self.results.runs()
+            if all(getattr(run, key) == value for key, value in entry.items())
+        ]
         if not todo and not missing:
             self.say(f"{name}: already there")
             if before:
                 return
         else:
             reused = len(planned.stages) - len(todo)
-            self.say(f"{name}: {len(todo)} stage{'s' * (len(todo) != 1)} to train" + (f", {reused} already there" if reused else ""))
+            self.say(
+                f"{name}: {len(todo)} stage{'s' * (len(todo) != 1)} to train"
+                + (f", {reused} already there" if reused else "")
+            )
         begun = any(self.results.stage(identity).started for identity in todo)
         resumes = before[-1].sacred_id if before and (begun or not self.options.fresh) else None
-        weights = {role: {"source": start.source, "sha256": start.sha256} for role, start in self.plan.weights.items()}
+        weights = {
+            role: {"source": start.source, "sha256": start.sha256}
+            for role, start in self.plan.weights.items()
+        }
         identities = self.plan.identities
         config = {
-            **{key: value for key, value in entry.items() if key != "seed"},  # Sacred has a key "seed" of its own
+            # Sacred has a key "seed" of its own
+            **{key: value for key, value in entry.items() if key != "seed"},
             "training_seed": planned.seed,
             "command": command_line(),
             "git": self.git,
@@ -320,7 +408,10 @@ class _Runner:
             "backbone": attrs.asdict(experiment.backbones[planned.row.backbone]),
             "data": attrs.asdict(experiment.data),
             "manifest": {
-                domain: {"training": identities.training_manifest(domain), "test": identities.test_manifest(domain)}
+                domain: {
+                    "training": identities.training_manifest(domain),
+                    "test": identities.test_manifest(domain),
+                }
                 for domain in self.plan.benchmark.domains
             },
             "resumes": resumes,
@@ -333,16 +424,22 @@ class _Runner:
             f"{experiment.name}.{planned.row.name}",
             config,
             lambda run: self._work(planned, missing, name, run),
-            lambda sacred_id: self.results.append_run(Run(**entry, sacred_id=sacred_id, resumes=resumes)),
+            lambda sacred_id: self.results.append_run(
+                Run(**entry, sacred_id=sacred_id, resumes=resumes)
+            ),
         )
 
-    def _work(self, planned: PlannedRow, missing: list[PlannedEvaluation], name: str, record: Any) -> dict[str, Any]:
+    def _work(
+        self, planned: PlannedRow, missing: list[PlannedEvaluation], name: str, record: Any
+    ) -> dict[str, Any]:
         with ExitStack() as reading:
             for identity in planned.stages:
                 reading.enter_context(self._stage(identity, name, record))
             return self._measure(planned, missing, name, record)
 
-    def _measure(self, planned: PlannedRow, missing: list[PlannedEvaluation], name: str, record: Any) -> dict[str, Any]:
+    def _measure(
+        self, planned: PlannedRow, missing: list[PlannedEvaluation], name: str, record: Any
+    ) -> dict[str, Any]:
         for evaluation in missing:
             self._evaluate(planned, evaluation, name)
         row: dict[str, Any] = {}
@@ -352,12 +449,18 @@ class _Runner:
             _, figures = stored.figures(own_index=False)
             _record(record, f"test.{evaluation.spec.branch}.r1", figures.r1)
             _record(record, f"test.{evaluation.spec.branch}.mmp5", figures.mmp5)
-            record.add_artifact(self.results.evaluation(evaluation.id) / "metrics.json", name=f"{evaluation.spec.branch}_metrics.json")
+            record.add_artifact(
+                self.results.evaluation(evaluation.id) / "metrics.json",
+                name=f"{evaluation.spec.branch}_metrics.json",
+            )
         weights = {}
         for identity in planned.stages:
             folder, best = self.results.stage(identity).path, self.results.stage(identity).best
             kept = self.results.stage(identity).done.weights
-            weights[identity] = {"path": str(best), "sha256": kept.sha256 if kept else sha256_file(best)}
+            weights[identity] = {
+                "path": str(best),
+                "sha256": kept.sha256 if kept else sha256_file(best),
+            }
             record.add_artifact(folder / "stage.toml", name=f"{identity}.stage.toml")
             for file in sorted(path for path in (folder / "plugins").rglob("*") if path.is_file()):
                 name = ".".join(file.relative_to(folder).parts)
@@ -366,7 +469,9 @@ class _Runner:
         return row
 
     def _stage(self, identity: str, name: str, record: Any) -> StageLock:
-        """Train a stage unless it is there. Returns its lock, shared with all who read it: nobody removes it while it is held."""
+        """Train a stage unless it is there. Returns its lock, shared with all who read it: nobody
+        removes it while it is held.
+        """
         folder, spec = self.results.stage(identity), self.plan.stages[identity]
         title = f"{name}: {stage_title(spec)}"
         reading = StageLock(folder.path, shared=True)
@@ -396,12 +501,18 @@ class _Runner:
             device=self.device,
             workers=self.workers,
             weights=self.plan.weights_of(spec).folder,
-            teachers=tuple(self.results.stage(self.plan.identity(teacher)) for teacher in spec.teachers),
+            teachers=tuple(
+                self.results.stage(self.plan.identity(teacher)) for teacher in spec.teachers
+            ),
             plugins=self.plan.experiment.plugins,
-            manifest={domain: self.plan.identities.training_manifest(domain) for domain in spec.domains},
+            manifest={
+                domain: self.plan.identities.training_manifest(domain) for domain in spec.domains
+            },
             quiet=self.options.quiet,
             checkpoint_seconds=60 * self.options.checkpoint_minutes,
-            summary=lambda key, value, step: _record(record, f"{stage_title(spec).replace(' ', '_')}.{key}", value, step),
+            summary=lambda key, value, step: _record(
+                record, f"{stage_title(spec).replace(' ', '_')}.{key}", value, step
+            ),
         )
         try:
             run_stage(job)
@@ -410,16 +521,26 @@ class _Runner:
             raise
 
     def _evaluate(self, planned: PlannedRow, evaluation: PlannedEvaluation, name: str) -> None:
-        models = {identity: load_stage(self.results.stage(identity), self.device) for identity in set(evaluation.stages.values())}
-        embedders = {domain: Embedder(models[identity], evaluation.spec.branch) for domain, identity in evaluation.stages.items()}
+        models = {
+            identity: load_stage(self.results.stage(identity), self.device)
+            for identity in set(evaluation.stages.values())
+        }
+        embedders = {
+            domain: Embedder(models[identity], evaluation.spec.branch)
+            for domain, identity in evaluation.stages.items()
+        }
         benchmark = self.plan.benchmark
         total = image_count(benchmark, embedders, "test")
         began = time.monotonic()
-        weights = {identity: self.results.stage(identity).weigh_best().sha256 for identity in models}
+        weights = {
+            identity: self.results.stage(identity).weigh_best().sha256 for identity in models
+        }
         embedding = {domain: weights[identity] for domain, identity in evaluation.stages.items()}
         kept = KeptEmbeddings(self.results.embeddings(evaluation.id), embedding)
         which = f" of the {evaluation.spec.branch}" if len(planned.evaluations) > 1 else ""
-        with Report(f"{name}: evaluation{which}", total, "images", quiet=self.options.quiet) as report:
+        with Report(
+            f"{name}: evaluation{which}", total, "images", quiet=self.options.quiet
+        ) as report:
             result = evaluate(
                 embedders,
                 benchmark,
@@ -433,8 +554,10 @@ class _Runner:
             )
             seconds = time.monotonic() - began
             report.note(f"R@1 {100 * result.main.r1:.1f}, mMP@5 {100 * result.main.mmp5:.1f}")
-        if self.workers == loading_threads(self.device) and not kept.loaded:  # see udonx/forecast/costs.py
-            (spec, *_) = evaluation.spec.embedders.values()  # a row has one backbone, so their kinds are all the same
+        # see udonx/forecast/costs.py
+        if self.workers == loading_threads(self.device) and not kept.loaded:
+            # a row has one backbone, so their kinds are all the same
+            spec, *_ = evaluation.spec.embedders.values()
             Timings(describe(self.device)).add([(embed_kind(spec, benchmark), seconds, total)])
         about = {
             "stages": evaluation.stages,
@@ -456,7 +579,9 @@ def _name(planned: PlannedRow) -> str:
 def _in_words(error: Exception) -> str:
     """What went wrong and where, of an error that is not meant for people."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__} at {frame.filename}:{frame.lineno}: {' '.join(str(error).split())}"
+    return (
+        f"{type(error).__name__} at {frame.filename}:{frame.lineno}: {' '.join(str(error).split())}"
+    )
 
 
 def _record(run: Any, key: str, value: float, step: int | None = None) -> None:
@@ -467,10 +592,15 @@ def _record(run: Any, key: str, value: float, step: int | None = None) -> None:
 
 def _versions() -> dict[str, str]:
     """The versions that figures may depend on."""
-    return {"udonx": udonx.__version__, **{name: importlib.metadata.version(name) for name in ("torch", "timm")}}
+    return {
+        "udonx": udonx.__version__,
+        **{name: importlib.metadata.version(name) for name in ("torch", "timm")},
+    }
 
 
 def stored_table(experiment: Experiment, options: Options, say: Callable[[str], None]) -> Table:
-    """The table from what is stored (of `--row`, only those; with `--seeds`, of those seeds only), running and fetching nothing."""
+    """The table from what is stored (of `--row`, only those; with `--seeds`, of those seeds only),
+    running and fetching nothing.
+    """
     plan = load_plan(experiment, options, say, fetch=False)
     return shown_table(plan, Results(options.results), say=say)

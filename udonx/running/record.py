@@ -1,4 +1,6 @@
-"""The run record: each (row, seed) that has work to do is a Sacred run. Sacred is imported only here, and only when something runs."""
+"""The run record: each (row, seed) that has work to do is a Sacred run. Sacred is imported only
+here, and only when something runs.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +21,15 @@ import attrs
 from udonx.inputs.sources import OBSERVERS, observer_problem
 
 SACRED_SEED = 0
-"""What Sacred's own key "seed" always holds: without one it would invent a number. The seed of a training is `training_seed`."""
+"""What Sacred's own key "seed" always holds: without one it would invent a number. The seed of a
+training is `training_seed`.
+"""
 
 
 class GuardedObserver:
-    """Passes every event to a Sacred observer; when that fails, says so once per kind of event and lets the training go on."""
+    """Passes every event to a Sacred observer; when that fails, says so once per kind of event and
+    lets the training go on.
+    """
 
     def __init__(self, observer: Any, name: str, say: Callable[[str], None]) -> None:
         self._observer, self._name, self._say = observer, name, say
@@ -38,10 +44,15 @@ class GuardedObserver:
         def guarded(*args: Any, **kwargs: Any) -> Any:
             try:
                 return target(*args, **kwargs)
-            except Exception as error:  # whatever an observer's back end raises must not cost a training run
+            except (
+                Exception
+            ) as error:  # whatever an observer's back end raises must not cost a training run
                 if event not in self._failed:
                     self._failed.add(event)
-                    self._say(f"the observer {self._name} failed at {event}: {type(error).__name__}: {error}; the run goes on without it")
+                    self._say(
+                        f"the observer {self._name} failed at {event}: {type(error).__name__}:"
+                        f" {error}; the run goes on without it"
+                    )
                 return None
 
         return guarded
@@ -49,29 +60,42 @@ class GuardedObserver:
 
 @attrs.frozen
 class Recorder:
-    """Makes Sacred runs in `folder`, and in the observers of `urls` (mongodb://... or SQLAlchemy)."""
+    """Makes Sacred runs in `folder`, and in the observers of `urls` (mongodb://... or
+    SQLAlchemy).
+    """
 
     folder: Path
     urls: tuple[str, ...]
     say: Callable[[str], None]
 
     def run(
-        self, name: str, config: dict[str, Any], body: Callable[[Any], dict[str, Any]], started: Callable[[Any], None]
+        self,
+        name: str,
+        config: dict[str, Any],
+        body: Callable[[Any], dict[str, Any]],
+        started: Callable[[Any], None],
     ) -> dict[str, Any]:
-        """Run `body(run)` as a Sacred run and return what it returns; an exception marks the run failed or interrupted and goes on up.
+        """Run `body(run)` as a Sacred run and return what it returns; an exception marks the run
+        failed or interrupted and goes on up.
 
-        `started` is told the run's id before the body begins. Sacred seeds Python's, NumPy's and torch's generators, always alike: all
-        that udonx draws follows from its own named streams.
+        `started` is told the run's id before the body begins. Sacred seeds Python's, NumPy's and
+        torch's generators, always alike: all that udonx draws follows from its own named streams.
         """
         sacred = import_sacred()
         from sacred.observers import FileStorageObserver
 
-        sacred.SETTINGS.CAPTURE_MODE = "no"  # Sacred's capturing replaces stdout, and with it the progress bar
+        # Sacred's capturing replaces stdout, and with it the progress bar
+        sacred.SETTINGS.CAPTURE_MODE = "no"
         sacred.SETTINGS.DISCOVER_SOURCES = "none"
         experiment = sacred.Experiment(name, interactive=True, save_git_info=False)
         experiment.logger = _quiet_logger()
-        observers = [(FileStorageObserver(self.folder), str(self.folder)), *((_observer(url), url) for url in self.urls)]
-        experiment.observers = [GuardedObserver(observer, where, self.say) for observer, where in observers]
+        observers = [
+            (FileStorageObserver(self.folder), str(self.folder)),
+            *((_observer(url), url) for url in self.urls),
+        ]
+        experiment.observers = [
+            GuardedObserver(observer, where, self.say) for observer, where in observers
+        ]
         experiment.add_config({**_sacred_keys(config), "seed": SACRED_SEED})
 
         def main(_run: Any) -> dict[str, Any]:
@@ -83,7 +107,9 @@ class Recorder:
 
 
 def import_sacred() -> ModuleType:
-    """Sacred, without the warning that its import of pkg_resources gives: setuptools is held below the version that drops it."""
+    """Sacred, without the warning that its import of pkg_resources gives: setuptools is held below
+    the version that drops it.
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
         return importlib.import_module("sacred")
@@ -99,8 +125,12 @@ def check_observers(urls: tuple[str, ...]) -> list[str]:
         try:
             import_sacred()
             _observer(url)
-        except Exception as error:  # a URL of a wrong form, or a driver that is missing: each package has errors of its own
-            problems.append(f'results.observers: got "{url}", which cannot be used ({type(error).__name__}: {error}); {OBSERVERS}')
+        except Exception as error:
+            # a URL of a wrong form, or a driver that is missing: each package has its own errors
+            problems.append(
+                f'results.observers: got "{url}", which cannot be used ({type(error).__name__}:'
+                f" {error}); {OBSERVERS}"
+            )
     return problems
 
 
@@ -110,13 +140,24 @@ def command_line() -> str:
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:
-    """The git commit of a folder and whether files that git follows were changed since; None where there is no repository, or no git."""
+    """The git commit of a folder and whether files that git follows were changed since; None where
+    there is no repository, or no git.
+    """
 
     def git(*arguments: str) -> str:
-        return subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        return subprocess.run(
+            ["git", "-C", str(folder), *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        ).stdout.strip()
 
     try:
-        return {"commit": git("rev-parse", "HEAD"), "changed": bool(git("status", "--porcelain", "--untracked-files=no"))}
+        return {
+            "commit": git("rev-parse", "HEAD"),
+            "changed": bool(git("status", "--porcelain", "--untracked-files=no")),
+        }
     except (OSError, subprocess.SubprocessError):
         return None
 

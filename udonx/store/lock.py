@@ -15,12 +15,14 @@ _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL}
 
 
 class StageLock:
-    """`flock` on a file in the stage's folder. Use `acquire()`, which does not wait, and `release()`.
+    """`flock` on a file in the stage's folder. Use `acquire()`, which does not wait, and
+    `release()`.
 
-    Whoever trains or removes a stage holds it alone. Those who read a finished one share it (`shared`), so that nobody removes it
-    meanwhile.
+    Whoever trains or removes a stage holds it alone. Those who read a finished one share it
+    (`shared`), so that nobody removes it meanwhile.
 
-    On a file system without locks it is always free, and a warning says that two commands may then train the same stage.
+    On a file system without locks it is always free, and a warning says that two commands may then
+    train the same stage.
     """
 
     def __init__(self, folder: Path, *, shared: bool = False) -> None:
@@ -43,7 +45,10 @@ class StageLock:
                 raise
             where = self.path.parent.parent
             reason = f"{where} is on a file system without locks ({os.strerror(error.errno)})"
-            warnings.warn(f"{reason}: give only one udonx command at a time with this results folder", stacklevel=2)
+            warnings.warn(
+                f"{reason}: give only one udonx command at a time with this results folder",
+                stacklevel=2,
+            )
         handle.truncate(0)
         handle.write(f"process {os.getpid()} on {socket.gethostname()}")
         handle.flush()

@@ -12,7 +12,15 @@ import attrs
 import cattrs
 import numpy as np
 
-from udonx.common.files import DamagedFileError, append_json_line, atomic_path, open_regular, read_json, read_json_lines, write_json
+from udonx.common.files import (
+    DamagedFileError,
+    append_json_line,
+    atomic_path,
+    open_regular,
+    read_json,
+    read_json_lines,
+    write_json,
+)
 from udonx.data.unreadable import LeftOut, left_out
 from udonx.evaluation.metrics import DomainMetrics, RetrievalMetrics
 from udonx.evaluation.protocol import ProtocolResult
@@ -29,7 +37,9 @@ def _share(_: Any, attribute: attrs.Attribute, value: float) -> None:
 
 @attrs.frozen(kw_only=True)
 class StoredFigures:
-    """What metrics.json keeps of one index: means over domains and each domain's own, as fractions."""
+    """What metrics.json keeps of one index: means over domains and each domain's own,
+    as fractions.
+    """
 
     r1: float = attrs.field(validator=_share)
     mmp5: float = attrs.field(validator=_share)
@@ -40,14 +50,21 @@ class StoredFigures:
     def of(cls, metrics: RetrievalMetrics) -> StoredFigures:
         """What is kept of an evaluation's metrics."""
         without = int((metrics.per_query.positives == 0).sum())
-        return cls(r1=metrics.r1, mmp5=metrics.mmp5, per_domain=metrics.per_domain, without_positives=without)
+        return cls(
+            r1=metrics.r1,
+            mmp5=metrics.mmp5,
+            per_domain=metrics.per_domain,
+            without_positives=without,
+        )
 
 
 @attrs.frozen(kw_only=True)
 class StoredEvaluation:
-    """metrics.json: the figures of an evaluation with the merged index (None where its embeddings are not of one space) and the own-domain
-    index, the stages that embedded each domain, and what it was: row, seed, hashes of the test files, versions of the packages,
-    images that could not be decoded and are in neither queries nor index (None: none)."""
+    """metrics.json: the figures of an evaluation with the merged index (None where its embeddings
+    are not of one space) and the own-domain index, the stages that embedded each domain, and what
+    it was: row, seed, hashes of the test files, versions of the packages, images that could not be
+    decoded and are in neither queries nor index (None: none).
+    """
 
     merged: StoredFigures | None
     own: StoredFigures
@@ -66,7 +83,9 @@ class StoredEvaluation:
 
 @attrs.frozen(kw_only=True)
 class Run:
-    """A line of runs.jsonl: a (row, seed) of a table that was started. `resumes` is the Sacred run that it goes on from."""
+    """A line of runs.jsonl: a (row, seed) of a table that was started. `resumes` is the Sacred run
+    that it goes on from.
+    """
 
     file: str
     setting: str
@@ -79,12 +98,16 @@ class Run:
 
 
 class PerQueryError(Exception):
-    """per_query.npz of an evaluation is missing or damaged; `str()` says which of them, in a few words."""
+    """per_query.npz of an evaluation is missing or damaged; `str()` says which of them, in a few
+    words.
+    """
 
 
 @attrs.frozen(eq=False)
 class StoredHits:
-    """The R@1 hits of an evaluation's queries, in the order of the file. `checksum` is equal where the queries and their order are."""
+    """The R@1 hits of an evaluation's queries, in the order of the file. `checksum` is equal where
+    the queries and their order are.
+    """
 
     file: Path
     hit_Q: np.ndarray  # bool
@@ -122,14 +145,18 @@ class Results:
         return self.root / "tables" / folder
 
     def read_evaluation(self, identity: str) -> StoredEvaluation | None:
-        """metrics.json of an evaluation, None where it has not been made. Raises DamagedFileError, whose sentence says what to do."""
+        """metrics.json of an evaluation, None where it has not been made. Raises DamagedFileError,
+        whose sentence says what to do.
+        """
         try:
             return read_json(self.evaluation(identity) / "metrics.json", StoredEvaluation, AGAIN)
         except FileNotFoundError:
             return None
 
     def has_evaluation(self, identity: str, say: Callable[[str], None] = lambda line: None) -> bool:
-        """Whether an evaluation is there, whole; `say` is told of one that is damaged, or lacks its per-query results."""
+        """Whether an evaluation is there, whole; `say` is told of one that is damaged, or lacks its
+        per-query results.
+        """
         try:
             if (stored := self.read_evaluation(identity)) is None:
                 return False
@@ -142,26 +169,41 @@ class Results:
             return False
         return True
 
-    def write_evaluation(self, identity: str, result: ProtocolResult, about: dict[str, Any]) -> None:
-        """Write per_query.npz, then metrics.json, whose presence says that the evaluation is whole. `about` are the other fields of
-        StoredEvaluation."""
+    def write_evaluation(
+        self, identity: str, result: ProtocolResult, about: dict[str, Any]
+    ) -> None:
+        """Write per_query.npz, then metrics.json, whose presence says that the evaluation is whole.
+        `about` are the other fields of StoredEvaluation.
+        """
         folder = self.evaluation(identity)
         own = result.own.per_query
-        arrays = {"id": np.array(own.ids), "domain": np.array(own.domain), "positives": own.positives}
+        arrays = {
+            "id": np.array(own.ids),
+            "domain": np.array(own.domain),
+            "positives": own.positives,
+        }
         for name, metrics in (("own", result.own), ("merged", result.merged)):
             if metrics is not None:
-                arrays |= {f"{name}_hit": metrics.per_query.hit, f"{name}_mmp5": metrics.per_query.mmp5}
+                arrays |= {
+                    f"{name}_hit": metrics.per_query.hit,
+                    f"{name}_mmp5": metrics.per_query.mmp5,
+                }
         with atomic_path(folder / "per_query.npz") as temporary, open(temporary, "wb") as handle:
             np.savez_compressed(handle, **arrays)
         merged = None if result.merged is None else StoredFigures.of(result.merged)
-        stored = StoredEvaluation(merged=merged, own=StoredFigures.of(result.own), unreadable=left_out(result.unreadable), **about)
+        stored = StoredEvaluation(
+            merged=merged,
+            own=StoredFigures.of(result.own),
+            unreadable=left_out(result.unreadable),
+            **about,
+        )
         write_json(folder / "metrics.json", attrs.asdict(stored))
 
     def read_hits(self, identity: str, index: str) -> StoredHits:
         """What per_query.npz says of R@1 with the index "merged" or "own". Raises PerQueryError.
 
-        The names of the queries take a hundred times as long to read as their hits; so they are compared by the checksums that the
-        archive holds anyway, and read only where those differ.
+        The names of the queries take a hundred times as long to read as their hits; so they are
+        compared by the checksums that the archive holds anyway, and read only where those differ.
         """
         file = self.evaluation(identity) / "per_query.npz"
         with _open_arrays(file) as arrays:
@@ -169,10 +211,16 @@ class Results:
             if hit_Q.dtype != bool or hit_Q.ndim != 1 or not len(hit_Q):
                 raise ValueError(f"{index}_hit is no list of hits")
             members = [arrays.zip.getinfo(f"{name}.npy") for name in ("domain", "id")]
-        return StoredHits(file, hit_Q, tuple(number for member in members for number in (member.CRC, member.file_size)))
+        return StoredHits(
+            file,
+            hit_Q,
+            tuple(number for member in members for number in (member.CRC, member.file_size)),
+        )
 
     def forget_evaluations(self, stages: set[str]) -> None:
-        """Remove every evaluation that looked at one of `stages`, and every damaged one, so that it is made again."""
+        """Remove every evaluation that looked at one of `stages`, and every damaged one, so that it
+        is made again.
+        """
         for file in (self.root / "evaluations").glob("*/metrics.json"):
             try:
                 stored = self.read_evaluation(file.parent.name)
@@ -183,10 +231,14 @@ class Results:
 
     def append_run(self, run: Run) -> None:
         """Add a line to runs.jsonl: a (row, seed) that starts."""
-        append_json_line(self.root / "runs.jsonl", {**attrs.asdict(run), "time": time.strftime("%Y-%m-%dT%H:%M:%S")})
+        append_json_line(
+            self.root / "runs.jsonl",
+            {**attrs.asdict(run), "time": time.strftime("%Y-%m-%dT%H:%M:%S")},
+        )
 
     def runs(self, say: Callable[[str], None] = lambda line: None) -> list[Run]:
-        """The lines of runs.jsonl; `say` is told of those that are damaged and left out. An unterminated last one is dropped.
+        """The lines of runs.jsonl; `say` is told of those that are damaged and left out. An
+        unterminated last one is dropped.
 
         Raises:
             DamagedFileError: it is no file.
@@ -197,7 +249,9 @@ class Results:
         for entry in entries:
             try:
                 runs.append(_converter.structure(entry, Run))
-            except Exception:  # cattrs raises what the types that it calls raise: a line of another form
+            except (
+                Exception
+            ):  # cattrs raises what the types that it calls raise: a line of another form
                 left_out += 1
         if left_out:
             what = f"{left_out} line{'s' * (left_out != 1)} damaged and left out"
@@ -207,7 +261,9 @@ class Results:
 
 @contextlib.contextmanager
 def _open_arrays(file: Path) -> Iterator[np.lib.npyio.NpzFile]:
-    """The arrays of a per_query.npz; what goes wrong while they are read becomes a PerQueryError."""
+    """The arrays of a per_query.npz; what goes wrong while they are read becomes a
+    PerQueryError.
+    """
     if file.exists() and not file.is_file():  # a pipe would be waited for
         raise PerQueryError("no regular file")
     try:
@@ -215,5 +271,6 @@ def _open_arrays(file: Path) -> Iterator[np.lib.npyio.NpzFile]:
             yield arrays
     except FileNotFoundError:
         raise PerQueryError("missing") from None
-    except Exception as error:  # a damaged archive fails in as many ways as it has bytes, and a table is shown all the same
+    except Exception as error:
+        # a damaged archive fails in as many ways as it has bytes, and a table is shown all the same
         raise PerQueryError("unreadable") from error

@@ -1,4 +1,6 @@
-"""A stage's folder: what lies in it, each file whole or absent, the log append-only, nothing damaged believed."""
+"""A stage's folder: what lies in it, each file whole or absent, the log append-only, nothing
+damaged believed.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ from udonx.common.files import (
 from udonx.data.unreadable import LeftOut
 
 RETRAIN = "train the stage again with --fresh (and --row, for this row alone)"
-"""How a finished stage whose files are damaged is made again. Nothing is removed unasked: it may have trained for a week."""
+"""How a finished stage whose files are damaged is made again. Nothing is removed unasked: it may
+have trained for a week.
+"""
 
 
 @attrs.frozen(kw_only=True)
@@ -44,8 +48,10 @@ class Weights:
 
 @attrs.frozen(kw_only=True)
 class Done:
-    """done.json: what a finished stage took. `best_r1` is None without a validation split, `batches` (per domain) where nothing was
-    trained, `weights` in a stage of an earlier version, `unreadable` where every image could be decoded."""
+    """done.json: what a finished stage took. `best_r1` is None without a validation split,
+    `batches` (per domain) where nothing was trained, `weights` in a stage of an earlier version,
+    `unreadable` where every image could be decoded.
+    """
 
     steps: int
     images: int
@@ -59,8 +65,10 @@ class Done:
 
 @attrs.frozen(kw_only=True)
 class StageModel:
-    """model.json: enough to build the stage's model without data or results. `data` are the manifests of its domains, `classes` the
-    number of training classes of each, `class_ids` which they are, in the order of the classifier's columns."""
+    """model.json: enough to build the stage's model without data or results. `data` are the
+    manifests of its domains, `classes` the number of training classes of each, `class_ids` which
+    they are, in the order of the classifier's columns.
+    """
 
     id: str
     data: dict[str, str]
@@ -72,7 +80,9 @@ class StageModel:
 
 @attrs.frozen
 class StageFolder:
-    """`path` holds stage.toml, log.jsonl, state.pt (while training), best.safetensors, model.json and, at the end, done.json."""
+    """`path` holds stage.toml, log.jsonl, state.pt (while training), best.safetensors, model.json
+    and, at the end, done.json.
+    """
 
     path: Path = attrs.field(converter=Path)
 
@@ -88,7 +98,8 @@ class StageFolder:
 
     @property
     def done(self) -> Done | None:
-        """What done.json says, None while the stage is not finished. The weights' size is compared, their content only by `load_best`.
+        """What done.json says, None while the stage is not finished. The weights' size is compared,
+        their content only by `load_best`.
 
         Raises:
             DamagedFileError: done.json is damaged, or best.safetensors is missing or cut off.
@@ -125,14 +136,18 @@ class StageFolder:
         """What `write_spec` kept in model.json. Raises DamagedFileError."""
         return read_json(self.path / "model.json", StageModel, RETRAIN)
 
-    def save_best(self, tensors: dict[str, torch.Tensor], about: dict[str, Any] | None = None) -> Weights:
+    def save_best(
+        self, tensors: dict[str, torch.Tensor], about: dict[str, Any] | None = None
+    ) -> Weights:
         """Write best.safetensors.
 
         Args:
             tensors: a model's state.
-            about: plain data that stands in the file's metadata: the stage, the step, what validation measured.
+            about: plain data that stands in the file's metadata: the stage, the step, what
+                validation measured.
         """
-        # one key: safetensors writes several in an order that differs from call to call, and equal weights are to be equal files
+        # one key: safetensors writes several in an order that differs from call to call, and equal
+        # weights are to be equal files
         metadata = {"udonx": json.dumps(about, sort_keys=True)} if about else None
         with atomic_path(self.best) as temporary:
             safetensors.torch.save_file(_separate(tensors), temporary, metadata)
@@ -163,7 +178,9 @@ class StageFolder:
             torch.save(state, temporary)
 
     def load_state(self, device: torch.device) -> dict[str, Any]:
-        """Read the checkpoint; never unpickles anything but tensors and plain data. Raises DamagedFileError where it cannot be read."""
+        """Read the checkpoint; never unpickles anything but tensors and plain data. Raises
+        DamagedFileError where it cannot be read.
+        """
         file = self.path / "state.pt"
         _size(file)
         try:
@@ -173,7 +190,8 @@ class StageFolder:
             return torch.load(file, map_location=device, weights_only=True)
         except Exception as error:  # a damaged archive fails in as many ways as it has bytes
             bad_offset = getattr(error, "errno", None) == errno.EINVAL
-            if sentence_of(error) is not None and not bad_offset:  # memory or the disk: the file may be whole
+            # memory or the disk: the file may be whole
+            if sentence_of(error) is not None and not bad_offset:
                 raise
             why = str(error).splitlines() or [type(error).__name__]
             raise DamagedFileError(file, f"is damaged ({why[0]})") from error
@@ -189,12 +207,16 @@ class StageFolder:
         self.drop_state()
 
     def clear(self) -> None:
-        """Remove what training left, so that the stage is trained again; only for the one who holds it."""
+        """Remove what training left, so that the stage is trained again; only for the one who holds
+        it.
+        """
         for name in ("done.json", "state.pt", "best.safetensors", "log.jsonl"):
             (self.path / name).unlink(missing_ok=True)
 
     def tidy(self) -> None:
-        """Remove what a killed process left: files half written, and a checkpoint that is of no more use."""
+        """Remove what a killed process left: files half written, and a checkpoint that is of no
+        more use.
+        """
         sweep(self.path)
         if self.finished:
             self.drop_state()
@@ -214,13 +236,17 @@ class StageFolder:
         append_json_line(self.path / "log.jsonl", entry)
 
     def read_log(self) -> list[dict[str, Any]]:
-        """All entries but damaged ones; an unterminated last line, of a process that was killed, is dropped."""
+        """All entries but damaged ones; an unterminated last line, of a process that was killed, is
+        dropped.
+        """
         entries, _ = read_json_lines(self.path / "log.jsonl")
         return entries
 
 
 def _size(file: Path) -> int:
-    """Bytes of a regular file; looking at anything else that stands there could wait for ever. Raises DamagedFileError."""
+    """Bytes of a regular file; looking at anything else that stands there could wait for ever.
+    Raises DamagedFileError.
+    """
     try:
         found = file.stat()
     except FileNotFoundError:
@@ -231,7 +257,9 @@ def _size(file: Path) -> int:
 
 
 def _separate(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Tensors on the CPU, those that share memory (tied weights) copied: safetensors writes each on its own."""
+    """Tensors on the CPU, those that share memory (tied weights) copied: safetensors writes each on
+    its own.
+    """
     plain: dict[str, torch.Tensor] = {}
     taken: set[int] = set()
     for name, tensor in tensors.items():

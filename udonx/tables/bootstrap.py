@@ -1,6 +1,8 @@
-"""How sure a difference in R@1 is: a paired bootstrap over training seeds and queries, as pure functions of differences in hits.
+"""How sure a difference in R@1 is: a paired bootstrap over training seeds and queries, as pure
+functions of differences in hits.
 
-Shapes: S seeds, Q queries of a domain, P distinct columns of an [S, Q] array, R replicates, G distinct draws of seeds, V sums.
+Shapes: S seeds, Q queries of a domain, P distinct columns of an [S, Q] array, R replicates, G
+distinct draws of seeds, V sums.
 """
 
 from __future__ import annotations
@@ -24,20 +26,25 @@ def mean_difference(differences: Sequence[np.ndarray]) -> float:
     return float(np.mean([domain_SQ.mean() for domain_SQ in differences]))
 
 
-def paired_interval(differences: Sequence[np.ndarray], *, replicates: int = REPLICATES, level: float = LEVEL) -> tuple[float, float]:
-    """Compute the percentile interval of `mean_difference` under a paired bootstrap over seeds and queries.
+def paired_interval(
+    differences: Sequence[np.ndarray], *, replicates: int = REPLICATES, level: float = LEVEL
+) -> tuple[float, float]:
+    """Compute the percentile interval of `mean_difference` under a paired bootstrap over seeds and
+    queries.
 
-    Seeds and queries are crossed: every seed's model answers the same queries. A replicate draws seeds with replacement, once for all
-    domains (a seed is a model for all domains), then in each domain its queries with replacement, once for all drawn seeds. With one
-    seed only the queries vary, and the interval says nothing of training.
+    Seeds and queries are crossed: every seed's model answers the same queries. A replicate draws
+    seeds with replacement, once for all domains (a seed is a model for all domains), then in each
+    domain its queries with replacement, once for all drawn seeds. With one seed only the queries
+    vary, and the interval says nothing of training.
 
-    How far to trust it: a few seeds are a small sample, whose variance the bootstrap takes (S - 1)/S as large as it is. So with two or
-    three seeds the interval is too narrow where training moves R@1 more than the choice of queries does. What a seed changes query by
-    query counts more than once; so the interval is somewhat too wide where seeds hardly move R@1 as a whole.
+    How far to trust it: a few seeds are a small sample, whose variance the bootstrap takes (S -
+    1)/S as large as it is. So with two or three seeds the interval is too narrow where training
+    moves R@1 more than the choice of queries does. What a seed changes query by query counts more
+    than once; so the interval is somewhat too wide where seeds hardly move R@1 as a whole.
 
     Args:
-        differences: for each domain an integer array [S, Q]: hit of ours - hit of theirs (-1, 0, 1) of the same query and seed; Q
-            differs between domains, S does not.
+        differences: for each domain an integer array [S, Q]: hit of ours - hit of theirs (-1, 0, 1)
+            of the same query and seed; Q differs between domains, S does not.
         replicates: how often is drawn.
         level: share of the replicates inside the interval; half of the rest lies below it.
 
@@ -45,7 +52,8 @@ def paired_interval(differences: Sequence[np.ndarray], *, replicates: int = REPL
         (low, high), as fractions. The same input gives the same interval.
 
     Raises:
-        ValueError: no domain, a domain without a query or a seed, domains with different numbers of seeds.
+        ValueError: no domain, a domain without a query or a seed, domains with different numbers of
+            seeds.
 
     Source: A. B. Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 1(2), 2007.
 
@@ -62,34 +70,45 @@ def paired_interval(differences: Sequence[np.ndarray], *, replicates: int = REPL
     return float(low), float(high)
 
 
-def replicate(differences: Sequence[np.ndarray], replicates: int, generator: np.random.Generator) -> np.ndarray:
+def replicate(
+    differences: Sequence[np.ndarray], replicates: int, generator: np.random.Generator
+) -> np.ndarray:
     """Replicates of `mean_difference`: float64 [R].
 
-    Once its seeds are drawn, a query counts only by the sum of its differences over them, a whole number from -S to S. So to draw Q queries
-    is to draw how often each of these 2S + 1 sums occurs, from a multinomial distribution: the same distribution as drawing them one by
-    one, at a cost that hardly depends on Q.
+    Once its seeds are drawn, a query counts only by the sum of its differences over them, a whole
+    number from -S to S. So to draw Q queries is to draw how often each of these 2S + 1 sums occurs,
+    from a multinomial distribution: the same distribution as drawing them one by one, at a cost
+    that hardly depends on Q.
     """
     sizes = {len(domain_SQ) for domain_SQ in differences}
     if len(sizes) != 1 or not all(domain_SQ.size for domain_SQ in differences):
         shapes = ", ".join(str(domain_SQ.shape) for domain_SQ in differences) or "none"
-        raise ValueError(f"differences must be one array [S, Q] per domain, none empty and all of one S, got shapes {shapes}.")
+        raise ValueError(
+            "differences must be one array [S, Q] per domain, none empty and all of one S, got"
+            f" shapes {shapes}."
+        )
     (seeds,) = sizes
     drawn_RS = generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=replicates)
-    draws_GS, group_R = np.unique(drawn_RS, axis=0, return_inverse=True)  # few seeds are drawn in few ways: 126 for five
+    # few seeds are drawn in few ways: 126 for five
+    draws_GS, group_R = np.unique(drawn_RS, axis=0, return_inverse=True)
     sums_V = np.arange(-seeds, seeds + 1)
     values_R = np.zeros(replicates)
     for domain_SQ in differences:
         columns_SP, counts_P = distinct_columns(domain_SQ)
-        counts_GV = np.array([np.bincount(draw_S @ columns_SP + seeds, counts_P, len(sums_V)) for draw_S in draws_GS])
+        counts_GV = np.array(
+            [np.bincount(draw_S @ columns_SP + seeds, counts_P, len(sums_V)) for draw_S in draws_GS]
+        )
         queries = domain_SQ.shape[1]
-        drawn_RV = generator.multinomial(queries, (counts_GV / queries)[group_R.reshape(-1)])  # NumPy 2.0 gives [R, 1]
+        # NumPy 2.0 gives [R, 1]
+        drawn_RV = generator.multinomial(queries, (counts_GV / queries)[group_R.reshape(-1)])
         # whole numbers up to this division, so that a constant difference gives exactly itself
         values_R += drawn_RV @ sums_V / (seeds * queries)
     return values_R / len(differences)
 
 
 def distinct_columns(differences_SQ: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct columns of an array of -1, 0, 1, at most 3^S, and how often each occurs: (int64 [S, P], int64 [P]).
+    """The distinct columns of an array of -1, 0, 1, at most 3^S, and how often each occurs: (int64
+    [S, P], int64 [P]).
 
     >>> columns_SP, counts_P = distinct_columns(np.array([[1, 0, 1, 0], [0, -1, 0, 1]]))
     >>> columns_SP.tolist(), counts_P.tolist()

@@ -1,4 +1,6 @@
-"""From stored evaluations to a table: rows over their seeds, differences with their intervals, and what has to be said beside them."""
+"""From stored evaluations to a table: rows over their seeds, differences with their intervals, and
+what has to be said beside them.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,11 @@ from udonx.tables.table import OTHER_SEEDS, About, Cell, Table, TableRow
 _Found = tuple[PlannedRow, PlannedEvaluation, StoredEvaluation]
 
 
-def build_table(plan: Plan, results: Results, failed: Mapping[str, str] = MappingProxyType({})) -> Table:
-    """The table from what is stored: every row of the plan, over those of its seeds that have been evaluated.
+def build_table(
+    plan: Plan, results: Results, failed: Mapping[str, str] = MappingProxyType({})
+) -> Table:
+    """The table from what is stored: every row of the plan, over those of its seeds that have been
+    evaluated.
 
     Args:
         plan: the rows and seeds.
@@ -31,10 +36,17 @@ def build_table(plan: Plan, results: Results, failed: Mapping[str, str] = Mappin
     experiment, domains = plan.experiment, plan.benchmark.domains
     grouped, damaged = _stored(plan, results)
     order = {row.name: number for number, row in enumerate(experiment.rows)}
-    lines = [_table_row(group, plan, results) for _, group in sorted(grouped.items(), key=lambda item: (order[item[0][0]], item[0][1]))]
+    lines = [
+        _table_row(group, plan, results)
+        for _, group in sorted(grouped.items(), key=lambda item: (order[item[0][0]], item[0][1]))
+    ]
     lines.sort(key=lambda row: row.reference)
     lines, no_interval = _compared(lines, results)
-    waiting = dict.fromkeys(planned.row.label for planned in plan.rows if planned.row.name not in {name for name, _ in grouped})
+    waiting = dict.fromkeys(
+        planned.row.label
+        for planned in plan.rows
+        if planned.row.name not in {name for name, _ in grouped}
+    )
     about = _about(plan, [stored for group in grouped.values() for _, _, stored in group])
     return Table(
         title=experiment.title,
@@ -62,7 +74,9 @@ def build_table(plan: Plan, results: Results, failed: Mapping[str, str] = Mappin
 
 
 def _stored(plan: Plan, results: Results) -> tuple[dict[tuple[str, int], list[_Found]], list[str]]:
-    """What is stored of each row's evaluations (by row and position), a seed after the other, and a sentence for each that is damaged."""
+    """What is stored of each row's evaluations (by row and position), a seed after the other, and a
+    sentence for each that is damaged.
+    """
     grouped: dict[tuple[str, int], list[_Found]] = {}
     damaged = []
     for planned in plan.rows:
@@ -74,7 +88,9 @@ def _stored(plan: Plan, results: Results) -> tuple[dict[tuple[str, int], list[_F
                 damaged.append(f"{planned.row.label}{seed}: {error}")
                 continue
             if stored is not None:
-                grouped.setdefault((planned.row.name, position), []).append((planned, evaluation, stored))
+                grouped.setdefault((planned.row.name, position), []).append(
+                    (planned, evaluation, stored)
+                )
     return grouped, list(dict.fromkeys(damaged))
 
 
@@ -101,28 +117,47 @@ def _table_row(group: list[_Found], plan: Plan, results: Results) -> TableRow:
         mmp5=Cell.of([figures.mmp5 for figures in measured]),
         difference=None,
         interval=None,
-        r1_per_domain={name: Cell.of([figures.per_domain[name].r1 for figures in measured]) for name in measured[0].per_domain},
-        mmp5_per_domain={name: Cell.of([figures.per_domain[name].mmp5 for figures in measured]) for name in measured[0].per_domain},
+        r1_per_domain={
+            name: Cell.of([figures.per_domain[name].r1 for figures in measured])
+            for name in measured[0].per_domain
+        },
+        mmp5_per_domain={
+            name: Cell.of([figures.per_domain[name].mmp5 for figures in measured])
+            for name in measured[0].per_domain
+        },
         own_r1=Cell.of([figures.r1 for figures in own]),
         own_mmp5=Cell.of([figures.mmp5 for figures in own]),
         best_steps=tuple(step for step, _ in chosen),
         validation=Cell.of(validated) if len(validated) == len(group) else None,
         steps=sum(stage.steps for stage in done[0]) if whole else None,
         images=sum(stage.images for stage in done[0]) if whole else None,
-        minutes=statistics.fmean(sum(stage.seconds for stage in stages) for stages in done) / 60 if whole else None,
+        minutes=(
+            statistics.fmean(sum(stage.seconds for stage in stages) for stages in done) / 60
+            if whole
+            else None
+        ),
         evaluations=tuple(evaluation.id for _, evaluation, _ in group),
         stages=tuple(dict.fromkeys(stage for row, _, _ in group for stage in row.stages)),
     )
 
 
-def _choice(evaluation: PlannedEvaluation, plan: Plan, results: Results) -> tuple[int | None, float | None]:
-    """The step that validation chose for an evaluation's embedders, and its R@1 there, the mean over them; None where validation chose
-    nothing, or looked at another branch, and no step where there are several embedders."""
+def _choice(
+    evaluation: PlannedEvaluation, plan: Plan, results: Results
+) -> tuple[int | None, float | None]:
+    """The step that validation chose for an evaluation's embedders, and its R@1 there, the mean
+    over them; None where validation chose nothing, or looked at another branch, and no step where
+    there are several embedders.
+    """
     steps, r1s = [], []
     for stage in dict.fromkeys(evaluation.stages.values()):
         done, spec = _done(results, stage), plan.stages[stage]
         validated = "teacher" if spec.student_head is None else "student"
-        if done is None or done.best_r1 is None or done.best_r1 < 0 or evaluation.spec.branch != validated:
+        if (
+            done is None
+            or done.best_r1 is None
+            or done.best_r1 < 0
+            or evaluation.spec.branch != validated
+        ):
             return None, None
         steps.append(done.best_step)
         r1s.append(done.best_r1)
@@ -138,7 +173,9 @@ def _done(results: Results, stage: str) -> Done | None:
 
 
 def _compared(lines: Sequence[TableRow], results: Results) -> tuple[list[TableRow], list[str]]:
-    """The rows with their differences and intervals, and what is said of intervals that are not there."""
+    """The rows with their differences and intervals, and what is said of intervals that are not
+    there.
+    """
     firsts, comparisons = first_rows(lines), Comparisons(results)
     compared = []
     for row in lines:
@@ -158,11 +195,19 @@ def _about(plan: Plan, stored: Iterable[StoredEvaluation]) -> About:
             versions.setdefault(name, []).append(version)
     return About(
         file=str(experiment.path.resolve()),
-        data=str(plan.benchmark.root.resolve()) if data.source == "uned" else f"{data.source}, generated from seed {data.seed}",
+        data=(
+            str(plan.benchmark.root.resolve())
+            if data.source == "uned"
+            else f"{data.source}, generated from seed {data.seed}"
+        ),
         overrides=experiment.overrides,
         plugins=experiment.plugins,
-        start_weights=tuple(f"{role} {start.source} ({start.sha256[:12]})" for role, start in plan.weights.items()),
-        versions=tuple(f"{name} {' and '.join(sorted(set(found)))}" for name, found in sorted(versions.items())),
+        start_weights=tuple(
+            f"{role} {start.source} ({start.sha256[:12]})" for role, start in plan.weights.items()
+        ),
+        versions=tuple(
+            f"{name} {' and '.join(sorted(set(found)))}" for name, found in sorted(versions.items())
+        ),
     )
 
 
@@ -175,28 +220,46 @@ def _seeds_and_weights(lines: Sequence[TableRow], about: About) -> str:
 def _question(experiment: Experiment, about: About) -> list[str]:
     """What makes this table another one than the file's own on the setting's own data."""
     data = [f"data: {about.data}"] if experiment.data.source == "uned" else []
-    return [*data, *([f"changed with --set: {'; '.join(about.overrides)}"] if about.overrides else [])]
+    return [
+        *data,
+        *([f"changed with --set: {'; '.join(about.overrides)}"] if about.overrides else []),
+    ]
 
 
 def _untested(plan: Plan) -> list[str]:
-    names = [name for name in plan.benchmark.domains if plan.benchmark.query_index(name, "test") is None]
+    names = [
+        name for name in plan.benchmark.domains if plan.benchmark.query_index(name, "test") is None
+    ]
     have = "has" if len(names) == 1 else "have"
-    return [f"means are over the other domains: {', '.join(names)} {have} no test split"] if names else []
+    return (
+        [f"means are over the other domains: {', '.join(names)} {have} no test split"]
+        if names
+        else []
+    )
 
 
 def _on_other_seeds(lines: Sequence[TableRow]) -> list[str]:
     """Which rows' means do not stand beside the others', and why."""
     partial = [row for row, other in zip(lines, on_other_seeds(lines), strict=True) if other]
     apart = "so its means are not over the same seeds as those of the other rows"
-    return [f"{OTHER_SEEDS} {row.label}: only {_seeds(row.seeds)} so far, {apart}" for row in partial]
+    return [
+        f"{OTHER_SEEDS} {row.label}: only {_seeds(row.seeds)} so far, {apart}" for row in partial
+    ]
 
 
 def _about_stages(lines: Sequence[TableRow], plan: Plan, results: Results) -> list[str]:
     """What is wrong with stages behind the rows that are shown, and which rows lack one."""
     folders = {stage: results.stage(stage) for row in plan.rows for stage in row.stages}
     problems = [problem for folder in folders.values() if (problem := folder.problem)]
-    gone = [row.label for row in lines if any(stage in folders and not folders[stage].finished for stage in row.stages)]
-    what = "a stage that it was evaluated with is gone, so its steps and minutes are not known; `udonx run` trains it again"
+    gone = [
+        row.label
+        for row in lines
+        if any(stage in folders and not folders[stage].finished for stage in row.stages)
+    ]
+    what = (
+        "a stage that it was evaluated with is gone, so its steps and minutes are not known; `udonx"
+        " run` trains it again"
+    )
     return [*problems, *([f"{'; '.join(gone)}: {what}"] if gone else [])]
 
 
@@ -208,7 +271,11 @@ def _about_own_index(rows: Sequence[TableRow]) -> list[str]:
     """Which rows search each query in its own domain only."""
     own = [row.label for row in rows if row.index == "own"]
     if len(own) == len(rows):
-        return ["own-domain index: in every row each query is searched in its own domain only"] if own else []
+        return (
+            ["own-domain index: in every row each query is searched in its own domain only"]
+            if own
+            else []
+        )
     searched = "each query is searched in its own domain only; not comparable with the other rows"
     return [f"* own-domain index ({', '.join(own)}): {searched}"] if own else []
 
@@ -219,4 +286,8 @@ def _about_one_seed(rows: Sequence[TableRow]) -> list[str]:
     compared = [row for row in rows if row.interval is not None]
     single = [row.label for row in compared if common_seeds(row, firsts[group_of(row)]) == 1]
     which = "" if len(single) == len(compared) else f" in {', '.join(single)}"
-    return [f"one seed{which}: the interval covers the choice of queries, not of training seed"] if single else []
+    return (
+        [f"one seed{which}: the interval covers the choice of queries, not of training seed"]
+        if single
+        else []
+    )

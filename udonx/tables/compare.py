@@ -1,4 +1,6 @@
-"""The difference of one row of a table to another, with its interval from the stored hits of each query."""
+"""The difference of one row of a table to another, with its interval from the stored hits of each
+query.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ _T = TypeVar("_T")
 
 @attrs.define(eq=False)
 class Comparisons:
-    """Compares the rows of one table. Each per_query.npz is read once; what is wrong with one costs intervals, never the table."""
+    """Compares the rows of one table. Each per_query.npz is read once; what is wrong with one costs
+    intervals, never the table.
+    """
 
     results: Results
     _files: dict[tuple[str, str], StoredHits] = attrs.field(factory=dict, init=False)
@@ -28,16 +32,22 @@ class Comparisons:
     _without: list[str] = attrs.field(factory=list, init=False)
 
     def compare(self, ours: Row, theirs: Row) -> tuple[float | None, tuple[float, float] | None]:
-        """(difference in R@1, its 95 % interval) over the seeds that both have: None without one, None for want of per-query results."""
+        """(difference in R@1, its 95 % interval) over the seeds that both have: None without one,
+        None for want of per-query results.
+        """
         pairs = seed_pairs(ours.seeds, theirs.seeds)
         if not pairs:
             return None, None
         difference = statistics.fmean(ours.r1_per_seed[i] - theirs.r1_per_seed[j] for i, j in pairs)
-        used = {theirs.evaluations[j]: (theirs, j) for _, j in pairs} | {ours.evaluations[i]: (ours, i) for i, _ in pairs}
+        used = {theirs.evaluations[j]: (theirs, j) for _, j in pairs} | {
+            ours.evaluations[i]: (ours, i) for i, _ in pairs
+        }
         base, index = next(iter(used)), ours.index
         hits = (
             self._all(used, lambda evaluation, _: self._read(evaluation, index))
-            and self._all({base: used[base]}, lambda evaluation, _: self._domains(evaluation, index))
+            and self._all(
+                {base: used[base]}, lambda evaluation, _: self._domains(evaluation, index)
+            )
             and self._all(used, lambda evaluation, r1: self._hits(evaluation, index, base, r1))
         )
         if not hits:
@@ -45,7 +55,9 @@ class Comparisons:
             return difference, None
         ours_SQ = np.stack([hits[ours.evaluations[i]] for i, _ in pairs]).astype(np.int8)
         theirs_SQ = np.stack([hits[theirs.evaluations[j]] for _, j in pairs])
-        return difference, paired_interval([ours_SQ[:, cut] - theirs_SQ[:, cut] for cut in self._cuts[base]])
+        return difference, paired_interval(
+            [ours_SQ[:, cut] - theirs_SQ[:, cut] for cut in self._cuts[base]]
+        )
 
     def notes(self) -> list[str]:
         """What the table must say: nothing, or one sentence on the intervals that are not there."""
@@ -53,11 +65,21 @@ class Comparisons:
             return []
         which = "; ".join(self._broken.values())
         folders = "these folders" if len(self._broken) > 1 else "this folder"
-        again = f"remove {folders} and run again with the same seeds: nothing is trained, only the evaluation is made again"
-        return [f"no interval for {', '.join(self._without)}, for want of per-query results: {which}; {again}"]
+        again = (
+            f"remove {folders} and run again with the same seeds: nothing is trained, only the"
+            " evaluation is made again"
+        )
+        return [
+            f"no interval for {', '.join(self._without)}, for want of per-query results: {which};"
+            f" {again}"
+        ]
 
-    def _all(self, used: dict[str, tuple[Row, int]], get: Callable[[str, float], _T]) -> dict[str, _T] | None:
-        """`get` of each evaluation and its R@1; None where one of them cannot be used, and a note of each such."""
+    def _all(
+        self, used: dict[str, tuple[Row, int]], get: Callable[[str, float], _T]
+    ) -> dict[str, _T] | None:
+        """`get` of each evaluation and its R@1; None where one of them cannot be used, and a note
+        of each such.
+        """
         found = {}
         for evaluation, (row, position) in used.items():
             try:
@@ -75,12 +97,16 @@ class Comparisons:
     def _domains(self, evaluation: str, index: str) -> list[np.ndarray]:
         """For each domain the positions of its queries."""
         if evaluation not in self._cuts:
-            names, codes_Q = np.unique(self._read(evaluation, index).read("domain"), return_inverse=True)
+            names, codes_Q = np.unique(
+                self._read(evaluation, index).read("domain"), return_inverse=True
+            )
             self._cuts[evaluation] = [np.flatnonzero(codes_Q == code) for code in range(len(names))]
         return self._cuts[evaluation]
 
     def _hits(self, evaluation: str, index: str, base: str, r1: float) -> np.ndarray:
-        """An evaluation's hits [Q] in the order of `base`'s queries. Raises PerQueryError where its R@1 was not taken from them."""
+        """An evaluation's hits [Q] in the order of `base`'s queries. Raises PerQueryError where its
+        R@1 was not taken from them.
+        """
         hit_Q = in_order(self._read(evaluation, index), self._read(base, index))
         if abs(np.mean([hit_Q[cut].mean() for cut in self._domains(base, index)]) - r1) > _ROUNDING:
             raise PerQueryError("its hits do not give its R@1")
@@ -88,7 +114,9 @@ class Comparisons:
 
 
 def in_order(hits: StoredHits, base: StoredHits) -> np.ndarray:
-    """The hits [Q] in the order of `base`'s queries, paired by domain and id. Raises PerQueryError where the queries are others."""
+    """The hits [Q] in the order of `base`'s queries, paired by domain and id. Raises PerQueryError
+    where the queries are others.
+    """
     if hits.checksum == base.checksum and hits.hit_Q.shape == base.hit_Q.shape:
         return hits.hit_Q
     sorted_sides = []

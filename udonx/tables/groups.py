@@ -1,4 +1,6 @@
-"""Which rows of a table are compared with each other, and over which seeds: pure functions of rows."""
+"""Which rows of a table are compared with each other, and over which seeds: pure
+functions of rows.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,9 @@ from typing import Protocol, TypeVar
 
 
 class Row(Protocol):
-    """What of a table's row is compared: per seed an R@1 and an evaluation. `index` is "merged" or "own"; `backbone` is its role."""
+    """What of a table's row is compared: per seed an R@1 and an evaluation. `index` is "merged" or
+    "own"; `backbone` is its role.
+    """
 
     label: str
     index: str
@@ -22,7 +26,9 @@ _R = TypeVar("_R", bound=Row)
 
 
 Group = tuple[str, str]
-"""Index and backbone: rows of one group are compared with each other. A method is not what differs between two backbones."""
+"""Index and backbone: rows of one group are compared with each other. A method is not what differs
+between two backbones.
+"""
 
 
 def group_of(row: Row) -> Group:
@@ -40,7 +46,8 @@ def first_rows(rows: Iterable[_R]) -> dict[Group, _R]:
 
 
 def seed_pairs(ours: Sequence[int | None], theirs: Sequence[int | None]) -> list[tuple[int, int]]:
-    """Positions of the results that are compared: those of the same seed. What has no seed is the same for every seed.
+    """Positions of the results that are compared: those of the same seed. What has no seed is the
+    same for every seed.
 
     >>> seed_pairs((0, 1, 2), (1, 2, 3)), seed_pairs((0, 1), (None,)), seed_pairs((None,), (None,))
     ([(1, 0), (2, 1)], [(0, 0), (1, 0)], [(0, 0)])
@@ -49,11 +56,15 @@ def seed_pairs(ours: Sequence[int | None], theirs: Sequence[int | None]) -> list
         return [(0, position) for position in range(len(theirs))]
     if tuple(theirs) == (None,):
         return [(position, 0) for position in range(len(ours))]
-    return [(position, list(theirs).index(seed)) for position, seed in enumerate(ours) if seed in theirs]
+    return [
+        (position, list(theirs).index(seed)) for position, seed in enumerate(ours) if seed in theirs
+    ]
 
 
 def common_seeds(ours: Row, theirs: Row) -> int:
-    """Over how many training seeds two rows are compared: 0 where neither has any, or they have none in common."""
+    """Over how many training seeds two rows are compared: 0 where neither has any, or they have
+    none in common.
+    """
     pairs = seed_pairs(ours.seeds, theirs.seeds)
     return 0 if ours.seeds == theirs.seeds == (None,) else len(pairs)
 
@@ -64,6 +75,8 @@ def all_seeds(rows: Iterable[Row]) -> tuple[int, ...]:
 
 
 def on_other_seeds(rows: Sequence[Row]) -> list[bool]:
-    """For each row whether its means lack seeds that other rows have; what has no seed is the same for every seed."""
+    """For each row whether its means lack seeds that other rows have; what has no seed is the same
+    for every seed.
+    """
     seeds = set(all_seeds(rows))
     return [tuple(row.seeds) != (None,) and set(row.seeds) != seeds for row in rows]

@@ -1,4 +1,6 @@
-"""The table of a plan: kept on disk over all rows and seeds that are stored, shown over the seeds that were asked for."""
+"""The table of a plan: kept on disk over all rows and seeds that are stored, shown over the seeds
+that were asked for.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +22,19 @@ from udonx.tables.table import Table, loses_figures, write_table
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
-def stored_seeds(plan: Plan, results: Results, say: Callable[[str], None] = lambda line: None) -> Plan:
-    """The plan over all seeds that any run of its question has asked for, beside its own; `say` is told of damaged lines of runs.jsonl."""
+def stored_seeds(
+    plan: Plan, results: Results, say: Callable[[str], None] = lambda line: None
+) -> Plan:
+    """The plan over all seeds that any run of its question has asked for, beside its own; `say` is
+    told of damaged lines of runs.jsonl.
+    """
     experiment = plan.experiment
     question = question_of(experiment, results.root)
-    runs = [run for run in results.runs(say) if (run.file, run.setting) == (question.file, question.variant)]
+    runs = [
+        run
+        for run in results.runs(say)
+        if (run.file, run.setting) == (question.file, question.variant)
+    ]
     seeds = sorted({run.seed for run in runs if run.seed is not None} | set(experiment.seeds))
     if set(seeds) == set(experiment.seeds):
         return plan
@@ -32,19 +42,29 @@ def stored_seeds(plan: Plan, results: Results, say: Callable[[str], None] = lamb
 
 
 def shown_table(
-    plan: Plan, results: Results, failed: Mapping[str, str] = _NOTHING, say: Callable[[str], None] = lambda line: None
+    plan: Plan,
+    results: Results,
+    failed: Mapping[str, str] = _NOTHING,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Table:
-    """The table as it is shown: over the seeds of `--seeds`, else over the file's and all that are stored."""
-    return build_table(plan if plan.experiment.only_seeds else stored_seeds(plan, results, say), results, failed)
+    """The table as it is shown: over the seeds of `--seeds`, else over the file's and all that are
+    stored.
+    """
+    return build_table(
+        plan if plan.experiment.only_seeds else stored_seeds(plan, results, say), results, failed
+    )
 
 
 class KeptTable:
     """The table of one run.
 
-    On disk stand all of the file's rows and all stored seeds, whichever of them this call asks for: so several commands add to one table.
+    On disk stand all of the file's rows and all stored seeds, whichever of them this call asks for:
+    so several commands add to one table.
     """
 
-    def __init__(self, plan: Plan, results: Results, weights: Path | None, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, plan: Plan, results: Results, weights: Path | None, say: Callable[[str], None]
+    ) -> None:
         self.results, self.say = results, say
         self.question: Question = question_of(plan.experiment, results.root)
         self.folder = results.table(self.question.folder)
@@ -52,18 +72,23 @@ class KeptTable:
         self._written: Table | None = None
 
     def write(self, failed: Mapping[str, str] = _NOTHING) -> None:
-        """Write the table; a table of other figures that lies there is kept beside it, which is said."""
+        """Write the table; a table of other figures that lies there is kept beside it, which is
+        said.
+        """
         if self._whole is None:
             return
         table = self._build(failed)
-        if loses_figures(table, self.folder):  # perhaps only what another command has added since: look again
+        # perhaps only what another command has added since: look again
+        if loses_figures(table, self.folder):
             table = self._build(failed)
         if (kept := write_table(table, self.folder)) is not None:
             self.say(f"the table that lay in {self.folder} has other figures; it is kept in {kept}")
         self._written = table
 
     def shown(self, failed: Mapping[str, str] = _NOTHING) -> Table:
-        """The table that this call asked for: all of the file's rows (those of `--row` where the others cannot be planned)."""
+        """The table that this call asked for: all of the file's rows (those of `--row` where the
+        others cannot be planned).
+        """
         plan = self._whole or self._plan
         if self._written is not None and not plan.experiment.only_seeds:
             return self._written
@@ -72,9 +97,16 @@ class KeptTable:
     def place(self) -> str:
         """Where the table lies, for the last line of a run."""
         if self._written is None:
-            return "the table was not written, since rows that were not asked for need start weights that are not here"
+            return (
+                "the table was not written, since rows that were not asked for need start weights"
+                " that are not here"
+            )
         seeds = all_seeds(self._written.rows)
-        more = set(seeds) - set(self._plan.experiment.seeds) if self._plan.experiment.only_seeds else ()
+        more = (
+            set(seeds) - set(self._plan.experiment.seeds)
+            if self._plan.experiment.only_seeds
+            else ()
+        )
         over = f" (over all stored seeds: {', '.join(map(str, seeds))})" if more else ""
         return f"table, CSV and JSON in {self.folder}{over}"
 
@@ -83,11 +115,15 @@ class KeptTable:
 
 
 def _all_rows(plan: Plan, weights: Path | None, say: Callable[[str], None]) -> Plan | None:
-    """The plan over all of the file's rows; None where one that was not asked for needs weights that are not here."""
+    """The plan over all of the file's rows; None where one that was not asked for needs weights
+    that are not here.
+    """
     if not plan.experiment.selected:
         return plan
     everything = attrs.evolve(plan.experiment, selected=())
     try:
-        return make_plan(everything, plan.benchmark, resolve_weights(everything, weights, say, fetch=False))
+        return make_plan(
+            everything, plan.benchmark, resolve_weights(everything, weights, say, fetch=False)
+        )
     except ConfigError:
         return None

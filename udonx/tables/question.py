@@ -1,4 +1,6 @@
-"""Which question a table answers, and so in which folder it lies: file, setting, data, start weights and `--set`, but not rows or seeds."""
+"""Which question a table answers, and so in which folder it lies: file, setting, data, start
+weights and `--set`, but not rows or seeds.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +23,13 @@ _NOT_IN_NAMES = re.compile(r"[^\w.-]+")
 
 @attrs.frozen
 class Question:
-    """The folder of a table, `tables/FILE/VARIANT`: runs of one question know each other by these two names.
+    """The folder of a table, `tables/FILE/VARIANT`: runs of one question know each other by these
+    two names.
 
-    Examples: `table3_ablation/demo`, `table3_ablation/uned_mini+photos+1f2e3d4c`. The variant is the setting's name, the name of the
-    data's folder where there is one, and a short hash of everything else that makes it another question. A shipped file, or one beside
-    the results folder, needs no hash of its own.
+    Examples: `table3_ablation/demo`, `table3_ablation/uned_mini+photos+1f2e3d4c`. The variant is
+    the setting's name, the name of the data's folder where there is one, and a short hash of
+    everything else that makes it another question. A shipped file, or one beside the results
+    folder, needs no hash of its own.
     """
 
     file: str
@@ -38,16 +42,23 @@ class Question:
 
 
 def question_of(experiment: Experiment, root: Path) -> Question:
-    """The question of an experiment whose results lie in `root`. The same arguments give the same folder, whatever lies there."""
+    """The question of an experiment whose results lie in `root`. The same arguments give the same
+    folder, whatever lies there.
+    """
     file, setting = _name(experiment.name), _name(PurePosixPath(experiment.setting).name)
-    data = Path(experiment.data.root).resolve() if experiment.data.source == "uned" and experiment.data.root else None
+    data = (
+        Path(experiment.data.root).resolve()
+        if experiment.data.source == "uned" and experiment.data.root
+        else None
+    )
     parts = {
         "name": experiment.name if experiment.name != file else "",
         "place": _place(experiment.path, root),
         "setting": experiment.setting if experiment.setting != setting else "",
         "data": str(data) if data else "",
         "weights": _weights(experiment),
-        "set": sorted(experiment.overrides, key=lambda text: text.partition("=")[0]),  # of one key the last counts: their order stays
+        # of one key the last counts: their order stays
+        "set": sorted(experiment.overrides, key=lambda text: text.partition("=")[0]),
     }
     parts = {name: part for name, part in parts.items() if part}
     names = [setting, *([_name(data.name)] if data else [])]
@@ -57,14 +68,17 @@ def question_of(experiment: Experiment, root: Path) -> Question:
 
 
 def _name(name: str) -> str:
-    """A name that is one folder's name on any disk, whatever a person wrote: never empty, no path, no hidden folder."""
+    """A name that is one folder's name on any disk, whatever a person wrote: never empty, no path,
+    no hidden folder.
+    """
     safe = _NOT_IN_NAMES.sub("_", name).strip(".")
     return safe.encode()[:_LONGEST].decode(errors="ignore") or "_"
 
 
 def _place(path: Path, root: Path) -> str:
-    """Where a file lies, as seen from beside the results folder, so that both may move together; empty for a shipped file and for one
-    that lies there, but for a namesake of a shipped one."""
+    """Where a file lies, as seen from beside the results folder, so that both may move together;
+    empty for a shipped file and for one that lies there, but for a namesake of a shipped one.
+    """
     folder = path.resolve().parent
     if folder == SHIPPED:
         return ""

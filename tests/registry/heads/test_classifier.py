@@ -14,7 +14,11 @@ def test_cosines_are_the_official_ones(shared_dir: Path, domain, classes):
     """On official student embeddings each domain's classifier gives the official cosines."""
     arrays = below(read_arrays(shared_dir, "forward"), "udon_vit/")
     classifier = CosineClassifier(64, classes)
-    classifier.load_state_dict(classifier_state(below(arrays, f"params/universal_student_output_projection_{domain}/")))
-    cosine_BC = classifier(tensor(arrays[f"train_domain{domain}/embeddings/universal_student_embedd"]))
+    classifier.load_state_dict(
+        classifier_state(below(arrays, f"params/universal_student_output_projection_{domain}/"))
+    )
+    cosine_BC = classifier(
+        tensor(arrays[f"train_domain{domain}/embeddings/universal_student_embedd"])
+    )
     expected = arrays[f"train_domain{domain}/classifier/universal_student_logits"]
     np.testing.assert_allclose(cosine_BC.detach().numpy(), expected, rtol=0, atol=2e-6)

@@ -8,7 +8,9 @@ from registry.heads.initialisers import l2_normalise, lecun_normal_, lecun_unifo
 
 
 def test_lecun_normal_has_variance_one_over_fan_in():
-    """The truncated normal has mean 0, variance 1 / fan-in after truncation, and ends at two standard deviations of the full normal."""
+    """The truncated normal has mean 0, variance 1 / fan-in after truncation, and ends at two
+    standard deviations of the full normal.
+    """
     torch.manual_seed(0)
     fan_in = 400
     weight_DF = lecun_normal_(torch.empty(1000, fan_in)).double()
@@ -19,18 +21,24 @@ def test_lecun_normal_has_variance_one_over_fan_in():
 
 
 def test_lecun_normal_has_the_shape_of_a_truncated_normal():
-    """Quantiles of the weights are those of normal samples kept only within two standard deviations."""
+    """Quantiles of the weights are those of normal samples kept only within two standard
+    deviations.
+    """
     torch.manual_seed(1)
     weights = lecun_normal_(torch.empty(500, 400)).numpy().ravel() * np.sqrt(400)
     samples = np.random.default_rng(0).standard_normal(400_000)
     samples = samples[np.abs(samples) <= 2]
     samples = samples / samples.std()
     levels = [0.05, 0.25, 0.5, 0.75, 0.95]
-    np.testing.assert_allclose(np.quantile(weights, levels), np.quantile(samples, levels), atol=0.02)
+    np.testing.assert_allclose(
+        np.quantile(weights, levels), np.quantile(samples, levels), atol=0.02
+    )
 
 
 def test_lecun_uniform_has_variance_one_over_fan_in():
-    """The uniform weights of a classifier have mean 0, variance 1 / dimension and end at sqrt(3 / dimension)."""
+    """The uniform weights of a classifier have mean 0, variance 1 / dimension and end at sqrt(3 /
+    dimension).
+    """
     torch.manual_seed(0)
     kernel_CD = lecun_uniform_(torch.empty(5000, 64)).double()
     assert kernel_CD.mean().abs() < 4 / np.sqrt(kernel_CD.numel() * 64)

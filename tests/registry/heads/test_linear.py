@@ -16,7 +16,9 @@ def test_linear_head_gives_the_official_teacher_embedding(shared_dir: Path, doma
     """On official backbone features each domain's teacher head gives the official embedding."""
     arrays = below(read_arrays(shared_dir, "forward"), "udon_vit/")
     head = LinearHead(64, 256)
-    head.load_state_dict(linear_state(below(arrays, f"params/teacher_projection_domain_{domain}/Dense_0/")))
+    head.load_state_dict(
+        linear_state(below(arrays, f"params/teacher_projection_domain_{domain}/Dense_0/"))
+    )
     embedding_BD = head(tensor(arrays[f"train_domain{domain}/embeddings/backbone_out"]))
     expected = arrays[f"train_domain{domain}/embeddings/teacher_embedd"]
     np.testing.assert_allclose(embedding_BD.detach().numpy(), expected, rtol=0, atol=2e-6)

@@ -8,7 +8,9 @@ from registry.heads.mlp import MlpHead
 
 
 def slow_mlp(state, features, hidden_layers):
-    """The head in float64 NumPy, from the definition: Linear, LayerNorm (1e-6), tanh-GELU; last Linear; L2."""
+    """The head in float64 NumPy, from the definition: Linear, LayerNorm (1e-6), tanh-GELU; last
+    Linear; L2.
+    """
     x = features.astype(np.float64)
     for layer in range(hidden_layers):
         linear, norm = 3 * layer, 3 * layer + 1
@@ -22,7 +24,9 @@ def slow_mlp(state, features, hidden_layers):
 
 
 def test_mlp_head_is_linear_norm_gelu_then_plain():
-    """Every hidden layer is followed by LayerNorm and tanh-GELU, the last layer only by L2 normalisation."""
+    """Every hidden layer is followed by LayerNorm and tanh-GELU, the last layer only by L2
+    normalisation.
+    """
     torch.manual_seed(0)
     head = MlpHead(10, 4, hidden=(12, 7))
     with torch.no_grad():
@@ -35,7 +39,9 @@ def test_mlp_head_is_linear_norm_gelu_then_plain():
 
 
 def test_mlp_head_starts_without_biases_and_with_plain_norms():
-    """A fresh head has zero biases, LeCun normal weights of every layer's own fan-in, and norms that scale by one."""
+    """A fresh head has zero biases, LeCun normal weights of every layer's own fan-in, and norms
+    that scale by one.
+    """
     torch.manual_seed(0)
     head = MlpHead(300, 200, hidden=(500,))
     assert all(layer.bias.abs().max() == 0 for layer in head.projection if hasattr(layer, "bias"))

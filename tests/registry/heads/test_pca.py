@@ -17,7 +17,9 @@ def features():
 
 
 def slow_pca(features, dim):
-    """Components [F, dim] of largest variance by SVD, largest entry of each positive, and their standard deviations."""
+    """Components [F, dim] of largest variance by SVD, largest entry of each positive, and their
+    standard deviations.
+    """
     centred = features - features.mean(0)
     _, singular, rows = np.linalg.svd(centred, full_matrices=False)
     components = rows[:dim].T
@@ -32,16 +34,22 @@ def fit(head, features_NF):
 
 @pytest.mark.parametrize("whiten", [False, True])
 def test_pca_head_projects_to_the_principal_components(features, whiten):
-    """The embedding is the L2-normalised projection of centred features, divided by standard deviations where whitened."""
+    """The embedding is the L2-normalised projection of centred features, divided by standard
+    deviations where whitened.
+    """
     components, std = slow_pca(features, 3)
     expected = (features - features.mean(0)) @ (components / std if whiten else components)
     expected = expected / np.linalg.norm(expected, axis=1, keepdims=True)
     head = fit(PcaHead(8, 3, whiten=whiten), torch.from_numpy(features).float())
-    np.testing.assert_allclose(head(torch.from_numpy(features).float()).numpy(), expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(
+        head(torch.from_numpy(features).float()).numpy(), expected, rtol=0, atol=1e-5
+    )
 
 
 def test_pca_fit_is_deterministic_and_survives_a_round_trip(features):
-    """Fitting twice gives the same bits, and a head with a loaded state embeds like the fitted one."""
+    """Fitting twice gives the same bits, and a head with a loaded state embeds like
+    the fitted one.
+    """
     features_NF = torch.from_numpy(features).float()
     first, second = fit(PcaHead(8, 4), features_NF), fit(PcaHead(8, 4), features_NF)
     loaded = PcaHead(8, 4)
@@ -56,7 +64,9 @@ def test_pca_fit_does_not_depend_on_the_parts(features):
     moments = Moments(8)
     for part_NF in features_NF.split(7):
         moments.add(part_NF)
-    torch.testing.assert_close(PcaHead(8, 4).fit(moments).components_FD, fit(PcaHead(8, 4), features_NF).components_FD)
+    torch.testing.assert_close(
+        PcaHead(8, 4).fit(moments).components_FD, fit(PcaHead(8, 4), features_NF).components_FD
+    )
 
 
 def test_a_pca_head_has_nothing_to_train():
@@ -65,7 +75,9 @@ def test_a_pca_head_has_nothing_to_train():
 
 
 def test_pca_says_what_is_missing(features):
-    """Too many components, too few items, flat or infinite features and an unfitted head are refused in a sentence."""
+    """Too many components, too few items, flat or infinite features and an unfitted head are
+    refused in a sentence.
+    """
     with pytest.raises(ValueError, match="at most 8"):
         PcaHead(8, 9)
     with pytest.raises(ValueError, match="at least 5"):

@@ -1,4 +1,6 @@
-"""Samplers against the official implementation's weights and counts, and against the rules of dynamic sampling."""
+"""Samplers against the official implementation's weights and counts, and against the rules of
+dynamic sampling.
+"""
 
 import json
 from collections import Counter
@@ -37,11 +39,21 @@ def sequence(sampler, start=0):
 
 @pytest.mark.parametrize(
     ("name", "strategy"),
-    [("round_robin", "round_robin"), ("uniform", "balanced"), ("size_proportional", "dataset_size"), ("fixed", "specialist_top_steps")],
+    [
+        ("round_robin", "round_robin"),
+        ("uniform", "balanced"),
+        ("size_proportional", "dataset_size"),
+        ("fixed", "specialist_top_steps"),
+    ],
 )
 def test_weights_and_counts_are_the_official_ones(official, name, strategy):
-    """Over UnED's eight domains and 1000 steps each strategy has the official weights and counts."""
-    expected, domains = official["strategies"][f"{strategy}_1000"], official["domains_in_config_order"]
+    """Over UnED's eight domains and 1000 steps each strategy has the official weights
+    and counts.
+    """
+    expected, domains = (
+        official["strategies"][f"{strategy}_1000"],
+        official["domains_in_config_order"],
+    )
     options = {"shares": official["specialist_top_steps"]} if name == "fixed" else {}
     sampler = samplers.get(name)(domains, official["num_train_examples"], 1000, 0, **options)
     assert sampler.shares() == pytest.approx(expected["weights"], rel=1e-6)
@@ -57,14 +69,21 @@ def test_round_robin_gives_the_remainder_to_the_first_domains():
 
 @pytest.mark.parametrize("run", ["teacher_1000", "first_update_missing_1000"])
 def test_dynamic_updates_are_the_official_ones(official, run):
-    """Successive updates, some with unseen domains, give the official weights, and counts within one step."""
+    """Successive updates, some with unseen domains, give the official weights, and counts within
+    one step.
+    """
     domains = official["domains_in_config_order"]
-    sampler = samplers.get("dynamic")(domains, official["num_train_examples"], 1000, 0, interval=100)
+    sampler = samplers.get("dynamic")(
+        domains, official["num_train_examples"], 1000, 0, interval=100
+    )
     initial, *updates = official["dynamic"][run]
     assert sampler.shares() == initial["initial"]["weights"]
     for expected in updates:
         window = expected["window_mean_loss_batchsize"]
-        sums = {name: (sum(mean * size for mean, size in batches), sum(size for _, size in batches)) for name, batches in window.items()}
+        sums = {
+            name: (sum(mean * size for mean, size in batches), sum(size for _, size in batches))
+            for name, batches in window.items()
+        }
         sampler.update(expected["at_step"], sums)
         assert sampler.shares() == pytest.approx(expected["weights"], rel=1e-5)
         counts = dict(zip(domains, step_counts(list(sampler.shares().values()), 1000), strict=True))
@@ -74,20 +93,34 @@ def test_dynamic_updates_are_the_official_ones(official, run):
 def test_an_unseen_domain_keeps_its_weight_before_all_are_divided():
     """At a first update over eight domains with one unseen, that one has (1/8) / (1 + 1/8)."""
     weights = dict.fromkeys("abcdefgh", 1 / 8)
-    assert weights_from_losses(weights, {name: (4.0, 2) for name in "acdefgh"})["b"] == pytest.approx(1 / 9)
+    assert weights_from_losses(weights, {name: (4.0, 2) for name in "acdefgh"})[
+        "b"
+    ] == pytest.approx(1 / 9)
 
 
 def test_no_samples_is_unseen():
-    """A domain with zero samples in the window counts as unseen, and an empty or all-zero window changes nothing."""
+    """A domain with zero samples in the window counts as unseen, and an empty or all-zero window
+    changes nothing.
+    """
     weights = {"a": 0.5, "b": 0.5}
-    assert weights_from_losses(weights, {"a": (4.0, 2), "b": (0.0, 0)}) == weights_from_losses(weights, {"a": (4.0, 2)})
-    assert weights_from_losses(weights, {}) == weights_from_losses(weights, {"a": (0.0, 3), "b": (0.0, 3)}) == weights
+    assert weights_from_losses(weights, {"a": (4.0, 2), "b": (0.0, 0)}) == weights_from_losses(
+        weights, {"a": (4.0, 2)}
+    )
+    assert (
+        weights_from_losses(weights, {})
+        == weights_from_losses(weights, {"a": (0.0, 3), "b": (0.0, 3)})
+        == weights
+    )
 
 
 def test_dividing_all_losses_by_a_factor_changes_nothing():
-    """Shares follow the ratio of mean losses, whatever their scale and however many samples each domain had."""
+    """Shares follow the ratio of mean losses, whatever their scale and however many samples each
+    domain had.
+    """
     once = weights_from_losses({"a": 0.5, "b": 0.5}, {"a": (30.0, 10), "b": (2.0, 2)})
-    assert once == pytest.approx(weights_from_losses({"a": 0.5, "b": 0.5}, {"a": (3.0, 100), "b": (1.0, 100)}))
+    assert once == pytest.approx(
+        weights_from_losses({"a": 0.5, "b": 0.5}, {"a": (3.0, 100), "b": (1.0, 100)})
+    )
     assert once == pytest.approx({"a": 0.75, "b": 0.25})
 
 
@@ -109,7 +142,9 @@ def test_dynamic_is_round_robin_until_its_first_update():
 
 
 def test_dynamic_reads_a_rebuilt_schedule_on_at_the_current_position():
-    """After every update the next interval is a sample, without a repeated block, of a whole schedule with the new shares."""
+    """After every update the next interval is a sample, without a repeated block, of a whole
+    schedule with the new shares.
+    """
     sampler = build("dynamic", steps=4000, interval="25%")
     blocks = []
     for step in (1000, 2000, 3000):
@@ -122,7 +157,9 @@ def test_dynamic_reads_a_rebuilt_schedule_on_at_the_current_position():
 
 
 def test_the_last_interval_ends_with_the_budget():
-    """Where the interval does not divide the budget, the last one is shorter, and updates come in their turn only."""
+    """Where the interval does not divide the budget, the last one is shorter, and updates come in
+    their turn only.
+    """
     sampler = build("dynamic", steps=25, interval=10)
     with pytest.raises(ValueError, match="before step 10, not before step 20"):
         sampler.update(20, {"a": (1.0, 1)})
@@ -143,7 +180,9 @@ def test_the_window_of_since_update_is_cleared_with_every_update():
 
 
 def test_the_window_of_since_log_is_cleared_when_the_released_code_logs():
-    """With `since_log` it starts anew after the first step and after each (1-based) that is 1 modulo the log interval."""
+    """With `since_log` it starts anew after the first step and after each (1-based) that is 1
+    modulo the log interval.
+    """
     sampler = build("dynamic", steps=100, interval=30, window="since_log", log_interval="25%")
     assert [step for step in range(100) if sampler.clears_at(step)] == [1, 26, 51, 76]
     every = build("dynamic", steps=10, interval=5, window="since_log", log_interval=1)
@@ -151,9 +190,13 @@ def test_the_window_of_since_log_is_cleared_when_the_released_code_logs():
 
 
 def test_official_since_log_windows_are_short_now_and_then(official):
-    """At the official setting windows reach from a handful of steps to a log interval, with a median near half of it."""
+    """At the official setting windows reach from a handful of steps to a log interval, with a
+    median near half of it.
+    """
     steps, log_interval = official["total_steps_10_epochs"], official["log_summary_steps"]
-    sampler = build("dynamic", steps=steps, interval=1000, window="since_log", log_interval=log_interval)
+    sampler = build(
+        "dynamic", steps=steps, interval=1000, window="since_log", log_interval=log_interval
+    )
     lengths, start = [], 0
     for step in range(steps):
         if step == sampler.known_until():
@@ -212,7 +255,9 @@ def test_fixed_shares_must_name_every_domain():
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_built_in_samplers_follow_the_protocol(name):
-    """Every built-in sampler has the protocol's methods, says whether it needs a signal, and refuses steps beyond its budget."""
+    """Every built-in sampler has the protocol's methods, says whether it needs a signal, and
+    refuses steps beyond its budget.
+    """
     sampler = build(name)
     assert isinstance(sampler, Sampler)
     assert samplers.describe(name).facts["needs_signal"] is (name == "dynamic")

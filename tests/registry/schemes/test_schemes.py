@@ -20,9 +20,18 @@ from registry.contracts import (
     Validation,
 )
 
-FACTS = tuple(DomainFacts(name=name, train_images=count, train_classes=5) for name, count in (("cars", 30), ("food", 20), ("sop", 25)))
-CLASSIFICATION = (LossSpec(name="teacher_ce", use="ce", on="teacher"), LossSpec(name="student_ce", use="ce", on="student"))
-DISTILLATION = (LossSpec(name="kl_logit", use="kl_logit"), LossSpec(name="relational", use="relational"))
+FACTS = tuple(
+    DomainFacts(name=name, train_images=count, train_classes=5)
+    for name, count in (("cars", 30), ("food", 20), ("sop", 25))
+)
+CLASSIFICATION = (
+    LossSpec(name="teacher_ce", use="ce", on="teacher"),
+    LossSpec(name="student_ce", use="ce", on="student"),
+)
+DISTILLATION = (
+    LossSpec(name="kl_logit", use="kl_logit"),
+    LossSpec(name="relational", use="relational"),
+)
 
 
 def row(**changes) -> Row:
@@ -30,7 +39,13 @@ def row(**changes) -> Row:
     parts = {
         "name": "row",
         "scheme": ComponentSpec(use="any"),
-        "backbone": BackboneSpec(use="timm", options={"model": "resnet10t"}, weights="random", mean=(0.5,) * 3, std=(0.5,) * 3),
+        "backbone": BackboneSpec(
+            use="timm",
+            options={"model": "resnet10t"},
+            weights="random",
+            mean=(0.5,) * 3,
+            std=(0.5,) * 3,
+        ),
         "transform": Transform(resize=36, crop=32),
         "precision": "fp32",
         "seed": 7,
@@ -57,89 +72,153 @@ def names(stage) -> list[str]:
 
 
 def test_classification_is_one_student_stage():
-    """The baseline trains one student on all domains with the losses on the student, and evaluates it on a merged index."""
+    """The baseline trains one student on all domains with the losses on the student, and evaluates
+    it on a merged index.
+    """
     (evaluation,) = plan("classification", row(losses=CLASSIFICATION[1:]))
     stage = evaluation.embedders["cars"]
     assert all(other is stage for other in evaluation.embedders.values())
-    assert list(evaluation.embedders) == ["cars", "food", "sop"] and evaluation.merged and evaluation.branch == "student"
-    assert (stage.teachers, stage.teacher_head, stage.training.steps, names(stage)) == ((), None, 10, ["student_ce"])
+    assert (
+        list(evaluation.embedders) == ["cars", "food", "sop"]
+        and evaluation.merged
+        and evaluation.branch == "student"
+    )
+    assert (stage.teachers, stage.teacher_head, stage.training.steps, names(stage)) == (
+        (),
+        None,
+        10,
+        ["student_ce"],
+    )
     assert (stage.training.optimiser.frozen, stage.training.validate_every) == (2, 5)
 
 
 def test_a_published_baseline_trains_its_projection_with_the_backbone():
-    """`published` fixes seven of ten epochs, frozen for two, validated after each, and puts the projection into the backbone's group."""
+    """`published` fixes seven of ten epochs, frozen for two, validated after each, and puts the
+    projection into the backbone's group.
+    """
     published = schemes.get("classification")(published=True)
     assert published.fixed_row == {"optimiser": {"frozen": "2/7"}, "validation": {"every": "1/7"}}
     assert schemes.get("classification")().fixed_row == {}
     (evaluation,) = published.plan(row(losses=CLASSIFICATION[1:]), FACTS)
     (fair,) = plan("classification", row(losses=CLASSIFICATION[1:]))
     ours, theirs = evaluation.embedders["cars"], fair.embedders["cars"]
-    assert (ours.training.student_head_group, theirs.training.student_head_group) == ("backbone", None)
+    assert (ours.training.student_head_group, theirs.training.student_head_group) == (
+        "backbone",
+        None,
+    )
     assert (ours.training.steps, theirs.training.steps) == (7, 10)
     assert attrs.evolve(ours, training=None) == attrs.evolve(theirs, training=None)
-    (half,) = published.plan(row(losses=CLASSIFICATION[1:], budget=Budget(steps=20, scale=0.5, batch=8)), FACTS)
-    assert half.embedders["cars"].training.steps == 7  # a row's own scale and the seven tenths multiply
+    (half,) = published.plan(
+        row(losses=CLASSIFICATION[1:], budget=Budget(steps=20, scale=0.5, batch=8)), FACTS
+    )
+    # a row's own scale and the seven tenths multiply
+    assert half.embedders["cars"].training.steps == 7
 
 
-@pytest.mark.parametrize(("budget", "steps"), [("equal_exposure", [4, 3, 3]), ("full", [10, 10, 10])])
+@pytest.mark.parametrize(
+    ("budget", "steps"), [("equal_exposure", [4, 3, 3]), ("full", [10, 10, 10])]
+)
 def test_specialists_are_one_student_per_domain(budget, steps):
-    """Each specialist trains its own domain alone; the evaluation has no merged index, since each domain has an embedding of its own."""
-    (evaluation,) = plan("specialists", row(losses=CLASSIFICATION[1:], teacher_budget=budget, sampler=None))
+    """Each specialist trains its own domain alone; the evaluation has no merged index, since each
+    domain has an embedding of its own.
+    """
+    (evaluation,) = plan(
+        "specialists", row(losses=CLASSIFICATION[1:], teacher_budget=budget, sampler=None)
+    )
     assert not evaluation.merged and evaluation.branch == "student"
     stages = list(evaluation.embedders.values())
     assert [stage.domains for stage in stages] == [("cars",), ("food",), ("sop",)]
     assert [stage.training.steps for stage in stages] == steps
-    assert all(names(stage) == ["student_ce"] and stage.student_head.dim == 4 and stage.teacher_head is None for stage in stages)
+    assert all(
+        names(stage) == ["student_ce"]
+        and stage.student_head.dim == 4
+        and stage.teacher_head is None
+        for stage in stages
+    )
     assert all(stage.training.student_head_group is None for stage in stages)
     (published,) = plan("specialists", row(losses=CLASSIFICATION[1:], sampler=None), published=True)
-    assert all(stage.training.student_head_group == "backbone" for stage in published.embedders.values())
+    assert all(
+        stage.training.student_head_group == "backbone" for stage in published.embedders.values()
+    )
     assert [stage.training.steps for stage in published.embedders.values()] == [3, 2, 2]
 
 
 def test_udon_is_one_stage_that_holds_teachers_and_student():
-    """UDON trains all four losses in one stage, with teacher heads of its own and the row's sampler."""
+    """UDON trains all four losses in one stage, with teacher heads of its own and the row's
+    sampler.
+    """
     (evaluation,) = plan("udon", row())
     stage = evaluation.embedders["cars"]
     assert all(other is stage for other in evaluation.embedders.values())
     assert names(stage) == ["teacher_ce", "student_ce", "kl_logit", "relational"]
-    assert stage.teacher_head.dim == 8 and stage.teachers == () and stage.training.sampler.use == "dynamic"
+    assert (
+        stage.teacher_head.dim == 8
+        and stage.teachers == ()
+        and stage.training.sampler.use == "dynamic"
+    )
 
 
 def test_udon_evaluates_students_and_teachers_of_the_same_stage():
-    """`evaluate` gives one evaluation per branch, in its order, over the same stage; the teacher's index is not merged."""
+    """`evaluate` gives one evaluation per branch, in its order, over the same stage; the teacher's
+    index is not merged.
+    """
     teacher, student = plan("udon", row(evaluate=("teacher", "student")))
     assert (teacher.branch, student.branch) == ("teacher", "student")
     assert teacher.embedders == student.embedders
     assert student.merged and not teacher.merged
 
 
-@pytest.mark.parametrize(("budget", "steps"), [("equal_exposure", [4, 3, 3]), ("full", [10, 10, 10])])
+@pytest.mark.parametrize(
+    ("budget", "steps"), [("equal_exposure", [4, 3, 3]), ("full", [10, 10, 10])]
+)
 def test_separate_teachers_are_one_stage_per_domain_and_a_student(budget, steps):
-    """Each domain's teacher takes what round robin gives the domain in the student's budget, or all of it under `full`."""
+    """Each domain's teacher takes what round robin gives the domain in the student's budget, or all
+    of it under `full`.
+    """
     (evaluation,) = plan("separate_teachers", row(teacher_budget=budget))
     student = evaluation.embedders["food"]
     assert [teacher.domains for teacher in student.teachers] == [("cars",), ("food",), ("sop",)]
     assert [teacher.training.steps for teacher in student.teachers] == steps
-    assert all(names(teacher) == ["teacher_ce"] and teacher.student_head is None for teacher in student.teachers)
-    assert all(teacher.training.sampler == ComponentSpec(use="round_robin") for teacher in student.teachers)
-    assert (student.training.steps, names(student), student.teacher_head) == (10, ["student_ce", "kl_logit", "relational"], None)
+    assert all(
+        names(teacher) == ["teacher_ce"] and teacher.student_head is None
+        for teacher in student.teachers
+    )
+    assert all(
+        teacher.training.sampler == ComponentSpec(use="round_robin") for teacher in student.teachers
+    )
+    assert (student.training.steps, names(student), student.teacher_head) == (
+        10,
+        ["student_ce", "kl_logit", "relational"],
+        None,
+    )
     assert student.teachers[2].domains == ("sop",)
 
 
 def test_evaluated_teachers_need_no_student():
     """`evaluate = ["teacher"]` of separate teachers reaches the teachers' stages alone."""
     (evaluation,) = plan("separate_teachers", row(evaluate=("teacher",)))
-    assert {name: stage.domains for name, stage in evaluation.embedders.items()} == {name: (name,) for name in ("cars", "food", "sop")}
-    assert all(stage.student_head is None and stage.teachers == () for stage in evaluation.embedders.values())
+    assert {name: stage.domains for name, stage in evaluation.embedders.items()} == {
+        name: (name,) for name in ("cars", "food", "sop")
+    }
+    assert all(
+        stage.student_head is None and stage.teachers == ()
+        for stage in evaluation.embedders.values()
+    )
     assert not evaluation.merged
 
 
 def test_a_teacher_with_all_heads_takes_the_students_budget():
-    """The multi-head teacher is one stage over all domains with the student's steps; the student learns from it alone."""
+    """The multi-head teacher is one stage over all domains with the student's steps; the student
+    learns from it alone.
+    """
     (evaluation,) = plan("multi_head_teacher", row())
     student = evaluation.embedders["cars"]
     (teacher,) = student.teachers
-    assert (teacher.domains, teacher.training.steps, names(teacher)) == (("cars", "food", "sop"), 10, ["teacher_ce"])
+    assert (teacher.domains, teacher.training.steps, names(teacher)) == (
+        ("cars", "food", "sop"),
+        10,
+        ["teacher_ce"],
+    )
     assert names(student) == ["student_ce", "kl_logit", "relational"]
 
 
@@ -153,7 +232,9 @@ def test_off_the_shelf_is_a_stage_of_no_steps_and_no_seed():
 
 
 def test_equal_stages_are_equal_whatever_row_they_come_from():
-    """The row's name and what a stage does not use change nothing: two rows share their teachers, and their student where it is equal."""
+    """The row's name and what a stage does not use change nothing: two rows share their teachers,
+    and their student where it is equal.
+    """
     (first,) = plan("separate_teachers", row())
     (second,) = plan("separate_teachers", row(name="other", sampler=ComponentSpec(use="uniform")))
     assert first.embedders["cars"].teachers == second.embedders["cars"].teachers
@@ -163,8 +244,12 @@ def test_equal_stages_are_equal_whatever_row_they_come_from():
 
 def test_epochs_and_scale_give_the_budget():
     """An epoch is floor(training images / batch) steps; a row's scale multiplies it."""
-    (evaluation,) = plan("classification", row(losses=CLASSIFICATION[1:], budget=Budget(epochs=3, batch=8, scale=0.5)))
-    assert evaluation.embedders["cars"].training.steps == 14  # floor(75 / 8) = 9 steps, 3 epochs, half of them: 13.5
+    (evaluation,) = plan(
+        "classification",
+        row(losses=CLASSIFICATION[1:], budget=Budget(epochs=3, batch=8, scale=0.5)),
+    )
+    # floor(75 / 8) = 9 steps, 3 epochs, half of them: 13.5
+    assert evaluation.embedders["cars"].training.steps == 14
 
 
 def test_a_warm_up_is_a_share_of_each_stages_own_budget():
@@ -185,10 +270,18 @@ def test_a_stage_without_a_teacher_ignores_how_distillation_reaches_the_backbone
 
 
 def test_an_option_that_a_sampler_does_not_read_is_no_part_of_its_stage():
-    """`log_interval` counts with the window `since_log` alone; else it stands at its default, as in the stages of old."""
+    """`log_interval` counts with the window `since_log` alone; else it stands at its default, as in
+    the stages of old.
+    """
 
     def options(**changes):
-        given = {"interval": 2, "signal": "teacher_ce", "window": "since_update", "log_interval": "10%", **changes}
+        given = {
+            "interval": 2,
+            "signal": "teacher_ce",
+            "window": "since_update",
+            "log_interval": "10%",
+            **changes,
+        }
         (evaluation,) = plan("udon", row(sampler=ComponentSpec(use="dynamic", options=given)))
         return evaluation.embedders["cars"].training.sampler.options
 

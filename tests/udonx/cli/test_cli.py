@@ -25,7 +25,11 @@ ONE_ROW = '[rows.a]\nscheme = "udon"\nsampler = "round_robin"\n'
 
 def stamps(results: Path) -> dict[str, int]:
     """When each file of the stages was written last."""
-    return {str(path): path.stat().st_mtime_ns for path in (results / "stages").rglob("*") if path.name != "lock"}
+    return {
+        str(path): path.stat().st_mtime_ns
+        for path in (results / "stages").rglob("*")
+        if path.name != "lock"
+    }
 
 
 def test_help_and_version_end_well(capsys):
@@ -38,8 +42,13 @@ def test_help_and_version_end_well(capsys):
 
 def test_help_imports_nothing_heavy():
     """`udonx --help` is quick because it imports argparse alone."""
-    code = "import sys\nfrom udonx.cli import main\ntry:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
-    code += "print([name for name in ('torch', 'pydantic', 'numpy', 'attr') if name in sys.modules])"
+    code = (
+        "import sys\nfrom udonx.cli import main\ntry:\n    main(['--help'])\nexcept SystemExit:\n  "
+        "  pass\n"
+    )
+    code += (
+        "print([name for name in ('torch', 'pydantic', 'numpy', 'attr') if name in sys.modules])"
+    )
     assert python(code).endswith("[]")
 
 
@@ -50,13 +59,20 @@ def test_check_finds_no_problem_in_table3(capsys):
 
 
 def test_check_reports_all_files_at_once(tmp_path, capsys):
-    """Problems of several files are one numbered report on stderr and exit status 2; a missing file names its neighbour."""
+    """Problems of several files are one numbered report on stderr and exit status 2; a missing file
+    names its neighbour.
+    """
     one = write_experiment(tmp_path, '[rows.a]\nscheme = "udn"\n', "one.toml")
     two = write_experiment(tmp_path, '[rows.a]\nscheme = "udon"\nsamplr = "uniform"\n', "two.toml")
     assert main(["check", str(one), str(two), str(tmp_path / "tow.toml")]) == 2
     out, err = capsys.readouterr()
     assert out == "" and "udonx check: 4 problems; nothing was started" in err
-    assert "did you mean 'udon'" in err and "did you mean 'sampler'" in err and "there is no such file; " in err and "'two.toml'" in err
+    assert (
+        "did you mean 'udon'" in err
+        and "did you mean 'sampler'" in err
+        and "there is no such file; " in err
+        and "'two.toml'" in err
+    )
 
 
 def test_check_takes_a_folder(tmp_path, capsys):
@@ -88,51 +104,94 @@ def test_show_prints_a_runnable_file(tmp_path, capsys):
 def test_plan_says_what_is_shared_and_what_is_trained(smoke_run, tmp_path, capsys):
     """One line per stage with state, steps and images, then what is left."""
     assert main(["plan", *SMOKE, "--results", str(smoke_run.results)]) == 0
-    assert "16 stages, 16 already trained; left to train: 0 stages, 0 steps, 0 images" in capsys.readouterr().out
-    assert main(["plan", *SMOKE, "--results", str(tmp_path), "--seeds", "0,1", "--device", "cpu"]) == 0
+    assert (
+        "16 stages, 16 already trained; left to train: 0 stages, 0 steps, 0 images"
+        in capsys.readouterr().out
+    )
+    assert (
+        main(["plan", *SMOKE, "--results", str(tmp_path), "--seeds", "0,1", "--device", "cpu"]) == 0
+    )
     out = capsys.readouterr().out
     # 14 stages with a seed, twice, and 2 without; 8 + 16 + 16 + 8 + 8 steps of 8 images a seed
     assert "30 stages, 0 already trained; left to train: 30 stages, 112 steps, 896 images" in out
     # what the smoke run has measured: an estimate for every stage
-    assert "896 images, about " in out and out.endswith("(evaluations included)\n") and "?" not in out
+    assert (
+        "896 images, about " in out and out.endswith("(evaluations included)\n") and "?" not in out
+    )
     assert main(["plan", TABLE3, TABLE3, "--setting", "smoke", "--results", str(tmp_path)]) == 0
     assert "(shared)" in capsys.readouterr().out
 
 
 def test_a_second_run_trains_nothing(smoke_run, capsys):
-    """Everything is there: the same table comes from what is stored, no stage is touched, no run is added."""
+    """Everything is there: the same table comes from what is stored, no stage is touched, no run is
+    added.
+    """
     before, runs = stamps(smoke_run.results), (smoke_run.results / "runs.jsonl").read_bytes()
     assert main(["run", *SMOKE, "--results", str(smoke_run.results), "--device", "cpu"]) == 0
     out, err = capsys.readouterr()
     assert out.strip() == smoke_run.table.to_text()
     assert err.count("already there") == 7 and "table, CSV and JSON in" in err
-    assert stamps(smoke_run.results) == before and (smoke_run.results / "runs.jsonl").read_bytes() == runs
+    assert (
+        stamps(smoke_run.results) == before
+        and (smoke_run.results / "runs.jsonl").read_bytes() == runs
+    )
 
 
 def test_table_runs_nothing(smoke_run, tmp_path, capsys):
-    """The table comes from what is stored; where nothing is stored, its rows are said to be not run; a folder that is not there is told."""
+    """The table comes from what is stored; where nothing is stored, its rows are said to be not
+    run; a folder that is not there is told.
+    """
     before = stamps(smoke_run.results)
     assert main(["table", *SMOKE, "--results", str(smoke_run.results)]) == 0
     assert capsys.readouterr().out.strip() == smoke_run.table.to_text()
     assert stamps(smoke_run.results) == before
     (tmp_path / "empty").mkdir()
     assert main(["table", *SMOKE, "--results", str(tmp_path / "empty")]) == 0
-    assert re.search(r"not run yet: .*UDON", capsys.readouterr().out) and not list((tmp_path / "empty").iterdir())
+    assert re.search(r"not run yet: .*UDON", capsys.readouterr().out) and not list(
+        (tmp_path / "empty").iterdir()
+    )
     assert main(["table", *SMOKE, "--results", str(tmp_path / "none")]) == 2
     assert "there is no such folder, so nothing has been run with it" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
 
 
 def test_fresh_trains_again(smoke_run, tmp_path, capsys):
-    """--fresh trains the stages of the rows that are asked for again, and no other; the numbers are the same."""
+    """--fresh trains the stages of the rows that are asked for again, and no other; the numbers are
+    the same.
+    """
     results = tmp_path / "results"
     shutil.copytree(smoke_run.results, results)
     before = stamps(results)
-    assert main(["run", *SMOKE, "--results", str(results), "--row", "udon", "--fresh", "--device", "cpu"]) == 0
-    again, first = capsys.readouterr().out.split("\n")[4:9], smoke_run.table.to_text().split("\n")[3:8]
-    assert [line.rpartition(" ")[0] for line in again] == [line.rpartition(" ")[0] for line in first]  # all but the minutes
+    assert (
+        main(
+            [
+                "run",
+                *SMOKE,
+                "--results",
+                str(results),
+                "--row",
+                "udon",
+                "--fresh",
+                "--device",
+                "cpu",
+            ]
+        )
+        == 0
+    )
+    again, first = (
+        capsys.readouterr().out.split("\n")[4:9],
+        smoke_run.table.to_text().split("\n")[3:8],
+    )
+    # all but the minutes
+    assert [line.rpartition(" ")[0] for line in again] == [
+        line.rpartition(" ")[0] for line in first
+    ]
     (stage,) = smoke_run.table.row("udon").stages
-    changed = {path.split("/stages/")[1].split("/")[0] for path, stamp in stamps(results).items() if before.get(path) != stamp}
+    changed = {
+        path.split("/stages/")[1].split("/")[0]
+        for path, stamp in stamps(results).items()
+        if before.get(path) != stamp
+    }
     assert changed == {stage}
 
 
@@ -141,7 +200,21 @@ def test_run_reports_preflight_problems_and_starts_nothing(tmp_path, capsys):
     write_domain(tmp_path / "data", "cars")
     (tmp_path / "data" / "images" / "cars" / "test_0.png").unlink()
     file = write_experiment(tmp_path, SETTING + ONE_ROW)
-    assert main(["run", str(file), "--data", str(tmp_path / "data"), "--results", str(tmp_path / "results"), "--device", "cpu"]) == 2
+    assert (
+        main(
+            [
+                "run",
+                str(file),
+                "--data",
+                str(tmp_path / "data"),
+                "--results",
+                str(tmp_path / "results"),
+                "--device",
+                "cpu",
+            ]
+        )
+        == 2
+    )
     assert "domain 'cars': 1 image is not below" in capsys.readouterr().err
     assert not (tmp_path / "results").exists()
 
@@ -161,7 +234,11 @@ def test_components_lists_options_types_and_places(capsys):
     assert kinds == ["backbones", "heads", "losses", "samplers", "schemes"]
     assert main(["components", "losses", "ce"]) == 0
     out = capsys.readouterr().out
-    assert "scale = 16.0  (float > 0)" in out and "registry/losses/ce.py:" in out and "margin = \"normface\"  (one of 'normface'" in out
+    assert (
+        "scale = 16.0  (float > 0)" in out
+        and "registry/losses/ce.py:" in out
+        and "margin = \"normface\"  (one of 'normface'" in out
+    )
     assert main(["components", "losses", "kl"]) == 2
     assert main(["components", "loss"]) == 2
     assert "'loss' is no kind of component; there are backbones" in capsys.readouterr().err
@@ -172,7 +249,10 @@ def test_components_lists_options_types_and_places(capsys):
 def test_components_says_what_an_option_is_for(capsys):
     """An option has its sentence below it, and a component its whole first paragraph."""
     assert main(["components", "losses", "ce"]) == 0
-    assert "The margin: subtracted from the target's cosine, or added to its angle." in capsys.readouterr().out
+    assert (
+        "The margin: subtracted from the target's cosine, or added to its angle."
+        in capsys.readouterr().out
+    )
     assert main(["components", "schemes", "specialists"]) == 0
     assert "no universal embedding." in " ".join(capsys.readouterr().out.split())
 
@@ -181,11 +261,16 @@ def test_show_prints_differences_on_request(capsys):
     """`show --diff` says what the rows change, much shorter than the whole."""
     assert main(["show", *SMOKE, "--diff"]) == 0
     out = capsys.readouterr().out
-    assert tomllib.loads(out)["rows"]["udon_dynamic"]["sampler"] == {"use": "dynamic", "interval": 2}
+    assert tomllib.loads(out)["rows"]["udon_dynamic"]["sampler"] == {
+        "use": "dynamic",
+        "interval": 2,
+    }
 
 
 def test_keys_shows_one_table_or_all(capsys):
-    """One table by its name, all of them without a name, and with --markdown the page; an unknown one is exit status 2."""
+    """One table by its name, all of them without a name, and with --markdown the page; an unknown
+    one is exit status 2.
+    """
     assert main(["keys", "optimiser"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("optimiser: ") and "lr_heads = 0.001" in out and "budget" not in out
@@ -201,10 +286,12 @@ def test_keys_shows_one_table_or_all(capsys):
 def test_components_takes_a_plug_in(tmp_path, capsys):
     """--plugin is imported first, and said."""
     (tmp_path / "cli_losses.py").write_text(
-        "from registry import losses\n@losses.register('from_cli')\nclass FromCli:\n    '''Of a plug-in.'''\n"
-        "    def __call__(self, branch, batch): return 0\n"
+        "from registry import losses\n@losses.register('from_cli')\nclass FromCli:\n    '''Of a"
+        " plug-in.'''\n    def __call__(self, branch, batch): return 0\n"
     )
-    assert main(["components", "losses", "from_cli", "--plugin", str(tmp_path / "cli_losses.py")]) == 0
+    assert (
+        main(["components", "losses", "from_cli", "--plugin", str(tmp_path / "cli_losses.py")]) == 0
+    )
     out, err = capsys.readouterr()
     assert "from_cli: Of a plug-in." in out and "plug-in " in err
 
@@ -216,7 +303,9 @@ def test_schema_is_json(capsys):
 
 
 def test_doctor_looks_at_the_machine(tmp_path, capsys):
-    """Versions, the torch pair, Sacred and the disk are looked at; a data folder that is none is exit status 1."""
+    """Versions, the torch pair, Sacred and the disk are looked at; a data folder that is none is
+    exit status 1.
+    """
     assert main(["doctor", "--results", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert "torch and torchvision fit each other" in out and "acred" in out
@@ -224,7 +313,9 @@ def test_doctor_looks_at_the_machine(tmp_path, capsys):
 
 
 def test_doctor_looks_at_the_images_of_a_data_folder(tmp_path, capsys):
-    """Headers are opened, and turned images are said with the key; --verify decodes everything, names what fails, and is exit status 1."""
+    """Headers are opened, and turned images are said with the key; --verify decodes everything,
+    names what fails, and is exit status 1.
+    """
     write_domain(tmp_path / "data", "cars")
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -235,15 +326,23 @@ def test_doctor_looks_at_the_images_of_a_data_folder(tmp_path, capsys):
     assert main(arguments) == 0
     out = capsys.readouterr().out
     assert "images: 14 can be opened; damage further on than the header is found by --verify" in out
-    assert "1 of 14 images has an EXIF orientation other than upright (cars/train_0.png)" in out and "transform.orientation" in out
+    assert (
+        "1 of 14 images has an EXIF orientation other than upright (cars/train_0.png)" in out
+        and "transform.orientation" in out
+    )
     assert main([*arguments, "--verify"]) == 1
-    assert "BAD  image cars/test_1.png cannot be decoded (image file is truncated" in capsys.readouterr().out
+    assert (
+        "BAD  image cars/test_1.png cannot be decoded (image file is truncated"
+        in capsys.readouterr().out
+    )
     assert main(["doctor", "--results", str(tmp_path), "--verify"]) == 1
     assert "give it with --data DIR" in capsys.readouterr().out
 
 
 def test_doctor_opens_some_of_very_many_images(tmp_path, monkeypatch, capsys):
-    """Where images are many, so many headers are opened, from everywhere, and the sentence says of how many."""
+    """Where images are many, so many headers are opened, from everywhere, and the sentence says of
+    how many.
+    """
     write_domain(tmp_path / "data", "cars")
     monkeypatch.setattr(doctor, "_HEADERS", 7)
     main(["doctor", "--results", str(tmp_path), "--data", str(tmp_path / "data")])
@@ -251,7 +350,9 @@ def test_doctor_opens_some_of_very_many_images(tmp_path, monkeypatch, capsys):
 
 
 def test_export_writes_a_stages_backbone_in_timms_layout(smoke_run, tmp_path, capsys):
-    """The exported folder holds the architecture's name; a folder that is no stage is exit status 2."""
+    """The exported folder holds the architecture's name; a folder that is no stage is exit status
+    2.
+    """
     (stage,) = smoke_run.table.row("udon").stages
     assert main(["export", str(smoke_run.results / "stages" / stage), str(tmp_path / "out")]) == 0
     assert json.loads((tmp_path / "out" / "config.json").read_text())["architecture"] == "resnet10t"
@@ -265,10 +366,22 @@ def test_every_experiment_command_takes_the_same_options(command, capsys):
     with pytest.raises(SystemExit):
         main([command, "--help"])
     out = capsys.readouterr().out
-    for option in ("setting", "data", "weights", "set", "row", "seeds", "results", "plugin", "no-plugins"):
+    for option in (
+        "setting",
+        "data",
+        "weights",
+        "set",
+        "row",
+        "seeds",
+        "results",
+        "plugin",
+        "no-plugins",
+    ):
         assert f"--{option}" in out
     # none where it would do nothing
-    assert ("--device" in out) == (command in ("run", "check", "plan")) and ("--fresh" in out) == (command in ("run", "plan"))
+    assert ("--device" in out) == (command in ("run", "check", "plan")) and ("--fresh" in out) == (
+        command in ("run", "plan")
+    )
 
 
 @pytest.mark.parametrize("device", ["tpu", "cuda:", "cuda:x", "CPU", ""])
@@ -277,23 +390,37 @@ def test_check_knows_what_a_device_may_be_called(device, capsys):
     with pytest.raises(SystemExit) as caught:
         main(["check", *SMOKE, "--device", device])
     assert caught.value.code == 2
-    assert f"argument --device: got {device!r}, allowed are cpu, cuda and cuda:N" in capsys.readouterr().err
+    assert (
+        f"argument --device: got {device!r}, allowed are cpu, cuda and cuda:N"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("foo", 'results.observers: got "foo", which is no URL; allowed is mongodb://HOST/DATABASE or a URL of SQLAlchemy'),
+        (
+            "foo",
+            (
+                'results.observers: got "foo", which is no URL; allowed is mongodb://HOST/DATABASE'
+                " or a URL of SQLAlchemy"
+            ),
+        ),
         (
             "sqlite:///runs.db",
-            'results.observers: "sqlite:///runs.db" needs the package sqlalchemy; install it with pip install "udonx[sql]"',
+            (
+                'results.observers: "sqlite:///runs.db" needs the package sqlalchemy; install it'
+                ' with pip install "udonx[sql]"'
+            ),
         ),
     ],
 )
 def test_check_sees_observers_that_cannot_be_had(tmp_path, monkeypatch, capsys, url, message):
     """Found by check, as everything that needs no data and no network."""
     monkeypatch.setitem(sys.modules, "sqlalchemy", None)
-    file = write_experiment(tmp_path, f'setting = "smoke"\n{ONE_ROW}[results]\nobservers = ["{url}"]\n')
+    file = write_experiment(
+        tmp_path, f'setting = "smoke"\n{ONE_ROW}[results]\nobservers = ["{url}"]\n'
+    )
     assert main(["check", str(file)]) == 2
     assert message in capsys.readouterr().err
 
@@ -307,7 +434,10 @@ def test_an_unknown_kind_of_schema_is_told(capsys):
 
 def test_plan_fits_the_terminal(tmp_path, monkeypatch, capsys):
     """Where more rows use a stage than a line holds, it says how many more."""
-    rows = "".join(f'[rows.a_row_with_a_long_name_{number}]\nscheme = "udon"\nsampler = "uniform"\n' for number in range(20))
+    rows = "".join(
+        f'[rows.a_row_with_a_long_name_{number}]\nscheme = "udon"\nsampler = "uniform"\n'
+        for number in range(20)
+    )
     monkeypatch.setenv("COLUMNS", "150")
     file = write_experiment(tmp_path, 'setting = "smoke"\n' + rows)
     assert main(["plan", str(file), "--results", str(tmp_path / "results"), "--device", "cpu"]) == 0
@@ -317,17 +447,33 @@ def test_plan_fits_the_terminal(tmp_path, monkeypatch, capsys):
 
 def test_table_of_a_seed_that_was_not_run_is_empty(smoke_run, capsys):
     """`table --seeds` shows those seeds only; one that was never run shows no figure of another."""
-    arguments = ["table", str(smoke_run.file), "--setting", "smoke", "--results", str(smoke_run.results), "--seeds", "5", "--row", "udon"]
+    arguments = [
+        "table",
+        str(smoke_run.file),
+        "--setting",
+        "smoke",
+        "--results",
+        str(smoke_run.results),
+        "--seeds",
+        "5",
+        "--row",
+        "udon",
+    ]
     assert main(arguments) == 0
     assert re.search(r"not run yet: .*UDON", capsys.readouterr().out)
 
 
 def test_check_says_which_weights_come_from_the_hub(capsys, tmp_path):
-    """Weights that are in no folder are no problem where a hub has them, but a person without a network wants to know it beforehand."""
+    """Weights that are in no folder are no problem where a hub has them, but a person without a
+    network wants to know it beforehand.
+    """
     write_domain(tmp_path, "cars")
     arguments = ["check", str(TABLE3), "--setting", "uned_mini", "--data", str(tmp_path)]
     assert main(arguments) == 0
-    said = "weights timm/mobilenetv2_100.ra_in1k are in no folder here: run takes them from the hub, or its cache"
+    said = (
+        "weights timm/mobilenetv2_100.ra_in1k are in no folder here: run takes them from the hub,"
+        " or its cache"
+    )
     assert said in capsys.readouterr().err
     assert main(["check", str(TABLE3)]) == 0 and "weights" not in capsys.readouterr().err
 
@@ -337,7 +483,9 @@ def test_a_number_of_threads_that_makes_no_sense_is_refused(workers, capsys):
     """Before anything is looked at."""
     with pytest.raises(SystemExit) as caught:
         main(["run", *SMOKE, "--workers", workers])
-    assert caught.value.code == 2 and "allowed is a whole number from 1 on" in capsys.readouterr().err
+    assert (
+        caught.value.code == 2 and "allowed is a whole number from 1 on" in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize("kind", ["file", "device", "loop", "below a file"])
@@ -345,7 +493,12 @@ def test_a_results_folder_that_is_none_is_refused_at_once(kind, tmp_path, capsys
     """Not after the first stage was trained."""
     (tmp_path / "file").touch()
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
-    results = {"file": tmp_path / "file", "device": "/dev/null", "loop": tmp_path / "loop", "below a file": tmp_path / "file" / "results"}
+    results = {
+        "file": tmp_path / "file",
+        "device": "/dev/null",
+        "loop": tmp_path / "loop",
+        "below a file": tmp_path / "file" / "results",
+    }
     assert main(["run", *SMOKE, "--results", str(results[kind]), "--device", "cpu"]) == 2
     assert "--results: " in capsys.readouterr().err
 
@@ -358,7 +511,9 @@ def test_an_error_of_the_disk_is_one_sentence(monkeypatch, capsys):
 
     monkeypatch.setattr("udonx.cli.check.main", fail)
     assert main(["check", TABLE3]) == 1
-    assert capsys.readouterr().err.startswith("udonx check: results/runs.jsonl: Disk quota exceeded; free some of your quota")
+    assert capsys.readouterr().err.startswith(
+        "udonx check: results/runs.jsonl: Disk quota exceeded; free some of your quota"
+    )
 
 
 def test_ctrl_c_while_modules_are_imported_ends_like_any_other(monkeypatch, capsys):
@@ -376,7 +531,17 @@ def test_a_title_that_the_terminal_cannot_show_is_escaped(tmp_path):
     """All the work is done by then: a missing letter is no reason to fail."""
     file = write_experiment(tmp_path, 'title = "Schäfer \u2192 Hütte"\n' + ONE_ROW)
     run = subprocess.run(
-        [sys.executable, "-m", "udonx.cli", "table", str(file), "--setting", "smoke", "--results", str(tmp_path)],
+        [
+            sys.executable,
+            "-m",
+            "udonx.cli",
+            "table",
+            str(file),
+            "--setting",
+            "smoke",
+            "--results",
+            str(tmp_path),
+        ],
         env={**os.environ, "PYTHONIOENCODING": "ascii"},
         cwd=ROOT,
         capture_output=True,
@@ -390,7 +555,10 @@ def test_a_working_directory_that_is_gone_is_said(tmp_path):
     """The shell does not say it."""
     gone = tmp_path / "gone"
     gone.mkdir()
-    code = f"import os, sys; os.chdir({str(gone)!r}); os.rmdir({str(gone)!r}); sys.path.insert(0, {str(ROOT)!r}); "
+    code = (
+        f"import os, sys; os.chdir({str(gone)!r}); os.rmdir({str(gone)!r}); sys.path.insert(0,"
+        f" {str(ROOT)!r}); "
+    )
     code += "from udonx.cli import main; sys.exit(main(['run', 'table.toml']))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert run.returncode in (1, 2) and "Traceback" not in run.stderr, run.stderr
@@ -398,24 +566,37 @@ def test_a_working_directory_that_is_gone_is_said(tmp_path):
 
 
 def test_a_stored_table_is_shown_without_torch_data_or_experiment_file(smoke_run, tmp_path):
-    """`udonx table` takes a table's folder, its table.json, or a folder of tables; it reads nothing else and never imports torch."""
+    """`udonx table` takes a table's folder, its table.json, or a folder of tables; it reads nothing
+    else and never imports torch.
+    """
     folder = tmp_path / "tables" / "table3_ablation" / "smoke"
     shutil.copytree(smoke_run.results / "tables" / "table3_ablation" / "smoke", folder)
     for named in (folder, folder / "table.json", tmp_path / "tables", tmp_path):
-        code = f"import sys\nfrom udonx.cli import main\nassert main(['table', {str(named)!r}]) == 0\nprint('torch' in sys.modules)"
+        code = (
+            f"import sys\nfrom udonx.cli import main\nassert main(['table', {str(named)!r}]) =="
+            " 0\nprint('torch' in sys.modules)"
+        )
         assert python(code) == f"{smoke_run.table}\nFalse"
 
 
 def test_the_stored_table_is_shown_where_the_data_are_gone(tmp_path, capsys):
-    """Without --data, or where that folder is gone, `udonx table FILE` shows the table as it was written, and says why."""
+    """Without --data, or where that folder is gone, `udonx table FILE` shows the table as it was
+    written, and says why.
+    """
     write_domain(tmp_path / "data", "cars")
     file = write_experiment(tmp_path, SETTING + '[rows.a]\nscheme = "off_the_shelf"\n')
     results = ["--results", str(tmp_path / "results")]
-    assert main(["run", str(file), "--data", str(tmp_path / "data"), *results, "--device", "cpu"]) == 0
+    assert (
+        main(["run", str(file), "--data", str(tmp_path / "data"), *results, "--device", "cpu"]) == 0
+    )
     printed = capsys.readouterr().out
     assert main(["table", str(file), *results]) == 0
     out, err = capsys.readouterr()
-    assert out.strip() == printed.strip() and "shown as it was written" in err and "give it with --data DIR" in err
+    assert (
+        out.strip() == printed.strip()
+        and "shown as it was written" in err
+        and "give it with --data DIR" in err
+    )
     (tmp_path / "data").rename(tmp_path / "moved")
     assert main(["table", str(file), "--data", str(tmp_path / "data"), *results]) == 0
     assert capsys.readouterr().out.strip() == printed.strip()
@@ -427,11 +608,19 @@ def test_run_says_something_at_once(tmp_path):
     """Before anything heavy is imported: the first line comes with the first second."""
     code = "import sys\nfrom udonx.common import console\nfrom udonx.cli import main\n"
     code += "def say(line):\n    print('torch' in sys.modules, line)\n    sys.exit()\n"
-    code += f"import udonx.cli.run as run\nrun.say = say\nmain(['run', {TABLE3!r}, '--results', {str(tmp_path)!r}])"
+    code += (
+        f"import udonx.cli.run as run\nrun.say = say\nmain(['run', {TABLE3!r}, '--results',"
+        f" {str(tmp_path)!r}])"
+    )
     assert python(code).startswith("False looking at files")
 
 
 def test_one_step_is_one_step(tmp_path, capsys):
     """Counts agree with their words."""
-    assert main(["plan", *SMOKE, "--row", "udon", "--set", "budget.steps=1", "--results", str(tmp_path)]) == 0
+    assert (
+        main(
+            ["plan", *SMOKE, "--row", "udon", "--set", "budget.steps=1", "--results", str(tmp_path)]
+        )
+        == 0
+    )
     assert "1 stage, 1 step, 8 images" in capsys.readouterr().out

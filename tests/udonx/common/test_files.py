@@ -32,7 +32,10 @@ def test_a_failure_removes_the_folder_but_not_what_links_in_it_lead_to(tmp_path)
     with pytest.raises(RuntimeError), atomic_folder(tmp_path / "new") as temporary:
         (temporary / "link").symlink_to(tmp_path / "originals")
         raise RuntimeError
-    assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))] == ["originals", "originals/a.txt"]
+    assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))] == [
+        "originals",
+        "originals/a.txt",
+    ]
 
 
 def test_a_folder_that_holds_something_is_never_replaced(tmp_path):
@@ -86,7 +89,9 @@ def test_a_file_has_the_mode_that_the_umask_gives(tmp_path):
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), OSError(122, "Disk quota exceeded")])
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), OSError(122, "Disk quota exceeded")]
+)
 def test_an_error_of_the_disk_names_the_file(tmp_path, error):
     """Not the temporary one, and never None."""
     with pytest.raises(OSError) as caught, atomic_path(tmp_path / "a.bin"):
@@ -97,10 +102,14 @@ def test_an_error_of_the_disk_names_the_file(tmp_path, error):
 def test_what_a_killed_process_left_is_swept_and_what_a_living_one_writes_stays(tmp_path):
     """The lock of a temporary folder dies with its process."""
     script = (
-        "import sys, time; from udonx.common.files import atomic_path\nwith atomic_path(sys.argv[1]): print(flush=True); time.sleep(60)"
+        "import sys, time; from udonx.common.files import atomic_path\nwith"
+        " atomic_path(sys.argv[1]): print(flush=True); time.sleep(60)"
     )
     files = [str(tmp_path / name / "file") for name in ("dead", "alive")]
-    processes = [subprocess.Popen([sys.executable, "-c", script, file], stdout=subprocess.PIPE) for file in files]
+    processes = [
+        subprocess.Popen([sys.executable, "-c", script, file], stdout=subprocess.PIPE)
+        for file in files
+    ]
     for process in processes:
         process.stdout.readline()
     try:
@@ -130,7 +139,18 @@ def test_every_flipped_bit_of_a_json_file_is_noticed_or_harmless(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", ["", "null", "3", "[]", "{}", '{"r1": 0.5}', '{"r1": 0.5, "name": "a", "more": 1}', "[" * 5000, "9" * 5000]
+    "content",
+    [
+        "",
+        "null",
+        "3",
+        "[]",
+        "{}",
+        '{"r1": 0.5}',
+        '{"r1": 0.5, "name": "a", "more": 1}',
+        "[" * 5000,
+        "9" * 5000,
+    ],
 )
 def test_json_of_another_kind_is_one_sentence_with_the_cure(tmp_path, content):
     """Where, what, and what to do."""

@@ -22,7 +22,9 @@ def handlers() -> list[object]:
 
 @pytest.mark.parametrize("number", HANDLED)
 def test_stoppable(number: int) -> None:
-    """A signal raises Stopped where the program is, with the status that a shell gives to it, and the old handlers come back."""
+    """A signal raises Stopped where the program is, with the status that a shell gives to it, and
+    the old handlers come back.
+    """
     before = handlers()
     with pytest.raises(Stopped) as caught, stoppable():
         os.kill(os.getpid(), number)
@@ -51,9 +53,14 @@ def test_a_signal_is_never_lost(body: str) -> None:
 
 
 def test_what_others_have_set_stays() -> None:
-    """A signal that is ignored, as under nohup, stays ignored, a handler of the caller's is called, and another thread changes nothing."""
+    """A signal that is ignored, as under nohup, stays ignored, a handler of the caller's is called,
+    and another thread changes nothing.
+    """
     called = []
-    before = [signal.signal(signal.SIGINT, signal.SIG_IGN), signal.signal(signal.SIGTERM, lambda *_: called.append(True))]
+    before = [
+        signal.signal(signal.SIGINT, signal.SIG_IGN),
+        signal.signal(signal.SIGTERM, lambda *_: called.append(True)),
+    ]
     try:
         with stoppable(), deferred() as request:
             os.kill(os.getpid(), signal.SIGINT)
@@ -77,6 +84,16 @@ def test_what_others_have_set_stays() -> None:
 @pytest.mark.parametrize("number", HANDLED)
 def test_a_program_that_does_not_catch_it_ends_with_the_status_of_the_signal(number: int) -> None:
     """A script that calls udonx and is stopped ends with 130 or 143 and no traceback."""
-    code = f"import os; from udonx.common.interrupts import stoppable\nwith stoppable(): os.kill(os.getpid(), {int(number)})"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    code = (
+        "import os; from udonx.common.interrupts import stoppable\nwith stoppable():"
+        f" os.kill(os.getpid(), {int(number)})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert (done.returncode, done.stderr) == (128 + number, "")

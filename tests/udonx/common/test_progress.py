@@ -16,7 +16,9 @@ class Terminal(io.StringIO):
 
 
 def test_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Away from a terminal: a line when fifteen seconds have passed, with what is left and the note, and one at the end."""
+    """Away from a terminal: a line when fifteen seconds have passed, with what is left and the
+    note, and one at the end.
+    """
     now = [100.0]
     monkeypatch.setattr(report.time, "monotonic", lambda: now[0])
     stream = io.StringIO()
@@ -33,7 +35,9 @@ def test_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_bar_on_a_terminal() -> None:
-    """On a terminal a bar counts on from what was done, carries the note, and lines appear above it."""
+    """On a terminal a bar counts on from what was done, carries the note, and lines appear above
+    it.
+    """
     stream = Terminal()
     with Report("stage", 4, "steps", done=1, stream=stream) as bar:
         bar.note("loss 1.000")
@@ -41,7 +45,11 @@ def test_bar_on_a_terminal() -> None:
         for _ in range(3):
             bar.tick()
     shown = stream.getvalue()
-    assert "continues after step 1\n" in shown and "1/4" in shown and "stage: 4 steps in 0 s, loss 1.000" in shown
+    assert (
+        "continues after step 1\n" in shown
+        and "1/4" in shown
+        and "stage: 4 steps in 0 s, loss 1.000" in shown
+    )
 
 
 def test_quiet_and_failed() -> None:

@@ -13,7 +13,9 @@ from udonx.common.threads import in_threads
 
 @pytest.mark.parametrize(("workers", "chunk"), [(1, 1), (3, 4), (8, 100)])
 def test_results_come_in_order(workers: int, chunk: int) -> None:
-    """Every item's result comes once and in order, whatever is quicker, in chunks of the asked size."""
+    """Every item's result comes once and in order, whatever is quicker, in chunks of the asked
+    size.
+    """
 
     def slow_first(item: int) -> int:
         time.sleep(0.01 if item % 7 == 0 else 0)
@@ -26,7 +28,9 @@ def test_results_come_in_order(workers: int, chunk: int) -> None:
 
 @pytest.mark.parametrize("ending", ["left", "error"])
 def test_nothing_is_begun_after_the_end(ending: str) -> None:
-    """Leaving the loop, or an error in a thread, begins no further item, not even within a chunk, and leaves no thread."""
+    """Leaving the loop, or an error in a thread, begins no further item, not even within a chunk,
+    and leaves no thread.
+    """
     begun = []
 
     def work(item: int) -> int:

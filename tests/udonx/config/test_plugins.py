@@ -28,21 +28,25 @@ def loss_file(folder, extra: str = "") -> tuple[str, str]:
     number = next(_number)
     name = f"plugged_{number}"
     (folder / f"my_{name}.py").write_text(
-        f'from registry import losses\n{extra}\n@losses.register("{name}")\nclass Mine:\n    """Mine."""\n\n'
-        "    def __init__(self, *, sharpness: float = 2.0) -> None:\n        self.sharpness = sharpness\n\n"
-        "    def __call__(self, student, teacher, batch):\n"
-        "        return self.sharpness * (student.embedding_BD.float() ** 2).mean()\n"
+        f'from registry import losses\n{extra}\n@losses.register("{name}")\nclass Mine:\n   '
+        ' """Mine."""\n\n    def __init__(self, *, sharpness: float = 2.0) -> None:\n       '
+        " self.sharpness = sharpness\n\n    def __call__(self, student, teacher, batch):\n       "
+        " return self.sharpness * (student.embedding_BD.float() ** 2).mean()\n"
     )
     return f"my_{name}.py", name
 
 
 def test_a_file_beside_the_experiment_adds_a_loss(tmp_path):
-    """`plugins = [...]` in the file imports it, said first, and its options are validated like a built-in's."""
+    """`plugins = [...]` in the file imports it, said first, and its options are validated like a
+    built-in's.
+    """
     file, name = loss_file(tmp_path)
     text = f'plugins = ["{file}"]\n[rows.a]\nscheme = "udon"\nsampler = "uniform"\n'
     text += f'[rows.a.losses]\nmine = {{ use = "{name}", sharpness = %s }}\n'
     said: list[str] = []
-    experiment = load_experiment(write_experiment(tmp_path, text % 3.0), setting="smoke", say=said.append)
+    experiment = load_experiment(
+        write_experiment(tmp_path, text % 3.0), setting="smoke", say=said.append
+    )
     assert len(said) == 1 and said[0].startswith("plug-in ") and said[0].endswith(file)
     assert experiment.plugins == (file,)
     assert experiment.rows[0].parts["losses"][-1].options == {"sharpness": 3.0}
@@ -51,11 +55,16 @@ def test_a_file_beside_the_experiment_adds_a_loss(tmp_path):
 
 
 def test_a_plug_in_of_the_command_is_looked_up_from_the_working_directory(tmp_path, monkeypatch):
-    """--plugin FILE is relative to where the command runs, and imported once however often it is named."""
+    """--plugin FILE is relative to where the command runs, and imported once however often it is
+    named.
+    """
     file, name = loss_file(tmp_path)
     monkeypatch.chdir(tmp_path)
     said: list[str] = []
-    assert load_plugins([file, str(tmp_path / file)], None, where="--plugin", say=said.append) == [file, str(tmp_path / file)]
+    assert load_plugins([file, str(tmp_path / file)], None, where="--plugin", say=said.append) == [
+        file,
+        str(tmp_path / file),
+    ]
     assert said == [f"plug-in {file}"]
     assert name in losses.names()
 
@@ -71,7 +80,9 @@ def test_refused_plug_ins_are_not_imported(tmp_path):
     """--no-plugins refuses those of the file and of the command, and imports nothing."""
     file, name = loss_file(tmp_path)
     path = write_experiment(tmp_path, f'plugins = ["{file}"]\n[rows.a]\nscheme = "udon"\n')
-    with pytest.raises(ConfigError, match=f"{file}: plug-ins are refused by --no-plugins; nothing was imported"):
+    with pytest.raises(
+        ConfigError, match=f"{file}: plug-ins are refused by --no-plugins; nothing was imported"
+    ):
         load_experiment(path, setting="smoke", allow_plugins=False)
     assert name not in losses.names()
 
@@ -89,9 +100,14 @@ def test_a_failing_plug_in_gives_one_sentence(tmp_path, extra, message):
     file, _ = loss_file(tmp_path, extra)
     with pytest.raises(ConfigError) as caught:
         load_plugins([file, "not_there.py"], tmp_path, where="table.toml")
-    assert str(caught.value).startswith("2 problems") and f"table.toml: plugins: {file}" in str(caught.value)
+    assert str(caught.value).startswith("2 problems") and f"table.toml: plugins: {file}" in str(
+        caught.value
+    )
     assert message in str(caught.value)
-    assert "not_there.py: there is no such file beside the experiment file or in the working directory" in str(caught.value)
+    assert (
+        "not_there.py: there is no such file beside the experiment file or in the working directory"
+        in str(caught.value)
+    )
 
 
 LOSS = """
@@ -119,17 +135,23 @@ def loaded(folder, file: str, say=lambda line: None) -> tuple[float, str]:
 
 
 def test_an_edited_plug_in_is_imported_again(tmp_path):
-    """Within one process, at once, and with the same length: identity and code are those of the edited file; it is said."""
+    """Within one process, at once, and with the same length: identity and code are those of the
+    edited file; it is said.
+    """
     said: list[str] = []
     first = loaded(tmp_path, write_loss(tmp_path, "one", "1.0"), said.append)
     again = loaded(tmp_path, "one_file.py", said.append)
     edited = loaded(tmp_path, write_loss(tmp_path, "one", "5.0"), said.append)
     assert (first[0], edited[0]) == (1.0, 5.0) and first == again and first[1] != edited[1]
-    assert len(said) == 2 and said[1].endswith("one_file.py, again: it, or a file that it imports, was edited")
+    assert len(said) == 2 and said[1].endswith(
+        "one_file.py, again: it, or a file that it imports, was edited"
+    )
 
 
 def test_a_plug_in_imports_the_file_beside_it_and_is_known_by_it(tmp_path):
-    """Without PYTHONPATH; an edited helper is another identity, and is imported again with what uses it."""
+    """Without PYTHONPATH; an edited helper is another identity, and is imported again with what
+    uses it.
+    """
     (tmp_path / "a_helper.py").write_text("P = 1.0")
     file = write_loss(tmp_path, "two", "P", "from a_helper import P")
     first = loaded(tmp_path, file)
@@ -139,9 +161,13 @@ def test_a_plug_in_imports_the_file_beside_it_and_is_known_by_it(tmp_path):
 
 
 def test_a_helper_that_is_imported_late_counts(tmp_path):
-    """A helper that only a function imports is found beside the plug-in and is part of its identity."""
+    """A helper that only a function imports is found beside the plug-in and is part of its
+    identity.
+    """
     (tmp_path / "late_helper.py").write_text("P = 1.0")
-    file = write_loss(tmp_path, "three", "f()", "def f():\n    import late_helper\n    return late_helper.P")
+    file = write_loss(
+        tmp_path, "three", "f()", "def f():\n    import late_helper\n    return late_helper.P"
+    )
     first = loaded(tmp_path, file)
     (tmp_path / "late_helper.py").write_text("P = 5.0")
     edited = loaded(tmp_path, file)
@@ -151,19 +177,29 @@ def test_a_helper_that_is_imported_late_counts(tmp_path):
 def test_the_order_of_plug_ins_changes_no_identity(tmp_path):
     """Two plug-ins that share a helper have the same identities whichever is imported first."""
     (tmp_path / "both_helper.py").write_text("P = 1.0")
-    files = [write_loss(tmp_path, name, "P", "from both_helper import P") for name in ("four", "five")]
+    files = [
+        write_loss(tmp_path, name, "P", "from both_helper import P") for name in ("four", "five")
+    ]
     forward = {file: loaded(tmp_path, file)[1] for file in files}
     plugins.unload_plugins()
     assert {file: loaded(tmp_path, file)[1] for file in reversed(files)} == forward
 
 
 def test_helpers_of_one_name_do_not_mix(tmp_path):
-    """The second of two plug-ins with different helpers of one name is refused with both files; nothing of it stays."""
+    """The second of two plug-ins with different helpers of one name is refused with both files;
+    nothing of it stays.
+    """
     for folder in ("a", "b"):
         write_loss(tmp_path / folder, f"six_{folder}", "P", "from mixed_helper import P")
         (tmp_path / folder / "mixed_helper.py").write_text(f"P = {ord(folder)}")
     load_plugins(["six_a_file.py"], tmp_path / "a", where="here")
-    with pytest.raises(ConfigError, match=r"imports 'mixed_helper', .*b/mixed_helper\.py, but .*a/mixed_helper\.py has this name already"):
+    with pytest.raises(
+        ConfigError,
+        match=(
+            r"imports 'mixed_helper', .*b/mixed_helper\.py, but .*a/mixed_helper\.py has this name"
+            r" already"
+        ),
+    ):
         load_plugins(["six_b_file.py"], tmp_path / "b", where="here")
     assert "six_b" not in losses.names()
 
@@ -178,7 +214,9 @@ def test_a_plug_in_that_failed_is_imported_again(tmp_path):
 
 
 def test_a_module_plug_in_is_known_by_its_package(tmp_path, monkeypatch):
-    """Another file of the package is part of the identity, and an edit of it imports the package again."""
+    """Another file of the package is part of the identity, and an edit of it imports the package
+    again.
+    """
     monkeypatch.syspath_prepend(tmp_path)
     write_loss(tmp_path / "my_eight", "eight", "P", "from .part import P")
     for name, text in (("__init__.py", ""), ("part.py", "P = 1.0"), ("other.py", "")):
@@ -189,19 +227,31 @@ def test_a_module_plug_in_is_known_by_its_package(tmp_path, monkeypatch):
         (tmp_path / "my_eight" / "other.py").write_text(other)
         load_plugins(["my_eight.eight_file"], None, where="here")
         seen.append((losses.get("eight")()(None, None), components.source_hash("losses", "eight")))
-    assert [value for value, _ in seen] == [1.0, 5.0, 5.0] and len({identity for _, identity in seen}) == 3
+    assert [value for value, _ in seen] == [1.0, 5.0, 5.0] and len(
+        {identity for _, identity in seen}
+    ) == 3
 
 
 def test_what_a_script_imported_before_it_was_edited_is_refused(tmp_path, monkeypatch):
-    """Where udonx did not import a component, it does not import it again: the check says what to do."""
+    """Where udonx did not import a component, it does not import it again: the check says what to
+    do.
+    """
     monkeypatch.syspath_prepend(tmp_path)
     write_loss(tmp_path, "nine")
     importlib.import_module("nine_file")
     write_loss(tmp_path, "nine", "5.0")
     path = write_experiment(
-        tmp_path, '[rows.a]\nscheme = "classification"\nsampler = "uniform"\nlosses.x = { use = "nine", on = "student" }'
+        tmp_path,
+        '[rows.a]\nscheme = "classification"\nsampler = "uniform"\nlosses.x = { use = "nine", on ='
+        ' "student" }',
     )
-    with pytest.raises(ConfigError, match=r"losses\.x: losses: 'nine' was imported before .*nine_file\.py was edited; start Python"):
+    with pytest.raises(
+        ConfigError,
+        match=(
+            r"losses\.x: losses: 'nine' was imported before .*nine_file\.py was edited; start"
+            r" Python"
+        ),
+    ):
         load_experiment(path, setting="smoke")
     losses.registry.forget({"nine_file"})
     source.forget({"nine_file"})
@@ -214,7 +264,9 @@ def test_an_experiment_that_was_loaded_before_an_edit_does_not_run_the_edited_co
     spec = ComponentSpec(use="ten", source=loaded(tmp_path, file)[1])
     assert components.get("losses", spec) is losses.get("ten")
     loaded(tmp_path, write_loss(tmp_path, "ten", "5.0"))
-    with pytest.raises(RegistryError, match=r"losses: 'ten' at .*ten_file\.py:\d+ is not what this stage is of"):
+    with pytest.raises(
+        RegistryError, match=r"losses: 'ten' at .*ten_file\.py:\d+ is not what this stage is of"
+    ):
         components.get("losses", spec)
 
 
@@ -233,13 +285,20 @@ class Mine:
 
 
 def test_files_that_options_name_count(tmp_path):
-    """What a file or a folder holds that an option of type Path names is part of the component's identity; a missing one is a problem."""
+    """What a file or a folder holds that an option of type Path names is part of the component's
+    identity; a missing one is a problem.
+    """
     (tmp_path / "opts.py").write_text(OPTIONS)
     (tmp_path / "folder").mkdir()
     text = 'plugins = ["opts.py"]\n[rows.a]\nscheme = "classification"\nsampler = "uniform"\n'
-    text += f'losses.x = {{ use = "with_file", on = "student", table = "{tmp_path}/t.csv", more = ["{tmp_path}/folder"] }}\n'
+    text += (
+        f'losses.x = {{ use = "with_file", on = "student", table = "{tmp_path}/t.csv", more ='
+        f' ["{tmp_path}/folder"] }}\n'
+    )
     path = write_experiment(tmp_path, text)
-    with pytest.raises(ConfigError, match=r"losses\.x: got .*t\.csv, but there is no such file or folder"):
+    with pytest.raises(
+        ConfigError, match=r"losses\.x: got .*t\.csv, but there is no such file or folder"
+    ):
         load_experiment(path, setting="smoke")
     seen = []
     for table, inner in (("1", "1"), ("2", "1"), ("2", "1"), ("2", "2")):
@@ -257,15 +316,30 @@ from registry import schemes
 class Mine:
     {body}
 """
-WHOLE = "slots = frozenset(); default_row = {}; fixed_row = {}; teacher = 'none'; branches = ('student',)"
+WHOLE = (
+    "slots = frozenset(); default_row = {}; fixed_row = {}; teacher = 'none'; branches ="
+    " ('student',)"
+)
 
 
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ("pass", "scheme: 'mine' lacks slots, default_row, fixed_row, teacher, branches, plan; see Scheme in registry/contracts.py"),
-        (f"{WHOLE}; plan = None; slots = ['losses']", r"scheme: 'mine' has the slots \['losses'\], allowed is a set of "),
-        ("def __init__(self): raise KeyError('x')", "scheme: 'mine' failed while it was built: KeyError: 'x'"),
+        (
+            "pass",
+            (
+                "scheme: 'mine' lacks slots, default_row, fixed_row, teacher, branches, plan; see"
+                " Scheme in registry/contracts.py"
+            ),
+        ),
+        (
+            f"{WHOLE}; plan = None; slots = ['losses']",
+            r"scheme: 'mine' has the slots \['losses'\], allowed is a set of ",
+        ),
+        (
+            "def __init__(self): raise KeyError('x')",
+            "scheme: 'mine' failed while it was built: KeyError: 'x'",
+        ),
     ],
 )
 def test_a_scheme_that_is_none_is_a_problem(tmp_path, body, message):
@@ -278,8 +352,14 @@ def test_a_scheme_that_is_none_is_a_problem(tmp_path, body, message):
 
 def test_a_scheme_that_cannot_plan_is_one_sentence(tmp_path):
     """What its plan raises is a problem of the row."""
-    (tmp_path / "scheme.py").write_text(SCHEME.format(body=f"{WHOLE}\n    def plan(self, row, facts): return 1 / 0"))
+    (tmp_path / "scheme.py").write_text(
+        SCHEME.format(body=f"{WHOLE}\n    def plan(self, row, facts): return 1 / 0")
+    )
     path = write_experiment(tmp_path, 'plugins = ["scheme.py"]\n[rows.a]\nscheme = "mine"\n')
     experiment = load_experiment(path, setting="smoke")
-    with pytest.raises(ConfigError, match="row a: scheme: 'mine' cannot plan this row: ZeroDivisionError"):
-        row_evaluations(experiment, experiment.rows[0], 0, resolve_weights(experiment, None, print), ())
+    with pytest.raises(
+        ConfigError, match="row a: scheme: 'mine' cannot plan this row: ZeroDivisionError"
+    ):
+        row_evaluations(
+            experiment, experiment.rows[0], 0, resolve_weights(experiment, None, print), ()
+        )

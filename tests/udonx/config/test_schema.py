@@ -15,7 +15,11 @@ from tests.tiny import ROOT
 from udonx.cli import main
 from udonx.config.schema import experiment_schema, setting_schema
 
-EXPERIMENTS = sorted(path for folder in ("", "pretraining") for path in (ROOT / "experiments" / folder).glob("*.toml"))
+EXPERIMENTS = sorted(
+    path
+    for folder in ("", "pretraining")
+    for path in (ROOT / "experiments" / folder).glob("*.toml")
+)
 SETTINGS = sorted((ROOT / "experiments" / "settings").glob("*.toml"))
 
 
@@ -36,7 +40,9 @@ def test_it_accepts_the_shipped_experiments(validator, path):
 @pytest.mark.parametrize("path", SETTINGS, ids=lambda path: path.stem)
 def test_it_accepts_the_shipped_settings(validator, path):
     """What a shipped setting says may stand under [setting] of a file."""
-    validator.validate({"setting": tomllib.loads(path.read_text()), "rows": {"a": {"scheme": "udon"}}})
+    validator.validate(
+        {"setting": tomllib.loads(path.read_text()), "rows": {"a": {"scheme": "udon"}}}
+    )
 
 
 @pytest.mark.parametrize(
@@ -55,26 +61,46 @@ def test_it_accepts_the_shipped_settings(validator, path):
     ],
 )
 def test_it_rejects_misspelt_keys_and_wrong_values(validator, document):
-    """Unknown keys at every depth, unknown components, wrong options and bounds are marked in the editor already."""
+    """Unknown keys at every depth, unknown components, wrong options and bounds are marked in the
+    editor already.
+    """
     assert not validator.is_valid(document)
 
 
 @pytest.mark.parametrize(
     ("document", "key"),
     [
-        ({"rows": {"a": {"scheme": "udon", "optimiser": {"lr_head": 1.0}}}}, "rows.a.optimiser.lr_head"),
+        (
+            {"rows": {"a": {"scheme": "udon", "optimiser": {"lr_head": 1.0}}}},
+            "rows.a.optimiser.lr_head",
+        ),
         ({"rows": {"a": {"scheme": "udon", "optimizer": {"lr_heads": 1.0}}}}, "rows.a.optimizer"),
         ({"rows": {"a": {"scheme": "udn"}}}, "rows.a.scheme"),
-        ({"rows": {"a": {"scheme": "classification", "teacher_head": "mlp"}}}, "rows.a.teacher_head"),
-        ({"rows": {"a": {"scheme": {"use": "specialists"}, "sampler": "dynamic"}}}, "rows.a.sampler"),
+        (
+            {"rows": {"a": {"scheme": "classification", "teacher_head": "mlp"}}},
+            "rows.a.teacher_head",
+        ),
+        (
+            {"rows": {"a": {"scheme": {"use": "specialists"}, "sampler": "dynamic"}}},
+            "rows.a.sampler",
+        ),
         ({"rows": {"a": {"losses": {"x": {"use": "ce", "scael": 1.0}}}}}, "rows.a.losses.x.scael"),
         ({"rows": {"a": {"losses": {"x": {"use": "cee"}}}}}, "rows.a.losses.x.use"),
         ({"rows": {"a": {"sampler": {"interva": 1}}}}, "rows.a.sampler.interva"),
         ({"rows": {"a": {"budget": {"batch": 0}}}}, "rows.a.budget.batch"),
         ({"rows": {"a": {}}, "defaults": {"samplr": "dynamic"}}, "defaults.samplr"),
         ({"rows": {"a": {}}, "setting": {"data": {"sorce": "demo"}}}, "setting.data.sorce"),
-        ({"rows": {"a": {}}, "setting": {"backbones": {"main": {"model": "resnet18", "hbu": "a1_in1k"}}}}, "setting.backbones.main.hbu"),
-        ({"rows": {"a": {}}, "setting": {"samplers": {"dynamic": {"interva": 1}}}}, "setting.samplers.dynamic.interva"),
+        (
+            {
+                "rows": {"a": {}},
+                "setting": {"backbones": {"main": {"model": "resnet18", "hbu": "a1_in1k"}}},
+            },
+            "setting.backbones.main.hbu",
+        ),
+        (
+            {"rows": {"a": {}}, "setting": {"samplers": {"dynamic": {"interva": 1}}}},
+            "setting.samplers.dynamic.interva",
+        ),
     ],
 )
 def test_what_is_wrong_is_marked_at_its_key(validator, document, key):
@@ -84,17 +110,30 @@ def test_what_is_wrong_is_marked_at_its_key(validator, document, key):
 
 def test_defaults_may_hold_what_one_rows_scheme_has_no_slot_for(validator):
     """[defaults] are for all rows, so that their scheme does not say which keys they may have."""
-    validator.validate({"rows": {"a": {"scheme": "udon"}, "b": {}}, "defaults": {"scheme": "classification", "teacher_head": "mlp"}})
+    validator.validate(
+        {
+            "rows": {"a": {"scheme": "udon"}, "b": {}},
+            "defaults": {"scheme": "classification", "teacher_head": "mlp"},
+        }
+    )
 
 
 def test_every_key_and_option_has_its_sentence():
-    """Whatever an editor shows of a key, down to the options of components, comes with what it is for and its unit."""
+    """Whatever an editor shows of a key, down to the options of components, comes with what it is
+    for and its unit.
+    """
     schema = experiment_schema()
 
     def properties(node: object, path: str = "") -> Iterator[tuple[str, dict]]:
         if isinstance(node, dict):
-            named = node.get("properties", {}) if node.get("additionalProperties") == {"not": {}} else {}
-            yield from ((f"{path}.{key}", item) for key, item in named.items() if isinstance(item, dict))
+            named = (
+                node.get("properties", {})
+                if node.get("additionalProperties") == {"not": {}}
+                else {}
+            )
+            yield from (
+                (f"{path}.{key}", item) for key, item in named.items() if isinstance(item, dict)
+            )
             for key, item in node.items():
                 yield from properties(item, f"{path}.{key}")
         elif isinstance(node, list):
@@ -102,26 +141,41 @@ def test_every_key_and_option_has_its_sentence():
                 yield from properties(item, f"{path}.{number}")
 
     def described(item: dict) -> dict:
-        return schema["$defs"][item["$ref"].rpartition("/")[2]] if "$ref" in item and "description" not in item else item
+        return (
+            schema["$defs"][item["$ref"].rpartition("/")[2]]
+            if "$ref" in item and "description" not in item
+            else item
+        )
 
     found = list(properties(schema))
     assert len(found) > 100
-    assert [path for path, item in found if not described(item).get("description", "").endswith(".")] == []
+    assert [
+        path for path, item in found if not described(item).get("description", "").endswith(".")
+    ] == []
     assert schema["$defs"]["transform"]["properties"]["crop"]["description"].endswith("(pixels).")
 
 
 def test_plug_ins_are_in_it(tmp_path):
-    """`udonx schema --plugin` knows what the plug-in registers, and a misspelt option of it is marked."""
+    """`udonx schema --plugin` knows what the plug-in registers, and a misspelt option of it is
+    marked.
+    """
     (tmp_path / "schema_losses.py").write_text(
-        "from registry import losses\n@losses.register('in_schema')\nclass InSchema:\n"
-        "    def __init__(self, *, power: float = 2.0): ...\n    def __call__(self, branch, batch): return 0\n"
+        "from registry import losses\n@losses.register('in_schema')\nclass InSchema:\n    def"
+        " __init__(self, *, power: float = 2.0): ...\n    def __call__(self, branch, batch):"
+        " return 0\n"
     )
-    document = {"rows": {"a": {"losses": {"mine": {"use": "in_schema", "power": 1.5}, "other": "in_schema"}}}}
+    document = {
+        "rows": {
+            "a": {"losses": {"mine": {"use": "in_schema", "power": 1.5}, "other": "in_schema"}}
+        }
+    }
     with_plug_in = json.loads(udonx_schema("--plugin", str(tmp_path / "schema_losses.py")))
     assert list(jsonschema.Draft202012Validator(with_plug_in).iter_errors(document)) == []
     document["rows"]["a"]["losses"]["mine"]["powr"] = 1
     errors = jsonschema.Draft202012Validator(with_plug_in).iter_errors(document)
-    assert [list(error.absolute_path) for error in errors] == [["rows", "a", "losses", "mine", "powr"]]
+    assert [list(error.absolute_path) for error in errors] == [
+        ["rows", "a", "losses", "mine", "powr"]
+    ]
 
 
 def udonx_schema(*arguments: str) -> str:
@@ -135,20 +189,29 @@ def udonx_schema(*arguments: str) -> str:
     "row",
     [
         {"scheme": "udon", "sampler": {"interval": "5%"}},
-        {"scheme": "udon", "losses": {"kl_logit": {"weight": 2.0}, "relational": False, "more": "ce"}},
+        {
+            "scheme": "udon",
+            "losses": {"kl_logit": {"weight": 2.0}, "relational": False, "more": "ce"},
+        },
         {"scheme": {"use": "off_the_shelf", "reduce": "pca"}, "student_head": {"dim": 8}},
     ],
 )
 def test_it_accepts_what_only_changes_what_is_inherited(validator, row):
-    """A table without `use`, a removal and a bare name are valid; a file over another one needs no rows of its own."""
+    """A table without `use`, a removal and a bare name are valid; a file over another one needs no
+    rows of its own.
+    """
     validator.validate({"rows": {"a": row}})
     validator.validate({"inherit": "other.toml", "rows": {"a": row, "b": False}})
     validator.validate({"inherit": "other.toml", "rows": {}})
 
 
-@pytest.mark.parametrize(("folder", "of"), [("experiments", "experiment"), ("experiments/settings", "setting")])
+@pytest.mark.parametrize(
+    ("folder", "of"), [("experiments", "experiment"), ("experiments/settings", "setting")]
+)
 def test_the_shipped_files_point_to_an_up_to_date_schema(folder, of):
-    """Each shipped file names schema.json beside it in its first line, and that is what `udonx schema` prints."""
+    """Each shipped file names schema.json beside it in its first line, and that is what `udonx
+    schema` prints.
+    """
     built = experiment_schema() if of == "experiment" else setting_schema()
     assert json.loads((ROOT / folder / "schema.json").read_text()) == built, "run `make docs`"
     for path in (ROOT / folder).glob("*.toml"):

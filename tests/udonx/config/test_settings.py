@@ -1,4 +1,6 @@
-"""The shipped settings: the right weights under their right names, the official recipe, every role filled on `smoke`."""
+"""The shipped settings: the right weights under their right names, the official recipe, every role
+filled on `smoke`.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ EXPERIMENTS = sorted((ROOT / "experiments").glob("*.toml"))
 UNED = ["uned-in21k-s16", "uned-in21k-b16", "uned-in21k-l16", "uned-clip-b16"]
 IMAGENET, HALF = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), ((0.5,) * 3, (0.5,) * 3)
 CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
-# of each role: timm's name with its tag, the statistics of its images, and the width of its features
+# of each role: timm's name with its tag, the statistics of its images, and the width of its
+# features
 WEIGHTS = {
     "small": ("vit_small_patch16_224.augreg_in21k_ft_in1k", HALF, 384),
     "base": ("vit_base_patch16_224.augreg_in21k_ft_in1k", HALF, 768),
@@ -28,7 +31,12 @@ WEIGHTS = {
     "dinov2": ("vit_base_patch14_dinov2.lvd142m", IMAGENET, 768),
     "siglip": ("vit_base_patch16_siglip_224.webli", HALF, 768),
 }
-MAIN = {"uned-in21k-s16": "small", "uned-in21k-b16": "base", "uned-in21k-l16": "large", "uned-clip-b16": "clip"}
+MAIN = {
+    "uned-in21k-s16": "small",
+    "uned-in21k-b16": "base",
+    "uned-in21k-l16": "large",
+    "uned-clip-b16": "clip",
+}
 # training images of UnED
 TRAIN_IMAGES = {
     "food2k": 472349,
@@ -44,7 +52,9 @@ TRAIN_IMAGES = {
 
 @pytest.mark.parametrize("setting", UNED)
 def test_the_weights_of_each_role_are_timms_own(setting):
-    """Every role of a uned setting names a model and tag of timm's registry, which has it on the hub, with the right statistics."""
+    """Every role of a uned setting names a model and tag of timm's registry, which has it on the
+    hub, with the right statistics.
+    """
     roles = load_experiment(ROOT / "experiments" / "table1_main.toml", setting=setting).backbones
     assert set(roles) == {"main", *WEIGHTS} - {"base"}
     for role, backbone in roles.items():
@@ -56,17 +66,28 @@ def test_the_weights_of_each_role_are_timms_own(setting):
 
 @pytest.mark.parametrize("role", list(WEIGHTS))
 def test_the_models_are_built_as_the_official_code_builds_them(role):
-    """Tanh-GELU and eps 1e-6 for the ImageNet-21k ViTs, quick-GELU, a norm before the blocks, eps 1e-5 and no final projection for CLIP;
-    features are the CLS token's."""
-    roles = load_experiment(ROOT / "experiments" / "table1_main.toml", setting="uned-in21k-b16").backbones
+    """Tanh-GELU and eps 1e-6 for the ImageNet-21k ViTs, quick-GELU, a norm before the blocks, eps
+    1e-5 and no final projection for CLIP; features are the CLS token's.
+    """
+    roles = load_experiment(
+        ROOT / "experiments" / "table1_main.toml", setting="uned-in21k-b16"
+    ).backbones
     backbone = roles["main" if role == "base" else role]
-    kwargs = {**backbone.options.get("kwargs", {}), "depth": 1}  # one block tells the same and is built at once
-    built = backbones.get("timm")(Start(folder=None, crop=224), model=backbone.options["model"], kwargs=kwargs)
+    # one block tells the same and is built at once
+    kwargs = {**backbone.options.get("kwargs", {}), "depth": 1}
+    built = backbones.get("timm")(
+        Start(folder=None, crop=224), model=backbone.options["model"], kwargs=kwargs
+    )
     vit, block, x = built.model, built.model.blocks[0], torch.linspace(-3, 3, 7)
     assert built.dim == WEIGHTS[role][2] and isinstance(vit.head, nn.Identity)
     if role in ("small", "base", "large"):
         torch.testing.assert_close(block.mlp.act(x), nn.functional.gelu(x, approximate="tanh"))
-        assert (block.norm1.eps, vit.norm.eps, vit.global_pool, isinstance(vit.norm_pre, nn.Identity)) == (1e-6, 1e-6, "token", True)
+        assert (
+            block.norm1.eps,
+            vit.norm.eps,
+            vit.global_pool,
+            isinstance(vit.norm_pre, nn.Identity),
+        ) == (1e-6, 1e-6, "token", True)
     elif role.startswith("clip"):
         torch.testing.assert_close(block.mlp.act(x), x * torch.sigmoid(1.702 * x))
         assert (block.norm1.eps, vit.norm.eps, vit.global_pool) == (1e-5, 1e-5, "token")
@@ -80,7 +101,10 @@ def stages_on_uned(row: str, setting: str = "uned-in21k-b16", table: str = "tabl
         role: StartWeights(sha256=f"{backbone.options['model']}.{backbone.hub}", source="test")
         for role, backbone in experiment.backbones.items()
     }
-    facts = tuple(DomainFacts(name=name, train_images=count, train_classes=2) for name, count in TRAIN_IMAGES.items())
+    facts = tuple(
+        DomainFacts(name=name, train_images=count, train_classes=2)
+        for name, count in TRAIN_IMAGES.items()
+    )
     planned = next(found for found in experiment.rows if found.name == row)
     (evaluation,) = row_evaluations(experiment, planned, 0, weights, facts)
     return list(evaluation.embedders.values())
@@ -96,21 +120,43 @@ def stages_on_uned(row: str, setting: str = "uned-in21k-b16", table: str = "tabl
     ],
 )
 def test_the_published_baselines_are_the_authors(row, classifier, sampler):
-    """Joint or separate classifiers, by size or round robin; 7 of 10 epochs, frozen for two, the projection with the backbone; the
-    dynamic sampler's quirks and the frozen phase's off-by-one are the official setting's."""
+    """Joint or separate classifiers, by size or round robin; 7 of 10 epochs, frozen for two, the
+    projection with the backbone; the dynamic sampler's quirks and the frozen phase's off-by-one are
+    the official setting's.
+    """
     stage = stages_on_uned(row)[0]
     training = stage.training
-    assert (stage.classifier, training.sampler.use, training.student_head_group) == (classifier, sampler, "backbone")
-    assert (training.steps, training.batch, training.optimiser.frozen, training.optimiser.freeze) == (154_826, 128, 44_236, "official")
+    assert (stage.classifier, training.sampler.use, training.student_head_group) == (
+        classifier,
+        sampler,
+        "backbone",
+    )
+    assert (
+        training.steps,
+        training.batch,
+        training.optimiser.frozen,
+        training.optimiser.freeze,
+    ) == (154_826, 128, 44_236, "official")
     assert (training.validate_every, stage.student_head.dim) == (22_118, 64)
 
 
 def test_the_fair_baseline_and_udon_train_as_long_as_each_other():
-    """The comparison that claims are made against has its projection among the heads and UDON's own 221,180 steps."""
+    """The comparison that claims are made against has its projection among the heads and UDON's own
+    221,180 steps.
+    """
     fair, udon = stages_on_uned("uscrr_fair")[0].training, stages_on_uned("udon")[0].training
-    assert fair.steps == udon.steps == 221_180 and fair.optimiser == udon.optimiser and fair.student_head_group is None
+    assert (
+        fair.steps == udon.steps == 221_180
+        and fair.optimiser == udon.optimiser
+        and fair.student_head_group is None
+    )
     assert fair.optimiser.frozen == 44_236
-    assert udon.sampler.options == {"interval": 1000, "signal": "teacher_ce", "window": "since_log", "log_interval": 2211}
+    assert udon.sampler.options == {
+        "interval": 1000,
+        "signal": "teacher_ce",
+        "window": "since_log",
+        "log_interval": 2211,
+    }
 
 
 def test_specialists_share_the_budget_of_one_student():
@@ -129,17 +175,31 @@ def test_every_file_resolves_on_every_setting_that_needs_no_folder(path):
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
 def test_every_file_resolves_on_uned(path):
-    """No row of any file lacks its backbone in the paper's settings; none is there twice where two roles are one backbone."""
+    """No row of any file lacks its backbone in the paper's settings; none is there twice where two
+    roles are one backbone.
+    """
     for setting in UNED:
-        skipped = {row.skipped for row in load_experiment(path, setting=setting).rows if row.skipped}
-        twice = {("table1_main", "uned-clip-b16"): "clip", ("table6_backbone_size", "uned-in21k-l16"): "large"}.get((path.stem, setting))
+        skipped = {
+            row.skipped for row in load_experiment(path, setting=setting).rows if row.skipped
+        }
+        twice = {
+            ("table1_main", "uned-clip-b16"): "clip",
+            ("table6_backbone_size", "uned-in21k-l16"): "large",
+        }.get((path.stem, setting))
         there = f"already there, since the backbone '{twice}' of this setting is its 'main' too"
         assert skipped == ({there} if twice else set())
 
 
-@pytest.mark.parametrize(("role", "setting"), [("clip", "uned-clip-b16"), ("large", "uned-in21k-l16"), ("small", "uned-in21k-s16")])
+@pytest.mark.parametrize(
+    ("role", "setting"),
+    [("clip", "uned-clip-b16"), ("large", "uned-in21k-l16"), ("small", "uned-in21k-s16")],
+)
 def test_a_role_of_one_setting_is_the_main_backbone_of_another(role, setting):
-    """What is trained in one role is trained: another setting that has the backbone in its main role finds the stages."""
-    table = {"clip": "table1_main", "large": "table6_backbone_size", "small": "table5_vit_small"}[role]
+    """What is trained in one role is trained: another setting that has the backbone in its main
+    role finds the stages.
+    """
+    table = {"clip": "table1_main", "large": "table6_backbone_size", "small": "table5_vit_small"}[
+        role
+    ]
     made = "udon" if role == "small" else f"{role}_udon"
     assert stages_on_uned(made, table=table) == stages_on_uned("udon", setting)

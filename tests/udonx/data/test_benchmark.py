@@ -25,16 +25,27 @@ from udonx.data.errors import DataError
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Two domains: `cars` with class ids 7 and 40 and queries of their own, `birds` with train alone."""
+    """Two domains: `cars` with class ids 7 and 40 and queries of their own, `birds` with train
+    alone.
+    """
     entries = {
-        "cars": {"train": [("a", 40), ("b", 7), ("c", 40)], "val": [("d", 1), ("e", 1)], "test": [("f", [1, 2])], "index": [("g", 1)]},
+        "cars": {
+            "train": [("a", 40), ("b", 7), ("c", 40)],
+            "val": [("d", 1), ("e", 1)],
+            "test": [("f", [1, 2])],
+            "index": [("g", 1)],
+        },
         "birds": {"train": [("h", 0), ("i", 1)]},
     }
     for domain, splits in entries.items():
         for name, items in splits.items():
             file = tmp_path / "info_files" / domain / f"{name}.json"
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(json.dumps([{"path": f"{domain}/{path}.png", "class_id": label} for path, label in items]))
+            file.write_text(
+                json.dumps(
+                    [{"path": f"{domain}/{path}.png", "class_id": label} for path, label in items]
+                )
+            )
             for path, _ in items:
                 image = tmp_path / "images" / domain / f"{path}.png"
                 image.parent.mkdir(parents=True, exist_ok=True)
@@ -43,14 +54,29 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_facts_and_splits(root: Path) -> None:
-    """Domains come in alphabetical or in the given order, with their counts, labels 0..C-1 and the splits of each stage."""
+    """Domains come in alphabetical or in the given order, with their counts, labels 0..C-1 and the
+    splits of each stage.
+    """
     found = Benchmark.open(root)
-    assert found.domains == ("birds", "cars") and Benchmark.open(root, ["cars"]).domains == ("cars",)
-    assert [(one.name, one.train_images, one.train_classes) for one in found.facts] == [("birds", 2, 2), ("cars", 3, 2)]
+    assert found.domains == ("birds", "cars") and Benchmark.open(root, ["cars"]).domains == (
+        "cars",
+    )
+    assert [(one.name, one.train_images, one.train_classes) for one in found.facts] == [
+        ("birds", 2, 2),
+        ("cars", 3, 2),
+    ]
     assert found.labels("cars") == {7: 0, 40: 1}
-    assert (found.query_index("cars", "test"), found.query_index("cars", "val")) == (("test", "index"), ("val", "val"))
-    assert found.query_index("birds", "test") is None and found.evaluated_splits("birds", "test") == ()
-    assert (found.evaluated_splits("cars", "test"), found.evaluated_splits("cars", "val")) == (("test", "index"), ("val",))
+    assert (found.query_index("cars", "test"), found.query_index("cars", "val")) == (
+        ("test", "index"),
+        ("val", "val"),
+    )
+    assert (
+        found.query_index("birds", "test") is None and found.evaluated_splits("birds", "test") == ()
+    )
+    assert (found.evaluated_splits("cars", "test"), found.evaluated_splits("cars", "val")) == (
+        ("test", "index"),
+        ("val",),
+    )
     with pytest.raises(DataError, match="no domain 'bird'; did you mean birds"):
         Benchmark.open(root, ["bird"])
 
@@ -65,7 +91,9 @@ def test_split_is_read_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_manifest(root: Path) -> None:
-    """The manifest hash follows the content of those splits that are there, and the fingerprint, and nothing else."""
+    """The manifest hash follows the content of those splits that are there, and the fingerprint,
+    and nothing else.
+    """
     first = Benchmark.open(root).manifest("cars", ("train", "val"))
     assert first == Benchmark.open(root, ["cars"]).manifest("cars", ("train", "val", "small_index"))
     assert first != Benchmark.open(root).manifest("cars", ("train",))
@@ -76,12 +104,21 @@ def test_manifest(root: Path) -> None:
 
 
 def test_demo_is_generated_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The demo is written to the cache folder once, also when two ask at the same time, and found there afterwards."""
+    """The demo is written to the cache folder once, also when two ask at the same time, and found
+    there afterwards.
+    """
     monkeypatch.setenv("UDONX_CACHE", str(tmp_path))
     writes, write = [], demo.write_benchmark
-    monkeypatch.setattr(demo, "write_benchmark", lambda *args, **kwargs: writes.append(args) or write(*args, **kwargs))
+    monkeypatch.setattr(
+        demo,
+        "write_benchmark",
+        lambda *args, **kwargs: writes.append(args) or write(*args, **kwargs),
+    )
     found: list[Benchmark] = []
-    threads = [threading.Thread(target=lambda: found.append(open_demo("demo", seed=3, size="smoke"))) for _ in range(2)]
+    threads = [
+        threading.Thread(target=lambda: found.append(open_demo("demo", seed=3, size="smoke")))
+        for _ in range(2)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -93,7 +130,9 @@ def test_demo_is_generated_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_demo_without_a_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a folder to write to, or without space in it, the error says which variable to set."""
+    """Without a folder to write to, or without space in it, the error says which
+    variable to set.
+    """
     monkeypatch.setenv("UDONX_CACHE", str(tmp_path))
     monkeypatch.setattr(module, "cache_dir", lambda: None)
     with pytest.raises(DataError, match="UDONX_CACHE"):
@@ -113,9 +152,17 @@ def damaged_image(root: Path) -> Path:
     return next((root / "images").rglob("*.png"))
 
 
-@pytest.mark.parametrize("damage", [Path.unlink, lambda file: file.write_bytes(file.read_bytes()[:40])], ids=["missing", "cut off"])
-def test_a_damaged_demo_is_drawn_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable[[Path], None]) -> None:
-    """An image of the demo that is missing or cut off is as it was after the demo is opened again."""
+@pytest.mark.parametrize(
+    "damage",
+    [Path.unlink, lambda file: file.write_bytes(file.read_bytes()[:40])],
+    ids=["missing", "cut off"],
+)
+def test_a_damaged_demo_is_drawn_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable[[Path], None]
+) -> None:
+    """An image of the demo that is missing or cut off is as it was after the demo is
+    opened again.
+    """
     monkeypatch.setenv("UDONX_CACHE", str(tmp_path))
     image = damaged_image(open_demo("demo", seed=0, size="smoke").root)
     before = image.read_bytes()
@@ -124,7 +171,9 @@ def test_a_damaged_demo_is_drawn_anew(tmp_path: Path, monkeypatch: pytest.Monkey
     assert image.read_bytes() == before
 
 
-def test_a_demo_that_is_there_is_used_from_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_demo_that_is_there_is_used_from_a_cache_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A cache folder on a read-only disk serves the demo that was written to it."""
     monkeypatch.setenv("UDONX_CACHE", str(tmp_path))
     root = open_demo("demo", seed=0, size="smoke").root
@@ -132,7 +181,8 @@ def test_a_demo_that_is_there_is_used_from_a_cache_that_cannot_be_written(tmp_pa
     assert open_demo("demo", seed=0, size="smoke").root == root
 
 
-# A script as a beginner writes it, without `if __name__ == "__main__"`. Few enough pictures for a test, in more processes than one.
+# A script as a beginner writes it, without `if __name__ == "__main__"`. Few enough pictures for a
+# test, in more processes than one.
 SCRIPT = """
 import dataclasses, sys
 from udonx.data.demo import build, families
@@ -150,7 +200,14 @@ def start_script(folder: Path, images: int) -> subprocess.Popen[str]:
     (folder / "script.py").write_text(SCRIPT)
     environment = {**os.environ, "UDONX_CACHE": str(folder / "cache"), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, str(folder / "script.py"), str(images)]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    return subprocess.Popen(
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
 
 
 def is_running(process: subprocess.Popen[str]) -> bool:
@@ -163,7 +220,9 @@ def is_running(process: subprocess.Popen[str]) -> bool:
 
 
 def test_a_script_without_a_guard_draws_the_demo(tmp_path: Path) -> None:
-    """The drawing processes do not run the caller's script again, so the first use of the demo in it does not wait for itself."""
+    """The drawing processes do not run the caller's script again, so the first use of the demo in
+    it does not wait for itself.
+    """
     process = start_script(tmp_path, 16)
     try:
         output, errors = process.communicate(timeout=60)
@@ -175,7 +234,9 @@ def test_a_script_without_a_guard_draws_the_demo(tmp_path: Path) -> None:
 
 
 def test_nothing_stays_of_a_process_that_was_killed_while_it_drew(tmp_path: Path) -> None:
-    """The drawing processes end with their parent, and what they had drawn is removed by the next one that draws."""
+    """The drawing processes end with their parent, and what they had drawn is removed by the next
+    one that draws.
+    """
     process = start_script(tmp_path, 800)
     try:
         wait_for(lambda: any((tmp_path / "cache").rglob("*.png")))
@@ -187,7 +248,9 @@ def test_nothing_stays_of_a_process_that_was_killed_while_it_drew(tmp_path: Path
             os.killpg(process.pid, signal.SIGKILL)
     assert [file.suffix for file in (tmp_path / "cache").iterdir() if file.is_dir()] == [".tmp"]
     output, errors = start_script(tmp_path, 4).communicate(timeout=60)
-    assert [file for file in (tmp_path / "cache").iterdir() if file.is_dir()] == [Path(output.strip())], errors
+    assert [file for file in (tmp_path / "cache").iterdir() if file.is_dir()] == [
+        Path(output.strip())
+    ], errors
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:

@@ -24,7 +24,13 @@ def split(*entries: tuple[str, int | tuple[int, ...]]) -> Split:
     """A split of (path, label or labels)."""
     labels = [label if isinstance(label, tuple) else (label,) for _, label in entries]
     several = {row: label for row, label in enumerate(labels) if len(label) > 1}
-    return Split("cars", "train", [path for path, _ in entries], np.array([label[0] for label in labels]), several)
+    return Split(
+        "cars",
+        "train",
+        [path for path, _ in entries],
+        np.array([label[0] for label in labels]),
+        several,
+    )
 
 
 @pytest.fixture
@@ -36,12 +42,16 @@ def root(tmp_path: Path) -> Path:
 
 def manifest(root: Path, *splits: str, fingerprint: str = "") -> str:
     """The manifest of `cars`, as a new process would compute it."""
-    return Benchmark.open(root, fingerprint=fingerprint).manifest("cars", splits or ("train", "val"))
+    return Benchmark.open(root, fingerprint=fingerprint).manifest(
+        "cars", splits or ("train", "val")
+    )
 
 
 def test_facts_count_what_is_there() -> None:
     """Training images and classes are counted; a split that is absent counts 0."""
-    assert train_facts("met", split(("a", 5), ("b", 5), ("c", 8))) == DomainFacts(name="met", train_images=3, train_classes=2)
+    assert train_facts("met", split(("a", 5), ("b", 5), ("c", 8))) == DomainFacts(
+        name="met", train_images=3, train_classes=2
+    )
     assert train_facts("cars", None) == DomainFacts(name="cars", train_images=0, train_classes=0)
 
 
@@ -64,7 +74,8 @@ def test_split_digest_depends_on_what_is_said() -> None:
         split(('a", 1]\n["b', (2, 3))),
     ]
     assert len({split_digest(each) for each in [one, *others]}) == len(others) + 1
-    lines = b'["\\u00e4\\n", 1]\n["b", [2, 3]]\n'  # ids of stages over generated images hold digests in this form
+    # ids of stages over generated images hold digests in this form
+    lines = b'["\\u00e4\\n", 1]\n["b", [2, 3]]\n'
     assert split_digest(split(("ä\n", 1), ("b", (2, 3)))) == hashlib.sha256(lines).hexdigest()
 
 
@@ -82,7 +93,9 @@ def test_manifest_hash_depends_on_all_that_it_is_given() -> None:
 
 
 def test_a_split_file_that_is_written_anew_is_read_anew(root: Path) -> None:
-    """A split file of the same size and time as before, with other content, is another manifest, in this process and the next."""
+    """A split file of the same size and time as before, with other content, is another manifest, in
+    this process and the next.
+    """
     before, file = manifest(root), root / "info_files" / "cars" / "train.json"
     about = file.stat()
     file.write_text(file.read_text().replace('"class_id": 0', '"class_id": 3', 1))
@@ -91,7 +104,9 @@ def test_a_split_file_that_is_written_anew_is_read_anew(root: Path) -> None:
 
 
 def test_a_copy_elsewhere_is_the_same_data(root: Path, tmp_path: Path) -> None:
-    """Neither the place nor the times of images, nor how split files are formatted, are part of a manifest."""
+    """Neither the place nor the times of images, nor how split files are formatted, are part of a
+    manifest.
+    """
     copy = tmp_path / "copy"
     shutil.copytree(root, copy)
     for file in copy.rglob("*"):
@@ -104,7 +119,9 @@ def test_a_copy_elsewhere_is_the_same_data(root: Path, tmp_path: Path) -> None:
 
 
 def test_other_images_under_the_same_names_are_other_data(root: Path, tmp_path: Path) -> None:
-    """Where every image of a copy is black, or of another size in one place, or has other bytes of the same size, manifests differ."""
+    """Where every image of a copy is black, or of another size in one place, or has other bytes of
+    the same size, manifests differ.
+    """
     copies = {name: tmp_path / name for name in ("black", "one", "bytes")}
     for copy in copies.values():
         shutil.copytree(root, copy)
@@ -115,28 +132,41 @@ def test_other_images_under_the_same_names_are_other_data(root: Path, tmp_path: 
     for file in (copies["bytes"] / "images").rglob("*.png"):
         file.write_bytes(file.read_bytes()[:-1] + b"?")
     assert len({manifest(each, "train") for each in (root, *copies.values())}) == 4
-    assert manifest(copies["one"], "val") == manifest(root, "val") != manifest(copies["bytes"], "val")
+    assert (
+        manifest(copies["one"], "val") == manifest(root, "val") != manifest(copies["bytes"], "val")
+    )
 
 
 def test_generated_images_are_known_by_their_fingerprint(root: Path) -> None:
-    """Generated images are part of a manifest by what generated them alone, so that nothing need be looked at."""
+    """Generated images are part of a manifest by what generated them alone, so that nothing need be
+    looked at.
+    """
     before = manifest(root, fingerprint="demo-v1")
     shutil.rmtree(root / "images")
     assert manifest(root, fingerprint="demo-v1") == before != manifest(root)
 
 
 def test_missing_images_are_no_error_of_the_manifest(root: Path) -> None:
-    """Where images are missing there is a manifest all the same: the preflight lists them in one report."""
+    """Where images are missing there is a manifest all the same: the preflight lists them in one
+    report.
+    """
     before = manifest(root)
     (root / "images" / "cars" / "train_0.png").unlink()
-    assert manifest(root) != before and Benchmark.open(root).missing("cars", "train") == ["cars/train_0.png"]
+    assert manifest(root) != before and Benchmark.open(root).missing("cars", "train") == [
+        "cars/train_0.png"
+    ]
 
 
 def test_the_same_few_images_are_read(tmp_path: Path) -> None:
-    """Of a large split 16 images at fixed positions are read, the first and the last among them; of all others the sizes count."""
+    """Of a large split 16 images at fixed positions are read, the first and the last among them; of
+    all others the sizes count.
+    """
     paths = write_split(tmp_path, "cars", "train", [0] * 100)
     given = split(*((path, 0) for path in paths))
-    sizes, base = image_sizes(tmp_path, paths), images_digest(tmp_path, given, image_sizes(tmp_path, paths))
+    sizes, base = (
+        image_sizes(tmp_path, paths),
+        images_digest(tmp_path, given, image_sizes(tmp_path, paths)),
+    )
     changes = []
     for number, path in enumerate(paths):
         file = tmp_path / "images" / path

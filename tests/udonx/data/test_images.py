@@ -23,9 +23,14 @@ def test_png_comes_back_exactly(tmp_path):
     np.testing.assert_array_equal(image, COLOUR)
 
 
-@pytest.mark.parametrize(("mode", "suffix"), [("1", "png"), ("L", "png"), ("P", "png"), ("LA", "png"), ("RGBA", "png"), ("CMYK", "jpg")])
+@pytest.mark.parametrize(
+    ("mode", "suffix"),
+    [("1", "png"), ("L", "png"), ("P", "png"), ("LA", "png"), ("RGBA", "png"), ("CMYK", "jpg")],
+)
 def test_every_mode_becomes_rgb(tmp_path, mode, suffix):
-    """1-bit, grey, palette, alpha and CMYK images all decode to three channels, with white kept white."""
+    """1-bit, grey, palette, alpha and CMYK images all decode to three channels, with white kept
+    white.
+    """
     image = Image.new("RGB", (7, 5), "white").convert(mode)
     image.save(tmp_path / f"a.{suffix}")
     decoded = decode(tmp_path / f"a.{suffix}")
@@ -55,7 +60,9 @@ def save_turned(file, orientation, size=(8, 4)):
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_followed_where_it_is_asked_for(tmp_path, orientation, suffix):
-    """An image marked as turned is decoded as it is stored or, upright, as its orientation says, for each of the eight."""
+    """An image marked as turned is decoded as it is stored or, upright, as its orientation says,
+    for each of the eight.
+    """
     file = tmp_path / f"a.{suffix}"
     save_turned(file, orientation)
     with Image.open(file) as image:
@@ -66,10 +73,19 @@ def test_exif_orientation_is_followed_where_it_is_asked_for(tmp_path, orientatio
 
 
 def test_damaged_exif_data_turn_nothing(tmp_path):
-    """An orientation that does not exist, and EXIF data that are no EXIF data, leave the image as it is stored."""
-    for exif in (b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x09\0\0"):
+    """An orientation that does not exist, and EXIF data that are no EXIF data, leave the image as
+    it is stored.
+    """
+    for exif in (
+        b"Exif\0\0",
+        b"Exif\0\0II*\0\xff\xff\xff\xff",
+        b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x09\0\0",
+    ):
         Image.new("RGB", (8, 4)).save(tmp_path / "a.jpg", exif=exif)
-        assert decode(tmp_path / "a.jpg", upright=True).shape == (4, 8, 3) and look(tmp_path / "a.jpg") == Look()
+        assert (
+            decode(tmp_path / "a.jpg", upright=True).shape == (4, 8, 3)
+            and look(tmp_path / "a.jpg") == Look()
+        )
 
 
 def test_a_store_holds_stored_and_upright_images_apart(tmp_path):
@@ -77,8 +93,14 @@ def test_a_store_holds_stored_and_upright_images_apart(tmp_path):
     (tmp_path / "images").mkdir()
     save_turned(tmp_path / "images" / "a.png", 6)
     store = ImageStore(tmp_path)
-    assert [store.load("a.png", upright=upright).shape for upright in (False, True, False)] == [(4, 8, 3), (8, 4, 3), (4, 8, 3)]
-    assert [store.prepared("a.png", shape, upright=upright).tolist() for upright in (False, True)] == [[4, 8, 3], [8, 4, 3]]
+    assert [store.load("a.png", upright=upright).shape for upright in (False, True, False)] == [
+        (4, 8, 3),
+        (8, 4, 3),
+        (4, 8, 3),
+    ]
+    assert [
+        store.prepared("a.png", shape, upright=upright).tolist() for upright in (False, True)
+    ] == [[4, 8, 3], [8, 4, 3]]
 
 
 def shape(image):
@@ -94,7 +116,9 @@ def test_broken_files_are_named(tmp_path, suffix, damage):
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     Image.fromarray(noise).save(file)
     whole = file.read_bytes()
-    file.write_bytes({"truncated": whole[: len(whole) // 2], "no image": b"text", "empty": b""}[damage])
+    file.write_bytes(
+        {"truncated": whole[: len(whole) // 2], "no image": b"text", "empty": b""}[damage]
+    )
     with pytest.raises(UndecodableError, match=rf"a\.{suffix} cannot be decoded"):
         decode(file)
     assert look(file, whole=True).problem
@@ -113,7 +137,11 @@ def stored(tmp_path, monkeypatch):
     for number in range(6):
         Image.fromarray(COLOUR + np.uint8(number)).save(tmp_path / "images" / f"{number}.png")
     decoded = []
-    monkeypatch.setattr(images, "decode", lambda path, **options: decoded.append(path.name) or decode(path, **options))
+    monkeypatch.setattr(
+        images,
+        "decode",
+        lambda path, **options: decoded.append(path.name) or decode(path, **options),
+    )
     return tmp_path, decoded
 
 
@@ -150,12 +178,17 @@ def test_store_names_a_missing_image(tmp_path):
 
 
 def test_the_smaller_of_image_and_result_is_kept(stored):
-    """What is made of an image is kept where it is smaller than the image, else the image is; either way it is decoded once."""
+    """What is made of an image is kept where it is smaller than the image, else the image is;
+    either way it is decoded once.
+    """
     root, decoded = stored
     small, large = Constant(2), Constant(20)
     store = ImageStore(root)
     for _ in range(3):
-        assert store.prepared("0.png", small).nbytes == 2 and store.prepared("1.png", large).nbytes == 20
+        assert (
+            store.prepared("0.png", small).nbytes == 2
+            and store.prepared("1.png", large).nbytes == 20
+        )
     assert decoded == ["0.png", "1.png"] and store._used == 2 + 12
     store.load("1.png")
     assert decoded == ["0.png", "1.png"]
@@ -190,7 +223,12 @@ def test_damage_is_found_once(stored):
     for _ in range(3):
         with pytest.raises(UndecodableError, match=r"0\.png cannot be decoded"):
             store.load("0.png")
-    assert decoded == ["0.png"] and len(said) == 1 and "0.png cannot be decoded" in said[0] and "data.max_unreadable" in said[0]
+    assert (
+        decoded == ["0.png"]
+        and len(said) == 1
+        and "0.png cannot be decoded" in said[0]
+        and "data.max_unreadable" in said[0]
+    )
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO, errno.ESTALE, errno.EACCES])
@@ -202,13 +240,17 @@ def test_a_disk_that_refuses_is_no_damaged_image(tmp_path, monkeypatch, number):
         raise OSError(number, os.strerror(number), str(path))
 
     monkeypatch.setattr(images, "read_bytes", refuse)
-    with pytest.raises(DataError, match=rf"a\.png cannot be read \({os.strerror(number)}\)") as caught:
+    with pytest.raises(
+        DataError, match=rf"a\.png cannot be read \({os.strerror(number)}\)"
+    ) as caught:
         decode(tmp_path / "a.png")
     assert not isinstance(caught.value, UndecodableError) and "replace" not in str(caught.value)
 
 
 def test_only_listed_formats_are_decoded(tmp_path, monkeypatch):
-    """Other formats that Pillow knows are refused by their content, whatever the suffix; EPS starts no program."""
+    """Other formats that Pillow knows are refused by their content, whatever the suffix; EPS starts
+    no program.
+    """
     eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n"
     (tmp_path / "a.png").write_bytes(eps)
     Image.fromarray(COLOUR).save(tmp_path / "b.ppm")
@@ -224,21 +266,31 @@ def test_only_listed_formats_are_decoded(tmp_path, monkeypatch):
 def test_listed_formats_are_decoded(tmp_path, suffix):
     """Every suffix that counts as a photograph has a format that is read."""
     Image.new("RGB", (6, 4), "white").save(tmp_path / f"a.{suffix}")
-    assert decode(tmp_path / f"a.{suffix}").shape == (4, 6, 3) and look(tmp_path / f"a.{suffix}", whole=True) == Look()
+    assert (
+        decode(tmp_path / f"a.{suffix}").shape == (4, 6, 3)
+        and look(tmp_path / f"a.{suffix}", whole=True) == Look()
+    )
 
 
 def test_pixels_are_limited(tmp_path):
-    """An image of more pixels than allowed is refused before it is decoded, in one sentence, however far beyond Pillow's own limits."""
+    """An image of more pixels than allowed is refused before it is decoded, in one sentence,
+    however far beyond Pillow's own limits.
+    """
     Image.new("RGB", (100, 50)).save(tmp_path / "a.png")
     assert decode(tmp_path / "a.png", max_pixels=5000).shape == (50, 100, 3)
-    with pytest.raises(TooLargeError, match=r"a\.png is too large \(5,000 pixels, allowed are 4,999\)"):
+    with pytest.raises(
+        TooLargeError, match=r"a\.png is too large \(5,000 pixels, allowed are 4,999\)"
+    ):
         decode(tmp_path / "a.png", max_pixels=4999)
     Image.new("1", (12_000, 10_000)).save(tmp_path / "b.png")
     Image.new("1", (20_000, 10_000)).save(tmp_path / "c.png")
     for name, count in (("b", "120,000,000 pixels"), ("c", "more than 178,956,970 pixels")):
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)
-            with pytest.raises(TooLargeError, match=rf"{name}\.png is too large \({count}, allowed are 100,000,000\)"):
+            with pytest.raises(
+                TooLargeError,
+                match=rf"{name}\.png is too large \({count}, allowed are 100,000,000\)",
+            ):
                 decode(tmp_path / f"{name}.png")
         assert count in look(tmp_path / f"{name}.png").problem
 
@@ -253,13 +305,24 @@ def test_a_pipe_is_not_waited_for(tmp_path):
 
 
 def test_a_header_is_read_without_decoding(tmp_path):
-    """A header shows nothing of damage further on, a look at the whole does; what is no image is told in a few words."""
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(tmp_path / "a.png")
+    """A header shows nothing of damage further on, a look at the whole does; what is no image is
+    told in a few words.
+    """
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(
+        tmp_path / "a.png"
+    )
     assert look(tmp_path / "a.png") == look(tmp_path / "a.png", whole=True) == Look()
     whole = (tmp_path / "a.png").read_bytes()
     (tmp_path / "b.png").write_bytes(whole[: len(whole) // 2])
-    assert look(tmp_path / "b.png") == Look() and "truncated" in look(tmp_path / "b.png", whole=True).problem
-    for content, problem in ((whole[:20], "Truncated File Read"), (b"text", "no JPEG, PNG, WEBP, BMP, GIF or TIFF"), (b"", "no JPEG")):
+    assert (
+        look(tmp_path / "b.png") == Look()
+        and "truncated" in look(tmp_path / "b.png", whole=True).problem
+    )
+    for content, problem in (
+        (whole[:20], "Truncated File Read"),
+        (b"text", "no JPEG, PNG, WEBP, BMP, GIF or TIFF"),
+        (b"", "no JPEG"),
+    ):
         (tmp_path / "b.png").write_bytes(content)
         assert problem in look(tmp_path / "b.png").problem
     assert look(tmp_path / "nowhere.png").problem == "No such file or directory"

@@ -1,4 +1,6 @@
-"""Batches: an order without gaps, content that depends on (seed, domain, position) alone, and a sampler that is followed."""
+"""Batches: an order without gaps, content that depends on (seed, domain, position) alone, and a
+sampler that is followed.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +32,17 @@ DOMAINS = ("logos", "glyphs", "plates")
 TRANSFORM = Transform(resize=36, crop=32)
 
 
-def loader(benchmark: Benchmark, *, domains: tuple[str, ...] = DOMAINS, batch: int = 8, seed: int = 0, workers: int = 2) -> BatchLoader:
-    return BatchLoader(benchmark, ImageStore(benchmark.root), domains, TRANSFORM, batch, seed, workers)
+def loader(
+    benchmark: Benchmark,
+    *,
+    domains: tuple[str, ...] = DOMAINS,
+    batch: int = 8,
+    seed: int = 0,
+    workers: int = 2,
+) -> BatchLoader:
+    return BatchLoader(
+        benchmark, ImageStore(benchmark.root), domains, TRANSFORM, batch, seed, workers
+    )
 
 
 def round_robin(steps: int) -> RoundRobin:
@@ -45,7 +56,9 @@ def equal(ours: Batch, theirs: Batch) -> bool:
 
 @pytest.mark.parametrize("size", [1, 3, 20, 64])
 def test_order_without_gaps(size: int) -> None:
-    """A domain's order is its epochs' permutations end to end, however it is cut, also where a batch is larger than the domain."""
+    """A domain's order is its epochs' permutations end to end, however it is cut, also where a
+    batch is larger than the domain.
+    """
     order = DomainOrder(0, "cars", size)
     whole = order.items(0, 5 * size)
     expected = [generator(0, f"order/cars/{epoch}").permutation(size) for epoch in range(5)]
@@ -63,38 +76,61 @@ def test_order_is_safe_in_threads() -> None:
     expected = DomainOrder(0, "cars", size).items(0, 4000)
     starts = np.random.default_rng(0).integers(0, 3900, 2000).tolist()
     with ThreadPoolExecutor(8) as pool:
-        for start, rows in zip(starts, pool.map(lambda start: order.items(start, start + 100), starts), strict=True):
+        for start, rows in zip(
+            starts, pool.map(lambda start: order.items(start, start + 100), starts), strict=True
+        ):
             assert rows == expected[start : start + 100]
 
 
 def test_content(small_benchmark: Benchmark) -> None:
-    """A batch holds one domain's images at its positions, each cropped by its own stream, with labels 0..C-1 and paths."""
+    """A batch holds one domain's images at its positions, each cropped by its own stream, with
+    labels 0..C-1 and paths.
+    """
     split, mapping = small_benchmark.split("logos", "train"), small_benchmark.labels("logos")
     store = ImageStore(small_benchmark.root)
-    batch = loader(small_benchmark).load("logos", 20)  # 25 images: three of them are of the next epoch
+    # 25 images: three of them are of the next epoch
+    batch = loader(small_benchmark).load("logos", 20)
     rows = DomainOrder(0, "logos", len(split)).items(20, 28)
-    crops = [sample_crop(generator(0, f"image/logos/{position}"), TRANSFORM) for position in range(20, 28)]
+    crops = [
+        sample_crop(generator(0, f"image/logos/{position}"), TRANSFORM)
+        for position in range(20, 28)
+    ]
     assert batch.ids == tuple(split.paths[row] for row in rows) and batch.domain == "logos"
     assert batch.labels.tolist() == [mapping[int(split.class_ids[row])] for row in rows]
     assert torch.equal(
-        batch.images, torch.stack([train_image(store.load(path), crop) for path, crop in zip(batch.ids, crops, strict=True)])
+        batch.images,
+        torch.stack(
+            [
+                train_image(store.load(path), crop)
+                for path, crop in zip(batch.ids, crops, strict=True)
+            ]
+        ),
     )
-    assert batch.images.shape == (8, 3, 32, 32) and batch.images.dtype == torch.float32 and batch.labels.dtype == torch.int64
+    assert (
+        batch.images.shape == (8, 3, 32, 32)
+        and batch.images.dtype == torch.float32
+        and batch.labels.dtype == torch.int64
+    )
     assert batch.images.max() > 1 and set(mapping.values()) == set(range(len(mapping)))
 
 
 def test_depends_on_seed_domain_position_alone(small_benchmark: Benchmark) -> None:
-    """A batch is the same beside other domains, in another order of domains and after other batches; another seed gives another."""
+    """A batch is the same beside other domains, in another order of domains and after other
+    batches; another seed gives another.
+    """
     alone, beside = loader(small_benchmark, domains=("logos",)), loader(small_benchmark)
     beside.load("plates", 0)
     assert equal(alone.load("logos", 8), beside.load("logos", 8))
     assert not equal(alone.load("logos", 8), loader(small_benchmark, seed=1).load("logos", 8))
-    assert not equal(alone.load("logos", 8), alone.load("logos", 8 + 25))  # the same place, an epoch later
+    # the same place, an epoch later
+    assert not equal(alone.load("logos", 8), alone.load("logos", 8 + 25))
 
 
 @pytest.mark.parametrize("workers", [1, 3, 8])
 def test_workers_do_not_matter(small_benchmark: Benchmark, workers: int) -> None:
-    """Any number of threads, and so any depth of loading ahead, yields the same batches in the same order, resumed or not."""
+    """Any number of threads, and so any depth of loading ahead, yields the same batches in the same
+    order, resumed or not.
+    """
     expected = list(loader(small_benchmark, workers=2).batches(round_robin(12), 0, 12, {}))
     assert [step for step, _ in expected] == list(range(12))
     whole = loader(small_benchmark, workers=workers).batches(round_robin(12), 0, 12, {})
@@ -107,7 +143,9 @@ def test_workers_do_not_matter(small_benchmark: Benchmark, workers: int) -> None
 
 
 def test_each_domain_goes_through_all_images(small_benchmark: Benchmark) -> None:
-    """Over a run every domain's images come equally often but for one, whatever the batch's size."""
+    """Over a run every domain's images come equally often but for one, whatever the
+    batch's size.
+    """
     counts: dict[str, dict[str, int]] = {domain: {} for domain in DOMAINS}
     for _, batch in loader(small_benchmark, batch=7).batches(round_robin(36), 0, 36, {}):
         for path in batch.ids:
@@ -118,7 +156,9 @@ def test_each_domain_goes_through_all_images(small_benchmark: Benchmark) -> None
 
 
 def test_updates_are_followed(small_benchmark: Benchmark) -> None:
-    """A sampler that is updated between two steps decides from that step on, and nothing is loaded past what it knows."""
+    """A sampler that is updated between two steps decides from that step on, and nothing is loaded
+    past what it knows.
+    """
     loaded: list[str] = []
 
     class Watched(BatchLoader):
@@ -138,7 +178,9 @@ def test_updates_are_followed(small_benchmark: Benchmark) -> None:
         return domains
 
     sampler = Dynamic(DOMAINS, {}, 24, 0, interval=4)
-    watched = Watched(small_benchmark, ImageStore(small_benchmark.root), DOMAINS, TRANSFORM, 8, 0, 3)
+    watched = Watched(
+        small_benchmark, ImageStore(small_benchmark.root), DOMAINS, TRANSFORM, 8, 0, 3
+    )
     seen = []
     for step, batch in watched.batches(sampler, 0, 24, {}):
         assert len(loaded) <= sampler.known_until()
@@ -163,7 +205,9 @@ def test_closing_stops_the_threads(small_benchmark: Benchmark) -> None:
 
 @pytest.fixture
 def damaged(small_benchmark: Benchmark, tmp_path: Path) -> tuple[Benchmark, list[int]]:
-    """A copy of the benchmark in which three training images of one domain are cut off, the last and two in a row; and their rows."""
+    """A copy of the benchmark in which three training images of one domain are cut off, the last
+    and two in a row; and their rows.
+    """
     root = tmp_path / "data"
     shutil.copytree(small_benchmark.root, root)
     benchmark = Benchmark.open(root, list(DOMAINS))
@@ -179,18 +223,28 @@ def damaged(small_benchmark: Benchmark, tmp_path: Path) -> tuple[Benchmark, list
 def test_the_next_image_takes_the_place_of_one_that_cannot_be_decoded(
     small_benchmark: Benchmark, damaged: tuple[Benchmark, list[int]], workers: int
 ) -> None:
-    """Its place goes to the next image of the split that can be decoded, with its label; all other places are as ever, resumed too."""
+    """Its place goes to the next image of the split that can be decoded, with its label; all other
+    places are as ever, resumed too.
+    """
     benchmark, _ = damaged
     split, mapping = benchmark.split("logos", "train"), benchmark.labels("logos")
     instead = {4: 6, 5: 6, len(split) - 1: 0}
     stand_ins = {split.paths[row]: split.paths[other] for row, other in instead.items()}
     ours = loader(benchmark, workers=workers)
-    resumed = loader(benchmark, workers=workers).batches(round_robin(12), 5, 12, {"logos": 2, "glyphs": 2, "plates": 1})
+    resumed = loader(benchmark, workers=workers).batches(
+        round_robin(12), 5, 12, {"logos": 2, "glyphs": 2, "plates": 1}
+    )
     seen = list(ours.batches(round_robin(12), 0, 12, {}))
-    for (step, batch), (_, whole) in zip(seen, loader(small_benchmark).batches(round_robin(12), 0, 12, {}), strict=True):
-        assert batch.ids == tuple(stand_ins.get(path, path) if batch.domain == "logos" else path for path in whole.ids)
+    for (step, batch), (_, whole) in zip(
+        seen, loader(small_benchmark).batches(round_robin(12), 0, 12, {}), strict=True
+    ):
+        assert batch.ids == tuple(
+            stand_ins.get(path, path) if batch.domain == "logos" else path for path in whole.ids
+        )
         if batch.domain == "logos":
-            assert batch.labels.tolist() == [mapping[int(split.class_ids[split.paths.index(path)])] for path in batch.ids]
+            assert batch.labels.tolist() == [
+                mapping[int(split.class_ids[split.paths.index(path)])] for path in batch.ids
+            ]
         kept = [place for place, path in enumerate(whole.ids) if path not in stand_ins]
         assert torch.equal(batch.images[kept], whole.images[kept])
         if step >= 5:
@@ -199,29 +253,52 @@ def test_the_next_image_takes_the_place_of_one_that_cannot_be_decoded(
 
 
 def test_too_many_images_that_cannot_be_decoded(damaged: tuple[Benchmark, list[int]]) -> None:
-    """Above the limit one sentence names the split, the last such image and the key; what is known from before counts too."""
+    """Above the limit one sentence names the split, the last such image and the key; what is known
+    from before counts too.
+    """
     benchmark, _ = damaged
     store = ImageStore(benchmark.root, max_unreadable=2)
     size = len(benchmark.split("logos", "train"))
-    with pytest.raises(DataError, match=rf"the train split of logos: 3 of its {size} images cannot be decoded.*allowed are 2"):
+    with pytest.raises(
+        DataError,
+        match=rf"the train split of logos: 3 of its {size} images cannot be decoded.*allowed are 2",
+    ):
         BatchLoader(benchmark, store, DOMAINS, TRANSFORM, size, 0, 1).load("logos", 0)
     known = {"logos": ["a.jpg", "b.jpg"]}
     with pytest.raises(DataError, match="3 of its"):
-        BatchLoader(benchmark, ImageStore(benchmark.root, max_unreadable=2), DOMAINS, TRANSFORM, size, 0, 1, None, known).load("logos", 0)
+        BatchLoader(
+            benchmark,
+            ImageStore(benchmark.root, max_unreadable=2),
+            DOMAINS,
+            TRANSFORM,
+            size,
+            0,
+            1,
+            None,
+            known,
+        ).load("logos", 0)
 
 
 def test_a_domain_without_any_image(damaged: tuple[Benchmark, list[int]]) -> None:
-    """Where not one image of a split can be decoded, that is said whatever the limit is: nothing can take their place."""
+    """Where not one image of a split can be decoded, that is said whatever the limit is: nothing
+    can take their place.
+    """
     benchmark, _ = damaged
     for path in benchmark.split("logos", "train").paths:
         (benchmark.root / "images" / path).write_bytes(b"no image")
     with pytest.raises(DataError, match="images cannot be decoded"):
-        BatchLoader(benchmark, ImageStore(benchmark.root, max_unreadable=10**6), DOMAINS, TRANSFORM, 4, 0, 1).load("logos", 0)
+        BatchLoader(
+            benchmark, ImageStore(benchmark.root, max_unreadable=10**6), DOMAINS, TRANSFORM, 4, 0, 1
+        ).load("logos", 0)
 
 
 @pytest.mark.parametrize("mode", ["resize_crop", "random_resized_crop"])
-def test_orientation_reaches_the_batch(small_benchmark: Benchmark, tmp_path: Path, mode: str) -> None:
-    """With `exif` a batch holds the images upright, in either mode of the transform; without it, as they are stored."""
+def test_orientation_reaches_the_batch(
+    small_benchmark: Benchmark, tmp_path: Path, mode: str
+) -> None:
+    """With `exif` a batch holds the images upright, in either mode of the transform; without it, as
+    they are stored.
+    """
     root = tmp_path / "data"
     shutil.copytree(small_benchmark.root, root)
     benchmark = Benchmark.open(root, list(DOMAINS))
@@ -233,24 +310,43 @@ def test_orientation_reaches_the_batch(small_benchmark: Benchmark, tmp_path: Pat
         whole.save(root / "images" / path, format="PNG", exif=exif)
     turned = Transform(mode=mode, resize=36, crop=32, orientation="exif")
     upright = BatchLoader(benchmark, ImageStore(root), DOMAINS, turned, 8, 0, 1).load("logos", 0)
-    stored = BatchLoader(benchmark, ImageStore(root), DOMAINS, attrs.evolve(turned, orientation=None), 8, 0, 1).load("logos", 0)
+    stored = BatchLoader(
+        benchmark, ImageStore(root), DOMAINS, attrs.evolve(turned, orientation=None), 8, 0, 1
+    ).load("logos", 0)
     assert not torch.equal(upright.images, stored.images)
     crops = [sample_crop(generator(0, f"image/logos/{position}"), turned) for position in range(8)]
     store = ImageStore(root)
-    expected = [train_image(store.load(path, upright=True), crop) for path, crop in zip(upright.ids, crops, strict=True)]
+    expected = [
+        train_image(store.load(path, upright=True), crop)
+        for path, crop in zip(upright.ids, crops, strict=True)
+    ]
     assert torch.equal(upright.images, torch.stack(expected))
 
 
 @pytest.mark.parametrize(
     ("method", "does", "message"),
     [
-        ("known_until", lambda: 4, r"sampler 'mine' stands still: known_until\(\) is 4 before step 4 of 12"),
-        ("known_until", lambda: 0, r"sampler 'mine' stands still: known_until\(\) is 0 before step 0 of 12"),
-        ("domain_at", lambda step: "carz", "sampler 'mine' named domain 'carz' for step 0; there are logos, glyphs, plates"),
+        (
+            "known_until",
+            lambda: 4,
+            r"sampler 'mine' stands still: known_until\(\) is 4 before step 4 of 12",
+        ),
+        (
+            "known_until",
+            lambda: 0,
+            r"sampler 'mine' stands still: known_until\(\) is 0 before step 0 of 12",
+        ),
+        (
+            "domain_at",
+            lambda step: "carz",
+            "sampler 'mine' named domain 'carz' for step 0; there are logos, glyphs, plates",
+        ),
         ("domain_at", lambda step: 1, "sampler 'mine' named domain 1 for step 0"),
     ],
 )
-def test_a_sampler_that_fails_is_named(small_benchmark: Benchmark, method: str, does: Callable[..., object], message: str) -> None:
+def test_a_sampler_that_fails_is_named(
+    small_benchmark: Benchmark, method: str, does: Callable[..., object], message: str
+) -> None:
     """A sampler that does not move on, or names no known domain, is one sentence with its name."""
     sampler = round_robin(12)
     setattr(sampler, method, does)
@@ -258,8 +354,12 @@ def test_a_sampler_that_fails_is_named(small_benchmark: Benchmark, method: str, 
         list(loader(small_benchmark).batches(sampler, 0, 12, {}, "sampler 'mine'"))
 
 
-def test_pinning_uses_the_gpu_of_the_run(small_benchmark: Benchmark, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Memory is pinned while the run's own GPU is the thread's current one, so that no other GPU is woken."""
+def test_pinning_uses_the_gpu_of_the_run(
+    small_benchmark: Benchmark, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory is pinned while the run's own GPU is the thread's current one, so that no other GPU is
+    woken.
+    """
     current: list[object] = []
 
     @contextmanager
@@ -270,7 +370,11 @@ def test_pinning_uses_the_gpu_of_the_run(small_benchmark: Benchmark, monkeypatch
 
     pinned = []
     monkeypatch.setattr(torch.cuda, "device", device)
-    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: pinned.append(current[-1]) or tensor)
+    monkeypatch.setattr(
+        torch.Tensor, "pin_memory", lambda tensor: pinned.append(current[-1]) or tensor
+    )
     wanted = torch.device("cuda:1")
-    BatchLoader(small_benchmark, ImageStore(small_benchmark.root), DOMAINS, TRANSFORM, 4, 0, 1, wanted).load("logos", 0)
+    BatchLoader(
+        small_benchmark, ImageStore(small_benchmark.root), DOMAINS, TRANSFORM, 4, 0, 1, wanted
+    ).load("logos", 0)
     assert pinned == [wanted, wanted]

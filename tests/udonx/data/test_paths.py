@@ -59,7 +59,9 @@ WAYS_OUT = {
 
 @pytest.mark.parametrize("path", WAYS_OUT.values(), ids=WAYS_OUT)
 def test_nothing_outside_images_is_found(tmp_path, path):
-    """No spelling of a path leads out of images/, and what no file can be called is one sentence."""
+    """No spelling of a path leads out of images/, and what no file can be called is
+    one sentence.
+    """
     (tmp_path / "images" / "cars").mkdir(parents=True)
     (tmp_path / "images" / "ä").mkdir()
     (tmp_path / "secret.png").touch()
@@ -69,9 +71,13 @@ def test_nothing_outside_images_is_found(tmp_path, path):
     str(caught.value).encode()
 
 
-@pytest.mark.parametrize("name", ["a\\..\\b.png", "..a.png", "a..png", "#U002e#U002e", "a" * 251 + ".png", "#U12.png"])
+@pytest.mark.parametrize(
+    "name", ["a\\..\\b.png", "..a.png", "a..png", "#U002e#U002e", "a" * 251 + ".png", "#U12.png"]
+)
 def test_unusual_names_are_names(tmp_path, name):
-    """A backslash, dots within a name, an escape of an ASCII character and 255 bytes are a name like any other."""
+    """A backslash, dots within a name, an escape of an ASCII character and 255 bytes are a name
+    like any other.
+    """
     file = tmp_path / "images" / "cars" / name
     file.parent.mkdir(parents=True)
     file.touch()
@@ -79,7 +85,9 @@ def test_unusual_names_are_names(tmp_path, name):
 
 
 def test_links_of_the_owner_are_followed(tmp_path):
-    """Images may lie elsewhere behind a link that stands in images/, as `data split` makes it; a pipe or a folder is no image."""
+    """Images may lie elsewhere behind a link that stands in images/, as `data split` makes it; a
+    pipe or a folder is no image.
+    """
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.png").touch()
     (tmp_path / "images").mkdir()
@@ -95,6 +103,10 @@ def test_links_of_the_owner_are_followed(tmp_path):
 
 def test_a_disk_that_does_not_answer_is_no_missing_image(tmp_path, monkeypatch):
     """An error that says nothing about the image is passed on as it is."""
-    monkeypatch.setattr(Path, "stat", lambda path: (_ for _ in ()).throw(OSError(errno.EIO, os.strerror(errno.EIO), str(path))))
+    monkeypatch.setattr(
+        Path,
+        "stat",
+        lambda path: (_ for _ in ()).throw(OSError(errno.EIO, os.strerror(errno.EIO), str(path))),
+    )
     with pytest.raises(OSError, match="Input/output error"):
         resolve_image(tmp_path, "cars/a.png")

@@ -18,7 +18,11 @@ def write(tmp_path):
     def write(domain, split, entries, root="data"):
         file = tmp_path / root / "info_files" / domain / f"{split}.json"
         file.parent.mkdir(parents=True, exist_ok=True)
-        rows = entries if isinstance(entries, str) else json.dumps([{"path": path, "class_id": label} for path, label in entries])
+        rows = (
+            entries
+            if isinstance(entries, str)
+            else json.dumps([{"path": path, "class_id": label} for path, label in entries])
+        )
         file.write_text(rows, encoding="utf-8")
         return file
 
@@ -26,7 +30,9 @@ def write(tmp_path):
 
 
 def test_reads_paths_and_labels_in_order(write, tmp_path):
-    """Paths keep the file's order, several labels are kept whole, and a list of one label is that label."""
+    """Paths keep the file's order, several labels are kept whole, and a list of one label is that
+    label.
+    """
     write("cars", "test", [("cars/中.jpg", 9), ("cars/b.jpg", [4, 7]), ("cars/c.jpg", [9])])
     split = read_split(tmp_path / "data", "cars", "test")
     assert (split.domain, split.name, len(split)) == ("cars", "test", 3)
@@ -48,18 +54,33 @@ def test_domains_are_alphabetical_or_as_listed(write, tmp_path):
         write(domain, "train", [("a", 0)])
     (tmp_path / "data" / "info_files" / "notes").mkdir()
     layout = BenchmarkLayout(tmp_path / "data")
-    assert layout.domains() == ["cars", "inat", "sop"] and layout.domains(["sop", "cars"]) == ["sop", "cars"]
+    assert layout.domains() == ["cars", "inat", "sop"] and layout.domains(["sop", "cars"]) == [
+        "sop",
+        "cars",
+    ]
 
 
 def test_query_and_index_splits(write, tmp_path):
-    """Test queries search `index` and validation queries `small_index` where they exist, else themselves; None without queries."""
-    for domain, splits in {"cars": ("train", "val", "test"), "met": ("val", "small_index", "test", "index"), "x": ("train",)}.items():
+    """Test queries search `index` and validation queries `small_index` where they exist, else
+    themselves; None without queries.
+    """
+    for domain, splits in {
+        "cars": ("train", "val", "test"),
+        "met": ("val", "small_index", "test", "index"),
+        "x": ("train",),
+    }.items():
         for split in splits:
             write(domain, split, [("a", 0)])
     layout = BenchmarkLayout(tmp_path / "data")
     assert layout.split_names("met") == ["index", "small_index", "test", "val"]
-    assert [layout.query_index_splits("cars", stage) for stage in ("val", "test")] == [("val", "val"), ("test", "test")]
-    assert [layout.query_index_splits("met", stage) for stage in ("val", "test")] == [("val", "small_index"), ("test", "index")]
+    assert [layout.query_index_splits("cars", stage) for stage in ("val", "test")] == [
+        ("val", "val"),
+        ("test", "test"),
+    ]
+    assert [layout.query_index_splits("met", stage) for stage in ("val", "test")] == [
+        ("val", "small_index"),
+        ("test", "index"),
+    ]
     assert [layout.query_index_splits("x", stage) for stage in ("val", "test")] == [None, None]
     with pytest.raises(ValueError, match='stage must be "val" or "test"'):
         layout.query_index_splits("cars", "train")
@@ -71,24 +92,42 @@ def test_query_and_index_splits(write, tmp_path):
         ('[{"path": "a",\n "class_id": }]', "is not valid JSON: Expecting value in line 2"),
         ('{"path": "a"}', "holds a JSON dict"),
         ("[]", "holds an empty list"),
-        ('[{"path": "a", "class_id": 1}, {"path": "b"}]', "entry 1 has the keys 'path': every entry needs"),
+        (
+            '[{"path": "a", "class_id": 1}, {"path": "b"}]',
+            "entry 1 has the keys 'path': every entry needs",
+        ),
         ("[3]", "entry 0 has 3"),
         ('[{"path": "a", "class_id": "1"}]', "entry 0 has class_id '1': it must be an integer"),
         ('[{"path": "a", "class_id": true}]', "entry 0 has class_id True"),
         ('[{"path": "a", "class_id": []}]', r"entry 0 has class_id \[\]"),
         ('[{"path": "a", "class_id": [1, 2.5]}]', r"entry 0 has class_id \[1, 2.5\]"),
         ('[{"path": 5, "class_id": 1}]', "entry 0 has path 5"),
-        ('[{"path": "../a", "class_id": 1}]', "entry 0 has path '../a': it leads out of the folder; it must be text, relative"),
+        (
+            '[{"path": "../a", "class_id": 1}]',
+            "entry 0 has path '../a': it leads out of the folder; it must be text, relative",
+        ),
         ('[{"path": "/a", "class_id": 1}]', "entry 0 has path '/a': it leads out"),
         ('[{"path": "a\\u0000", "class_id": 1}]', "it holds a zero byte"),
-        ('[{"path": "a\\ud800", "class_id": 1}]', "it holds a character that no file name can hold"),
-        (json.dumps([{"path": f"{'ä' * 128}/a", "class_id": 1}]), "a part of it is 256 bytes long, and a file name has at most 255"),
+        (
+            '[{"path": "a\\ud800", "class_id": 1}]',
+            "it holds a character that no file name can hold",
+        ),
+        (
+            json.dumps([{"path": f"{'ä' * 128}/a", "class_id": 1}]),
+            "a part of it is 256 bytes long, and a file name has at most 255",
+        ),
         (f'[{{"path": "a", "class_id": {"9" * 5000}}}]', "an integer of thousands of digits"),
         (f'[{{"path": "a", "class_id": {"9" * 4000}}}]', "entry 0 has class_id 99999"),
-        (json.dumps([{"path": "a", "class_id": [1] * 10**5 + ["b"]}]), "entry 0 has class_id .1, 1, 1, "),
+        (
+            json.dumps([{"path": "a", "class_id": [1] * 10**5 + ["b"]}]),
+            "entry 0 has class_id .1, 1, 1, ",
+        ),
         ("[" * 100_000, "is nested too deeply"),
         (f'[{{"path": "a", "class_id": {"[" * 100_000}1}}]', "is nested too deeply"),
-        (json.dumps([dict.fromkeys(range(10**5))]), "entry 0 has the keys '0', '1', '2', '3', '4': every entry needs"),
+        (
+            json.dumps([dict.fromkeys(range(10**5))]),
+            "entry 0 has the keys '0', '1', '2', '3', '4': every entry needs",
+        ),
         ('\ufeff[{"path": "a", "class_id": 1}]', "is not valid JSON: Unexpected UTF-8 BOM"),
     ],
 )
@@ -97,7 +136,11 @@ def test_malformed_files_are_one_sentence(write, tmp_path, text, message):
     file = write("cars", "train", text)
     with pytest.raises(DataError, match=message) as caught:
         read_split(tmp_path / "data", "cars", "train")
-    assert str(file) in str(caught.value) and "\n" not in str(caught.value) and len(str(caught.value)) < 700
+    assert (
+        str(file) in str(caught.value)
+        and "\n" not in str(caught.value)
+        and len(str(caught.value)) < 700
+    )
     str(caught.value).encode()
 
 
@@ -111,7 +154,9 @@ def test_malformed_files_are_one_sentence(write, tmp_path, text, message):
     ],
 )
 def test_what_is_no_file_is_one_sentence(write, tmp_path, make, message):
-    """A pipe (which nobody writes to), a folder or a broken link in the place of a split file is said at once."""
+    """A pipe (which nobody writes to), a folder or a broken link in the place of a split file is
+    said at once.
+    """
     file = write("cars", "train", [("a", 0)])
     file.unlink()
     make(file)
@@ -122,7 +167,9 @@ def test_what_is_no_file_is_one_sentence(write, tmp_path, make, message):
 
 @pytest.mark.parametrize("target", ["nowhere", "sop"])
 def test_a_domain_that_is_a_broken_link_is_not_left_out(write, tmp_path, target):
-    """A link without a folder behind it, or to itself, is refused where its domain would be used; an editor's lock is none."""
+    """A link without a folder behind it, or to itself, is refused where its domain would be used;
+    an editor's lock is none.
+    """
     write("cars", "train", [("a", 0)])
     info = tmp_path / "data" / "info_files"
     (info / ".#cars").symlink_to("somebody@somewhere.1234")
@@ -138,7 +185,9 @@ def test_missing_names_come_with_the_nearest(write, tmp_path):
     """A missing root, domain or split is named together with what there is."""
     write("cars", "train", [("a", 0)])
     write("birds", "train", [("a", 0)])
-    with pytest.raises(DataError, match=r"no domain 'carz'; did you mean cars\? There are: birds, cars"):
+    with pytest.raises(
+        DataError, match=r"no domain 'carz'; did you mean cars\? There are: birds, cars"
+    ):
         BenchmarkLayout(tmp_path / "data").domains(["carz"])
     with pytest.raises(DataError, match="names 'cars' twice"):
         BenchmarkLayout(tmp_path / "data").domains(["cars", "cars"])
@@ -157,7 +206,10 @@ def test_reads_uned_mini(shared_dir):
 
 def test_imports_neither_torch_nor_pillow():
     """Planning reads splits and facts without importing torch or Pillow."""
-    code = "import sys, udonx.data.facts, udonx.data.paths; sys.exit('torch' in sys.modules or 'PIL' in sys.modules)"
+    code = (
+        "import sys, udonx.data.facts, udonx.data.paths; sys.exit('torch' in sys.modules or 'PIL'"
+        " in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
@@ -166,6 +218,10 @@ def test_several_missing_domains_are_one_sentence(tmp_path):
     for domain in ("birds", "flags"):
         write_split(tmp_path, domain, "train", [0, 1], images=False)
     with pytest.raises(
-        DataError, match=r"holds none of the domains cars, sop; there are birds, flags; give another folder with --data, or"
+        DataError,
+        match=(
+            r"holds none of the domains cars, sop; there are birds, flags; give another folder with"
+            r" --data, or"
+        ),
     ):
         BenchmarkLayout(tmp_path).domains(["cars", "birds", "sop"])

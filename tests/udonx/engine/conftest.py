@@ -8,7 +8,9 @@ import torch
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
-    """Tensors of a few kilobytes are computed faster by one thread than by several, the more so on a machine that is busy."""
+    """Tensors of a few kilobytes are computed faster by one thread than by several, the more so on
+    a machine that is busy.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

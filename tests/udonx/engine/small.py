@@ -1,4 +1,6 @@
-"""Stages small enough to train in a test: a tiny random network on the smoke-sized demo benchmark."""
+"""Stages small enough to train in a test: a tiny random network on the smoke-sized
+demo benchmark.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,17 @@ PAIR = (LossSpec(name="kl_logit", use="kl_logit"), LossSpec(name="relational", u
 UDON = (TEACHER_CE, STUDENT_CE, *PAIR)
 ROUND_ROBIN = ComponentSpec(use="round_robin")
 
-_TRAINING = {"steps", "batch", "losses", "sampler", "optimiser", "schedule", "validate_every", "normalise_total", "distill_to_backbone"}
+_TRAINING = {
+    "steps",
+    "batch",
+    "losses",
+    "sampler",
+    "optimiser",
+    "schedule",
+    "validate_every",
+    "normalise_total",
+    "distill_to_backbone",
+}
 
 
 def dynamic(interval: int) -> ComponentSpec:
@@ -57,7 +69,9 @@ def small_spec(**changes: Any) -> StageSpec:
     }
     values = {
         "domains": DOMAINS,
-        "backbone": BackboneSpec(use="timm", options=network, weights="random", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
+        "backbone": BackboneSpec(
+            use="timm", options=network, weights="random", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)
+        ),
         "transform": Transform(resize=36, crop=32),
         "student_head": HeadSpec(use="linear", dim=16),
         "teacher_head": HeadSpec(use="linear", dim=32),

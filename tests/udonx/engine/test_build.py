@@ -61,31 +61,65 @@ def plug_in(folder: Path, text: str) -> None:
     [
         ("", "pass", "pass", r"head 'mine' is a Mine, allowed is a torch\.nn\.Module"),
         ("(torch.nn.Module)", "pass", "pass", r"head 'mine' does not call super\(\)\.__init__\(\)"),
-        ("(torch.nn.Module)", "self.a = torch.nn.Linear(2, 2)", "pass", r"head 'mine' failed at .*mine_file\.py:8: AttributeError: "),
-        ("(torch.nn.Module)", "super().__init__(); raise KeyError(in_dim)", "pass", r"head 'mine' failed at .*mine_file\.py:8: KeyError"),
+        (
+            "(torch.nn.Module)",
+            "self.a = torch.nn.Linear(2, 2)",
+            "pass",
+            r"head 'mine' failed at .*mine_file\.py:8: AttributeError: ",
+        ),
+        (
+            "(torch.nn.Module)",
+            "super().__init__(); raise KeyError(in_dim)",
+            "pass",
+            r"head 'mine' failed at .*mine_file\.py:8: KeyError",
+        ),
         (
             "(torch.nn.Module)",
             "super().__init__()",
             "return None",
             r"turns features \[4, 32\] into a NoneType, allowed is a tensor \[4, 16\]",
         ),
-        ("(torch.nn.Module)", "super().__init__()", "return 1 / 0", r"head 'mine' failed at .*mine_file\.py:11: ZeroDivisionError"),
+        (
+            "(torch.nn.Module)",
+            "super().__init__()",
+            "return 1 / 0",
+            r"head 'mine' failed at .*mine_file\.py:11: ZeroDivisionError",
+        ),
     ],
 )
 def test_a_head_that_is_none_is_one_sentence(tmp_path, base, init, call, message):
-    """No module, a forgotten super().__init__(), an error of its own with its line, and an output that is no tensor."""
+    """No module, a forgotten super().__init__(), an error of its own with its line, and an output
+    that is no tensor.
+    """
     plug_in(tmp_path, HEAD.format(base=base, init=init, call=call))
     with pytest.raises((ValueError, TrainingError), match=message):
-        build_model(small_spec(student_head=HeadSpec(use="mine", dim=16)), dict.fromkeys(DOMAINS, 2), None)
+        build_model(
+            small_spec(student_head=HeadSpec(use="mine", dim=16)), dict.fromkeys(DOMAINS, 2), None
+        )
 
 
 @pytest.mark.parametrize(
     ("init", "call", "message"),
     [
-        ("pass", "images.mean((2, 3))", "backbone 'mine' has dim = None, allowed is the width of its features, a whole number from 1 on"),
+        (
+            "pass",
+            "images.mean((2, 3))",
+            (
+                "backbone 'mine' has dim = None, allowed is the width of its features, a whole"
+                " number from 1 on"
+            ),
+        ),
         ("self.dim = 3.0", "images.mean((2, 3))", "has dim = 3.0, allowed is"),
-        ("self.dim = 4", "images.mean((2, 3))", r"turns images \[2, 3, 32, 32\] into \[2, 3\], allowed is \[2, 4\], its dim"),
-        ("self.dim = 3", "images.mean((2, 3)).no", r"backbone 'mine' failed at .*mine_file\.py:12: AttributeError"),
+        (
+            "self.dim = 4",
+            "images.mean((2, 3))",
+            r"turns images \[2, 3, 32, 32\] into \[2, 3\], allowed is \[2, 4\], its dim",
+        ),
+        (
+            "self.dim = 3",
+            "images.mean((2, 3)).no",
+            r"backbone 'mine' failed at .*mine_file\.py:12: AttributeError",
+        ),
     ],
 )
 def test_a_backbone_of_another_width_is_one_sentence(tmp_path, init, call, message):
@@ -107,14 +141,31 @@ def test_a_backbone_of_ones_own_is_built(tmp_path):
 @pytest.mark.parametrize(
     ("order", "message"),
     [
-        ("[domains[0]] * steps", r"failed at .*mine_file\.py:8: ValueError: the order of a sampler starts with \['glyphs', .*positions"),
+        (
+            "[domains[0]] * steps",
+            (
+                r"failed at .*mine_file\.py:8: ValueError: the order of a sampler starts with"
+                r" \['glyphs', .*positions"
+            ),
+        ),
         ("[3] * steps", r"starts with \[3, 3, 3\], allowed are positions of its domains, 0 to 2"),
-        ("shuffled_order([0.5, 0.6, 0.1], steps, seed)", r"got the shares 0\.5, 0\.6, 0\.1, allowed are shares from 0 on that sum to 1"),
-        ("[0] * (steps - 1)", r"sampler 'mine' stands still: known_until\(\) is 19 after update\(19\), allowed is more than 19, up to 20"),
+        (
+            "shuffled_order([0.5, 0.6, 0.1], steps, seed)",
+            r"got the shares 0\.5, 0\.6, 0\.1, allowed are shares from 0 on that sum to 1",
+        ),
+        (
+            "[0] * (steps - 1)",
+            (
+                r"sampler 'mine' stands still: known_until\(\) is 19 after update\(19\), allowed is"
+                r" more than 19, up to 20"
+            ),
+        ),
     ],
 )
 def test_a_sampler_with_a_wrong_order_is_one_sentence(tmp_path, order, message):
-    """An order of names, of other positions, or too short, and shares that are none; with the plug-in's line."""
+    """An order of names, of other positions, or too short, and shares that are none; with the
+    plug-in's line.
+    """
     plug_in(tmp_path, SAMPLER.format(order=order))
     with pytest.raises((ValueError, TrainingError), match=message):
         rehearse_sampler(small_spec(sampler=ComponentSpec(use="mine")), dict.fromkeys(DOMAINS, 10))
@@ -136,4 +187,6 @@ def test_a_head_of_ones_own_keeps_its_mode_and_the_random_stream(tmp_path):
         for each in (spec, attrs.evolve(spec, student_head=HeadSpec(use="linear", dim=16)))
     )
     shared = set(one) & set(other)
-    assert any("teacher" in name for name in shared) and all((one[name] == other[name]).all() for name in shared)
+    assert any("teacher" in name for name in shared) and all(
+        (one[name] == other[name]).all() for name in shared
+    )

@@ -14,9 +14,19 @@ from tests.tiny import ROOT
 
 def state() -> tuple:
     """What training and Sacred change of a process, in a form that compares."""
-    switches = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32
+    switches = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.backends.cudnn.benchmark,
+        torch.backends.cudnn.allow_tf32,
+    )
     environment = os.environ.get("CUBLAS_WORKSPACE_CONFIG")
-    return random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist(), switches, environment
+    return (
+        random.getstate(),
+        np.random.get_state()[1].tolist(),
+        torch.get_rng_state().tolist(),
+        switches,
+        environment,
+    )
 
 
 def test_a_run_leaves_the_callers_random_generators_and_switches_alone(tmp_path):
@@ -24,5 +34,12 @@ def test_a_run_leaves_the_callers_random_generators_and_switches_alone(tmp_path)
     random.seed(1), np.random.seed(2), torch.manual_seed(3)
     before = state()
     file = ROOT / "experiments" / "table3_ablation.toml"
-    udonx.run(file, setting="smoke", rows=["baseline"], results=tmp_path / "results", device="cpu", quiet=True)
+    udonx.run(
+        file,
+        setting="smoke",
+        rows=["baseline"],
+        results=tmp_path / "results",
+        device="cpu",
+        quiet=True,
+    )
     assert state() == before

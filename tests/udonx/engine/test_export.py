@@ -32,7 +32,13 @@ BACKBONES = {
     "resnet10t": small_spec().backbone.options,
     "vit_tiny_patch16_224": {
         "model": "vit_tiny_patch16_224",
-        "kwargs": {"patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2, "act_layer": "gelu_tanh"},
+        "kwargs": {
+            "patch_size": 8,
+            "embed_dim": 32,
+            "depth": 2,
+            "num_heads": 2,
+            "act_layer": "gelu_tanh",
+        },
     },
 }
 SHORT = {"steps": 1, "validate_every": 1}
@@ -54,37 +60,84 @@ def cosines(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
 @pytest.fixture
 def photos(small_benchmark: Benchmark) -> list[Path]:
     """A few images of the demo."""
-    return [small_benchmark.root / "images" / path for path in small_benchmark.split("logos", "val").paths[:6]]
+    return [
+        small_benchmark.root / "images" / path
+        for path in small_benchmark.split("logos", "val").paths[:6]
+    ]
 
 
 @pytest.mark.parametrize("model", BACKBONES)
 def test_timm_reads_it(small_benchmark: Benchmark, tmp_path: Path, model: str) -> None:
-    """`timm.create_model("local-dir:...", pretrained=True)` gives the stage's features, and a later stage starts from the same."""
-    backbone = BackboneSpec(use="timm", options=BACKBONES[model], weights="random", mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
-    run_stage(small_job(tmp_path / "stage", small_spec(backbone=backbone, steps=2, validate_every=2), small_benchmark))
+    """`timm.create_model("local-dir:...", pretrained=True)` gives the stage's features, and a later
+    stage starts from the same.
+    """
+    backbone = BackboneSpec(
+        use="timm",
+        options=BACKBONES[model],
+        weights="random",
+        mean=(0.4, 0.5, 0.6),
+        std=(0.2, 0.3, 0.4),
+    )
+    run_stage(
+        small_job(
+            tmp_path / "stage",
+            small_spec(backbone=backbone, steps=2, validate_every=2),
+            small_benchmark,
+        )
+    )
     trained = load_stage(StageFolder(tmp_path / "stage"), torch.device("cpu"))
     out = export_stage(tmp_path / "stage", tmp_path / "out").path
-    assert sorted(file.name for file in out.iterdir()) == ["config.json", "embedding.py", "head.safetensors", "model.safetensors"]
+    assert sorted(file.name for file in out.iterdir()) == [
+        "config.json",
+        "embedding.py",
+        "head.safetensors",
+        "model.safetensors",
+    ]
     network = timm.create_model(f"local-dir:{out}", pretrained=True, num_classes=0).eval()
     config = resolve_model_data_config(network)
-    assert (config["mean"], config["std"], config["input_size"], config["crop_pct"]) == ([0.4, 0.5, 0.6], [0.2, 0.3, 0.4], [3, 32, 32], 1.0)
+    assert (config["mean"], config["std"], config["input_size"], config["crop_pct"]) == (
+        [0.4, 0.5, 0.6],
+        [0.2, 0.3, 0.4],
+        [3, 32, 32],
+        1.0,
+    )
     images = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         torch.testing.assert_close(network(images), trained.backbone(images), rtol=1e-5, atol=1e-6)
-    later = small_spec(backbone=backbone, steps=1, validate_every=1, optimiser=small_spec().training.optimiser)
+    later = small_spec(
+        backbone=backbone, steps=1, validate_every=1, optimiser=small_spec().training.optimiser
+    )
     run_stage(small_job(tmp_path / "later", later, small_benchmark, weights=out))
-    started = load_stage(StageFolder(tmp_path / "later"), torch.device("cpu"))  # its one step is frozen
-    assert all(torch.equal(value, started.backbone.state_dict()[name]) for name, value in trained.backbone.state_dict().items())
+    # its one step is frozen
+    started = load_stage(StageFolder(tmp_path / "later"), torch.device("cpu"))
+    assert all(
+        torch.equal(value, started.backbone.state_dict()[name])
+        for name, value in trained.backbone.state_dict().items()
+    )
 
 
 HEADS = {
     "linear": (small_spec(**SHORT), 16, "the student's head 'linear'"),
-    "mlp": (small_spec(student_head=HeadSpec(use="mlp", dim=8, options={"hidden": [12, 10]}), **SHORT), 8, "the student's head 'mlp'"),
-    "pca": (small_spec(student_head=HeadSpec(use="pca", dim=4), teacher_head=None), 4, "the student's head 'pca'"),
-    "one teacher": (small_spec(domains=("logos",), student_head=None, losses=(TEACHER_CE,), **SHORT), 32, "the teacher's head 'linear'"),
+    "mlp": (
+        small_spec(student_head=HeadSpec(use="mlp", dim=8, options={"hidden": [12, 10]}), **SHORT),
+        8,
+        "the student's head 'mlp'",
+    ),
+    "pca": (
+        small_spec(student_head=HeadSpec(use="pca", dim=4), teacher_head=None),
+        4,
+        "the student's head 'pca'",
+    ),
+    "one teacher": (
+        small_spec(domains=("logos",), student_head=None, losses=(TEACHER_CE,), **SHORT),
+        32,
+        "the teacher's head 'linear'",
+    ),
     "none": (small_spec(student_head=None, teacher_head=None), 32, ""),
     "bf16": (
-        small_spec(precision="bf16", teacher_head=None, losses=(STUDENT_CE,), sampler=ROUND_ROBIN, **SHORT),
+        small_spec(
+            precision="bf16", teacher_head=None, losses=(STUDENT_CE,), sampler=ROUND_ROBIN, **SHORT
+        ),
         16,
         "the student's head 'linear'",
     ),
@@ -92,11 +145,20 @@ HEADS = {
 
 
 @pytest.mark.parametrize("kind", HEADS)
-def test_the_head_goes_with_it(small_benchmark: Benchmark, photos: list[Path], tmp_path: Path, kind: str) -> None:
-    """`Embedding.load(DIR).embed(...)` gives what `load_model(...).embed(...)` gives, for every head that ships with udonx."""
+def test_the_head_goes_with_it(
+    small_benchmark: Benchmark, photos: list[Path], tmp_path: Path, kind: str
+) -> None:
+    """`Embedding.load(DIR).embed(...)` gives what `load_model(...).embed(...)` gives, for every
+    head that ships with udonx.
+    """
     spec, dim, head = HEADS[kind]
     if kind in ("pca", "none"):
-        spec = StageSpec(domains=spec.domains, backbone=spec.backbone, transform=Transform(crop=32), student_head=spec.student_head)
+        spec = StageSpec(
+            domains=spec.domains,
+            backbone=spec.backbone,
+            transform=Transform(crop=32),
+            student_head=spec.student_head,
+        )
     run_stage(small_job(tmp_path / "stage", spec, small_benchmark))
     export = export_stage(tmp_path / "stage", tmp_path / "out")
     assert (export.dim, export.head, bool(export.without)) == (dim, head, not head)
@@ -120,22 +182,31 @@ def test_kinds_of_images(small_benchmark: Benchmark, tmp_path: Path) -> None:
     files = [tmp_path / f"{number}.png" for number in range(len(images))]
     for image, file in zip(images, files, strict=True):
         image.save(file)
-    ours, theirs = module_of(tmp_path / "out").Embedding.load().embed(files), LoadedModel(tmp_path / "stage").embed(files)
+    ours, theirs = (
+        module_of(tmp_path / "out").Embedding.load().embed(files),
+        LoadedModel(tmp_path / "stage").embed(files),
+    )
     assert cosines(ours, theirs).min() > 0.9999
 
 
 @pytest.mark.parametrize("orientation", ["stored", "exif"])
-def test_photos_that_lie_on_their_side(small_benchmark: Benchmark, tmp_path: Path, orientation: str) -> None:
+def test_photos_that_lie_on_their_side(
+    small_benchmark: Benchmark, tmp_path: Path, orientation: str
+) -> None:
     """They are turned upright where the stage was trained so, and only there."""
     run_stage(
         small_job(
-            tmp_path / "stage", small_spec(transform=Transform(resize=36, crop=32, orientation=orientation), **SHORT), small_benchmark
+            tmp_path / "stage",
+            small_spec(transform=Transform(resize=36, crop=32, orientation=orientation), **SHORT),
+            small_benchmark,
         )
     )
     export_stage(tmp_path / "stage", tmp_path / "out")
     exif = Image.Exif()
     exif[0x0112] = 6
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(tmp_path / "a.jpg", exif=exif)
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(
+        tmp_path / "a.jpg", exif=exif
+    )
     ours = module_of(tmp_path / "out").Embedding.load().embed([tmp_path / "a.jpg"])
     assert cosines(ours, LoadedModel(tmp_path / "stage").embed([tmp_path / "a.jpg"])).min() > 0.9999
 
@@ -144,9 +215,17 @@ def test_it_needs_no_udonx(small_benchmark: Benchmark, photos: list[Path], tmp_p
     """The folder alone is enough: its module imports nothing of udonx."""
     run_stage(small_job(tmp_path / "stage", small_spec(**SHORT), small_benchmark))
     export_stage(tmp_path / "stage", tmp_path / "out")
-    code = "import sys, embedding\nprint(embedding.Embedding.load('.').embed([sys.argv[1]]).shape)\n"
+    code = (
+        "import sys, embedding\nprint(embedding.Embedding.load('.').embed([sys.argv[1]]).shape)\n"
+    )
     code += "print([name for name in sys.modules if name.split('.')[0] in ('udonx', 'registry')])"
-    done = subprocess.run([sys.executable, "-c", code, str(photos[0])], cwd=tmp_path / "out", capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(photos[0])],
+        cwd=tmp_path / "out",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.stdout.split("\n") == ["(1, 16)", "[]", ""], done.stderr
 
 
@@ -162,16 +241,29 @@ def real(shared_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Pat
     return random.Random(0).sample(sorted(path for path in folder.rglob("*") if path.is_file()), 64)
 
 
-def test_real_photos(small_benchmark: Benchmark, shared_dir: Path, real: list[Path], tmp_path: Path) -> None:
-    """With embedding.py plain timm gives udonx's features of 64 real photos; with timm's own transform it comes as near as timm can."""
+def test_real_photos(
+    small_benchmark: Benchmark, shared_dir: Path, real: list[Path], tmp_path: Path
+) -> None:
+    """With embedding.py plain timm gives udonx's features of 64 real photos; with timm's own
+    transform it comes as near as timm can.
+    """
     crop, start = 80, shared_dir / "weights" / "mobilenetv2_100_in1k"
     backbone, weights = small_spec().backbone, None
     if start.is_dir():
         options, weights = {"model": "mobilenetv2_100", "kwargs": {"pad_type": "same"}}, start
         backbone = BackboneSpec(
-            use="timm", options=options, weights=sha256_file(start / "model.safetensors"), mean=(0.5,) * 3, std=(0.5,) * 3
+            use="timm",
+            options=options,
+            weights=sha256_file(start / "model.safetensors"),
+            mean=(0.5,) * 3,
+            std=(0.5,) * 3,
         )
-    spec = small_spec(backbone=backbone, transform=Transform(resize=90, crop=crop), student_head=HeadSpec(use="linear", dim=64), **SHORT)
+    spec = small_spec(
+        backbone=backbone,
+        transform=Transform(resize=90, crop=crop),
+        student_head=HeadSpec(use="linear", dim=64),
+        **SHORT,
+    )
     run_stage(small_job(tmp_path / "stage", spec, small_benchmark, weights=weights))
     out = export_stage(tmp_path / "stage", tmp_path / "out").path
     loaded, module = LoadedModel(tmp_path / "stage"), module_of(out)
@@ -179,16 +271,25 @@ def test_real_photos(small_benchmark: Benchmark, shared_dir: Path, real: list[Pa
 
     network = timm.create_model(f"local-dir:{out}", pretrained=True, num_classes=0).eval()
     config = resolve_model_data_config(network)
-    images, features = [Image.open(path).convert("RGB") for path in real], loaded.embed(real, branch="feature")
+    images, features = (
+        [Image.open(path).convert("RGB") for path in real],
+        loaded.embed(real, branch="feature"),
+    )
     mean, std = (torch.tensor(config[name]).reshape(3, 1, 1) for name in ("mean", "std"))
 
     def nearness(prepared: list[Tensor]) -> np.ndarray:
         with torch.no_grad():
             return cosines(network(torch.stack(prepared)).numpy(), features)
 
-    assert nearness([(module.preprocess(image, crop) / 255 - mean) / std for image in images]).min() > 0.9999
+    assert (
+        nearness([(module.preprocess(image, crop) / 255 - mean) / std for image in images]).min()
+        > 0.9999
+    )
     modes = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
-    by_mode = {mode: nearness([*map(create_transform(**config | {"interpolation": mode}), images)]).mean() for mode in modes}
+    by_mode = {
+        mode: nearness([*map(create_transform(**config | {"interpolation": mode}), images)]).mean()
+        for mode in modes
+    }
     assert config["interpolation"] == max(by_mode, key=by_mode.get), by_mode
     assert by_mode[config["interpolation"]] > 0.99, by_mode
 
@@ -202,7 +303,10 @@ def test_half_precision(small_benchmark: Benchmark, tmp_path: Path) -> None:
     )
     sizes = [(out / "model.safetensors").stat().st_size for out in (whole, half)]
     assert sizes[1] < 0.7 * sizes[0]
-    ours, theirs = (timm.create_model(f"local-dir:{out}", pretrained=True, num_classes=0).state_dict() for out in (half, whole))
+    ours, theirs = (
+        timm.create_model(f"local-dir:{out}", pretrained=True, num_classes=0).state_dict()
+        for out in (half, whole)
+    )
     for name, value in ours.items():
         torch.testing.assert_close(value, theirs[name], rtol=1e-3, atol=1e-4)
 
@@ -215,20 +319,33 @@ def test_refuses_what_is_no_stage(tmp_path: Path) -> None:
 
 
 def test_nothing_is_overwritten_in_silence(small_benchmark: Benchmark, tmp_path: Path) -> None:
-    """A folder with anything in it is refused; with `overwrite` an earlier export is replaced, and nothing else."""
+    """A folder with anything in it is refused; with `overwrite` an earlier export is replaced, and
+    nothing else.
+    """
     run_stage(small_job(tmp_path / "stage", small_spec(**SHORT), small_benchmark))
-    features = StageSpec(domains=("logos",), backbone=small_spec().backbone, transform=Transform(crop=32))
+    features = StageSpec(
+        domains=("logos",), backbone=small_spec().backbone, transform=Transform(crop=32)
+    )
     run_stage(small_job(tmp_path / "features", features, small_benchmark))
     out = tmp_path / "out"
     out.mkdir()
     (out / "notes.txt").write_text("mine")
-    with pytest.raises(ValueError, match=r"out is not empty \(it holds notes.txt\); give another folder, or --overwrite"):
+    with pytest.raises(
+        ValueError,
+        match=r"out is not empty \(it holds notes.txt\); give another folder, or --overwrite",
+    ):
         export_stage(tmp_path / "stage", out)
     export_stage(tmp_path / "stage", out, overwrite=True)
     with pytest.raises(ValueError, match="is not empty"):
         export_stage(tmp_path / "features", out)
-    export_stage(tmp_path / "features", out, overwrite=True)  # a head that does not belong to it would be worse than none
-    assert sorted(file.name for file in out.iterdir()) == ["config.json", "embedding.py", "model.safetensors", "notes.txt"]
+    # a head that does not belong to it would be worse than none
+    export_stage(tmp_path / "features", out, overwrite=True)
+    assert sorted(file.name for file in out.iterdir()) == [
+        "config.json",
+        "embedding.py",
+        "model.safetensors",
+        "notes.txt",
+    ]
     assert (out / "notes.txt").read_text() == "mine"
     weights = tmp_path / "weights"
     weights.mkdir()
@@ -239,8 +356,12 @@ def test_nothing_is_overwritten_in_silence(small_benchmark: Benchmark, tmp_path:
         export_stage(tmp_path / "stage", weights / "config.json", overwrite=True)
 
 
-def test_half_an_export_is_none(small_benchmark: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An export that was stopped over an earlier one leaves nothing that could be taken for either; --overwrite completes it."""
+def test_half_an_export_is_none(
+    small_benchmark: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An export that was stopped over an earlier one leaves nothing that could be taken for either;
+    --overwrite completes it.
+    """
     run_stage(small_job(tmp_path / "stage", small_spec(**SHORT), small_benchmark))
     export_stage(tmp_path / "stage", tmp_path / "out")
     with monkeypatch.context() as patch:

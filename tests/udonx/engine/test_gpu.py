@@ -17,7 +17,15 @@ TABLE = ROOT / "experiments" / "table3_ablation.toml"
 
 
 def _run(results: Path, *overrides: str, rows: tuple[str, ...] = ("udon_dynamic",)):
-    return udonx.run(TABLE, setting="smoke", rows=rows, overrides=overrides, results=results, device="cuda", quiet=True)
+    return udonx.run(
+        TABLE,
+        setting="smoke",
+        rows=rows,
+        overrides=overrides,
+        results=results,
+        device="cuda",
+        quiet=True,
+    )
 
 
 def test_all_rows_run_on_the_gpu(tmp_path):
@@ -29,7 +37,9 @@ def test_all_rows_run_on_the_gpu(tmp_path):
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_the_same_run_gives_the_same_weights(tmp_path, precision):
-    """Same configuration, data and seed: bit-identical weights on the same GPU, in both precisions."""
+    """Same configuration, data and seed: bit-identical weights on the same GPU, in
+    both precisions.
+    """
     weights = []
     for name in ("a", "b"):
         stage = _run(tmp_path / name, f"precision={precision}").row("udon_dynamic").stages[-1]
@@ -60,7 +70,18 @@ def test_gpu_and_cpu_agree(tmp_path):
     """In fp32 the losses of the first steps agree between CPU and GPU to a thousandth."""
     curves = []
     for device in ("cpu", "cuda"):
-        table = udonx.run(TABLE, setting="smoke", rows=["udon"], results=tmp_path / device, device=device, quiet=True)
-        log = (tmp_path / device / "stages" / table.row("udon").stages[-1] / "log.jsonl").read_text().splitlines()
+        table = udonx.run(
+            TABLE,
+            setting="smoke",
+            rows=["udon"],
+            results=tmp_path / device,
+            device=device,
+            quiet=True,
+        )
+        log = (
+            (tmp_path / device / "stages" / table.row("udon").stages[-1] / "log.jsonl")
+            .read_text()
+            .splitlines()
+        )
         curves.append([json.loads(line)["total"] for line in log if '"total"' in line][:3])
     assert curves[0] == pytest.approx(curves[1], rel=1e-3)

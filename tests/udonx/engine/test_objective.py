@@ -1,4 +1,6 @@
-"""Model and Objective together, against the official losses and gradients: which parameters are trained, and how much."""
+"""Model and Objective together, against the official losses and gradients: which parameters are
+trained, and how much.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,13 @@ def stage(losses: list[LossSpec], **changes: Any) -> StageSpec:
     training |= {key: changes.pop(key) for key in list(changes) if key in training}
     values = {
         "domains": ("a",),
-        "backbone": BackboneSpec(use="timm", options={"model": "test_vit"}, weights="random", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
+        "backbone": BackboneSpec(
+            use="timm",
+            options={"model": "test_vit"},
+            weights="random",
+            mean=(0.5, 0.5, 0.5),
+            std=(0.5, 0.5, 0.5),
+        ),
         "transform": Transform(resize=32, crop=32),
         "student_head": HeadSpec(use="linear", dim=64),
         "teacher_head": HeadSpec(use="linear", dim=256),
@@ -79,7 +87,9 @@ def stage(losses: list[LossSpec], **changes: Any) -> StageSpec:
 
 
 class Case:
-    """A parity case as a model with an identity backbone, and its batch; cls_features [B, 384] stand in for images."""
+    """A parity case as a model with an identity backbone, and its batch; cls_features [B, 384]
+    stand in for images.
+    """
 
     def __init__(self, shared_dir: Path, name: str) -> None:
         arrays = read_arrays(shared_dir, "losses")
@@ -88,11 +98,19 @@ class Case:
         classes = name.split("_")[1]
         params = below(arrays, f"params/{classes}/")
         heads, classifiers = {}, {}
-        for branch, prefix in (("teacher", "teacher_projection_domain_0"), ("student", "universal_student_projection_domain_0")):
+        for branch, prefix in (
+            ("teacher", "teacher_projection_domain_0"),
+            ("student", "universal_student_projection_domain_0"),
+        ):
             heads[branch] = LinearHead(384, 256 if branch == "teacher" else 64)
             heads[branch].load_state_dict(linear_state(below(params, f"{prefix}/Dense_0/")))
-        for branch, prefix in (("teacher", "teacher_output_projection_0"), ("student", "universal_student_output_projection_0")):
-            classifiers[branch] = CosineClassifier(256 if branch == "teacher" else 64, int(classes[1:]))
+        for branch, prefix in (
+            ("teacher", "teacher_output_projection_0"),
+            ("student", "universal_student_output_projection_0"),
+        ):
+            classifiers[branch] = CosineClassifier(
+                256 if branch == "teacher" else 64, int(classes[1:])
+            )
             classifiers[branch].load_state_dict(classifier_state(below(params, f"{prefix}/")))
         self.model = Model(
             backbone=Identity(),
@@ -105,17 +123,23 @@ class Case:
             teacher_heads=[heads["teacher"]],
             teacher_classifiers=Classifiers([classifiers["teacher"]], ("a",), False),
         )
-        # [B, 384] as images [B, 3, 1, 128] would be resized to the crop: the model's own path is entered after that
+        # [B, 384] as images [B, 3, 1, 128] would be resized to the crop: the model's own path is
+        # entered after that
         self.cls_features_BF = tensor(self.stored["cls_features"]).requires_grad_()
         self.batch = Batch(images=None, labels=tensor(self.stored["labels"]), domain="a")
 
     def backward(self, spec: StageSpec) -> tuple[Tensor, dict[str, Tensor]]:
-        """(total, gradients by the names of the stored arrays); torch's layout turned to (in, out)."""
+        """(total, gradients by the names of the stored arrays); torch's layout turned
+        to (in, out).
+        """
         self.model.zero_grad()
         self.cls_features_BF.grad = None
         features_BF = self.cls_features_BF / self.cls_features_BF.norm(dim=1, keepdim=True)
         features_BF.retain_grad()
-        student, teacher = self.model.student(features_BF, "a"), self.model.teacher(features_BF, "a")
+        student, teacher = (
+            self.model.student(features_BF, "a"),
+            self.model.teacher(features_BF, "a"),
+        )
         for branch in (student, teacher):
             branch.embedding_BD.retain_grad()
         total, values = Objective(spec)(self.model, student, teacher, self.batch)
@@ -134,8 +158,13 @@ class Case:
         }
         for branch, (head, classifier) in parts.items():
             gradients[f"{branch}_projection_bias"] = head.projection.bias.grad
-            for name, weight in (("projection", head.projection.weight), ("classifier", classifier.kernel_CD)):
-                gradients[f"{branch}_{name}_kernel"] = None if weight.grad is None else weight.grad.T
+            for name, weight in (
+                ("projection", head.projection.weight),
+                ("classifier", classifier.kernel_CD),
+            ):
+                gradients[f"{branch}_{name}_kernel"] = (
+                    None if weight.grad is None else weight.grad.T
+                )
         return total, gradients
 
 
@@ -146,7 +175,9 @@ def case(request: pytest.FixtureRequest, shared_dir: Path) -> Case:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_gradflow(case: Case, variant: str) -> None:
-    """The total of every ablation is the official one, reaches exactly the parameters that the official one reaches, and as much."""
+    """The total of every ablation is the official one, reaches exactly the parameters that the
+    official one reaches, and as much.
+    """
     spec = stage([loss for name, loss in TERMS.items() if name not in VARIANTS[variant]])
     total, gradients = case.backward(spec)
     assert total.item() == pytest.approx(case.values[f"total_loss_{variant}"], rel=1e-5)
@@ -160,11 +191,15 @@ def test_gradflow(case: Case, variant: str) -> None:
         if name in stored:
             np.testing.assert_allclose(gradient, stored[name], rtol=1e-4, atol=1e-6, err_msg=name)
         elif f"{name}_first32rows" in stored:
-            np.testing.assert_allclose(gradient[:32], stored[f"{name}_first32rows"], rtol=1e-4, atol=1e-6, err_msg=name)
+            np.testing.assert_allclose(
+                gradient[:32], stored[f"{name}_first32rows"], rtol=1e-4, atol=1e-6, err_msg=name
+            )
 
 
 def test_model_forward_is_the_same_path(shared_dir: Path) -> None:
-    """Called with a batch, the model gives the official features, embeddings and cosines of both branches, with unit rows."""
+    """Called with a batch, the model gives the official features, embeddings and cosines of both
+    branches, with unit rows.
+    """
     case = Case(shared_dir, "B16_C10")
     case.model.crop = 128  # images of 3 x 128 x 128 whose first row is the feature
     images = torch.zeros(16, 3, 128, 128)
@@ -177,50 +212,80 @@ def test_model_forward_is_the_same_path(shared_dir: Path) -> None:
     case.model.backbone = FirstRow()
     student, teacher = case.model(Batch(images=images, labels=case.batch.labels, domain="a"))
     for branch, name in ((student, "student"), (teacher, "teacher")):
-        np.testing.assert_allclose(branch.features_BF.detach(), case.stored["backbone_out"], atol=2e-6)
-        np.testing.assert_allclose(branch.embedding_BD.detach(), case.stored[f"{name}_embedding"], atol=2e-6)
-        np.testing.assert_allclose(branch.cosine_BC.detach(), case.stored[f"{name}_cos_logits"], atol=2e-6)
+        np.testing.assert_allclose(
+            branch.features_BF.detach(), case.stored["backbone_out"], atol=2e-6
+        )
+        np.testing.assert_allclose(
+            branch.embedding_BD.detach(), case.stored[f"{name}_embedding"], atol=2e-6
+        )
+        np.testing.assert_allclose(
+            branch.cosine_BC.detach(), case.stored[f"{name}_cos_logits"], atol=2e-6
+        )
         np.testing.assert_allclose(branch.embedding_BD.detach().norm(dim=1), 1, atol=1e-6)
         assert branch.class_range == range(10)
 
 
 def test_distill_to_backbone_off(case: Case) -> None:
-    """Without `distill_to_backbone` the losses between student and teacher train student head and classifier as before, but no feature."""
+    """Without `distill_to_backbone` the losses between student and teacher train student head and
+    classifier as before, but no feature.
+    """
     pair = [TERMS["logit_distill"], TERMS["simil_distill"]]
     total, through = case.backward(stage(pair))
     stopped_total, stopped = case.backward(stage(pair, distill_to_backbone=False))
     assert stopped_total.item() == pytest.approx(total.item(), rel=1e-6)
     assert through["backbone_out"].any() and stopped["backbone_out"] is None
-    for name in ("student_projection_kernel", "student_projection_bias", "student_classifier_kernel"):
+    for name in (
+        "student_projection_kernel",
+        "student_projection_bias",
+        "student_classifier_kernel",
+    ):
         torch.testing.assert_close(stopped[name], through[name], rtol=1e-5, atol=1e-7)
     _, whole = case.backward(stage(list(TERMS.values()), distill_to_backbone=False))
     _, alone = case.backward(stage([TERMS["teacher_ce"], TERMS["student_ce"]]))
     # four terms divide by 4, two by 2: classification alone reaches the features
-    torch.testing.assert_close(2 * whole["backbone_out"], alone["backbone_out"], rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(
+        2 * whole["backbone_out"], alone["backbone_out"], rtol=1e-4, atol=1e-6
+    )
 
 
 def test_normalise_total(case: Case) -> None:
-    """The total is the weighted sum, divided by the sum of the weights only under `normalise_total`; terms are reported unweighted."""
-    losses = [LossSpec(name="student_ce", use="ce", on="student", weight=3.0), LossSpec(name="kl_logit", use="kl_logit", weight=0.5)]
+    """The total is the weighted sum, divided by the sum of the weights only under
+    `normalise_total`; terms are reported unweighted.
+    """
+    losses = [
+        LossSpec(name="student_ce", use="ce", on="student", weight=3.0),
+        LossSpec(name="kl_logit", use="kl_logit", weight=0.5),
+    ]
     mean, _ = case.backward(stage(losses))
     total, _ = case.backward(stage(losses, normalise_total=False))
-    expected = 3 * case.values["ce_student_normface_m0.0"] + 0.5 * case.values["logit_distill_tT0.1_tS0.1"]
+    expected = (
+        3 * case.values["ce_student_normface_m0.0"] + 0.5 * case.values["logit_distill_tT0.1_tS0.1"]
+    )
     assert total.item() == pytest.approx(expected, rel=1e-5)
     assert mean.item() == pytest.approx(expected / 3.5, rel=1e-5)
-    assert case.terms["kl_logit"].item() == pytest.approx(case.values["logit_distill_tT0.1_tS0.1"], rel=1e-5)
+    assert case.terms["kl_logit"].item() == pytest.approx(
+        case.values["logit_distill_tT0.1_tS0.1"], rel=1e-5
+    )
     assert not case.terms["kl_logit"].requires_grad
 
 
 def joint_and_separate() -> tuple[Model, Model]:
     domains, classes = ("a", "b", "c"), {"a": 3, "b": 4, "c": 2}
-    return tuple(build_model(stage([], domains=domains, classifier=classifier), classes, None) for classifier in ("joint", "separate"))
+    return tuple(
+        build_model(stage([], domains=domains, classifier=classifier), classes, None)
+        for classifier in ("joint", "separate")
+    )
 
 
 def test_joint_classifier() -> None:
-    """A joint classifier starts from the columns of the separate ones, gives all classes' cosines and says where a domain's lie."""
+    """A joint classifier starts from the columns of the separate ones, gives all classes' cosines
+    and says where a domain's lie.
+    """
     joint, separate = joint_and_separate()
     columns = torch.cat([part.kernel_CD for part in separate.student_classifiers.parts])
-    assert len(joint.student_classifiers.parts) == 1 and torch.equal(joint.student_classifiers.parts[0].kernel_CD, columns)
+    assert len(joint.student_classifiers.parts) == 1 and torch.equal(
+        joint.student_classifiers.parts[0].kernel_CD, columns
+    )
     assert len(joint.teacher_classifiers.parts) == 3, "teachers are separate by nature"
     images = torch.rand(2, 3, 32, 32) * 255
     ranges = {}
@@ -229,34 +294,52 @@ def test_joint_classifier() -> None:
         (ours, _), (theirs, _) = joint(batch), separate(batch)
         ranges[domain] = ours.class_range
         assert ours.cosine_BC.shape == (2, 9) and theirs.class_range == range(len(ours.class_range))
-        torch.testing.assert_close(ours.cosine_BC[:, ours.class_range.start : ours.class_range.stop], theirs.cosine_BC)
+        torch.testing.assert_close(
+            ours.cosine_BC[:, ours.class_range.start : ours.class_range.stop], theirs.cosine_BC
+        )
     assert ranges == {"a": range(0, 3), "b": range(3, 7), "c": range(7, 9)}
 
 
 def test_joint_student_of_separate_teachers() -> None:
-    """With a joint student, classification competes over all classes, while distillation compares the domain's own columns."""
+    """With a joint student, classification competes over all classes, while distillation compares
+    the domain's own columns.
+    """
     joint, separate = joint_and_separate()
-    batch = Batch(images=torch.rand(4, 3, 32, 32) * 255, labels=torch.tensor([0, 3, 1, 2]), domain="b")
+    batch = Batch(
+        images=torch.rand(4, 3, 32, 32) * 255, labels=torch.tensor([0, 3, 1, 2]), domain="b"
+    )
     distilled, classified = {}, {}
     for name, model in (("joint", joint), ("separate", separate)):
         model.zero_grad()
         student, teacher = model(batch)
-        _, values = Objective(stage([TERMS["logit_distill"], TERMS["student_ce"]]))(model, student, teacher, batch)
+        _, values = Objective(stage([TERMS["logit_distill"], TERMS["student_ce"]]))(
+            model, student, teacher, batch
+        )
         distilled[name], classified[name] = values["kl_logit"], values["student_ce"]
         if name == "joint":
             cosines = student.cosine_BC.detach().double().numpy() * 16
             logs = cosines - np.log(np.exp(cosines).sum(1, keepdims=True))
-            assert values["student_ce"].item() == pytest.approx(-logs[range(4), batch.labels.numpy() + 3].mean(), rel=1e-5)
+            assert values["student_ce"].item() == pytest.approx(
+                -logs[range(4), batch.labels.numpy() + 3].mean(), rel=1e-5
+            )
     torch.testing.assert_close(distilled["joint"], distilled["separate"])
     assert classified["joint"] > classified["separate"]
 
 
 def test_frozen_teacher_gets_no_gradient() -> None:
-    """A teacher from an earlier stage teaches with its teacher branch, else with its student's, and no parameter of it gets a gradient."""
+    """A teacher from an earlier stage teaches with its teacher branch, else with its student's, and
+    no parameter of it gets a gradient.
+    """
     losses = [TERMS["student_ce"], TERMS["logit_distill"], TERMS["simil_distill"]]
     student_model = build_model(stage(losses, teacher_head=None), {"a": 5}, None)
-    batch = Batch(images=torch.rand(4, 3, 32, 32) * 255, labels=torch.tensor([0, 3, 1, 2]), domain="a")
-    for changes, branch in (({"student_head": None}, "teacher"), ({}, "teacher"), ({"teacher_head": None}, "student")):
+    batch = Batch(
+        images=torch.rand(4, 3, 32, 32) * 255, labels=torch.tensor([0, 3, 1, 2]), domain="a"
+    )
+    for changes, branch in (
+        ({"student_head": None}, "teacher"),
+        ({}, "teacher"),
+        ({"teacher_head": None}, "student"),
+    ):
         frozen = build_model(stage(losses, **changes), {"a": 5}, None).eval()
         with torch.no_grad():
             teaching = frozen.teaching_branch(batch)
@@ -267,14 +350,23 @@ def test_frozen_teacher_gets_no_gradient() -> None:
         student_model.zero_grad()
         total.backward()
         assert all(parameter.grad is None for parameter in frozen.parameters())
-        assert all(parameter.grad is not None for parameter in student_model.student_head.parameters())
-        assert any(parameter.grad is not None and parameter.grad.any() for parameter in student_model.backbone.parameters())
+        assert all(
+            parameter.grad is not None for parameter in student_model.student_head.parameters()
+        )
+        assert any(
+            parameter.grad is not None and parameter.grad.any()
+            for parameter in student_model.backbone.parameters()
+        )
 
 
 def test_no_backbone_graph_while_frozen() -> None:
-    """Without `train_backbone` features carry no graph, so no backbone parameter gets a gradient, while heads and classifiers do."""
+    """Without `train_backbone` features carry no graph, so no backbone parameter gets a gradient,
+    while heads and classifiers do.
+    """
     model = build_model(stage(list(TERMS.values())), {"a": 5}, None)
-    batch = Batch(images=torch.rand(4, 3, 32, 32) * 255, labels=torch.tensor([0, 3, 1, 2]), domain="a")
+    batch = Batch(
+        images=torch.rand(4, 3, 32, 32) * 255, labels=torch.tensor([0, 3, 1, 2]), domain="a"
+    )
     student, teacher = model(batch, train_backbone=False)
     assert not student.features_BF.requires_grad
     total, _ = Objective(stage(list(TERMS.values())))(model, student, teacher, batch)
@@ -285,7 +377,9 @@ def test_no_backbone_graph_while_frozen() -> None:
 
 
 def test_parts_start_from_their_own_streams() -> None:
-    """A part starts equal whatever else the model has: the student with and without teachers, a domain alone and among others."""
+    """A part starts equal whatever else the model has: the student with and without teachers, a
+    domain alone and among others.
+    """
     classes = {"a": 3, "b": 4}
     both = build_model(stage([], domains=("a", "b")), classes, None)
     alone = build_model(stage([], domains=("b",), student_head=None), classes, None)
@@ -301,4 +395,6 @@ def test_parts_start_from_their_own_streams() -> None:
         assert ours.state_dict().keys() == theirs.keys()
         assert all(torch.equal(value, theirs[name]) for name, value in ours.state_dict().items())
     other = build_model(stage([], domains=("a", "b"), seed=1), classes, None)
-    assert not torch.equal(both.student_head.projection.weight, other.student_head.projection.weight)
+    assert not torch.equal(
+        both.student_head.projection.weight, other.student_head.projection.weight
+    )

@@ -1,4 +1,6 @@
-"""The two-group AdamW against the official updates, and its policies: frozen phase, inactive heads, schedules."""
+"""The two-group AdamW against the official updates, and its policies: frozen phase, inactive heads,
+schedules.
+"""
 
 from __future__ import annotations
 
@@ -26,14 +28,23 @@ def parameter(*shape: int) -> nn.Parameter:
 
 
 def optimiser(
-    backbone: list[nn.Parameter], heads: list[nn.Parameter], *, schedule: Schedule = CONSTANT, steps: int = 100, **options
+    backbone: list[nn.Parameter],
+    heads: list[nn.Parameter],
+    *,
+    schedule: Schedule = CONSTANT,
+    steps: int = 100,
+    **options,
 ) -> TwoGroupAdamW:
-    return TwoGroupAdamW(backbone, heads, Optimiser(**{"frozen": 0, "weight_decay": 0.0, **options}), schedule, steps)
+    return TwoGroupAdamW(
+        backbone, heads, Optimiser(**{"frozen": 0, "weight_decay": 0.0, **options}), schedule, steps
+    )
 
 
 @pytest.mark.parametrize("decay", ["1e-06", "0.1"])
 def test_official_updates(shared_dir: Path, decay: str) -> None:
-    """Twelve official updates are followed parameter by parameter: frozen phase and its extra step, drift, a domain never active."""
+    """Twelve official updates are followed parameter by parameter: frozen phase and its extra step,
+    drift, a domain never active.
+    """
     arrays, facts = read_arrays(shared_dir, "optimizer"), read_json(shared_dir, "optimizer")
     steps = below(arrays, f"optimizer/wd{decay}/")
     names = list(below(steps, "step0/"))
@@ -58,17 +69,29 @@ def test_official_updates(shared_dir: Path, decay: str) -> None:
         ours.step()
         for name in names:
             expected = steps[f"step{step + 1}/{name}"]
-            np.testing.assert_allclose(parameters[name].detach(), expected, rtol=1e-6, atol=1e-7, err_msg=f"{name} after step {step + 1}")
+            np.testing.assert_allclose(
+                parameters[name].detach(),
+                expected,
+                rtol=1e-6,
+                atol=1e-7,
+                err_msg=f"{name} after step {step + 1}",
+            )
     never = [name for name in names if "_domain_2/" in name or name.endswith("_2/kernel")]
     assert never
     if decay == "1e-06":
-        assert all(np.array_equal(parameters[name].detach(), steps[f"step0/{name}"]) for name in never)
+        assert all(
+            np.array_equal(parameters[name].detach(), steps[f"step0/{name}"]) for name in never
+        )
 
 
 def test_groups_by_name(shared_dir: Path) -> None:
-    """Projections and classifiers of student and teachers are heads, everything else is backbone, as the official code groups them."""
+    """Projections and classifiers of student and teachers are heads, everything else is backbone,
+    as the official code groups them.
+    """
     domains, classes = ("a", "b", "c"), (7, 11, 5)
-    backbone = backbones.get("timm")(Start(folder=None, crop=32), model="vit_tiny_patch16_224", kwargs=tiny_vit_kwargs())
+    backbone = backbones.get("timm")(
+        Start(folder=None, crop=32), model="vit_tiny_patch16_224", kwargs=tiny_vit_kwargs()
+    )
     model = Model(
         backbone=backbone,
         mean=(0, 0, 0),
@@ -76,9 +99,13 @@ def test_groups_by_name(shared_dir: Path) -> None:
         crop=32,
         domains=domains,
         student_head=LinearHead(64, 8),
-        student_classifiers=Classifiers([CosineClassifier(8, count) for count in classes], domains, False),
+        student_classifiers=Classifiers(
+            [CosineClassifier(8, count) for count in classes], domains, False
+        ),
         teacher_heads=[LinearHead(64, 16) for _ in domains],
-        teacher_classifiers=Classifiers([CosineClassifier(16, count) for count in classes], domains, False),
+        teacher_classifiers=Classifiers(
+            [CosineClassifier(16, count) for count in classes], domains, False
+        ),
     )
     groups = read_json(shared_dir, "optimizer")["groups_udon"]
     assert {"projection" in name for name in groups["head_group"]} == {True}
@@ -90,28 +117,41 @@ def test_groups_by_name(shared_dir: Path) -> None:
 
 
 def test_groups_of_the_published_baselines(shared_dir: Path) -> None:
-    """In the published baselines the projection is held and trained with the backbone; only classifiers are heads."""
+    """In the published baselines the projection is held and trained with the backbone; only
+    classifiers are heads.
+    """
     domains = ("a", "b", "c")
     model = Model(
-        backbone=backbones.get("timm")(Start(folder=None, crop=32), model="vit_tiny_patch16_224", kwargs=tiny_vit_kwargs()),
+        backbone=backbones.get("timm")(
+            Start(folder=None, crop=32), model="vit_tiny_patch16_224", kwargs=tiny_vit_kwargs()
+        ),
         mean=(0, 0, 0),
         std=(1, 1, 1),
         crop=32,
         domains=domains,
         student_head=LinearHead(64, 8),
-        student_classifiers=Classifiers([CosineClassifier(8, count) for count in (7, 11, 5)], domains, False),
+        student_classifiers=Classifiers(
+            [CosineClassifier(8, count) for count in (7, 11, 5)], domains, False
+        ),
     )
     groups = read_json(shared_dir, "optimizer")["groups_baseline_uscrr"]
     backbone, heads = model.parameter_groups("backbone")
     assert [id(one) for one in heads] == [id(one) for one in model.student_classifiers.parameters()]
-    assert len(heads) == len(groups["head_group"]) and len(backbone) == len(groups["backbone_group"]) - 2 * 4
+    assert (
+        len(heads) == len(groups["head_group"])
+        and len(backbone) == len(groups["backbone_group"]) - 2 * 4
+    )
     assert {id(one) for one in model.student_head.parameters()} <= {id(one) for one in backbone}
 
 
 def test_a_projection_that_is_held_starts_its_count_when_it_wakes():
-    """Under `no_grad` a projection in the backbone's group gets a gradient while it is held: neither it nor its moments move."""
+    """Under `no_grad` a projection in the backbone's group gets a gradient while it is held:
+    neither it nor its moments move.
+    """
     projection, head = parameter(1), parameter(1)
-    ours = optimiser([projection], [head], lr_heads=1e-3, lr_backbone=1e-3, frozen=2, freeze="no_grad")
+    ours = optimiser(
+        [projection], [head], lr_heads=1e-3, lr_backbone=1e-3, frozen=2, freeze="no_grad"
+    )
     before = projection.detach().clone()
     for step in range(3):
         ours.prepare(step)
@@ -123,7 +163,9 @@ def test_a_projection_that_is_held_starts_its_count_when_it_wakes():
 
 
 def test_momentum_drift(shared_dir: Path) -> None:
-    """A head that is active in one step of eight moves 0.496 lr on that step and 2.332 lr on the seven others (bias correction settled)."""
+    """A head that is active in one step of eight moves 0.496 lr on that step and 2.332 lr on the
+    seven others (bias correction settled).
+    """
     facts = read_json(shared_dir, "optimizer")["momentum_drift_one_in_eight"]
     head, lr, cycles = parameter(1), 1e-3, 1500
     ours = optimiser([], [head], lr_heads=lr)
@@ -136,16 +178,23 @@ def test_momentum_drift(shared_dir: Path) -> None:
         ours.step()
         moved.append((before - head.item()) / lr)
     cycle = moved[-8:]
-    np.testing.assert_allclose(cycle, facts["update_in_units_of_lr_over_one_cycle_first_is_the_active_step"], rtol=2e-3)
+    np.testing.assert_allclose(
+        cycle, facts["update_in_units_of_lr_over_one_cycle_first_is_the_active_step"], rtol=2e-3
+    )
     assert cycle[0] == pytest.approx(0.496, abs=2e-3)
     assert sum(cycle[1:]) == pytest.approx(2.332, abs=5e-3)
     assert sum(cycle) == pytest.approx(facts["sum"], rel=2e-3)
 
 
 def test_skip_leaves_inactive_heads_untouched() -> None:
-    """Under `skip` a head without a gradient keeps its bits and its own step count, and moves as if it were trained alone."""
+    """Under `skip` a head without a gradient keeps its bits and its own step count, and moves as if
+    it were trained alone.
+    """
     often, rarely, alone = parameter(3), parameter(3), parameter(3)
-    ours, single = optimiser([], [often, rarely], inactive_heads="skip"), optimiser([], [alone], inactive_heads="skip")
+    ours, single = (
+        optimiser([], [often, rarely], inactive_heads="skip"),
+        optimiser([], [alone], inactive_heads="skip"),
+    )
     generator = torch.Generator().manual_seed(0)
     for step in range(12):
         gradient = torch.randn(3, generator=generator)
@@ -163,10 +212,14 @@ def test_skip_leaves_inactive_heads_untouched() -> None:
     assert [int(ours.adamw.state[one]["step"]) for one in (often, rarely)] == [12, 3]
 
 
-@pytest.mark.parametrize(("freeze", "held", "backward", "count"), [("no_grad", 3, 3, 2), ("zero_lr", 3, 0, 5), ("official", 4, 0, 5)])
+@pytest.mark.parametrize(
+    ("freeze", "held", "backward", "count"),
+    [("no_grad", 3, 3, 2), ("zero_lr", 3, 0, 5), ("official", 4, 0, 5)],
+)
 def test_freeze(freeze: str, held: int, backward: int, count: int) -> None:
-    """`no_grad` and `zero_lr` hold the backbone for exactly `frozen` steps, `official` for one more; only `no_grad` needs no backward and
-    starts its Adam count when it wakes."""
+    """`no_grad` and `zero_lr` hold the backbone for exactly `frozen` steps, `official` for one
+    more; only `no_grad` needs no backward and starts its Adam count when it wakes.
+    """
     backbone, head = parameter(2), parameter(2)
     ours = optimiser([backbone], [head], frozen=3, freeze=freeze)
     moved, needed = [], []
@@ -185,25 +238,44 @@ def test_freeze(freeze: str, held: int, backward: int, count: int) -> None:
 
 
 def test_schedules() -> None:
-    """The factor warms up linearly, then stays or falls along a cosine, and scales both groups' learning rates."""
+    """The factor warms up linearly, then stays or falls along a cosine, and scales both groups'
+    learning rates.
+    """
     steps = 10
     got = [schedule_factor(Schedule(use="cosine", warm_up=4), step, steps) for step in range(steps)]
     expected = [0.25, 0.5, 0.75, 1.0] + [0.5 * (1 + np.cos(np.pi * k / 6)) for k in range(6)]
     np.testing.assert_allclose(got, expected, rtol=1e-12)
-    assert [schedule_factor(Schedule(warm_up=2), step, steps) for step in range(4)] == [0.5, 1.0, 1.0, 1.0]
+    assert [schedule_factor(Schedule(warm_up=2), step, steps) for step in range(4)] == [
+        0.5,
+        1.0,
+        1.0,
+        1.0,
+    ]
     ours = optimiser(
-        [parameter(1)], [parameter(1)], schedule=Schedule(use="cosine", warm_up=4), steps=steps, lr_heads=0.2, lr_backbone=0.1, frozen=2
+        [parameter(1)],
+        [parameter(1)],
+        schedule=Schedule(use="cosine", warm_up=4),
+        steps=steps,
+        lr_heads=0.2,
+        lr_backbone=0.1,
+        frozen=2,
     )
     rates = []
     for step in range(steps):
         ours.prepare(step)
         rates.append([group["lr"] for group in ours.adamw.param_groups])
-    np.testing.assert_allclose(rates, [[0.2 * factor, 0.1 * factor * (step >= 2)] for step, factor in enumerate(expected)], rtol=1e-12)
+    np.testing.assert_allclose(
+        rates,
+        [[0.2 * factor, 0.1 * factor * (step >= 2)] for step, factor in enumerate(expected)],
+        rtol=1e-12,
+    )
 
 
 @pytest.mark.parametrize("policy", ["drift", "skip"])
 def test_state_continues(policy: str) -> None:
-    """State that went through a file continues bit for bit, also for parameters that no step has touched yet."""
+    """State that went through a file continues bit for bit, also for parameters that no step has
+    touched yet.
+    """
 
     def train(ours: TwoGroupAdamW, parameters: list[nn.Parameter], steps: range) -> None:
         for step in steps:

@@ -1,6 +1,8 @@
-"""Whole official train steps of a tiny ViT, replayed by the engine's own step on what an experiment file plans.
+"""Whole official train steps of a tiny ViT, replayed by the engine's own step on what an experiment
+file plans.
 
-Replayed are all `trajectory_*` in `trajectory*.npz` of the parity folder (or the one that UDONX_PARITY names).
+Replayed are all `trajectory_*` in `trajectory*.npz` of the parity folder (or the one that
+UDONX_PARITY names).
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ from udonx.planning.plan import row_evaluations
 from udonx.store.stage import StageFolder
 
 TERMS = ("teacher_ce", "student_ce", "kl_logit", "relational")
-# where the true gradient is zero or at rounding level, Adam turns noise into steps of the learning rate
+# where the true gradient is zero or at rounding level, Adam turns noise into steps of the learning
+# rate
 NOISE_ATOL = 5e-5
 
 
@@ -40,9 +43,15 @@ class Trajectory:
 
     def __init__(self, folder: Path, file: str, name: str) -> None:
         with np.load(folder / file) as arrays:
-            self.arrays = {key.removeprefix(f"{name}/"): arrays[key] for key in arrays.files if key.startswith(f"{name}/")}
+            self.arrays = {
+                key.removeprefix(f"{name}/"): arrays[key]
+                for key in arrays.files
+                if key.startswith(f"{name}/")
+            }
         self.facts = next(
-            found[name] for path in sorted(folder.glob("*.json")) if name in (found := json.loads(path.read_text(encoding="utf-8")))
+            found[name]
+            for path in sorted(folder.glob("*.json"))
+            if name in (found := json.loads(path.read_text(encoding="utf-8")))
         )
         self.domains = tuple(str(number) for number in range(len(self.facts["classes"])))
         start = self.params(0)
@@ -58,26 +67,44 @@ class Trajectory:
 
     @property
     def stored_steps(self) -> list[int]:
-        return sorted({int(key.split("/")[0].removeprefix("params_step")) for key in self.arrays if key.startswith("params_step")})
+        return sorted(
+            {
+                int(key.split("/")[0].removeprefix("params_step"))
+                for key in self.arrays
+                if key.startswith("params_step")
+            }
+        )
 
     def _model(self, start: dict[str, Any]) -> Model:
-        student, teacher = start["student_head"]["projection.weight"], start.get("teacher_head/0", {}).get("projection.weight")
+        student, teacher = (
+            start["student_head"]["projection.weight"],
+            start.get("teacher_head/0", {}).get("projection.weight"),
+        )
         classes = self.facts["classes"]
 
         def classifiers(dim: int) -> Classifiers:
-            return Classifiers([CosineClassifier(dim, count) for count in classes], self.domains, False)
+            return Classifiers(
+                [CosineClassifier(dim, count) for count in classes], self.domains, False
+            )
 
         parts: dict[str, Any] = {
             "student_head": LinearHead(student.shape[1], student.shape[0]),
             "student_classifiers": classifiers(student.shape[0]),
         }
         if teacher is not None:
-            parts["teacher_heads"] = [LinearHead(teacher.shape[1], teacher.shape[0]) for _ in self.domains]
+            parts["teacher_heads"] = [
+                LinearHead(teacher.shape[1], teacher.shape[0]) for _ in self.domains
+            ]
             parts["teacher_classifiers"] = classifiers(teacher.shape[0])
         size = self.arrays["batch1/inputs"].shape[1]
         model = Model(
-            backbone=backbones.get("timm")(Start(folder=None, crop=size), model="vit_tiny_patch16_224", kwargs=tiny_vit_kwargs()),
-            # the stored inputs are normalised: these statistics make the model's own normalisation the identity
+            backbone=backbones.get("timm")(
+                Start(folder=None, crop=size),
+                model="vit_tiny_patch16_224",
+                kwargs=tiny_vit_kwargs(),
+            ),
+            # the stored inputs are normalised: these statistics make the model's own normalisation
+            # the identity
             mean=(0.0, 0.0, 0.0),
             std=(1 / 255, 1 / 255, 1 / 255),
             crop=size,
@@ -90,7 +117,10 @@ class Trajectory:
         return model
 
     def modules(self, model: Model) -> dict[str, nn.Module]:
-        found: dict[str, nn.Module] = {"backbone": model.backbone.model, "student_head": model.student_head}
+        found: dict[str, nn.Module] = {
+            "backbone": model.backbone.model,
+            "student_head": model.student_head,
+        }
         for number in range(len(self.domains)):
             found[f"student_classifier/{number}"] = model.student_classifiers.parts[number]
             if len(model.teacher_heads):
@@ -99,10 +129,13 @@ class Trajectory:
         return found
 
     def spec(self, tmp_path: Path) -> StageSpec:
-        """The stage that an experiment file on the official setting becomes: UDON, or the published baseline USCRR."""
+        """The stage that an experiment file on the official setting becomes: UDON, or the published
+        baseline USCRR.
+        """
         scheme = '"udon"' if self.teachers else '{ use = "classification", published = true }'
         steps, frozen = len(self.facts["domain_sequence"]), self.facts["frozen_steps"]
-        budget = steps if self.teachers else round(steps * 10 / 7)  # of which a published baseline takes seven tenths
+        # of which a published baseline takes seven tenths
+        budget = steps if self.teachers else round(steps * 10 / 7)
         text = f"""
 [setting]
 inherit = "official"
@@ -129,7 +162,9 @@ def folder_of(shared_dir: Path) -> Path:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One test per trajectory found; where there is no folder, one that asks for `shared_dir` and so is skipped."""
+    """One test per trajectory found; where there is no folder, one that asks for `shared_dir` and
+    so is skipped.
+    """
     found = []
     named = os.environ.get("UDONX_PARITY")
     folder = Path(named) if named else Path(__file__).resolve().parents[4] / "shared" / "parity"
@@ -137,34 +172,57 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         with np.load(file) as arrays:
             names = sorted({key.split("/")[0] for key in arrays.files})
         found += [pytest.param(file.name, name, id=f"{file.stem}:{name}") for name in names]
-    metafunc.parametrize(("file", "name"), found or [pytest.param("trajectory.npz", "trajectory_baseline", id="none found")])
+    metafunc.parametrize(
+        ("file", "name"),
+        found or [pytest.param("trajectory.npz", "trajectory_baseline", id="none found")],
+    )
 
 
-def compare(trajectory: Trajectory, states: dict[str, Any], step: int, rounding_level: set[str]) -> None:
-    """Parameters agree to 1e-6, and where Adam may have followed rounding errors to NOISE_ATOL: key biases, the roles of
-    `rounding_level`, and one element in a thousand of any array."""
+def compare(
+    trajectory: Trajectory, states: dict[str, Any], step: int, rounding_level: set[str]
+) -> None:
+    """Parameters agree to 1e-6, and where Adam may have followed rounding errors to NOISE_ATOL: key
+    biases, the roles of `rounding_level`, and one element in a thousand of any array.
+    """
     for role, module in trajectory.modules(trajectory.model).items():
         for name, expected in states[role].items():
             off = (module.state_dict()[name] - expected).abs()
-            assert off.max() <= NOISE_ATOL, f"{role} {name} after step {step}: off by {off.max():.1e}"
+            assert off.max() <= NOISE_ATOL, (
+                f"{role} {name} after step {step}: off by {off.max():.1e}"
+            )
             if name.endswith("attn.qkv.bias"):
                 third = len(off) // 3
                 off[third : 2 * third] = 0
             if role not in rounding_level:
                 share = (off > 1e-6).float().mean()
-                assert share <= 1e-3, f"{role} {name} after step {step}: {share:.1%} of it off by more than 1e-6, at most {off.max():.1e}"
+                assert share <= 1e-3, (
+                    f"{role} {name} after step {step}: {share:.1%} of it off by more than 1e-6, at"
+                    f" most {off.max():.1e}"
+                )
 
 
 def test_replay(shared_dir: Path, tmp_path: Path, file: str, name: str) -> None:
-    """The engine's own step, on the stage that the official setting plans: every step's domain and losses, the first step's gradients
-    and the parameters at all stored steps are the official ones."""
+    """The engine's own step, on the stage that the official setting plans: every step's domain and
+    losses, the first step's gradients and the parameters at all stored steps are the official ones.
+    """
     trajectory = Trajectory(folder_of(shared_dir), file, name)
     spec, model = trajectory.spec(tmp_path), trajectory.model
-    assert [loss.name for loss in spec.training.losses] == list(TERMS if trajectory.teachers else ["student_ce"])
+    assert [loss.name for loss in spec.training.losses] == list(
+        TERMS if trajectory.teachers else ["student_ce"]
+    )
     assert spec.training.student_head_group == (None if trajectory.teachers else "backbone")
     facts = [DomainFacts(name=name, train_images=16, train_classes=2) for name in spec.domains]
     data = SimpleNamespace(facts=facts, root=tmp_path, fingerprint="")
-    job = Job(spec=spec, id="", title="", folder=StageFolder(tmp_path), benchmark=data, store=None, device=torch.device("cpu"), workers=1)
+    job = Job(
+        spec=spec,
+        id="",
+        title="",
+        folder=StageFolder(tmp_path),
+        benchmark=data,
+        store=None,
+        device=torch.device("cpu"),
+        workers=1,
+    )
     training = _Training(job, model)
     sequence, log = trajectory.facts["domain_sequence"], trajectory.facts["log"]
     rounding_level: set[str] = set()
@@ -173,29 +231,51 @@ def test_replay(shared_dir: Path, tmp_path: Path, file: str, name: str) -> None:
         projection = {key: value.clone() for key, value in model.student_head.state_dict().items()}
     model.train()
     for step, domain in enumerate(sequence):
-        assert trajectory.teachers or training.sampler.domain_at(step) == str(domain)  # USCRR: round robin
+        # USCRR: round robin
+        assert trajectory.teachers or training.sampler.domain_at(step) == str(domain)
         images = images_b3hw(trajectory.arrays[f"batch{step + 1}/inputs"])
-        batch = Batch(images=images, labels=tensor(trajectory.arrays[f"batch{step + 1}/labels"]), domain=str(domain))
+        batch = Batch(
+            images=images,
+            labels=tensor(trajectory.arrays[f"batch{step + 1}/labels"]),
+            domain=str(domain),
+        )
         training.sums_L.zero_()
         training._train_step(step, batch)
         *values, total = training.sums_L.tolist()
-        assert total == pytest.approx(log[step]["total_loss_before_update"], abs=3e-6), f"total before step {step + 1}"
-        for value, official in official_terms(dict(zip(training.names, values, strict=True)), log[step]):
+        assert total == pytest.approx(log[step]["total_loss_before_update"], abs=3e-6), (
+            f"total before step {step + 1}"
+        )
+        for value, official in official_terms(
+            dict(zip(training.names, values, strict=True)), log[step]
+        ):
             assert value == pytest.approx(official, abs=2e-6), f"a term before step {step + 1}"
         if step == 0:
             expected = trajectory.states(below(trajectory.arrays, "grads_step1/"))
             for role, module in trajectory.modules(model).items():
                 for key, parameter in module.named_parameters():
                     torch.testing.assert_close(
-                        parameter.grad, expected[role][key], rtol=1e-4, atol=1e-6, msg=lambda text, at=f"{role} {key}": f"{at}: {text}"
+                        parameter.grad,
+                        expected[role][key],
+                        rtol=1e-4,
+                        atol=1e-6,
+                        msg=lambda text, at=f"{role} {key}": f"{at}: {text}",
                     )
         for role, module in trajectory.modules(model).items():
-            if role.startswith("teacher_head") and 0 < max(one.grad.abs().max() for one in module.parameters()) < 1e-6:
+            if (
+                role.startswith("teacher_head")
+                and 0 < max(one.grad.abs().max() for one in module.parameters()) < 1e-6
+            ):
                 rounding_level.add(role)
         if training.optimiser.frozen_at(step):
-            assert all(torch.equal(value, frozen_parts[key]) for key, value in model.backbone.state_dict().items())
+            assert all(
+                torch.equal(value, frozen_parts[key])
+                for key, value in model.backbone.state_dict().items()
+            )
             if not trajectory.teachers:
-                assert all(torch.equal(value, projection[key]) for key, value in model.student_head.state_dict().items())
+                assert all(
+                    torch.equal(value, projection[key])
+                    for key, value in model.student_head.state_dict().items()
+                )
         heads, backbone = training.optimiser.adamw.param_groups
         assert backbone["lr"] == pytest.approx(log[step]["logs"]["backbone_lr"], rel=1e-6)
         assert heads["lr"] == pytest.approx(log[step]["logs"]["classifier_lr"], rel=1e-6)
@@ -205,7 +285,13 @@ def test_replay(shared_dir: Path, tmp_path: Path, file: str, name: str) -> None:
 
 
 def official_terms(values: dict[str, float], entry: dict[str, Any]) -> list[tuple[float, float]]:
-    """(ours, official) for the terms that the log names clearly: sums over samples with their normaliser."""
-    metrics = {key: total / count for key, (total, count) in entry["metrics_sum_and_normaliser"].items() if count}
+    """(ours, official) for the terms that the log names clearly: sums over samples with their
+    normaliser.
+    """
+    metrics = {
+        key: total / count
+        for key, (total, count) in entry["metrics_sum_and_normaliser"].items()
+        if count
+    }
     names = {"classifier_loss": "student_ce"} if len(values) == 1 else {}
     return [(values[ours], metrics[theirs]) for theirs, ours in names.items() if theirs in metrics]

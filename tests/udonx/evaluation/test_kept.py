@@ -24,8 +24,14 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KeptEmbeddings:
 
 
 def test_what_is_kept_is_found(kept: KeptEmbeddings) -> None:
-    """Embeddings and their places come back as they were, and `loaded` says that there were any; without them there is nothing."""
-    assert kept.load("cars", "index", 7) is None and kept.load("food", "test", 7) is None and not kept.loaded
+    """Embeddings and their places come back as they were, and `loaded` says that there were any;
+    without them there is nothing.
+    """
+    assert (
+        kept.load("cars", "index", 7) is None
+        and kept.load("food", "test", 7) is None
+        and not kept.loaded
+    )
     embeddings, rows = kept.load("cars", "test", 7)
     np.testing.assert_array_equal(embeddings, EMBEDDINGS)
     assert rows == ROWS and kept.loaded
@@ -35,13 +41,17 @@ def test_what_is_kept_is_found(kept: KeptEmbeddings) -> None:
 
 
 def test_what_another_model_embedded_is_not_believed(kept: KeptEmbeddings) -> None:
-    """Embeddings of other weights, as after --fresh, or of a split of fewer images, are embedded again."""
+    """Embeddings of other weights, as after --fresh, or of a split of fewer images, are embedded
+    again.
+    """
     assert KeptEmbeddings(kept.folder, {"cars": "c" * 64}).load("cars", "test", 7) is None
     assert kept.load("cars", "test", 6) is None and not kept.loaded
 
 
 def test_every_damage_is_noticed(kept: KeptEmbeddings) -> None:
-    """A file that is cut off, or in which any bit of the content is flipped, is embedded again, and so is a pipe in its place."""
+    """A file that is cut off, or in which any bit of the content is flipped, is embedded again, and
+    so is a pipe in its place.
+    """
     (file,) = kept.folder.rglob("*.npz")
     content = file.read_bytes()
     for end in range(0, len(content), 7):

@@ -27,7 +27,9 @@ def unit(x):
 @pytest.mark.parametrize("batch", [3, 4096])
 @pytest.mark.parametrize("k", [1, 5, 20])
 def test_equals_brute_force_with_many_exact_duplicates(k, batch):
-    """Rows and scores are those of a brute-force search, with every vector repeated many times in shuffled places."""
+    """Rows and scores are those of a brute-force search, with every vector repeated many times in
+    shuffled places.
+    """
     rng = np.random.default_rng(0)
     index = np.repeat(unit(rng.normal(size=(40, 17))), rng.integers(1, 15, size=40), axis=0)
     index = index[rng.permutation(len(index))]
@@ -39,7 +41,9 @@ def test_equals_brute_force_with_many_exact_duplicates(k, batch):
 
 
 def test_ties_between_different_vectors_across_the_boundary():
-    """Different vectors with one score are ordered by row even where hundreds of them straddle rank k."""
+    """Different vectors with one score are ordered by row even where hundreds of them straddle rank
+    k.
+    """
     rng = np.random.default_rng(1)
     index = rng.integers(-1, 2, size=(700, 6)).astype(np.float32)
     queries = rng.integers(-1, 2, size=(30, 6)).astype(np.float32)
@@ -48,7 +52,9 @@ def test_ties_between_different_vectors_across_the_boundary():
 
 
 def test_rounding_in_float32_does_not_break_ties():
-    """Hundreds of vectors whose scores are equal, but not when summed in float32, are ordered by row."""
+    """Hundreds of vectors whose scores are equal, but not when summed in float32, are ordered by
+    row.
+    """
     rng = np.random.default_rng(2)
     values = rng.uniform(0.5, 1, size=48).astype(np.float32)
     index = np.stack([rng.permutation(values) for _ in range(600)])
@@ -76,13 +82,21 @@ def test_rows_that_share_a_hash_by_chance_stay_apart(monkeypatch):
     queries = rng.integers(-1, 2, size=(20, 4)).astype(np.float32)
     for bits in (0, 1, 4):
         few = np.uint64(2**bits)
-        monkeypatch.setattr(knn, "_hashes", lambda rows, few=few: np.floor(rows.sum(axis=1) + 10).astype(np.uint64) % few)
-        np.testing.assert_array_equal(search(queries, index, 5)[1], brute_force(queries, index, 5)[1])
+        monkeypatch.setattr(
+            knn,
+            "_hashes",
+            lambda rows, few=few: np.floor(rows.sum(axis=1) + 10).astype(np.uint64) % few,
+        )
+        np.testing.assert_array_equal(
+            search(queries, index, 5)[1], brute_force(queries, index, 5)[1]
+        )
 
 
 @pytest.mark.parametrize(("repeats", "most"), [(False, 0.5), (True, 1.5)])
 def test_an_index_is_not_copied(repeats, most):
-    """A search takes little memory beside the index it is given; where rows repeat, one more matrix."""
+    """A search takes little memory beside the index it is given; where rows repeat, one more
+    matrix.
+    """
     index = np.random.default_rng(4).standard_normal((40_000, 128), dtype=np.float32)
     if repeats:
         index[20_000] = index[0]
@@ -96,7 +110,9 @@ def test_an_index_is_not_copied(repeats, most):
 
 
 def test_pads_beyond_the_index():
-    """With fewer than k rows the rest is row -1 with score -inf; an empty index gives nothing but padding."""
+    """With fewer than k rows the rest is row -1 with score -inf; an empty index gives nothing but
+    padding.
+    """
     scores, rows = search(np.eye(3), np.eye(3)[:2], 4)
     assert (rows[:, 2:] == -1).all() and np.isneginf(scores[:, 2:]).all()
     scores, rows = search(np.eye(3), np.empty((0, 3)), 4)
@@ -107,11 +123,15 @@ def test_pads_beyond_the_index():
 def test_accepts_half_precision_tensors():
     """bfloat16 and float16 tensors are searched as float32."""
     for dtype in (torch.bfloat16, torch.float16):
-        assert search(torch.eye(3, dtype=dtype), torch.eye(3, dtype=dtype), 1)[1].ravel().tolist() == [0, 1, 2]
+        assert search(torch.eye(3, dtype=dtype), torch.eye(3, dtype=dtype), 1)[
+            1
+        ].ravel().tolist() == [0, 1, 2]
 
 
 def test_widening_is_bounded(monkeypatch):
-    """With more near-ties than the candidate limit the search still ends and returns k rows of the best score."""
+    """With more near-ties than the candidate limit the search still ends and returns k rows of the
+    best score.
+    """
     monkeypatch.setattr(knn, "_MOST_CANDIDATES", 32)
     angles = np.linspace(0, 2 * np.pi, 500, endpoint=False)
     index = np.stack([np.cos(angles), np.sin(angles), np.ones(500)], axis=1).astype(np.float32)
@@ -123,7 +143,12 @@ def test_widening_is_bounded(monkeypatch):
     ("queries", "index", "k", "message"),
     [
         (np.eye(2), np.eye(3), 1, "same width, got 2 and 3"),
-        (np.eye(2), np.full((2, 2), np.nan), 1, "index holds NaN or infinity in 2 of 2 rows, first in row 0"),
+        (
+            np.eye(2),
+            np.full((2, 2), np.nan),
+            1,
+            "index holds NaN or infinity in 2 of 2 rows, first in row 0",
+        ),
         (np.eye(2, dtype=int), np.eye(2), 1, "queries must be a matrix of floats"),
         (np.ones(2), np.eye(2), 1, "queries must be a matrix of floats"),
         (np.eye(2), np.eye(2), 0, "at least 1"),

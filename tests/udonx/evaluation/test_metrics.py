@@ -10,15 +10,31 @@ from udonx.evaluation.metrics import retrieval_metrics
 EMBEDDINGS = {"student": "universal_student_embedd", "teacher": "teacher_embedd"}
 
 
-def slow_oracle(queries, query_labels, query_domains, query_ids, index, index_labels, index_domains, index_ids, own_domain_only, k):
+def slow_oracle(
+    queries,
+    query_labels,
+    query_domains,
+    query_ids,
+    index,
+    index_labels,
+    index_domains,
+    index_ids,
+    own_domain_only,
+    k,
+):
     """The definitions, one query and one neighbour at a time."""
     hits, precisions, positives = [], [], []
     for q in range(len(queries)):
         labels = set(query_labels[q]) if isinstance(query_labels[q], list) else {query_labels[q]}
         others = [i for i in range(len(index)) if index_ids[i] != query_ids[q]]
-        relevant = {i for i in others if index_labels[i] in labels and index_domains[i] == query_domains[q]}
+        relevant = {
+            i for i in others if index_labels[i] in labels and index_domains[i] == query_domains[q]
+        }
         pool = [i for i in others if not own_domain_only or index_domains[i] == query_domains[q]]
-        scores = {i: float((queries[q].astype(np.float64) * index[i].astype(np.float64)).sum()) for i in pool}
+        scores = {
+            i: float((queries[q].astype(np.float64) * index[i].astype(np.float64)).sum())
+            for i in pool
+        }
         ranked = sorted(pool, key=lambda i: (-scores[i], i))
         n = len(relevant)
         hits.append(bool(ranked) and ranked[0] in relevant)
@@ -30,7 +46,9 @@ def slow_oracle(queries, query_labels, query_domains, query_ids, index, index_la
 @pytest.mark.parametrize("own_domain_only", [False, True])
 @pytest.mark.parametrize("seed", range(4))
 def test_equals_the_slow_oracle(seed, own_domain_only):
-    """With duplicates, several labels, shared images, domains without index and labels without positives, every query agrees."""
+    """With duplicates, several labels, shared images, domains without index and labels without
+    positives, every query agrees.
+    """
     rng = np.random.default_rng(seed)
     shapes = rng.normal(size=(30, 8)).astype(np.float32)
     shapes /= np.linalg.norm(shapes, axis=1, keepdims=True)
@@ -41,20 +59,35 @@ def test_equals_the_slow_oracle(seed, own_domain_only):
     index_ids = [f"image {i}" for i in rng.integers(0, 120, n_index)]
     shared = rng.permutation(n_index)[:50]
     queries = np.concatenate([index[shared], shapes[rng.integers(0, 30, 40)]])
-    query_labels = [[index_labels[i]] for i in shared] + [rng.integers(0, 9, rng.integers(1, 4)).tolist() for _ in range(40)]
-    query_domains = [index_domains[i] for i in shared] + rng.choice(["a", "b", "c", "no index"], 40).tolist()
+    query_labels = [[index_labels[i]] for i in shared] + [
+        rng.integers(0, 9, rng.integers(1, 4)).tolist() for _ in range(40)
+    ]
+    query_domains = [index_domains[i] for i in shared] + rng.choice(
+        ["a", "b", "c", "no index"], 40
+    ).tolist()
     query_ids = [index_ids[i] for i in shared] + [f"query {i}" for i in range(40)]
     result = retrieval_metrics(
         queries, query_labels, query_domains, index, index_labels, index_domains,
         query_ids=query_ids, index_ids=index_ids, own_domain_only=own_domain_only,
     )  # fmt: skip
     hits, precisions, positives = slow_oracle(
-        queries, query_labels, query_domains, query_ids, index, index_labels, index_domains, index_ids, own_domain_only, 5
+        queries,
+        query_labels,
+        query_domains,
+        query_ids,
+        index,
+        index_labels,
+        index_domains,
+        index_ids,
+        own_domain_only,
+        5,
     )
     np.testing.assert_array_equal(result.per_query.hit, hits)
     np.testing.assert_array_equal(result.per_query.mmp5, precisions)
     np.testing.assert_array_equal(result.per_query.positives, positives)
-    means = [hits[np.array(query_domains) == domain].mean() for domain in dict.fromkeys(query_domains)]
+    means = [
+        hits[np.array(query_domains) == domain].mean() for domain in dict.fromkeys(query_domains)
+    ]
     assert list(result.per_domain) == list(dict.fromkeys(query_domains))
     assert result.r1 == pytest.approx(np.mean(means), abs=1e-12)
     assert ((result.per_query.mmp5 >= 0) & (result.per_query.mmp5 <= 1)).all()
@@ -69,7 +102,9 @@ def official(shared_dir):
 @pytest.mark.parametrize("index", ["merged", "separate"])
 @pytest.mark.parametrize("branch", ["student", "teacher"])
 def test_equals_the_official_numbers(official, branch, index):
-    """Every query's hit and precision, the domains' means and the rounded averages are those of the official code."""
+    """Every query's hit and precision, the domains' means and the rounded averages are those of the
+    official code.
+    """
     arrays, case = official
     sides = {"query": ([], [], [], []), "index": ([], [], [], [])}
     for domain, about in case["domains"].items():
@@ -79,28 +114,52 @@ def test_equals_the_official_numbers(official, branch, index):
             labels.extend(about["labels"][split])
             domains.extend([domain] * len(embeddings[-1]))
             ids.extend(f"{domain}/{split}/{i}" for i in range(len(embeddings[-1])))
-    query, indexed = ((np.concatenate(side[0]), *side[1:]) for side in (sides["query"], sides["index"]))
-    result = retrieval_metrics(*query[:3], *indexed[:3], query_ids=query[3], index_ids=indexed[3], own_domain_only=index == "separate")
+    query, indexed = (
+        (np.concatenate(side[0]), *side[1:]) for side in (sides["query"], sides["index"])
+    )
+    result = retrieval_metrics(
+        *query[:3],
+        *indexed[:3],
+        query_ids=query[3],
+        index_ids=indexed[3],
+        own_domain_only=index == "separate",
+    )
     for domain in case["domains"]:
         expected = case["per_domain_detail"][f"{index}/{domain}:test/{EMBEDDINGS[branch]}"]
         own = result.per_query.domain == domain
-        np.testing.assert_array_equal(result.per_query.hit[own], np.array(expected["per_query_correct"], dtype=bool))
+        np.testing.assert_array_equal(
+            result.per_query.hit[own], np.array(expected["per_query_correct"], dtype=bool)
+        )
         np.testing.assert_array_equal(result.per_query.mmp5[own], expected["per_query_mp"])
-        np.testing.assert_array_equal(result.per_query.positives[own], expected["per_query_num_true_index_label"])
-        assert result.per_domain[domain].r1 == pytest.approx(expected["recall_at_1_unrounded"], abs=1e-12)
-        assert result.per_domain[domain].mmp5 == pytest.approx(expected["mmp_at_k_unrounded"], abs=1e-12)
+        np.testing.assert_array_equal(
+            result.per_query.positives[own], expected["per_query_num_true_index_label"]
+        )
+        assert result.per_domain[domain].r1 == pytest.approx(
+            expected["recall_at_1_unrounded"], abs=1e-12
+        )
+        assert result.per_domain[domain].mmp5 == pytest.approx(
+            expected["mmp_at_k_unrounded"], abs=1e-12
+        )
         assert result.per_domain[domain].queries == expected["num_query"]
     name = "common" if index == "merged" else "separate"
     averages = case[f"reference_results_{index}"]
-    assert result.r1 == pytest.approx(averages["knn_results"][EMBEDDINGS[branch]][f"average:{name}:test_knn:top_1"], abs=1.1e-3)
-    assert result.mmp5 == pytest.approx(averages["mp_results"][EMBEDDINGS[branch]][f"average:{name}:test_knn:mp_5"], abs=1.1e-3)
+    assert result.r1 == pytest.approx(
+        averages["knn_results"][EMBEDDINGS[branch]][f"average:{name}:test_knn:top_1"], abs=1.1e-3
+    )
+    assert result.mmp5 == pytest.approx(
+        averages["mp_results"][EMBEDDINGS[branch]][f"average:{name}:test_knn:mp_5"], abs=1.1e-3
+    )
 
 
 def test_collapsed_embedding_stays_within_zero_and_one():
-    """If all embeddings are equal, the query is still dropped by identity and no precision is negative."""
+    """If all embeddings are equal, the query is still dropped by identity and no precision is
+    negative.
+    """
     x = np.ones((40, 4), dtype=np.float32) / 2
     labels, ids = [i // 4 for i in range(40)], list(range(40))
-    result = retrieval_metrics(x, labels, ["a"] * 40, x, labels, ["a"] * 40, query_ids=ids, index_ids=ids)
+    result = retrieval_metrics(
+        x, labels, ["a"] * 40, x, labels, ["a"] * 40, query_ids=ids, index_ids=ids
+    )
     assert result.per_query.hit.tolist() == [True] * 4 + [False] * 36
     assert result.per_query.mmp5.min() == 0 and result.per_query.mmp5.max() == 1
 
@@ -108,11 +167,16 @@ def test_collapsed_embedding_stays_within_zero_and_one():
 def test_label_of_another_domain_does_not_match():
     """The same label number in another domain is another class."""
     result = retrieval_metrics(np.eye(2), [1, 1], ["a", "b"], np.eye(2), [1, 1], ["b", "b"])
-    assert result.per_query.hit.tolist() == [False, True] and result.per_query.positives.tolist() == [0, 2]
+    assert result.per_query.hit.tolist() == [
+        False,
+        True,
+    ] and result.per_query.positives.tolist() == [0, 2]
 
 
 def test_inputs_may_be_tensors_and_integers():
-    """Tensors of any float type, integer arrays of labels and integer domains give the same as lists."""
+    """Tensors of any float type, integer arrays of labels and integer domains give the same as
+    lists.
+    """
     x, labels, domains = torch.eye(3, dtype=torch.float16), np.array([1, 1, 2]), np.array([0, 0, 4])
     result = retrieval_metrics(x, torch.tensor(labels), domains, x, labels, domains)
     assert list(result.per_domain) == [0, 4] and result.r1 == 1.0
@@ -125,7 +189,9 @@ def test_without_queries_or_index():
     assert nothing.per_domain == {} and np.isnan(nothing.r1) and np.isnan(nothing.mmp5)
     for own_domain_only in (False, True):
         nothing = {"query_ids": "xy", "index_ids": [], "own_domain_only": own_domain_only}
-        empty = retrieval_metrics(np.eye(2), [0, 1], ["a", "a"], np.empty((0, 2)), [], [], **nothing)
+        empty = retrieval_metrics(
+            np.eye(2), [0, 1], ["a", "a"], np.empty((0, 2)), [], [], **nothing
+        )
         assert empty.r1 == 0.0 and empty.per_domain["a"].queries == 2
 
 
@@ -137,13 +203,18 @@ def test_without_queries_or_index():
         ({"index_labels": [[0], [1, 2]]}, "one label per item, got 2 in row 1"),
         ({"query_labels": [0.5, 1.0]}, "must hold integers"),
         ({"query_labels": ["a", "b"]}, "must hold integers"),
-        ({"query_embeddings": np.array([[np.nan, 0], [0, 1]])}, "query_embeddings holds NaN or infinity in 1 of 2 rows"),
+        (
+            {"query_embeddings": np.array([[np.nan, 0], [0, 1]])},
+            "query_embeddings holds NaN or infinity in 1 of 2 rows",
+        ),
         ({"index_embeddings": np.eye(3)[:2]}, "same width, got 2 and 3"),
         ({"k": 0}, "k must be at least 1"),
     ],
 )
 def test_bad_input_is_one_sentence(change, message):
-    """Lengths that disagree, NaN, several-label index items and labels that are no integers raise ValueError."""
+    """Lengths that disagree, NaN, several-label index items and labels that are no integers raise
+    ValueError.
+    """
     good = {
         "query_embeddings": np.eye(2), "query_labels": [0, 1], "query_domains": ["a", "a"],
         "index_embeddings": np.eye(2), "index_labels": [0, 1], "index_domains": ["a", "a"],
@@ -154,13 +225,23 @@ def test_bad_input_is_one_sentence(change, message):
 
 @pytest.mark.parametrize("own_domain_only", [False, True])
 def test_an_index_is_not_copied(own_domain_only):
-    """Neither a merged nor an own-domain search copies an index whose domains stand one after the other."""
+    """Neither a merged nor an own-domain search copies an index whose domains stand one after the
+    other.
+    """
     index = np.random.default_rng(0).standard_normal((40_000, 128), dtype=np.float32)
     labels, domains = np.arange(40_000) % 100, np.arange(40_000) // 20_000
     tracemalloc.start()
     try:
         some = slice(None, None, 1000)
-        retrieval_metrics(index[some], labels[some], domains[some], index, labels, domains, own_domain_only=own_domain_only)
+        retrieval_metrics(
+            index[some],
+            labels[some],
+            domains[some],
+            index,
+            labels,
+            domains,
+            own_domain_only=own_domain_only,
+        )
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -1,4 +1,6 @@
-"""What work costs on this machine: kinds, keeping, the nearest kind, and what the training loop measures."""
+"""What work costs on this machine: kinds, keeping, the nearest kind, and what the training loop
+measures.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,16 @@ import pytest
 import torch
 
 from registry.contracts import BackboneSpec, DomainFacts, Optimiser, StageSpec, Transform
-from tests.udonx.engine.small import DOMAINS, ROUND_ROBIN, STUDENT_CE, TEACHER_CE, UDON, dynamic, small_job, small_spec
+from tests.udonx.engine.small import (
+    DOMAINS,
+    ROUND_ROBIN,
+    STUDENT_CE,
+    TEACHER_CE,
+    UDON,
+    dynamic,
+    small_job,
+    small_spec,
+)
 from udonx.common.files import read_json
 from udonx.data.benchmark import Benchmark
 from udonx.engine.device import describe, loading_threads
@@ -53,7 +64,7 @@ def stored(cache: Path) -> list[dict[str, Any]]:
     return [cost for machine in machines.values() for cost in machine.values()]
 
 
-# ----------------------------------------------------------------------------------------------------------------- kinds
+# ----------------------------------------------------------------------------------------- kinds
 
 
 @pytest.mark.parametrize(
@@ -69,14 +80,24 @@ def stored(cache: Path) -> list[dict[str, Any]]:
     ],
 )
 def test_what_costs_nothing_is_not_in_a_kind(changes: dict[str, Any]) -> None:
-    """Seeds, rates, budgets, weights of losses, what a head is, start weights and samplers leave a kind as it is."""
+    """Seeds, rates, budgets, weights of losses, what a head is, start weights and samplers leave a
+    kind as it is.
+    """
     assert kind(small_spec(**changes)) == kind(small_spec())
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"backbone": BackboneSpec(use="timm", options={"model": "resnet18"}, weights="random", mean=NETWORK.mean, std=NETWORK.std)},
+        {
+            "backbone": BackboneSpec(
+                use="timm",
+                options={"model": "resnet18"},
+                weights="random",
+                mean=NETWORK.mean,
+                std=NETWORK.std,
+            )
+        },
         {"transform": Transform(resize=36, crop=24)},
         {"transform": Transform(resize=36, crop=32, mode="random_resized_crop")},
         {"batch": 16},
@@ -92,15 +113,23 @@ def test_what_costs_is_in_a_kind(changes: dict[str, Any]) -> None:
 
 
 def test_kinds_of_one_stage() -> None:
-    """Steps with and without a backward pass and embedded images are three kinds; teachers count by what their forward pass costs."""
+    """Steps with and without a backward pass and embedded images are three kinds; teachers count by
+    what their forward pass costs.
+    """
     spec = small_spec()
     assert len({digest(one) for one in (kind(spec), kind(spec, backward=False), images(spec))}) == 3
     taught = [small_spec(teachers=teachers) for teachers in ((spec,), (spec, small_spec(seed=3)))]
-    assert kind(taught[0]) == kind(taught[1]) != kind(small_spec(teachers=(small_spec(transform=Transform(crop=24)),)))
+    assert (
+        kind(taught[0])
+        == kind(taught[1])
+        != kind(small_spec(teachers=(small_spec(transform=Transform(crop=24)),)))
+    )
 
 
 def test_classifiers_count_by_their_parameters() -> None:
-    """The power of two of classes times dimensions, of the student (16) and of the stage's own teachers (32)."""
+    """The power of two of classes times dimensions, of the student (16) and of the stage's own
+    teachers (32).
+    """
     spec = small_spec()
     assert kind(spec, 86) == kind(spec, 170) != kind(spec, 171)
     assert kind(spec)["classifiers"]["bits"] == (4800).bit_length()
@@ -109,13 +138,24 @@ def test_classifiers_count_by_their_parameters() -> None:
 
 
 def test_who_learns_is_in_a_kind() -> None:
-    """A student and teachers, teachers alone and a student alone are three kinds, also with as many parameters in the classifiers."""
-    kinds = [kind(small_spec()), kind(small_spec(student_head=None), 150), kind(small_spec(teacher_head=None), 300)]
-    assert len({one["classifiers"]["bits"] for one in kinds}) == 1 and len({digest(one) for one in kinds}) == 3
+    """A student and teachers, teachers alone and a student alone are three kinds, also with as many
+    parameters in the classifiers.
+    """
+    kinds = [
+        kind(small_spec()),
+        kind(small_spec(student_head=None), 150),
+        kind(small_spec(teacher_head=None), 300),
+    ]
+    assert (
+        len({one["classifiers"]["bits"] for one in kinds}) == 1
+        and len({digest(one) for one in kinds}) == 3
+    )
 
 
 def test_the_data_are_in_a_kind() -> None:
-    """Generated images count by what generated them, wherever they lie; given ones by their folder, however it is written."""
+    """Generated images count by what generated them, wherever they lie; given ones by their folder,
+    however it is written.
+    """
     spec, here = small_spec(), Path("data")
 
     def kinds(root: Path, fingerprint: str) -> list[dict[str, Any]]:
@@ -126,7 +166,10 @@ def test_the_data_are_in_a_kind() -> None:
     assert kinds(here, "") == kinds(here.absolute(), "") == kinds(here / ".." / "data", "")
     for other in (kinds(here, "demo"), kinds(here, ""), kinds(Path("elsewhere"), "")):
         assert all(one != another for one, another in zip(kinds(here, "smoke"), other, strict=True))
-    assert all(one != another for one, another in zip(kinds(here, ""), kinds(Path("elsewhere"), ""), strict=True))
+    assert all(
+        one != another
+        for one, another in zip(kinds(here, ""), kinds(Path("elsewhere"), ""), strict=True)
+    )
 
 
 @pytest.mark.parametrize(("freeze", "held"), [("no_grad", 5), ("zero_lr", 0), ("official", 0)])
@@ -135,7 +178,7 @@ def test_held_steps(freeze: str, held: int) -> None:
     assert held_steps(small_spec(optimiser=Optimiser(frozen=5, freeze=freeze)).training) == held
 
 
-# --------------------------------------------------------------------------------------------------------------- keeping
+# --------------------------------------------------------------------------------------- keeping
 
 
 def test_what_is_kept_is_read_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,13 +188,18 @@ def test_what_is_kept_is_read_back(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Timings(CPU).knows(kind(small_spec())) and not Timings(CPU).knows(images(small_spec()))
     assert Timings("NVIDIA H200").cost(kind(small_spec())) is None
     Timings("NVIDIA H200").add([(kind(small_spec()), 1.0, 100)])
-    assert (Timings(CPU).cost(kind(small_spec())), Timings("NVIDIA H200").cost(kind(small_spec()))) == (0.5, 0.01)
+    assert (
+        Timings(CPU).cost(kind(small_spec())),
+        Timings("NVIDIA H200").cost(kind(small_spec())),
+    ) == (0.5, 0.01)
     monkeypatch.setattr(platform, "node", lambda: "elsewhere")
     assert Timings(CPU).cost(kind(small_spec())) is None
 
 
 def test_which_measurement_stays(cache: Path) -> None:
-    """On one day a shorter measurement does not replace a longer one; on a later day it does. Nothing measured changes nothing."""
+    """On one day a shorter measurement does not replace a longer one; on a later day it does.
+    Nothing measured changes nothing.
+    """
     timings, one = Timings(CPU), kind(small_spec())
     for seconds, count, then in [(10.0, 10, 1.0), (20.0, 10, 2.0), (27.0, 9, 2.0), (0.0, 0, 2.0)]:
         timings.add([(one, seconds, count)])
@@ -163,10 +211,21 @@ def test_which_measurement_stays(cache: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[1]", '{"a": 1}', '{"a": {"b": {}}}', '{"a": {"b": {"kind": {}, "seconds": NaN, "count": 1, "day": "x"}}}', "\0"]
+    "text",
+    [
+        "",
+        "{",
+        "[1]",
+        '{"a": 1}',
+        '{"a": {"b": {}}}',
+        '{"a": {"b": {"kind": {}, "seconds": NaN, "count": 1, "day": "x"}}}',
+        "\0",
+    ],
 )
 def test_a_damaged_file_is_no_file(cache: Path, text: str) -> None:
-    """Whatever else stands in the file means no estimate, and the next measurement writes it anew."""
+    """Whatever else stands in the file means no estimate, and the next measurement
+    writes it anew.
+    """
     cache.mkdir()
     (cache / "timings.json").write_text(text)
     assert Timings(CPU).cost(kind(small_spec())) is None
@@ -174,7 +233,9 @@ def test_a_damaged_file_is_no_file(cache: Path, text: str) -> None:
     assert Timings(CPU).cost(kind(small_spec())) == 1.0
 
 
-def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_benchmark: Benchmark) -> None:
+def test_a_cache_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_benchmark: Benchmark
+) -> None:
     """Without a cache nothing is kept and nothing fails: not the timings, not a stage."""
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("UDONX_CACHE", str(tmp_path / "file" / "cache"))
@@ -183,23 +244,43 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
     assert run_stage(small_job(tmp_path / "stage", small_spec(steps=2), small_benchmark)).steps == 2
 
 
-# ------------------------------------------------------------------------------------------------------------ estimating
+# ------------------------------------------------------------------------------------ estimating
 
 
 def test_steps_that_differ_in_classifiers_alone_stand_in_for_each_other() -> None:
-    """An unknown number of classes counts like the nearest; another batch, other data, frozen steps and images have nobody to stand in."""
+    """An unknown number of classes counts like the nearest; another batch, other data, frozen steps
+    and images have nobody to stand in.
+    """
     spec, timings = small_spec(), Timings(CPU)
-    timings.add([(kind(spec, 10), 1.0, 1), (kind(spec, 1000), 2.0, 1), (kind(small_spec(classifier="joint"), 1000), 3.0, 1)])
-    assert [timings.cost(kind(spec, classes)) for classes in (10, 40, 400, 100_000)] == [1.0, 1.0, 2.0, 2.0]
+    timings.add(
+        [
+            (kind(spec, 10), 1.0, 1),
+            (kind(spec, 1000), 2.0, 1),
+            (kind(small_spec(classifier="joint"), 1000), 3.0, 1),
+        ]
+    )
+    assert [timings.cost(kind(spec, classes)) for classes in (10, 40, 400, 100_000)] == [
+        1.0,
+        1.0,
+        2.0,
+        2.0,
+    ]
     assert timings.cost(kind(small_spec(classifier="joint"), 100_000)) == 3.0
     assert not timings.knows(kind(spec, 40))
     other_data = step_kind(spec, data(10, fingerprint="demo"), backward=True)
-    for unknown in (kind(spec, 10, backward=False), kind(small_spec(batch=9), 10), other_data, images(spec)):
+    for unknown in (
+        kind(spec, 10, backward=False),
+        kind(small_spec(batch=9), 10),
+        other_data,
+        images(spec),
+    ):
         assert timings.cost(unknown) is None
 
 
 def test_seconds_of_work() -> None:
-    """Units times costs; a part of unknown cost makes the whole unknown, unless there is none of it; no work takes no time."""
+    """Units times costs; a part of unknown cost makes the whole unknown, unless there is none of
+    it; no work takes no time.
+    """
     spec, timings = small_spec(), Timings(CPU)
     frozen, awake, image = kind(spec, backward=False), kind(spec), images(spec)
     timings.add([(frozen, 1.0, 4), (awake, 3.0, 4)])
@@ -208,17 +289,25 @@ def test_seconds_of_work() -> None:
     assert timings.seconds([]) == 0.0
 
 
-# ------------------------------------------------------------------------------------------------------------- measuring
+# ------------------------------------------------------------------------------------- measuring
 
 
 def test_laps() -> None:
-    """The first lap of each kind gives way to later ones, and a lap in which the backbone wakes counts for neither."""
+    """The first lap of each kind gives way to later ones, and a lap in which the backbone wakes
+    counts for neither.
+    """
     timings, spec = Timings(CPU), small_spec()
     timer = StageTimer(timings, spec, data())
     timer.lap(0, 2, 50.0)
     timer.save()
     assert timings.cost(kind(spec, backward=False)) == 25.0 and timings.cost(kind(spec)) is None
-    for first, last, seconds in [(2, 4, 2.0), (4, 6, 70.0), (6, 8, 90.0), (8, 10, 6.0), (10, 14, 6.0)]:
+    for first, last, seconds in [
+        (2, 4, 2.0),
+        (4, 6, 70.0),
+        (6, 8, 90.0),
+        (8, 10, 6.0),
+        (10, 14, 6.0),
+    ]:
         timer.lap(first, last, seconds)
     timer.embedded(10, 1.0)
     timer.embedded(30, 1.0)
@@ -230,26 +319,43 @@ def test_laps() -> None:
 def counts(spec: StageSpec, benchmark: Benchmark) -> list[int | None]:
     """How many frozen steps, awake steps and images were measured."""
     timings = Timings(describe(torch.device("cpu")))
-    kinds = (*(step_kind(spec, benchmark, backward=backward) for backward in (False, True)), embed_kind(spec, benchmark))
+    kinds = (
+        *(step_kind(spec, benchmark, backward=backward) for backward in (False, True)),
+        embed_kind(spec, benchmark),
+    )
     costs: list[Cost | None] = [timings._costs.get(digest(one)) for one in kinds]
     return [cost and cost.count for cost in costs]
 
 
 def test_a_stage_is_measured(small_benchmark: Benchmark, tmp_path: Path) -> None:
-    """Frozen and awake steps, all but each kind's first, and the images of every validation; the stage itself holds nothing of it."""
+    """Frozen and awake steps, all but each kind's first, and the images of every validation; the
+    stage itself holds nothing of it.
+    """
     job = small_job(tmp_path / "stage", small_spec(), small_benchmark, workers=THREADS)
     run_stage(job)
-    assert counts(job.spec, small_benchmark) == [4, 14, 2 * image_count(small_benchmark, DOMAINS, "val")]
+    assert counts(job.spec, small_benchmark) == [
+        4,
+        14,
+        2 * image_count(small_benchmark, DOMAINS, "val"),
+    ]
     assert "timings" not in (job.folder.path / "done.json").read_text()
 
 
-def test_another_number_of_threads_is_not_measured(small_benchmark: Benchmark, tmp_path: Path, cache: Path) -> None:
-    """A stage whose images are loaded by more or fewer threads than usual says nothing of what others cost."""
-    run_stage(small_job(tmp_path / "stage", small_spec(steps=4), small_benchmark, workers=THREADS + 1))
+def test_another_number_of_threads_is_not_measured(
+    small_benchmark: Benchmark, tmp_path: Path, cache: Path
+) -> None:
+    """A stage whose images are loaded by more or fewer threads than usual says nothing of what
+    others cost.
+    """
+    run_stage(
+        small_job(tmp_path / "stage", small_spec(steps=4), small_benchmark, workers=THREADS + 1)
+    )
     assert not (cache / "timings.json").exists()
 
 
-def test_a_resumed_stage_is_measured(small_benchmark: Benchmark, tmp_path: Path, cache: Path) -> None:
+def test_a_resumed_stage_is_measured(
+    small_benchmark: Benchmark, tmp_path: Path, cache: Path
+) -> None:
     """A process measures the steps that it trains itself, whatever was trained before."""
     job = small_job(tmp_path / "stage", small_spec(), small_benchmark, workers=THREADS)
     steps = _Training(job, prepare(job)).steps()
@@ -265,11 +371,25 @@ def test_a_resumed_stage_is_measured(small_benchmark: Benchmark, tmp_path: Path,
 
 def test_a_stage_of_teachers_is_measured(small_benchmark: Benchmark, tmp_path: Path) -> None:
     """A teacher of one domain and the student of a frozen teacher are kinds of their own."""
-    common = {"domains": ("logos",), "steps": 4, "sampler": ROUND_ROBIN, "validate_every": 4, "optimiser": Optimiser(frozen=0)}
+    common = {
+        "domains": ("logos",),
+        "steps": 4,
+        "sampler": ROUND_ROBIN,
+        "validate_every": 4,
+        "optimiser": Optimiser(frozen=0),
+    }
     earlier = small_spec(student_head=None, losses=(TEACHER_CE,), **common)
     teacher = small_job(tmp_path / "teacher", earlier, small_benchmark, workers=THREADS)
     run_stage(teacher)
     student = small_spec(teacher_head=None, teachers=(earlier,), losses=(STUDENT_CE,), **common)
-    run_stage(small_job(tmp_path / "student", student, small_benchmark, teachers=(teacher.folder,), workers=THREADS))
+    run_stage(
+        small_job(
+            tmp_path / "student",
+            student,
+            small_benchmark,
+            teachers=(teacher.folder,),
+            workers=THREADS,
+        )
+    )
     images = image_count(small_benchmark, ["logos"], "val")
     assert counts(earlier, small_benchmark) == counts(student, small_benchmark) == [None, 3, images]

@@ -11,22 +11,47 @@ import pytest
 from safetensors.numpy import save_file
 
 from udonx.common.files import sha256_file
-from udonx.inputs.weights import SHIPPED, BackboneConfig, StartWeights, WeightsError, problem_of, resolve, search_folders
+from udonx.inputs.weights import (
+    SHIPPED,
+    BackboneConfig,
+    StartWeights,
+    WeightsError,
+    problem_of,
+    resolve,
+    search_folders,
+)
 
-BACKBONE = BackboneConfig(role="main", use="timm", options={"model": "resnet10t"}, version=1, local="mine", hub=None, random=False)
+BACKBONE = BackboneConfig(
+    role="main",
+    use="timm",
+    options={"model": "resnet10t"},
+    version=1,
+    local="mine",
+    hub=None,
+    random=False,
+)
 
 
 def write_weights(folder: Path, content: bytes = b"weights", **config) -> Path:
     """A folder in timm's layout; its one tensor holds `content`."""
     folder.mkdir(parents=True)
     save_file({"weight": np.frombuffer(content, dtype=np.uint8)}, folder / "model.safetensors")
-    (folder / "config.json").write_text(json.dumps({"architecture": "resnet10t", "mean": [0.5] * 3, "std": [0.5] * 3, **config}))
+    (folder / "config.json").write_text(
+        json.dumps({"architecture": "resnet10t", "mean": [0.5] * 3, "std": [0.5] * 3, **config})
+    )
     return folder
 
 
 def test_a_local_folder_gives_its_hash_statistics_and_arguments(tmp_path):
-    """The identity is the sha256 of the weights' bytes; mean, std and model_args come from the folder's config."""
-    write_weights(tmp_path / "mine", mean=[1, 2, 3], model_args={"width": 2}, pretrained_cfg={"mean": [0.1, 0.2, 0.3], "std": [1, 1, 1]})
+    """The identity is the sha256 of the weights' bytes; mean, std and model_args come from the
+    folder's config.
+    """
+    write_weights(
+        tmp_path / "mine",
+        mean=[1, 2, 3],
+        model_args={"width": 2},
+        pretrained_cfg={"mean": [0.1, 0.2, 0.3], "std": [1, 1, 1]},
+    )
     assert resolve(BACKBONE, tmp_path) == StartWeights(
         sha256=sha256_file(tmp_path / "mine" / "model.safetensors"),
         source=str(tmp_path / "mine"),
@@ -50,7 +75,12 @@ def test_folders_are_looked_up_in_order(tmp_path, monkeypatch):
     write_weights(tmp_path / "first" / "mine", b"1")
     write_weights(tmp_path / "second" / "mine", b"2")
     monkeypatch.setenv("UDONX_WEIGHTS", f"{tmp_path / 'nowhere'}:{tmp_path / 'second'}")
-    assert search_folders(tmp_path / "first") == [tmp_path / "first", tmp_path / "nowhere", tmp_path / "second", SHIPPED]
+    assert search_folders(tmp_path / "first") == [
+        tmp_path / "first",
+        tmp_path / "nowhere",
+        tmp_path / "second",
+        SHIPPED,
+    ]
     assert resolve(BACKBONE, tmp_path / "first").folder == tmp_path / "first" / "mine"
     assert resolve(BACKBONE, None).folder == tmp_path / "second" / "mine"
 
@@ -58,11 +88,16 @@ def test_folders_are_looked_up_in_order(tmp_path, monkeypatch):
 def test_a_folder_of_the_hubs_name_is_found_too(tmp_path):
     """Weights downloaded as MODEL.TAG need no network."""
     write_weights(tmp_path / "resnet10t.c3_in1k")
-    assert resolve(attrs.evolve(BACKBONE, local=None, hub="c3_in1k"), tmp_path).folder == tmp_path / "resnet10t.c3_in1k"
+    assert (
+        resolve(attrs.evolve(BACKBONE, local=None, hub="c3_in1k"), tmp_path).folder
+        == tmp_path / "resnet10t.c3_in1k"
+    )
 
 
 def test_a_preferred_folder_takes_the_place_of_the_hubs_and_may_be_missing(tmp_path):
-    """It is passed over where it holds another model, and never counts where `local` says which folder."""
+    """It is passed over where it holds another model, and never counts where `local` says which
+    folder.
+    """
     hub = attrs.evolve(BACKBONE, local=None, hub="c3_in1k", prefer="mine")
     assert problem_of(hub, tmp_path) is None
     write_weights(tmp_path / "hub" / "resnet10t.c3_in1k")
@@ -72,20 +107,30 @@ def test_a_preferred_folder_takes_the_place_of_the_hubs_and_may_be_missing(tmp_p
     write_weights(tmp_path / "both" / "mine")
     write_weights(tmp_path / "both" / "resnet10t.c3_in1k")
     assert resolve(hub, tmp_path / "both").folder == tmp_path / "both" / "mine"
-    assert "needs the weights 'miine'" in problem_of(attrs.evolve(hub, local="miine"), tmp_path / "both")
+    assert "needs the weights 'miine'" in problem_of(
+        attrs.evolve(hub, local="miine"), tmp_path / "both"
+    )
 
 
 def test_random_weights_are_used_only_where_the_setting_says_so(tmp_path):
-    """Without a folder, `random` initialises from the seed; without `random` it is an error that says where was looked and what to do."""
+    """Without a folder, `random` initialises from the seed; without `random` it is an error that
+    says where was looked and what to do.
+    """
     assert resolve(attrs.evolve(BACKBONE, local=None, random=True), tmp_path).sha256 == "random"
     message = problem_of(BACKBONE, tmp_path)
-    assert "needs the weights 'mine'" in message and str(tmp_path) in message and "--weights DIR or UDONX_WEIGHTS" in message
+    assert (
+        "needs the weights 'mine'" in message
+        and str(tmp_path) in message
+        and "--weights DIR or UDONX_WEIGHTS" in message
+    )
     with pytest.raises(WeightsError, match="needs the weights 'mine'"):
         resolve(BACKBONE, tmp_path)
 
 
 def test_weights_on_the_hub_are_no_problem_before_they_are_fetched(tmp_path, monkeypatch):
-    """A check needs no network; where the hub cannot be reached, the sentence names the download that would help."""
+    """A check needs no network; where the hub cannot be reached, the sentence names the download
+    that would help.
+    """
     hub = attrs.evolve(BACKBONE, local=None, hub="c3_in1k")
     assert problem_of(hub, tmp_path) is None
     import huggingface_hub
@@ -94,21 +139,32 @@ def test_weights_on_the_hub_are_no_problem_before_they_are_fetched(tmp_path, mon
         raise ConnectionError("no network")
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", offline)
-    with pytest.raises(WeightsError, match=r"the hub gave ConnectionError; .*hf download timm/resnet10t.c3_in1k --local-dir DIR/resnet10t"):
+    with pytest.raises(
+        WeightsError,
+        match=(
+            r"the hub gave ConnectionError; .*hf download timm/resnet10t.c3_in1k --local-dir"
+            r" DIR/resnet10t"
+        ),
+    ):
         resolve(hub, tmp_path)
 
 
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ('{"architecture": "vit", "mean": [0, 0, 0], "std": [1, 1, 1]}', "holds weights of 'vit', but backbone 'main' is 'resnet10t'"),
+        (
+            '{"architecture": "vit", "mean": [0, 0, 0], "std": [1, 1, 1]}',
+            "holds weights of 'vit', but backbone 'main' is 'resnet10t'",
+        ),
         ("{", "is not valid JSON"),
         ("[]", "holds no JSON object"),
         (None, "lacks config.json"),
     ],
 )
 def test_a_folder_that_does_not_fit_is_told(tmp_path, config, message):
-    """Another architecture, a broken or a missing config.json: one sentence, found without torch."""
+    """Another architecture, a broken or a missing config.json: one sentence, found
+    without torch.
+    """
     folder = write_weights(tmp_path / "mine")
     if config is None:
         (folder / "config.json").unlink()
@@ -119,21 +175,33 @@ def test_a_folder_that_does_not_fit_is_told(tmp_path, config, message):
 
 @pytest.mark.parametrize("other", [{"hub": "c3_in1k"}, {"random": True}])
 def test_a_stated_folder_is_found_or_is_an_error(tmp_path, other):
-    """A misspelt `local` never falls through to the hub, to its folder or to random weights; what is there is named."""
+    """A misspelt `local` never falls through to the hub, to its folder or to random weights; what
+    is there is named.
+    """
     write_weights(tmp_path / "resnet10t.c3_in1k")
     write_weights(tmp_path / "good")
     backbone = attrs.evolve(BACKBONE, local="goood", **other)
     message = problem_of(backbone, tmp_path)
-    assert "needs the weights 'goood'" in message and "; there are good, resnet10t.c3_in1k, " in message
-    assert ("`local = false` takes timm/resnet10t.c3_in1k from timm's hub instead" in message) == ("hub" in other)
+    assert (
+        "needs the weights 'goood'" in message
+        and "; there are good, resnet10t.c3_in1k, " in message
+    )
+    assert ("`local = false` takes timm/resnet10t.c3_in1k from timm's hub instead" in message) == (
+        "hub" in other
+    )
     with pytest.raises(WeightsError, match="needs the weights 'goood'"):
         resolve(backbone, tmp_path)
 
 
 def test_random_weights_do_not_depend_on_the_folders_that_are_there(tmp_path):
-    """`random` beside an inherited tag of the hub is random, though a folder of that name lies there."""
+    """`random` beside an inherited tag of the hub is random, though a folder of that name lies
+    there.
+    """
     write_weights(tmp_path / "resnet10t.c3_in1k")
-    assert resolve(attrs.evolve(BACKBONE, local=None, hub="c3_in1k", random=True), tmp_path).sha256 == "random"
+    assert (
+        resolve(attrs.evolve(BACKBONE, local=None, hub="c3_in1k", random=True), tmp_path).sha256
+        == "random"
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"short", b"\xff" * 500, "cut off"])

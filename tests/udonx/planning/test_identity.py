@@ -34,7 +34,9 @@ def plan(folder, rows: str = ROWS, **options) -> Plan:
     """The plan of rows on the benchmark in `folder`/data."""
     file = write_experiment(folder, SETTING + rows, options.pop("name", "table.toml"))
     experiment = load_experiment(file, data=folder / "data", **options)
-    return make_plan(experiment, open_benchmark(experiment, quiet=True), resolve_weights(experiment, None, print))
+    return make_plan(
+        experiment, open_benchmark(experiment, quiet=True), resolve_weights(experiment, None, print)
+    )
 
 
 @pytest.fixture
@@ -51,7 +53,9 @@ def ids(planned: Plan) -> list[tuple[str, ...]]:
 
 
 def test_a_spec_survives_plain_data(data):
-    """Through JSON and back a stage is equal, teachers, cadences and shares included, and no None is written."""
+    """Through JSON and back a stage is equal, teachers, cadences and shares included, and no None
+    is written.
+    """
     for spec in plan(data).stages.values():
         plain = json.loads(json.dumps(stages.to_plain(spec)))
         assert stages.from_plain(plain) == spec
@@ -59,9 +63,13 @@ def test_a_spec_survives_plain_data(data):
 
 
 def test_an_option_of_none_changes_no_identity(data):
-    """None is left out of the canonical form, so that a later option that defaults to None keeps old stages."""
+    """None is left out of the canonical form, so that a later option that defaults to None keeps
+    old stages.
+    """
     spec = next(iter(plan(data).stages.values()))
-    assert stages.to_plain(attrs.evolve(spec, teacher_head=None)).keys() == stages.to_plain(spec).keys() - {"teacher_head"}
+    assert stages.to_plain(attrs.evolve(spec, teacher_head=None)).keys() == stages.to_plain(
+        spec
+    ).keys() - {"teacher_head"}
 
 
 def test_names_labels_and_places_change_no_identity(data):
@@ -77,31 +85,56 @@ def test_names_labels_and_places_change_no_identity(data):
 def plan_at(folder, name: str) -> Plan:
     """As `plan`, with the benchmark in another folder."""
     experiment = load_experiment(write_experiment(folder, SETTING + ROWS), data=folder / name)
-    return make_plan(experiment, open_benchmark(experiment, quiet=True), resolve_weights(experiment, None, print))
+    return make_plan(
+        experiment, open_benchmark(experiment, quiet=True), resolve_weights(experiment, None, print)
+    )
 
 
 def test_the_seed_and_every_option_change_it(data):
-    """Another seed, a weight, an option of a component, a step of the budget or a frozen share is another stage."""
+    """Another seed, a weight, an option of a component, a step of the budget or a frozen share is
+    another stage.
+    """
     known = set(plan(data).stages)
-    changes = ("losses.student_ce.weight=2.0", "losses.student_ce.scale=8.0", "budget.steps=6", "optimiser.frozen=2", "student_head.dim=5")
+    changes = (
+        "losses.student_ce.weight=2.0",
+        "losses.student_ce.scale=8.0",
+        "budget.steps=6",
+        "optimiser.frozen=2",
+        "student_head.dim=5",
+    )
     for change in changes:
         assert plan(data, overrides=[change]).rows[0].stages[0] not in known, change
     assert not known & set(plan(data, seeds=[1]).stages)
 
 
 def test_it_covers_the_data_of_its_own_domains(data):
-    """Class ids and a validation file change the stages that read them; another domain's teacher and the test files change nothing."""
+    """Class ids and a validation file change the stages that read them; another domain's teacher
+    and the test files change nothing.
+    """
     before = plan(data)
-    titles = {spec.domains: identity for identity, spec in before.stages.items() if spec.student_head is None}
+    titles = {
+        spec.domains: identity
+        for identity, spec in before.stages.items()
+        if spec.student_head is None
+    }
 
     def teachers() -> dict:
-        return {spec.domains: identity for identity, spec in plan(data).stages.items() if spec.student_head is None}
+        return {
+            spec.domains: identity
+            for identity, spec in plan(data).stages.items()
+            if spec.student_head is None
+        }
 
     write_split(data / "data", "cars", "test", [0, 0, 0, 1, 1])
     assert ids(plan(data)) == ids(before)
-    assert [row.evaluations[0].id for row in plan(data).rows] != [row.evaluations[0].id for row in before.rows]
+    assert [row.evaluations[0].id for row in plan(data).rows] != [
+        row.evaluations[0].id for row in before.rows
+    ]
     write_split(data / "data", "cars", "val", [0, 1, 0, 1])
-    assert (teachers()["cars",] != titles["cars",], teachers()["food",] == titles["food",]) == (True, True)
+    assert (teachers()["cars",] != titles["cars",], teachers()["food",] == titles["food",]) == (
+        True,
+        True,
+    )
     assert ids(plan(data))[0] != ids(before)[0]
     after_val = teachers()["cars",]
     write_split(data / "data", "cars", "train", [0, 0, 0, 2, 2, 2])
@@ -109,7 +142,9 @@ def test_it_covers_the_data_of_its_own_domains(data):
 
 
 def test_no_stage_looks_at_test_files(data, tmp_path):
-    """Selecting on test is impossible: the same stage, with the same identity, trains the same where there are no test files at all."""
+    """Selecting on test is impossible: the same stage, with the same identity, trains the same
+    where there are no test files at all.
+    """
     jobs = {}
     for name in ("whole", "without"):
         root = tmp_path / name
@@ -120,16 +155,28 @@ def test_no_stage_looks_at_test_files(data, tmp_path):
             for image in root.glob("images/*/test_*.png"):
                 image.unlink()
         benchmark = Benchmark.open(root)
-        stage = small_spec(domains=benchmark.domains, steps=2, batch=4, validate_every=1, optimiser=Optimiser(frozen=0))
+        stage = small_spec(
+            domains=benchmark.domains,
+            steps=2,
+            batch=4,
+            validate_every=1,
+            optimiser=Optimiser(frozen=0),
+        )
         folder = tmp_path / f"{name}_stage"
         run_stage(small_job(folder, stage, benchmark))
         identity = Identities(benchmark).stage(stage)
-        jobs[name] = (identity, (folder / "best.safetensors").read_bytes(), StageFolder(folder).done.best_r1)
+        jobs[name] = (
+            identity,
+            (folder / "best.safetensors").read_bytes(),
+            StageFolder(folder).done.best_r1,
+        )
     assert jobs["whole"] == jobs["without"]
 
 
 def test_a_component_of_another_version_is_another_stage(data):
-    """An author who raises a component's version invalidates what was trained with it, and only that."""
+    """An author who raises a component's version invalidates what was trained with it, and only
+    that.
+    """
     before = plan(data)
     losses.get("kl_logit")
     losses.registry._versions["kl_logit"] += 1
@@ -156,4 +203,7 @@ def test_a_students_identity_follows_its_teachers(data):
     manifests = {"cars": "1", "food": "2"}
     first = stages.stage_id(spec, manifests.get)
     teacher = attrs.evolve(spec.teachers[0], seed=9)
-    assert stages.stage_id(attrs.evolve(spec, teachers=(teacher, spec.teachers[1])), manifests.get) != first
+    assert (
+        stages.stage_id(attrs.evolve(spec, teachers=(teacher, spec.teachers[1])), manifests.get)
+        != first
+    )

@@ -20,11 +20,15 @@ TABLE3 = ROOT / "experiments" / "table3_ablation.toml"
 def plan(**options) -> Plan:
     """Table 3 on the setting `smoke`."""
     experiment = load_experiment(TABLE3, setting="smoke", **options)
-    return make_plan(experiment, open_benchmark(experiment, quiet=True), resolve_weights(experiment, None, print))
+    return make_plan(
+        experiment, open_benchmark(experiment, quiet=True), resolve_weights(experiment, None, print)
+    )
 
 
 def test_table3_plans_every_stage_once():
-    """Baseline, eight teachers and their student, a teacher and its student, UDON twice, and two of no steps: 16 stages."""
+    """Baseline, eight teachers and their student, a teacher and its student, UDON twice, and two of
+    no steps: 16 stages.
+    """
     planned = plan()
     assert {row.row.name: len(row.stages) for row in planned.rows} == {
         "baseline": 1,
@@ -42,11 +46,16 @@ def test_table3_plans_every_stage_once():
 
 
 def test_teachers_come_before_their_students():
-    """In the order of a row's stages and of the plan's, every stage stands after those that it learns from."""
+    """In the order of a row's stages and of the plan's, every stage stands after those that it
+    learns from.
+    """
     planned = plan()
     order = list(planned.stages)
     for identity, spec in planned.stages.items():
-        assert all(order.index(planned.identity(teacher)) < order.index(identity) for teacher in spec.teachers)
+        assert all(
+            order.index(planned.identity(teacher)) < order.index(identity)
+            for teacher in spec.teachers
+        )
 
 
 def test_seeds_are_the_outer_loop_and_what_is_not_random_comes_once():
@@ -62,47 +71,77 @@ def test_seeds_are_the_outer_loop_and_what_is_not_random_comes_once():
 
 
 def test_rows_that_need_the_same_stage_share_it():
-    """A row that differs only in what its teachers do not use shares them; users names both rows."""
-    planned = plan(overrides=["rows.multi_head_teacher.scheme=separate_teachers", "rows.multi_head_teacher.losses.kl_logit.weight=2.0"])
-    shared = [identity for identity, users in planned.users.items() if users == ["separate_teachers", "multi_head_teacher"]]
+    """A row that differs only in what its teachers do not use shares them; users
+    names both rows.
+    """
+    planned = plan(
+        overrides=[
+            "rows.multi_head_teacher.scheme=separate_teachers",
+            "rows.multi_head_teacher.losses.kl_logit.weight=2.0",
+        ]
+    )
+    shared = [
+        identity
+        for identity, users in planned.users.items()
+        if users == ["separate_teachers", "multi_head_teacher"]
+    ]
     assert len(shared) == 8
     assert all(planned.stages[identity].student_head is None for identity in shared)
 
 
 def test_separate_teachers_that_are_evaluated_train_no_student():
     """`evaluate = ["teacher"]` plans the teachers alone: an unneeded stage cannot appear."""
-    planned = plan(rows=["separate_teachers"], overrides=['rows.separate_teachers.evaluate=["teacher"]'])
+    planned = plan(
+        rows=["separate_teachers"], overrides=['rows.separate_teachers.evaluate=["teacher"]']
+    )
     assert len(planned.stages) == 8
     (evaluation,) = planned.rows[0].evaluations
     assert sorted(evaluation.stages.values()) == sorted(planned.stages)
 
 
 def test_what_a_stage_does_not_read_is_not_in_its_identity():
-    """Augmentation changes no untrained stage, a scale that no crop reads changes none, and a cadence counts as the steps it stands for."""
+    """Augmentation changes no untrained stage, a scale that no crop reads changes none, and a
+    cadence counts as the steps it stands for.
+    """
     before = plan()
     flipped = plan(overrides=["transform.flip=false"])
     scaled = plan(overrides=["transform.scale=[0.5,1.0]"])
     spelt = plan(overrides=["rows.udon_dynamic.sampler.interval='25%'"])
     untrained = {row.row.name: row.stages for row in before.rows if row.row.reference}
     assert {row.row.name: row.stages for row in flipped.rows if row.row.reference} == untrained
-    assert set(before.stages) & set(flipped.stages) == {stage for stages in untrained.values() for stage in stages}
+    assert set(before.stages) & set(flipped.stages) == {
+        stage for stages in untrained.values() for stage in stages
+    }
     assert set(scaled.stages) == set(before.stages) == set(spelt.stages)
 
 
 def test_other_images_under_the_same_names_have_other_identities(tmp_path):
-    """Over a copy in which every image is black no stage and no evaluation is the one of the original; over a plain copy all are."""
+    """Over a copy in which every image is black no stage and no evaluation is the one of the
+    original; over a plain copy all are.
+    """
     write_domain(tmp_path / "given", "cars")
     for name in ("copied", "black"):
         shutil.copytree(tmp_path / "given", tmp_path / name)
     for file in (tmp_path / "black" / "images").rglob("*.png"):
         Image.new("RGB", (40, 40)).save(file)
-    file = write_experiment(tmp_path, SETTING + '[rows.a]\nscheme = "udon"\nsampler = "round_robin"\n[rows.b]\nscheme = "off_the_shelf"\n')
+    file = write_experiment(
+        tmp_path,
+        SETTING + '[rows.a]\nscheme = "udon"\nsampler = "round_robin"\n[rows.b]\nscheme ='
+        ' "off_the_shelf"\n',
+    )
     ids = {}
     for name in ("given", "copied", "black"):
         experiment = load_experiment(file, data=tmp_path / name)
-        planned = make_plan(experiment, open_benchmark(experiment), resolve_weights(experiment, None, print))
-        ids[name] = {*planned.stages, *(evaluation.id for row in planned.rows for evaluation in row.evaluations)}
-    assert len(ids["given"]) >= 4 and ids["copied"] == ids["given"] and not ids["black"] & ids["given"]
+        planned = make_plan(
+            experiment, open_benchmark(experiment), resolve_weights(experiment, None, print)
+        )
+        ids[name] = {
+            *planned.stages,
+            *(evaluation.id for row in planned.rows for evaluation in row.evaluations),
+        }
+    assert (
+        len(ids["given"]) >= 4 and ids["copied"] == ids["given"] and not ids["black"] & ids["given"]
+    )
 
 
 def test_roles_of_the_same_bytes_keep_their_own_folders(tmp_path):
@@ -111,10 +150,23 @@ def test_roles_of_the_same_bytes_keep_their_own_folders(tmp_path):
     for name, std in (("one", 0.5), ("other", 0.25)):
         (tmp_path / name).mkdir()
         save_file({"weight": np.zeros(3)}, tmp_path / name / "model.safetensors")
-        (tmp_path / name / "config.json").write_text(json.dumps({"architecture": "resnet10t", "mean": [0.5] * 3, "std": [std] * 3}))
+        (tmp_path / name / "config.json").write_text(
+            json.dumps({"architecture": "resnet10t", "mean": [0.5] * 3, "std": [std] * 3})
+        )
     text = SETTING.replace("random = true", 'local = "one"')
-    text = text.replace("[setting.transform]", '[setting.backbones.second]\nmodel = "resnet10t"\nlocal = "other"\n\n[setting.transform]')
-    text += '[rows.a]\nscheme = "off_the_shelf"\n[rows.b]\nscheme = "off_the_shelf"\nbackbone = "second"\n'
+    text = text.replace(
+        "[setting.transform]",
+        '[setting.backbones.second]\nmodel = "resnet10t"\nlocal = "other"\n\n[setting.transform]',
+    )
+    text += (
+        '[rows.a]\nscheme = "off_the_shelf"\n[rows.b]\nscheme = "off_the_shelf"\nbackbone ='
+        ' "second"\n'
+    )
     experiment = load_experiment(write_experiment(tmp_path, text), data=tmp_path / "data")
-    planned = make_plan(experiment, open_benchmark(experiment), resolve_weights(experiment, tmp_path, print))
-    assert [planned.weights_of(spec).folder.name for spec in planned.stages.values()] == ["one", "other"]
+    planned = make_plan(
+        experiment, open_benchmark(experiment), resolve_weights(experiment, tmp_path, print)
+    )
+    assert [planned.weights_of(spec).folder.name for spec in planned.stages.values()] == [
+        "one",
+        "other",
+    ]

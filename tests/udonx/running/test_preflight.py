@@ -18,7 +18,10 @@ from udonx.config.problems import ConfigError
 from udonx.data.benchmark import Benchmark
 from udonx.running.preflight import open_images, preflight
 
-ROWS = '[defaults]\nsampler = "round_robin"\n[rows.a]\nscheme = "udon"\n[rows.b]\nscheme = "off_the_shelf"\n'
+ROWS = (
+    '[defaults]\nsampler = "round_robin"\n[rows.a]\nscheme = "udon"\n[rows.b]\nscheme ='
+    ' "off_the_shelf"\n'
+)
 Usage = namedtuple("Usage", "total used free")
 
 
@@ -27,12 +30,17 @@ def narrower_weights(folder: Path) -> None:
     folder.mkdir(parents=True)
     model = timm.create_model("resnet10t", channels=[2, 2, 4, 4], stem_width=4, num_classes=0)
     safetensors.torch.save_file(model.state_dict(), folder / "model.safetensors")
-    (folder / "config.json").write_text(json.dumps({"architecture": "resnet10t", "num_classes": 0, "mean": [0.5] * 3, "std": [0.5] * 3}))
+    (folder / "config.json").write_text(
+        json.dumps(
+            {"architecture": "resnet10t", "num_classes": 0, "mean": [0.5] * 3, "std": [0.5] * 3}
+        )
+    )
 
 
 def test_everything_wrong_is_one_report_before_anything_is_trained(tmp_path, monkeypatch):
-    """Missing images, broken JSON, a training split of one class, queries without any positive, weights that do not fit and a full
-    disk are found together."""
+    """Missing images, broken JSON, a training split of one class, queries without any positive,
+    weights that do not fit and a full disk are found together.
+    """
     data = tmp_path / "data"
     write_domain(data, "healthy")
     for domain in ("broken", "gone", "one", "without"):
@@ -45,14 +53,24 @@ def test_everything_wrong_is_one_report_before_anything_is_trained(tmp_path, mon
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(100, 99, 1))
     file = write_experiment(tmp_path, SETTING.replace("random = true", 'local = "narrow"') + ROWS)
     with pytest.raises(udonx.ConfigError) as caught:
-        udonx.run(file, data=data, weights=tmp_path / "weights", results=tmp_path / "results", device="cpu", quiet=True)
+        udonx.run(
+            file,
+            data=data,
+            weights=tmp_path / "weights",
+            results=tmp_path / "results",
+            device="cpu",
+            quiet=True,
+        )
     text = str(caught.value)
     for expected in (
         "broken/val.json is not valid JSON",
         "domain 'gone': 1 image is not below",
         "gone/train_2.png",
         "domain 'one': its train split has 1 class; classification needs at least 2",
-        "domain 'without': not one of its 4 test queries has another image of its class in the index 'test', so every score would be 0",
+        (
+            "domain 'without': not one of its 4 test queries has another image of its class in the"
+            " index 'test', so every score would be 0"
+        ),
         "rows a, b: its model, losses or sampler cannot be built: ",
         "--results: ",
     ):
@@ -77,24 +95,47 @@ def test_what_no_row_reads_is_not_asked_for(tmp_path):
     write_domain(tmp_path / "data", "cars")
     (tmp_path / "data" / "info_files" / "cars" / "train.json").unlink()
     file = write_experiment(tmp_path, SETTING + ROWS)
-    preflight([load_experiment(file, data=tmp_path / "data", rows=["b"])], None, tmp_path / "results", print)
-    with pytest.raises(udonx.ConfigError, match=r"domain 'cars' has no train split: .*train\.json is missing"):
-        preflight([load_experiment(file, data=tmp_path / "data")], None, tmp_path / "results", print)
+    preflight(
+        [load_experiment(file, data=tmp_path / "data", rows=["b"])],
+        None,
+        tmp_path / "results",
+        print,
+    )
+    with pytest.raises(
+        udonx.ConfigError, match=r"domain 'cars' has no train split: .*train\.json is missing"
+    ):
+        preflight(
+            [load_experiment(file, data=tmp_path / "data")], None, tmp_path / "results", print
+        )
 
 
 def test_a_component_that_cannot_be_built_is_found(tmp_path):
     """Options that only the component itself can judge are tried before training."""
     write_domain(tmp_path / "data", "cars")
     text = SETTING + ROWS + "[rows.a.losses.student_ce]\nm = 0.5\n"
-    text += "[rows.c]\nscheme = 'classification'\nsampler = { use = 'fixed', shares = { cras = 1.0 } }\n"
+    text += (
+        "[rows.c]\nscheme = 'classification'\nsampler = { use = 'fixed', shares = { cras = 1.0"
+        " } }\n"
+    )
     with pytest.raises(udonx.ConfigError) as caught:
-        preflight([load_experiment(write_experiment(tmp_path, text), data=tmp_path / "data")], None, tmp_path / "results", print)
-    assert "row a: its model, losses or sampler cannot be built: normface has no margin" in str(caught.value)
-    assert "row c: its model, losses or sampler cannot be built: " in str(caught.value) and "cras" in str(caught.value)
+        preflight(
+            [load_experiment(write_experiment(tmp_path, text), data=tmp_path / "data")],
+            None,
+            tmp_path / "results",
+            print,
+        )
+    assert "row a: its model, losses or sampler cannot be built: normface has no margin" in str(
+        caught.value
+    )
+    assert "row c: its model, losses or sampler cannot be built: " in str(
+        caught.value
+    ) and "cras" in str(caught.value)
 
 
 def test_classes_that_train_and_test_share_are_said(tmp_path):
-    """Scores on classes that were trained on are not those of unseen classes: worth a line, with the domain, the split and the count."""
+    """Scores on classes that were trained on are not those of unseen classes: worth a line, with
+    the domain, the split and the count.
+    """
     write_domain(tmp_path / "data", "cars")
     write_split(tmp_path / "data", "cars", "train", [0, 0, 1, 1])
     write_split(tmp_path / "data", "cars", "test", [1, 1, 7, 7])
@@ -102,7 +143,9 @@ def test_classes_that_train_and_test_share_are_said(tmp_path):
     experiment = load_experiment(write_experiment(tmp_path, SETTING + ROWS), data=tmp_path / "data")
     said: list[str] = []
     preflight([experiment], None, tmp_path / "results", said.append)
-    assert said == ["cars: 1 class of train is also in test, so its scores are not those of unseen classes"]
+    assert said == [
+        "cars: 1 class of train is also in test, so its scores are not those of unseen classes"
+    ]
 
 
 def test_an_index_of_one_class_is_said(tmp_path):
@@ -112,21 +155,35 @@ def test_an_index_of_one_class_is_said(tmp_path):
     experiment = load_experiment(write_experiment(tmp_path, SETTING + ROWS), data=tmp_path / "data")
     said: list[str] = []
     preflight([experiment], None, tmp_path / "results", said.append)
-    assert "cars: the test index 'test' shows one class only, so that a search in the domain cannot miss" in said
+    assert (
+        "cars: the test index 'test' shows one class only, so that a search in the domain cannot"
+        " miss" in said
+    )
 
 
 def test_the_disk_is_asked_for_what_each_stage_keeps(tmp_path, monkeypatch):
     """A table of a large and a small model needs the sum of both, not twice the large one."""
     write_domain(tmp_path / "data", "cars")
-    large = SETTING.replace("[setting.transform]", '[setting.backbones.large]\nmodel = "resnet18"\nrandom = true\n[setting.transform]')
-    text = large + '[defaults]\nscheme = "classification"\nsampler = "uniform"\n[rows.a]\nbackbone = "large"\n'
-    small = "".join(f"[rows.b{number}]\noptimiser.lr_heads = 0.{number}\n" for number in range(1, 9))
+    large = SETTING.replace(
+        "[setting.transform]",
+        '[setting.backbones.large]\nmodel = "resnet18"\nrandom = true\n[setting.transform]',
+    )
+    text = (
+        large + '[defaults]\nscheme = "classification"\nsampler = "uniform"\n[rows.a]\nbackbone ='
+        ' "large"\n'
+    )
+    small = "".join(
+        f"[rows.b{number}]\noptimiser.lr_heads = 0.{number}\n" for number in range(1, 9)
+    )
     experiment = load_experiment(write_experiment(tmp_path, text + small), data=tmp_path / "data")
     weights = 4 * 11_200_000  # resnet18 in float32
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(1, 1, 9 * weights))
-    preflight([experiment], None, tmp_path / "results", print)  # its weights, and a checkpoint twice: 8 times; the small ones next to none
+    # its weights, and a checkpoint twice: 8 times; the small ones next to none
+    preflight([experiment], None, tmp_path / "results", print)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(1, 1, 7 * weights))
-    with pytest.raises(udonx.ConfigError, match=r"--results: .* has 0\.314 GB free, but up to 0\.358 GB are needed"):
+    with pytest.raises(
+        udonx.ConfigError, match=r"--results: .* has 0\.314 GB free, but up to 0\.358 GB are needed"
+    ):
         preflight([experiment], None, tmp_path / "results", print)
 
 
@@ -134,44 +191,79 @@ def test_problems_of_several_files_name_the_file(tmp_path):
     """The same mistake in two files names both files' rows."""
     write_domain(tmp_path / "data", "cars")
     files = [
-        write_experiment(tmp_path, SETTING + ROWS + "[rows.a.losses.student_ce]\nm = 0.5\n", f"{name}.toml") for name in ("one", "two")
+        write_experiment(
+            tmp_path, SETTING + ROWS + "[rows.a.losses.student_ce]\nm = 0.5\n", f"{name}.toml"
+        )
+        for name in ("one", "two")
     ]
-    with pytest.raises(udonx.ConfigError, match=r"rows? one\.a, two\.a: its model, losses or sampler cannot be built: normface"):
-        preflight([load_experiment(file, data=tmp_path / "data") for file in files], None, tmp_path / "results", print)
+    with pytest.raises(
+        udonx.ConfigError,
+        match=r"rows? one\.a, two\.a: its model, losses or sampler cannot be built: normface",
+    ):
+        preflight(
+            [load_experiment(file, data=tmp_path / "data") for file in files],
+            None,
+            tmp_path / "results",
+            print,
+        )
 
 
 def test_a_file_without_rows_in_the_setting_is_said(tmp_path, capsys):
     """Nothing runs and no table is written where the setting has none of the backbones."""
     write_domain(tmp_path / "data", "cars")
-    file = write_experiment(tmp_path, SETTING + '[rows.a]\nscheme = "off_the_shelf"\nbackbone = "clip"\n')
+    file = write_experiment(
+        tmp_path, SETTING + '[rows.a]\nscheme = "off_the_shelf"\nbackbone = "clip"\n'
+    )
     table = udonx.run(file, data=tmp_path / "data", results=tmp_path / "results", device="cpu")
     assert table.rows == () and not (tmp_path / "results" / "tables").exists()
     assert table.missing == ("not in this setting, which has no backbone 'clip': a",)
-    assert "table.toml: no row of this file is in the setting 'own'; nothing was run" in capsys.readouterr().err
+    assert (
+        "table.toml: no row of this file is in the setting 'own'; nothing was run"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(("batch", "fits"), [(4096, True), (10**12, False)])
 def test_a_batch_that_nothing_needs_is_refused(tmp_path, batch, fits):
-    """A batch of more images than the benchmark has (and than a small one may repeat) is a problem, before memory is taken for it."""
+    """A batch of more images than the benchmark has (and than a small one may repeat) is a problem,
+    before memory is taken for it.
+    """
     write_domain(tmp_path / "data", "cars")
-    file = write_experiment(tmp_path, SETTING + '[rows.base]\nscheme = "classification"\nsampler = "round_robin"\n')
+    file = write_experiment(
+        tmp_path, SETTING + '[rows.base]\nscheme = "classification"\nsampler = "round_robin"\n'
+    )
     experiment = load_experiment(file, data=tmp_path / "data", overrides=[f"budget.batch={batch}"])
     if fits:
         assert preflight([experiment], None, tmp_path / "results", print)
         return
-    with pytest.raises(ConfigError, match=r"budget\.batch: got 1000000000000, allowed is at most 4096, for there are 6 training images"):
+    with pytest.raises(
+        ConfigError,
+        match=(
+            r"budget\.batch: got 1000000000000, allowed is at most 4096, for there are 6 training"
+            r" images"
+        ),
+    ):
         preflight([experiment], None, tmp_path / "results", print)
 
 
 def test_the_limits_of_the_setting_reach_the_images(tmp_path):
-    """Images of one's own have the setting's limits; generated ones may never be left out, and are cured by drawing them again."""
+    """Images of one's own have the setting's limits; generated ones may never be left out, and are
+    cured by drawing them again.
+    """
     write_domain(tmp_path / "data", "cars")
-    file = write_experiment(tmp_path, SETTING + '[rows.base]\nscheme = "classification"\nsampler = "round_robin"\n')
+    file = write_experiment(
+        tmp_path, SETTING + '[rows.base]\nscheme = "classification"\nsampler = "round_robin"\n'
+    )
     limits = ["setting.data.max_pixels=1599", "setting.data.max_unreadable=3"]
     experiment = load_experiment(file, data=tmp_path / "data", overrides=limits)
     store = open_images(experiment, Benchmark.open(tmp_path / "data"))
     assert (store.max_pixels, store.max_unreadable, store.cure) == (1599, 3, "")
-    with pytest.raises(ConfigError, match=r"train_\d\.png is too large \(1,600 pixels, allowed are 1,599\)"):
+    with pytest.raises(
+        ConfigError, match=r"train_\d\.png is too large \(1,600 pixels, allowed are 1,599\)"
+    ):
         preflight([experiment], None, tmp_path / "results", print)
     drawn = open_images(experiment, Benchmark(tmp_path / "data", ("cars",), "demo-v1"))
-    assert drawn.max_unreadable == 0 and drawn.cure == f"remove the folder {tmp_path / 'data'}, and the next run draws it again"
+    assert (
+        drawn.max_unreadable == 0
+        and drawn.cure == f"remove the folder {tmp_path / 'data'}, and the next run draws it again"
+    )

@@ -53,7 +53,8 @@ class Align:
         self.power = power
 
     def __call__(self, student, teacher, batch):
-        return (student.features_BF - teacher.features_BF.detach()).abs().pow(self.power).mean() + 0 * student.embedding_BD.sum()
+        apart = (student.features_BF - teacher.features_BF.detach()).abs()
+        return apart.pow(self.power).mean() + 0 * student.embedding_BD.sum()
 '''
 
 
@@ -110,31 +111,66 @@ def test_run_returns_the_table(smoke_run):
 
 
 def test_rows_that_share_a_stage_train_it_once(data, tmp_path):
-    """Two rows of one table, and a later call with another file, use the same teachers: each is trained once."""
+    """Two rows of one table, and a later call with another file, use the same teachers: each is
+    trained once.
+    """
     file = write_experiment(tmp_path, SETTING + SHARED)
     table = udonx.run(file, data=data, results=tmp_path / "results", device="cpu", quiet=True)
-    assert set(table.row("teachers").stages) < set(table.row("gentle").stages) and logs(tmp_path / "results") == 3
+    assert (
+        set(table.row("teachers").stages) < set(table.row("gentle").stages)
+        and logs(tmp_path / "results") == 3
+    )
     assert (table.row("teachers").index, table.row("gentle").index) == ("own", "merged")
     assert any(note.startswith("* own-domain index (teachers): ") for note in table.footer)
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "results" / "stages").glob("*/best.safetensors")}
-    other = write_experiment(tmp_path, SETTING + SHARED.replace("0.5", "0.25").replace("[rows.teachers]", "[rows.first]"), "other.toml")
-    again, second = udonx.run([file, other], data=data, results=tmp_path / "results", device="cpu", quiet=True)
+    before = {
+        path: path.stat().st_mtime_ns
+        for path in (tmp_path / "results" / "stages").glob("*/best.safetensors")
+    }
+    other = write_experiment(
+        tmp_path,
+        SETTING + SHARED.replace("0.5", "0.25").replace("[rows.teachers]", "[rows.first]"),
+        "other.toml",
+    )
+    again, second = udonx.run(
+        [file, other], data=data, results=tmp_path / "results", device="cpu", quiet=True
+    )
     assert again.row("gentle").stages == table.row("gentle").stages
-    assert second.row("first").stages == table.row("teachers").stages == second.row("gentle").stages[:2]
-    assert logs(tmp_path / "results") == 4 and all(path.stat().st_mtime_ns == stamp for path, stamp in before.items())
+    assert (
+        second.row("first").stages
+        == table.row("teachers").stages
+        == second.row("gentle").stages[:2]
+    )
+    assert logs(tmp_path / "results") == 4 and all(
+        path.stat().st_mtime_ns == stamp for path, stamp in before.items()
+    )
 
 
 def test_what_is_shown_is_what_was_asked_and_what_is_kept_is_everything(data, tmp_path):
-    """`seeds` shows these seeds alone; the table on disk, and a call without `seeds`, are over every seed that any call has trained."""
-    rows = '[defaults]\nscheme = "classification"\nsampler = "uniform"\n[rows.a]\n[rows.b]\nbudget.scale = 2.0\n'
+    """`seeds` shows these seeds alone; the table on disk, and a call without `seeds`, are over
+    every seed that any call has trained.
+    """
+    rows = (
+        '[defaults]\nscheme = "classification"\nsampler ='
+        ' "uniform"\n[rows.a]\n[rows.b]\nbudget.scale = 2.0\n'
+    )
     file = write_experiment(tmp_path, SETTING + rows)
-    arguments = {"data": data, "rows": ["a"], "results": tmp_path / "results", "device": "cpu", "quiet": True}
+    arguments = {
+        "data": data,
+        "rows": ["a"],
+        "results": tmp_path / "results",
+        "device": "cpu",
+        "quiet": True,
+    }
     first = udonx.run(file, **arguments).row("a")
     second = udonx.run(file, seeds=[1], **arguments).row("a")
     assert (first.seeds, second.seeds) == ((0,), (1,)) and second.r1.std is None
     both = udonx.run(file, **arguments)
     row = both.row("a")
-    assert row.seeds == (0, 1) and row.r1.std is not None and row.evaluations == (*first.evaluations, *second.evaluations)
+    assert (
+        row.seeds == (0, 1)
+        and row.r1.std is not None
+        and row.evaluations == (*first.evaluations, *second.evaluations)
+    )
     assert both.missing == ("not run yet: b",)
     (folder,) = (tmp_path / "results" / "tables" / "table").iterdir()
     assert read_table(folder) == both and logs(tmp_path / "results") == 2
@@ -144,25 +180,48 @@ def test_a_table_in_which_nothing_is_random_has_no_seed(data, tmp_path):
     """Rows that train nothing name their start weights and no seed."""
     file = write_experiment(tmp_path, SETTING + '[rows.a]\nscheme = "off_the_shelf"\n')
     table = udonx.run(file, data=data, results=tmp_path / "results", device="cpu", quiet=True)
-    assert table.footer[0] == "no seed: nothing in it is random; start weights: main random weights (random)"
+    assert (
+        table.footer[0]
+        == "no seed: nothing in it is random; start weights: main random weights (random)"
+    )
 
 
 def test_a_loss_in_a_users_own_file_trains(data, tmp_path):
-    """`from registry import losses` and a decorator are all that a new loss needs, from the file to the table and the log."""
+    """`from registry import losses` and a decorator are all that a new loss needs, from the file to
+    the table and the log.
+    """
     (tmp_path / "my_losses.py").write_text(OWN_LOSS.replace("{name}", "align"))
-    text = 'plugins = ["my_losses.py"]\n' + SETTING + '[rows.mine]\nscheme = "udon"\nsampler = "round_robin"\n'
-    text += '[rows.mine.losses]\nrelational = false\nalign = { use = "align", power = 1.0, weight = 0.5 }\n'
-    table = udonx.run(write_experiment(tmp_path, text), data=data, results=tmp_path / "results", device="cpu", quiet=True)
+    text = (
+        'plugins = ["my_losses.py"]\n'
+        + SETTING
+        + '[rows.mine]\nscheme = "udon"\nsampler = "round_robin"\n'
+    )
+    text += (
+        '[rows.mine.losses]\nrelational = false\nalign = { use = "align", power = 1.0, weight ='
+        " 0.5 }\n"
+    )
+    table = udonx.run(
+        write_experiment(tmp_path, text),
+        data=data,
+        results=tmp_path / "results",
+        device="cpu",
+        quiet=True,
+    )
     (stage,) = table.row("mine").stages
     folder = tmp_path / "results" / "stages" / stage
     assert json.loads((folder / "model.json").read_text())["plugins"] == ["my_losses.py"]
-    assert "align" in (folder / "log.jsonl").read_text() and "relational" not in (folder / "log.jsonl").read_text()
+    assert (
+        "align" in (folder / "log.jsonl").read_text()
+        and "relational" not in (folder / "log.jsonl").read_text()
+    )
     assert udonx.load_model(folder).embed([data / "images" / "cars" / "test_0.png"]).shape == (1, 4)
 
 
 def test_problems_of_several_files_are_one_error(tmp_path):
     """Nothing is trained where any of the files has a problem."""
-    good = write_experiment(tmp_path, '[rows.a]\nscheme = "udon"\nsampler = "uniform"\n', "good.toml")
+    good = write_experiment(
+        tmp_path, '[rows.a]\nscheme = "udon"\nsampler = "uniform"\n', "good.toml"
+    )
     bad = write_experiment(tmp_path, '[rows.a]\nscheme = "udn"\n', "bad.toml")
     with pytest.raises(udonx.ConfigError, match="did you mean 'udon'"):
         udonx.run([good, bad], setting="smoke", results=tmp_path / "results", quiet=True)
@@ -170,29 +229,58 @@ def test_problems_of_several_files_are_one_error(tmp_path):
 
 
 def test_an_edited_plugin_is_trained_again(data, tmp_path):
-    """The source of a component that does not ship with the project is part of the identity: an edit never reuses the old stage."""
+    """The source of a component that does not ship with the project is part of the identity: an
+    edit never reuses the old stage.
+    """
     results, ids = tmp_path / "results", []
     for power in ("2.0", "3.0"):
         code = OWN_LOSS.replace("{name}", "align_edited").replace("= 2.0", f"= {power}")
         (tmp_path / "edited.py").write_text(code)
         text = (
-            SETTING + '[rows.mine]\nscheme = "udon"\nsampler = "round_robin"\nlosses.relational = { use = "align_edited", power = 2.0 }\n'
+            SETTING
+            + '[rows.mine]\nscheme = "udon"\nsampler = "round_robin"\nlosses.relational = { use ='
+            ' "align_edited", power = 2.0 }\n'
         )
         file = write_experiment(tmp_path, 'plugins = ["edited.py"]\n' + text)
-        command = [sys.executable, "-m", "udonx.cli", "run", str(file), "--data", str(data), "--results", str(results), "--device", "cpu"]
+        command = [
+            sys.executable,
+            "-m",
+            "udonx.cli",
+            "run",
+            str(file),
+            "--data",
+            str(data),
+            "--results",
+            str(results),
+            "--device",
+            "cpu",
+        ]
         subprocess.run(command, check=True, capture_output=True)
         ids.append({path.parent.name for path in (results / "stages").glob("*/done.json")})
     assert len(ids[0]) == 1 and len(ids[1]) == 2
 
 
 def test_fresh_trains_again_what_it_names_and_nothing_else(data, tmp_path):
-    """`fresh` removes the stages of the call and every evaluation of them; another row's stage stays."""
-    rows = '[rows.a]\nscheme = "classification"\nsampler = "uniform"\n[rows.b]\nscheme = "off_the_shelf"\n'
+    """`fresh` removes the stages of the call and every evaluation of them; another row's stage
+    stays.
+    """
+    rows = (
+        '[rows.a]\nscheme = "classification"\nsampler = "uniform"\n[rows.b]\nscheme ='
+        ' "off_the_shelf"\n'
+    )
     file, results = write_experiment(tmp_path, SETTING + rows), tmp_path / "results"
     first = udonx.run(file, data=data, results=results, device="cpu", quiet=True)
-    times = {row.name: (results / "stages" / row.stages[0] / "done.json").stat().st_mtime_ns for row in first.rows}
-    second = udonx.run(file, data=data, results=results, device="cpu", quiet=True, fresh=True, rows=["a"])
-    again = {row.name: (results / "stages" / row.stages[0] / "done.json").stat().st_mtime_ns for row in second.rows}
+    times = {
+        row.name: (results / "stages" / row.stages[0] / "done.json").stat().st_mtime_ns
+        for row in first.rows
+    }
+    second = udonx.run(
+        file, data=data, results=results, device="cpu", quiet=True, fresh=True, rows=["a"]
+    )
+    again = {
+        row.name: (results / "stages" / row.stages[0] / "done.json").stat().st_mtime_ns
+        for row in second.rows
+    }
     assert again["a"] > times["a"] and again["b"] == times["b"]
     assert second.row("a").r1 == first.row("a").r1
 
@@ -227,36 +315,74 @@ evaluate = ["teacher"]
 
 @pytest.fixture
 def night(data, tmp_path):
-    """A file in which the teachers of rows b and d, which they share, fail in their second step, and another that is well."""
+    """A file in which the teachers of rows b and d, which they share, fail in their second step,
+    and another that is well.
+    """
     (tmp_path / "tiring.py").write_text(TIRING_LOSS)
-    bad = write_experiment(tmp_path, 'plugins = ["tiring.py"]\n' + SETTING.replace("steps = 2", "steps = 8") + ONE_BAD_ROW, "bad.toml")
-    return [bad, write_experiment(tmp_path, SETTING + '[rows.z]\nscheme = "off_the_shelf"\n', "well.toml")]
+    bad = write_experiment(
+        tmp_path,
+        'plugins = ["tiring.py"]\n' + SETTING.replace("steps = 2", "steps = 8") + ONE_BAD_ROW,
+        "bad.toml",
+    )
+    return [
+        bad,
+        write_experiment(tmp_path, SETTING + '[rows.z]\nscheme = "off_the_shelf"\n', "well.toml"),
+    ]
 
 
 def test_a_row_that_fails_leaves_the_others(data, tmp_path, night, capsys):
-    """Rows and files after one that fails are run; at the end one error names each failed row, and the table says why it lacks it. A stage
-    that another row could not train is not tried again."""
+    """Rows and files after one that fails are run; at the end one error names each failed row, and
+    the table says why it lacks it. A stage that another row could not train is not tried again.
+    """
     with pytest.raises(udonx.RowsFailed) as caught:
         udonx.run(night, data=data, results=tmp_path / "results", device="cpu", quiet=True)
     bad, well = caught.value.tables
     assert [row.name for row in bad.rows] == ["a", "c"] and [row.name for row in well.rows] == ["z"]
     reason = "loss 'teacher_ce' ('tiring') failed at "
     failed = [line for line in bad.missing if line.startswith("failed: ")]
-    assert failed[0].startswith(f"failed: b, seed 0: {reason}") and failed[0].endswith("tiring.py:10: ZeroDivisionError: division by zero")
-    assert failed[1].startswith(f"failed: d, seed 0: it needs a stage that failed: b, seed 0: teacher of cars: {reason}")
-    assert str(caught.value).startswith("2 rows failed; the others are done") and reason in str(caught.value)
+    assert failed[0].startswith(f"failed: b, seed 0: {reason}") and failed[0].endswith(
+        "tiring.py:10: ZeroDivisionError: division by zero"
+    )
+    assert failed[1].startswith(
+        f"failed: d, seed 0: it needs a stage that failed: b, seed 0: teacher of cars: {reason}"
+    )
+    assert str(caught.value).startswith("2 rows failed; the others are done") and reason in str(
+        caught.value
+    )
     capsys.readouterr()
-    assert main(["run", *map(str, night), "--data", str(data), "--results", str(tmp_path / "results"), "--device", "cpu"]) == 1
+    assert (
+        main(
+            [
+                "run",
+                *map(str, night),
+                "--data",
+                str(data),
+                "--results",
+                str(tmp_path / "results"),
+                "--device",
+                "cpu",
+            ]
+        )
+        == 1
+    )
     shown = capsys.readouterr()
-    assert "failed: b, seed 0" in shown.out and "Traceback" not in shown.err and "udonx run: 2 rows failed" in shown.err
+    assert (
+        "failed: b, seed 0" in shown.out
+        and "Traceback" not in shown.err
+        and "udonx run: 2 rows failed" in shown.err
+    )
 
 
 def test_fail_fast_ends_at_the_first_row_that_fails(data, tmp_path, night):
     """With `fail_fast` nothing is run after a row that fails, whose own error comes out."""
     with pytest.raises(TrainingError, match="loss 'teacher_ce'") as caught:
-        udonx.run(night, data=data, results=tmp_path / "results", device="cpu", quiet=True, fail_fast=True)
+        udonx.run(
+            night, data=data, results=tmp_path / "results", device="cpu", quiet=True, fail_fast=True
+        )
     assert not isinstance(caught.value, udonx.RowsFailed)
-    assert [path.name for path in (tmp_path / "results" / "tables").iterdir()] == ["bad"] and logs(tmp_path / "results") == 1
+    assert [path.name for path in (tmp_path / "results" / "tables").iterdir()] == ["bad"] and logs(
+        tmp_path / "results"
+    ) == 1
 
 
 TEACHERS = SHARED.split("[rows.gentle]")[0]
@@ -264,9 +390,13 @@ TEACHERS = SHARED.split("[rows.gentle]")[0]
 
 @pytest.mark.parametrize("damage", ["done.json", "cut", "missing"])
 def test_a_damaged_stage_is_named_and_trained_again_on_demand(data, tmp_path, damage):
-    """A finished stage whose files are damaged fails its rows in one sentence with the cure, is not touched, and shows in the table; the
-    cure works."""
-    file, results = write_experiment(tmp_path, SETTING + TEACHERS + '[rows.z]\nscheme = "off_the_shelf"\n'), tmp_path / "results"
+    """A finished stage whose files are damaged fails its rows in one sentence with the cure, is not
+    touched, and shows in the table; the cure works.
+    """
+    file, results = (
+        write_experiment(tmp_path, SETTING + TEACHERS + '[rows.z]\nscheme = "off_the_shelf"\n'),
+        tmp_path / "results",
+    )
     whole = udonx.run(file, data=data, results=results, device="cpu", quiet=True)
     best = results / "stages" / whole.row("teachers").stages[0] / "best.safetensors"
     if damage == "done.json":
@@ -275,12 +405,21 @@ def test_a_damaged_stage_is_named_and_trained_again_on_demand(data, tmp_path, da
         best.write_bytes(best.read_bytes()[:-1])
     else:
         best.unlink()
-    with pytest.raises(udonx.RowsFailed, match=r"1 row failed.*\n.*teachers, seed 0: .* train the stage again with --fresh") as caught:
+    with pytest.raises(
+        udonx.RowsFailed,
+        match=r"1 row failed.*\n.*teachers, seed 0: .* train the stage again with --fresh",
+    ) as caught:
         udonx.run(file, data=data, results=results, device="cpu", quiet=True)
     assert any(best.parent.name in line for line in caught.value.tables[0].missing)
     assert (best.parent / "done.json").exists() and len(caught.value.tables[0].rows) == 2
-    again = udonx.run(file, data=data, results=results, device="cpu", quiet=True, fresh=True, rows=["teachers"])
-    assert again.row("teachers").r1 == whole.row("teachers").r1 and best.exists() and again.missing == ()
+    again = udonx.run(
+        file, data=data, results=results, device="cpu", quiet=True, fresh=True, rows=["teachers"]
+    )
+    assert (
+        again.row("teachers").r1 == whole.row("teachers").r1
+        and best.exists()
+        and again.missing == ()
+    )
 
 
 def test_flipped_bits_of_weights_are_noticed_before_they_are_used(data, tmp_path):
@@ -292,12 +431,17 @@ def test_flipped_bits_of_weights_are_noticed_before_they_are_used(data, tmp_path
     content[-20] ^= 1
     best.write_bytes(content)
     shutil.rmtree(results / "evaluations")
-    with pytest.raises(udonx.RowsFailed, match=r"best\.safetensors is damaged: it is not what was written; train the stage again"):
+    with pytest.raises(
+        udonx.RowsFailed,
+        match=r"best\.safetensors is damaged: it is not what was written; train the stage again",
+    ):
         udonx.run(file, data=data, results=results, device="cpu", quiet=True)
 
 
 def stopping_at(monkeypatch, number, *, sent=None):
-    """Let the `number`th stage that is trained be stopped after its first step; returns the ids of those that were begun."""
+    """Let the `number`th stage that is trained be stopped after its first step; returns the ids of
+    those that were begun.
+    """
     begun, step = [], _Training._train_step
 
     def stopped(self, at, batch):
@@ -312,7 +456,9 @@ def stopping_at(monkeypatch, number, *, sent=None):
 
 
 def test_a_fresh_call_that_was_stopped_goes_on(data, tmp_path, monkeypatch):
-    """A call with `fresh` that is stopped and given again trains what is left of it; given once more, it begins anew."""
+    """A call with `fresh` that is stopped and given again trains what is left of it; given once
+    more, it begins anew.
+    """
     file, results = write_experiment(tmp_path, SETTING + TEACHERS), tmp_path / "results"
     arguments = {"data": data, "results": results, "device": "cpu", "quiet": True}
     ids = udonx.run(file, **arguments).row("teachers").stages
@@ -329,40 +475,66 @@ def test_a_fresh_call_that_was_stopped_goes_on(data, tmp_path, monkeypatch):
 
 
 def test_fresh_also_removes_students_of_other_tables(data, tmp_path, capsys):
-    """A student whose teachers are trained again does not stand as it was, whichever file it belongs to; a line says so."""
+    """A student whose teachers are trained again does not stand as it was, whichever file it
+    belongs to; a line says so.
+    """
     arguments = {"data": data, "results": tmp_path / "results", "device": "cpu"}
     teachers = write_experiment(tmp_path, SETTING + TEACHERS, "teachers.toml")
-    student = write_experiment(tmp_path, SETTING + SHARED.replace("[rows.teachers]", "[rows.first]"), "student.toml")
+    student = write_experiment(
+        tmp_path, SETTING + SHARED.replace("[rows.teachers]", "[rows.first]"), "student.toml"
+    )
     before = udonx.run(student, **arguments).row("gentle")
     capsys.readouterr()
     udonx.run(teachers, **arguments, fresh=True)
     (learned,) = set(before.stages) - set(before.stages[:2])
-    assert f"--fresh: also removed 1 stage of other tables that learned from these ({learned})" in capsys.readouterr().err
+    assert (
+        f"--fresh: also removed 1 stage of other tables that learned from these ({learned})"
+        in capsys.readouterr().err
+    )
     assert logs(tmp_path / "results") == 2
     assert udonx.run(student, **arguments).row("gentle").r1 == before.r1
 
 
 def test_fresh_waits_for_nobody_and_removes_nothing_that_is_in_use(data, tmp_path):
-    """A finished stage that another process reads, to evaluate it or to learn from it, is not removed under its hands."""
+    """A finished stage that another process reads, to evaluate it or to learn from it, is not
+    removed under its hands.
+    """
     file, results = write_experiment(tmp_path, SETTING + TEACHERS), tmp_path / "results"
-    stage = udonx.run(file, data=data, results=results, device="cpu", quiet=True).row("teachers").stages[1]
-    with StageLock(results / "stages" / stage, shared=True) as reading, StageLock(results / "stages" / stage, shared=True) as other:
+    stage = (
+        udonx.run(file, data=data, results=results, device="cpu", quiet=True)
+        .row("teachers")
+        .stages[1]
+    )
+    with (
+        StageLock(results / "stages" / stage, shared=True) as reading,
+        StageLock(results / "stages" / stage, shared=True) as other,
+    ):
         assert reading.acquire() and other.acquire()
-        with pytest.raises(udonx.ConfigError, match=rf"--fresh: stage {stage} is in use by process {os.getpid()} on .*nothing was removed"):
+        with pytest.raises(
+            udonx.ConfigError,
+            match=(
+                rf"--fresh: stage {stage} is in use by process {os.getpid()} on .*nothing was"
+                r" removed"
+            ),
+        ):
             udonx.run(file, data=data, results=results, device="cpu", quiet=True, fresh=True)
     assert logs(results) == 2
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_stopped_command_ends_with_the_status_of_its_signal(data, tmp_path, monkeypatch, capsys, number, code):
-    """SIGINT and SIGTERM end `udonx run` with 130 and 143 and one sentence; Sacred's run is INTERRUPTED; no other row is begun, and the
-    same command goes on."""
+def test_a_stopped_command_ends_with_the_status_of_its_signal(
+    data, tmp_path, monkeypatch, capsys, number, code
+):
+    """SIGINT and SIGTERM end `udonx run` with 130 and 143 and one sentence; Sacred's run is
+    INTERRUPTED; no other row is begun, and the same command goes on.
+    """
     begun = stopping_at(monkeypatch, 1, sent=number)
     file, results = write_experiment(tmp_path, SETTING + TEACHERS), tmp_path / "results"
     command = ["run", str(file), "--data", str(data), "--results", str(results), "--device", "cpu"]
     assert main(command) == code
     assert capsys.readouterr().err.endswith(
-        "teachers, seed 0: teacher of cars: stopped after step 1 of 1; the same command continues there\n"
+        "teachers, seed 0: teacher of cars: stopped after step 1 of 1; the same command continues"
+        " there\n"
     )
     (record,) = (results / "sacred").glob("*/run.json")
     assert json.loads(record.read_text())["status"] == "INTERRUPTED" and len(begun) == 1
@@ -370,9 +542,17 @@ def test_a_stopped_command_ends_with_the_status_of_its_signal(data, tmp_path, mo
 
 
 def test_what_killed_processes_left_is_removed(data, tmp_path):
-    """A run removes files half written and the checkpoint beside a done.json, of processes that were killed at such a moment."""
+    """A run removes files half written and the checkpoint beside a done.json, of processes that
+    were killed at such a moment.
+    """
     file, results = write_experiment(tmp_path, SETTING + TEACHERS), tmp_path / "results"
-    stage = results / "stages" / udonx.run(file, data=data, results=results, device="cpu", quiet=True).row("teachers").stages[0]
+    stage = (
+        results
+        / "stages"
+        / udonx.run(file, data=data, results=results, device="cpu", quiet=True)
+        .row("teachers")
+        .stages[0]
+    )
     before = sorted(results.rglob("*"))
     (stage / "state.pt").write_bytes(b"of no more use")
     for folder in (stage, results / "tables"):
@@ -385,43 +565,82 @@ def test_what_killed_processes_left_is_removed(data, tmp_path):
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ("student.embedding_BD @ teacher.embedding_BD.T", r"loss 'mine' \('bad_\d'\) failed at .*bad_\d\.py:9: RuntimeError"),
+        (
+            "student.embedding_BD @ teacher.embedding_BD.T",
+            r"loss 'mine' \('bad_\d'\) failed at .*bad_\d\.py:9: RuntimeError",
+        ),
         (
             "student.embedding_BD * 1.0",
-            r"loss 'mine' \('bad_\d', .*bad_\d\.py:4\) returned a tensor of shape \[4, 4\], allowed is one scalar",
+            (
+                r"loss 'mine' \('bad_\d', .*bad_\d\.py:4\) returned a tensor of shape \[4, 4\],"
+                r" allowed is one scalar"
+            ),
         ),
         ("None", r"returned NoneType, allowed is one scalar float tensor"),
     ],
 )
-def test_a_mistake_in_a_users_loss_is_one_sentence_with_its_line(data, tmp_path, request, body, message):
-    """A loss that raises, or returns what is no scalar, ends in a sentence that names the loss, the file and the line."""
+def test_a_mistake_in_a_users_loss_is_one_sentence_with_its_line(
+    data, tmp_path, request, body, message
+):
+    """A loss that raises, or returns what is no scalar, ends in a sentence that names the loss, the
+    file and the line.
+    """
     name = f"bad_{request.node.callspec.indices['body']}"
     code = BAD_LOSS.format(name=name, body=body)
     (tmp_path / f"{name}.py").write_text(code)
-    setting = SETTING.replace('teacher_head = { use = "linear", dim = 4 }', 'teacher_head = { use = "linear", dim = 6 }')
-    text = f'plugins = ["{name}.py"]\n{setting}[rows.mine]\nscheme = "udon"\nsampler = "round_robin"\nlosses.mine = "{name}"\n'
+    setting = SETTING.replace(
+        'teacher_head = { use = "linear", dim = 4 }', 'teacher_head = { use = "linear", dim = 6 }'
+    )
+    text = (
+        f'plugins = ["{name}.py"]\n{setting}[rows.mine]\nscheme = "udon"\nsampler ='
+        f' "round_robin"\nlosses.mine = "{name}"\n'
+    )
     with pytest.raises(udonx.ConfigError, match=message):
-        udonx.run(write_experiment(tmp_path, text), data=data, results=tmp_path / "results", device="cpu", quiet=True)
+        udonx.run(
+            write_experiment(tmp_path, text),
+            data=data,
+            results=tmp_path / "results",
+            device="cpu",
+            quiet=True,
+        )
 
 
 @pytest.mark.parametrize(
     ("forward", "message"),
-    [("self.layer(x)", "not of unit length"), ("torch.nn.functional.normalize(x)", r"into \[4, \d+\], allowed is \[4, 4\], its dim")],
+    [
+        ("self.layer(x)", "not of unit length"),
+        ("torch.nn.functional.normalize(x)", r"into \[4, \d+\], allowed is \[4, 4\], its dim"),
+    ],
 )
-def test_a_head_of_another_width_or_length_is_refused_before_training(data, tmp_path, request, forward, message):
-    """A head must give unit rows of its dim: anything else would train and give figures that mean nothing."""
+def test_a_head_of_another_width_or_length_is_refused_before_training(
+    data, tmp_path, request, forward, message
+):
+    """A head must give unit rows of its dim: anything else would train and give figures that mean
+    nothing.
+    """
     name = f"head_{request.node.callspec.indices['forward']}"
     code = BAD_HEAD.format(name=name, forward=forward)
     (tmp_path / f"{name}.py").write_text(code)
-    text = f'plugins = ["{name}.py"]\n{SETTING}[rows.mine]\nscheme = "classification"\nsampler = "round_robin"\nstudent_head = "{name}"\n'
+    text = (
+        f'plugins = ["{name}.py"]\n{SETTING}[rows.mine]\nscheme = "classification"\nsampler ='
+        f' "round_robin"\nstudent_head = "{name}"\n'
+    )
     with pytest.raises(udonx.ConfigError, match=message):
-        udonx.run(write_experiment(tmp_path, text), data=data, results=tmp_path / "results", device="cpu", quiet=True)
+        udonx.run(
+            write_experiment(tmp_path, text),
+            data=data,
+            results=tmp_path / "results",
+            device="cpu",
+            quiet=True,
+        )
     assert not (tmp_path / "results" / "stages").exists()
 
 
 def test_a_killed_evaluation_goes_on(tmp_path, monkeypatch):
-    """An evaluation that is killed amid its domains embeds only the rest when it is run again, to the same figures, and leaves nothing of
-    what it kept; nor does one that was killed when all but that was done."""
+    """An evaluation that is killed amid its domains embeds only the rest when it is run again, to
+    the same figures, and leaves nothing of what it kept; nor does one that was killed when all but
+    that was done.
+    """
     monkeypatch.setattr(kept, "WORTH_SECONDS", 0.0)
     for number, domain in enumerate(("cars", "food", "sop")):
         write_domain(tmp_path / "data", domain, first_class=2 * number)
@@ -451,15 +670,24 @@ def test_a_killed_evaluation_goes_on(tmp_path, monkeypatch):
 
 
 def test_damaged_images_are_counted_with_the_result(tmp_path, capsys):
-    """A run on images of which some are cut off ends well; done.json and metrics.json say how many were left out and which, and each was
-    said once."""
+    """A run on images of which some are cut off ends well; done.json and metrics.json say how many
+    were left out and which, and each was said once.
+    """
     write_domain(tmp_path / "data", "cars")
     damaged = [f"cars/{name}_1.png" for name in ("train", "val", "test")]
     for path in damaged:
         file = tmp_path / "data" / "images" / path
         file.write_bytes(file.read_bytes()[:2000])
-    rows = '[rows.base]\nscheme = "classification"\nsampler = "round_robin"\n[rows.other]\nscheme = "udon"\nsampler = "round_robin"\n'
-    table = udonx.run(write_experiment(tmp_path, SETTING + rows), data=tmp_path / "data", results=tmp_path / "results", device="cpu")
+    rows = (
+        '[rows.base]\nscheme = "classification"\nsampler = "round_robin"\n[rows.other]\nscheme ='
+        ' "udon"\nsampler = "round_robin"\n'
+    )
+    table = udonx.run(
+        write_experiment(tmp_path, SETTING + rows),
+        data=tmp_path / "data",
+        results=tmp_path / "results",
+        device="cpu",
+    )
     results = Results(tmp_path / "results")
     assert len(table.rows) == 2 and all(row.r1 for row in table.rows)
     for row in table.rows:
@@ -471,7 +699,9 @@ def test_damaged_images_are_counted_with_the_result(tmp_path, capsys):
 
 
 def test_a_damaged_demo_image_is_said_with_its_cure(tmp_path, monkeypatch):
-    """An image of a generated benchmark is never left out: the sentence names the folder to remove."""
+    """An image of a generated benchmark is never left out: the sentence names the
+    folder to remove.
+    """
     monkeypatch.setenv("UDONX_CACHE", str(tmp_path / "cache"))
     benchmark = open_demo("demo", seed=0, size="smoke")
     path = benchmark.root / "images" / benchmark.split("logos", "train").paths[0]
@@ -480,5 +710,8 @@ def test_a_damaged_demo_image_is_said_with_its_cure(tmp_path, monkeypatch):
     rows = '[rows.base]\nscheme = "classification"\nsampler = "round_robin"\n'
     overrides = ["budget.steps=30", 'setting.data.domains=["logos"]']
     file = write_experiment(tmp_path, 'setting = "smoke"\n' + rows)
-    with pytest.raises((ConfigError, TrainingError), match=rf"cannot be decoded.*remove the folder {re.escape(str(benchmark.root))}"):
+    with pytest.raises(
+        (ConfigError, TrainingError),
+        match=rf"cannot be decoded.*remove the folder {re.escape(str(benchmark.root))}",
+    ):
         udonx.run(file, overrides=overrides, results=tmp_path / "results", device="cpu", quiet=True)

@@ -13,14 +13,23 @@ import pytest
 from tests.tiny import ROOT
 from udonx.store.lock import StageLock
 
-HOLD = "import sys\nfrom pathlib import Path\nfrom udonx.store.lock import StageLock\nlock = StageLock(Path(sys.argv[1]))\n"
+HOLD = (
+    "import sys\nfrom pathlib import Path\nfrom udonx.store.lock import StageLock\nlock ="
+    " StageLock(Path(sys.argv[1]))\n"
+)
 HOLD += "print(lock.acquire(), flush=True)\nsys.stdin.read()\n"
 
 
 def test_a_lock_of_another_process_is_refused_named_and_dies_with_it(tmp_path):
-    """While another process holds a stage its lock is refused and its holder known; when it is killed the lock is free, nothing stale."""
+    """While another process holds a stage its lock is refused and its holder known; when it is
+    killed the lock is free, nothing stale.
+    """
     with subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", HOLD, str(tmp_path)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as other:
         assert other.stdout.readline().strip() == "True"
         with StageLock(tmp_path) as lock:
@@ -49,7 +58,10 @@ def test_a_file_system_without_locks_is_said_and_used(tmp_path, monkeypatch, num
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with StageLock(tmp_path / "stage") as lock, pytest.warns(UserWarning, match="one udonx command at a time"):
+    with (
+        StageLock(tmp_path / "stage") as lock,
+        pytest.warns(UserWarning, match="one udonx command at a time"),
+    ):
         assert lock.acquire()
 
 

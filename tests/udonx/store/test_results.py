@@ -14,11 +14,15 @@ import pytest
 from udonx.common.files import DamagedFileError
 from udonx.store.results import Results, Run
 
-RUN = Run(file="table", setting="smoke", row="a", seed=0, stages=("s",), sacred_id="1", resumes=None)
+RUN = Run(
+    file="table", setting="smoke", row="a", seed=0, stages=("s",), sacred_id="1", resumes=None
+)
 
 
 def test_half_a_line_is_dropped_and_cut_before_the_next(tmp_path):
-    """runs.jsonl survives a process that was killed while it wrote: readers drop the half line, the next writer cuts it."""
+    """runs.jsonl survives a process that was killed while it wrote: readers drop the half line, the
+    next writer cuts it.
+    """
     results = Results(tmp_path)
     assert results.runs() == []
     results.append_run(attrs.evolve(RUN, row="a"))
@@ -30,7 +34,9 @@ def test_half_a_line_is_dropped_and_cut_before_the_next(tmp_path):
 
 
 def test_an_evaluation_is_there_when_its_metrics_are(smoke_run, tmp_path):
-    """per_query.npz holds every query with its domain, hit and mMP@5 for both indexes; its means are those of metrics.json."""
+    """per_query.npz holds every query with its domain, hit and mMP@5 for both indexes; its means
+    are those of metrics.json.
+    """
     results = Results(smoke_run.results)
     row = smoke_run.table.row("udon")
     stored = results.read_evaluation(row.evaluations[0])
@@ -38,7 +44,10 @@ def test_an_evaluation_is_there_when_its_metrics_are(smoke_run, tmp_path):
     for index in ("merged", "own"):
         for domain, figures in getattr(stored, index).per_domain.items():
             mine = queries["domain"] == domain
-            assert np.isclose(queries[f"{index}_hit"][mine].mean(), figures.r1) and mine.sum() == figures.queries
+            assert (
+                np.isclose(queries[f"{index}_hit"][mine].mean(), figures.r1)
+                and mine.sum() == figures.queries
+            )
             assert np.isclose(queries[f"{index}_mmp5"][mine].mean(), figures.mmp5)
     assert len(set(queries["id"].tolist())) == len(queries["id"])
     assert Results(tmp_path).read_evaluation(row.evaluations[0]) is None
@@ -49,8 +58,15 @@ def test_runs_name_row_seed_stages_and_the_sacred_run(smoke_run):
     runs = Results(smoke_run.results).runs()
     assert [run.row for run in runs] == [row.name for row in smoke_run.table.rows]
     for run in runs:
-        assert all((smoke_run.results / "stages" / stage / "done.json").exists() for stage in run.stages)
-        assert json.loads((smoke_run.results / "sacred" / run.sacred_id / "config.json").read_text())["row"] == run.row
+        assert all(
+            (smoke_run.results / "stages" / stage / "done.json").exists() for stage in run.stages
+        )
+        assert (
+            json.loads((smoke_run.results / "sacred" / run.sacred_id / "config.json").read_text())[
+                "row"
+            ]
+            == run.row
+        )
         assert run.seed == (None if run.row.startswith("off") else 0) and run.resumes is None
 
 
@@ -65,7 +81,9 @@ def strip_digest(file: Path) -> None:
 def stored(smoke_run, tmp_path: Path) -> tuple[Results, str]:
     """A results folder of one evaluation, and its id."""
     (identity,) = smoke_run.table.row("udon").evaluations
-    shutil.copytree(smoke_run.results / "evaluations" / identity, tmp_path / "evaluations" / identity)
+    shutil.copytree(
+        smoke_run.results / "evaluations" / identity, tmp_path / "evaluations" / identity
+    )
     return Results(tmp_path), identity
 
 
@@ -79,7 +97,15 @@ def test_files_of_an_earlier_revision_are_read(stored):
     del old["versions"]
     file.write_text(json.dumps(old))
     assert results.read_evaluation(identity) == attrs.evolve(now, versions={}) and now.versions
-    line = {"time": "2026-01-01T00:00:00", "file": "t", "setting": "demo", "row": "a", "seed": None, "stages": ["s"], "sacred_id": "1"}
+    line = {
+        "time": "2026-01-01T00:00:00",
+        "file": "t",
+        "setting": "demo",
+        "row": "a",
+        "seed": None,
+        "stages": ["s"],
+        "sacred_id": "1",
+    }
     (results.root / "runs.jsonl").write_text(json.dumps({**line, "resumes": None}) + "\n")
     assert results.runs() == [Run(**{**line, "stages": ("s",)}, resumes=None)]
 
@@ -93,21 +119,31 @@ DAMAGES = {
     "nothing in it": lambda text: "{}",
     "deep": lambda text: "[" * 100_000,
     "another key": lambda text: '{"answer": 42}',
-    "a share above one": lambda text: json.dumps({"own": {"r1": 7.0, "mmp5": 0.0, "per_domain": {}, "without_positives": 0}, "stages": {}}),
+    "a share above one": lambda text: json.dumps(
+        {"own": {"r1": 7.0, "mmp5": 0.0, "per_domain": {}, "without_positives": 0}, "stages": {}}
+    ),
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_metrics_are_named_with_their_cure_and_count_as_not_made(stored, damage):
-    """Nothing damaged is believed: `read_evaluation` names the file and what to do, `has_evaluation` says it and is false."""
+    """Nothing damaged is believed: `read_evaluation` names the file and what to do,
+    `has_evaluation` says it and is false.
+    """
     results, identity = stored
     file = results.evaluation(identity) / "metrics.json"
     assert results.has_evaluation(identity)
     file.write_text(DAMAGES[damage](file.read_text()))
-    with pytest.raises(DamagedFileError, match="the same `udonx run` makes it again, and trains nothing for it") as caught:
+    with pytest.raises(
+        DamagedFileError, match="the same `udonx run` makes it again, and trains nothing for it"
+    ) as caught:
         results.read_evaluation(identity)
     said: list[str] = []
-    assert not results.has_evaluation(identity, said.append) and said == [str(caught.value)] and str(file) in said[0]
+    assert (
+        not results.has_evaluation(identity, said.append)
+        and said == [str(caught.value)]
+        and str(file) in said[0]
+    )
     results.forget_evaluations(set())
     assert not file.exists(), "--fresh removes what nobody can tell the stages of"
 
@@ -135,10 +171,17 @@ def test_a_damaged_line_of_runs_is_said_and_left_out(tmp_path):
         results.append_run(attrs.evolve(RUN, row=row))
     file = tmp_path / "runs.jsonl"
     lines = file.read_text().splitlines()
-    file.write_text("\n".join([lines[0], lines[1].replace('"row": "b"', '"row": "x"'), '{"row": 5}', "{", lines[3]]) + "\n")
+    file.write_text(
+        "\n".join(
+            [lines[0], lines[1].replace('"row": "b"', '"row": "x"'), '{"row": 5}', "{", lines[3]]
+        )
+        + "\n"
+    )
     said: list[str] = []
     assert [run.row for run in results.runs(said.append)] == ["a", "d"]
-    assert said == [f"{file}: 3 lines damaged and left out; where the table lacks a seed, name it with --seeds"]
+    assert said == [
+        f"{file}: 3 lines damaged and left out; where the table lacks a seed, name it with --seeds"
+    ]
 
 
 def test_a_pipe_in_the_place_of_a_file_is_never_waited_for(stored):

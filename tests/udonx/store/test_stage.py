@@ -22,7 +22,9 @@ def test_failure_amid_a_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, w
     """A write that fails half-way leaves the old file as it was and no other."""
     folder = StageFolder(tmp_path)
     write, read = (
-        (folder.save_best, folder.load_best) if what == "best" else (folder.save_state, lambda: folder.load_state(torch.device("cpu")))
+        (folder.save_best, folder.load_best)
+        if what == "best"
+        else (folder.save_state, lambda: folder.load_state(torch.device("cpu")))
     )
     write({"a": torch.ones(2)})
 
@@ -39,7 +41,9 @@ def test_failure_amid_a_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, w
 
 
 def test_log(tmp_path: Path) -> None:
-    """Entries come back in order; an unterminated last line is dropped, and a cut at a kept length makes room for the next entry."""
+    """Entries come back in order; an unterminated last line is dropped, and a cut at a kept length
+    makes room for the next entry.
+    """
     folder = StageFolder(tmp_path)
     assert folder.read_log() == [] and folder.log_size() == 0
     folder.cut_log(0)
@@ -58,12 +62,26 @@ def test_life_of_a_stage(tmp_path: Path) -> None:
     """A folder is started while it holds a checkpoint, and done, without one, from done.json on."""
     folder = StageFolder(tmp_path / "stage")
     assert folder.done is None and not folder.started
-    model = StageModel(id="x", data={"cars": "1"}, plugins=[], spec={"seed": 0}, classes={"cars": 2}, class_ids={"cars": [4, 7]})
+    model = StageModel(
+        id="x",
+        data={"cars": "1"},
+        plugins=[],
+        spec={"seed": 0},
+        classes={"cars": 2},
+        class_ids={"cars": [4, 7]},
+    )
     folder.write_spec({"id": "x", "seed": 0}, model)
     assert folder.read_model() == model and 'id = "x"' in (folder.path / "stage.toml").read_text()
     folder.save_state({"step": 3})
     assert folder.started and folder.load_state(torch.device("cpu")) == {"step": 3}
-    done = Done(steps=3, images=6, seconds=1.5, best_step=2, best_r1=0.25, weights=folder.save_best({"a": torch.ones(2)}))
+    done = Done(
+        steps=3,
+        images=6,
+        seconds=1.5,
+        best_step=2,
+        best_r1=0.25,
+        weights=folder.save_best({"a": torch.ones(2)}),
+    )
     folder.finish(done)
     assert folder.done == done and not folder.started
 
@@ -83,14 +101,20 @@ def test_tied_weights(tmp_path: Path) -> None:
     tensors = {"a": whole, "tied": whole, "row": whole[1], "turned": whole.T}
     StageFolder(tmp_path).save_best(tensors)
     back = StageFolder(tmp_path).load_best()
-    assert back.keys() == tensors.keys() and all(torch.equal(back[name], value) for name, value in tensors.items())
+    assert back.keys() == tensors.keys() and all(
+        torch.equal(back[name], value) for name, value in tensors.items()
+    )
 
 
 def test_equal_weights_are_equal_files(tmp_path: Path) -> None:
-    """The same weights with the same metadata are the same bytes, in whatever order the metadata were given."""
+    """The same weights with the same metadata are the same bytes, in whatever order the metadata
+    were given.
+    """
     about = {"step": 8, "stage": "x", "validation_r1": 0.5}
     ours = [
-        StageFolder(tmp_path / str(turn)).save_best({"a": torch.ones(2)}, dict(sorted(about.items(), reverse=turn % 2)))
+        StageFolder(tmp_path / str(turn)).save_best(
+            {"a": torch.ones(2)}, dict(sorted(about.items(), reverse=turn % 2))
+        )
         for turn in range(8)
     ]
     assert len(set(ours)) == 1
@@ -98,8 +122,10 @@ def test_equal_weights_are_equal_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "empty", "missing", "pipe", "folder"])
 def test_damaged_weights(tmp_path: Path, damage: str) -> None:
-    """Weights that are not those that were written are refused in one sentence that names the file and the cure; all but a change that
-    keeps their size are noticed by the look that every command takes."""
+    """Weights that are not those that were written are refused in one sentence that names the file
+    and the cure; all but a change that keeps their size are noticed by the look that every command
+    takes.
+    """
     folder = finished(tmp_path)
     content = bytearray(folder.best.read_bytes())
     content[-20] ^= 1
@@ -108,14 +134,18 @@ def test_damaged_weights(tmp_path: Path, damage: str) -> None:
         folder.best.write_bytes({"flipped": content, "cut": content[:-9], "empty": b""}[damage])
     elif damage != "missing":
         (os.mkfifo if damage == "pipe" else os.mkdir)(folder.best)
-    with pytest.raises(DamagedFileError, match=r"best\.safetensors .*; train the stage again with --fresh"):
+    with pytest.raises(
+        DamagedFileError, match=r"best\.safetensors .*; train the stage again with --fresh"
+    ):
         folder.load_best()
     assert (folder.problem is None) == (damage == "flipped")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"steps": 1}', "9" * 5000, None])
 def test_damaged_done(tmp_path: Path, text: str | None) -> None:
-    """A done.json that is not what was written is refused in one sentence, and a pipe in its place is not waited for."""
+    """A done.json that is not what was written is refused in one sentence, and a pipe in its place
+    is not waited for.
+    """
     folder = finished(tmp_path)
     file = tmp_path / "done.json"
     if text is None:
@@ -123,13 +153,17 @@ def test_damaged_done(tmp_path: Path, text: str | None) -> None:
         os.mkfifo(file)
     else:
         file.write_text(text)
-    with pytest.raises(DamagedFileError, match=r"done\.json .*train the stage again with --fresh") as caught:
+    with pytest.raises(
+        DamagedFileError, match=r"done\.json .*train the stage again with --fresh"
+    ) as caught:
         _ = folder.done
     assert folder.problem == str(caught.value) and "\n" not in folder.problem
 
 
 def test_a_flipped_bit_of_a_checkpoint(tmp_path: Path) -> None:
-    """Whichever bit of a checkpoint is flipped, it is refused or comes back as it was written; never as something else."""
+    """Whichever bit of a checkpoint is flipped, it is refused or comes back as it was written;
+    never as something else.
+    """
     folder, chance = StageFolder(tmp_path), random.Random(0)
     folder.save_state({"step": 3, "model": {"a": torch.arange(256.0)}})
     content, refused = (tmp_path / "state.pt").read_bytes(), 0
@@ -163,20 +197,34 @@ def test_pipes(tmp_path: Path, name: str) -> None:
 
 
 def test_what_an_earlier_version_wrote(tmp_path: Path) -> None:
-    """Stages of the revision before digests are read: no digest, no weights in done.json, log lines without a checksum."""
+    """Stages of the revision before digests are read: no digest, no weights in done.json, log lines
+    without a checksum.
+    """
     folder = StageFolder(tmp_path)
     safetensors.torch.save_file({"a": torch.ones(2)}, folder.best)
     (tmp_path / "done.json").write_text(
-        '{"steps": 8, "images": 64, "seconds": 1.5, "best_step": 2, "best_r1": 0.25, "batches": {"cars": 8}}'
+        '{"steps": 8, "images": 64, "seconds": 1.5, "best_step": 2, "best_r1": 0.25, "batches":'
+        ' {"cars": 8}}'
     )
-    (tmp_path / "model.json").write_text('{"id": "x", "data": {}, "plugins": [], "spec": {"seed": 0}, "classes": {}, "class_ids": {}}')
+    (tmp_path / "model.json").write_text(
+        '{"id": "x", "data": {}, "plugins": [], "spec": {"seed": 0}, "classes": {},'
+        ' "class_ids": {}}'
+    )
     (tmp_path / "log.jsonl").write_text('{"step": 1, "total": 2.5}\n')
-    assert (folder.done.steps, folder.done.weights, folder.read_model().spec) == (8, None, {"seed": 0})
-    assert torch.equal(folder.load_best()["a"], torch.ones(2)) and folder.read_log() == [{"step": 1, "total": 2.5}]
+    assert (folder.done.steps, folder.done.weights, folder.read_model().spec) == (
+        8,
+        None,
+        {"seed": 0},
+    )
+    assert torch.equal(folder.load_best()["a"], torch.ones(2)) and folder.read_log() == [
+        {"step": 1, "total": 2.5}
+    ]
 
 
 def test_tidy(tmp_path: Path) -> None:
-    """A checkpoint beside done.json, of a process that was killed between the two, goes; one of a stage that is not finished stays."""
+    """A checkpoint beside done.json, of a process that was killed between the two, goes; one of a
+    stage that is not finished stays.
+    """
     done, going = finished(tmp_path / "done"), StageFolder(tmp_path / "going")
     for folder in (done, going):
         folder.save_state({"step": 3})
@@ -198,8 +246,15 @@ def test_nothing_unpickles() -> None:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import | ast.ImportFrom):
                 names = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
-                assert not {"pickle", "cPickle", "dill", "joblib"} & {name.split(".")[0] for name in names}, f"{file}:{node.lineno}"
-            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("torch.load", "load_state_dict_from_url", "np.load", "numpy.load"):
+                assert not {"pickle", "cPickle", "dill", "joblib"} & {
+                    name.split(".")[0] for name in names
+                }, f"{file}:{node.lineno}"
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in (
+                "torch.load",
+                "load_state_dict_from_url",
+                "np.load",
+                "numpy.load",
+            ):
                 calls += 1
                 given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
                 safe = (

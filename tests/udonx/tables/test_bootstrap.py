@@ -1,15 +1,27 @@
-"""The paired bootstrap, against a slow one that draws seeds and queries one by one, and against what is known."""
+"""The paired bootstrap, against a slow one that draws seeds and queries one by one, and against
+what is known.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from udonx.tables.bootstrap import REPLICATES, distinct_columns, mean_difference, paired_interval, replicate
+from udonx.tables.bootstrap import (
+    REPLICATES,
+    distinct_columns,
+    mean_difference,
+    paired_interval,
+    replicate,
+)
 
 
-def crossed_differences(seeds: int, sizes: tuple[int, ...], *, seed_effect: float = 0.0, generator: int = 0) -> list[np.ndarray]:
-    """Differences in hits where queries keep their side from seed to seed and, with `seed_effect`, seeds differ in all domains alike."""
+def crossed_differences(
+    seeds: int, sizes: tuple[int, ...], *, seed_effect: float = 0.0, generator: int = 0
+) -> list[np.ndarray]:
+    """Differences in hits where queries keep their side from seed to seed and, with `seed_effect`,
+    seeds differ in all domains alike.
+    """
     rng = np.random.default_rng(generator)
     effect_S = rng.normal(0.2, seed_effect, seeds)
     found = []
@@ -22,7 +34,9 @@ def crossed_differences(seeds: int, sizes: tuple[int, ...], *, seed_effect: floa
 
 
 def slow_replicates(differences: list[np.ndarray], replicates: int) -> np.ndarray:
-    """The resampling scheme as it is said: seeds once for all domains, then each domain's queries once for all drawn seeds."""
+    """The resampling scheme as it is said: seeds once for all domains, then each domain's queries
+    once for all drawn seeds.
+    """
     rng = np.random.default_rng(99)
     values = []
     for _ in range(replicates):
@@ -37,7 +51,9 @@ def slow_replicates(differences: list[np.ndarray], replicates: int) -> np.ndarra
 
 def test_the_statistic_weighs_domains_alike():
     """A domain of two queries counts as much as one of six."""
-    assert mean_difference([np.array([[1, 1], [0, 0]]), np.array([[0, 0, 0, 0, 0, -1]] * 2)]) == pytest.approx((0.5 - 1 / 6) / 2)
+    assert mean_difference(
+        [np.array([[1, 1], [0, 0]]), np.array([[0, 0, 0, 0, 0, -1]] * 2)]
+    ) == pytest.approx((0.5 - 1 / 6) / 2)
 
 
 @pytest.mark.parametrize(
@@ -46,34 +62,47 @@ def test_the_statistic_weighs_domains_alike():
     ids=["one seed", "seeds alike", "seeds apart", "five seeds"],
 )
 def test_replicates_are_those_of_the_slow_bootstrap(seeds, sizes, seed_effect):
-    """Every part of the distribution agrees with drawing one by one: mean, deviation and quantiles, within what 8,000 replicates leave."""
+    """Every part of the distribution agrees with drawing one by one: mean, deviation and quantiles,
+    within what 8,000 replicates leave.
+    """
     differences = crossed_differences(seeds, sizes, seed_effect=seed_effect)
     slow = slow_replicates(differences, 8000)
     fast = replicate(differences, 8000, np.random.default_rng(1))
     assert fast.mean() == pytest.approx(slow.mean(), abs=0.06 * slow.std())
     assert fast.std() == pytest.approx(slow.std(), rel=0.05)
     levels = [0.025, 0.1, 0.5, 0.9, 0.975]
-    np.testing.assert_allclose(np.quantile(fast, levels), np.quantile(slow, levels), atol=0.15 * slow.std())
+    np.testing.assert_allclose(
+        np.quantile(fast, levels), np.quantile(slow, levels), atol=0.15 * slow.std()
+    )
 
 
 def test_seeds_are_drawn_once_for_all_domains():
-    """Four domains that all follow the seed are as unsure as one of them: drawing seeds for each domain would halve the interval."""
+    """Four domains that all follow the seed are as unsure as one of them: drawing seeds for each
+    domain would halve the interval.
+    """
     follows_seed = np.repeat([[1], [0], [-1]], 500, axis=1)
     one, four = paired_interval([follows_seed]), paired_interval([follows_seed] * 4)
     assert one == four == (-1.0, 1.0)
 
 
 def test_queries_are_drawn_once_for_all_seeds():
-    """Five seeds that agree on every query know no more about queries than one: drawing queries for each seed would narrow the interval."""
+    """Five seeds that agree on every query know no more about queries than one: drawing queries for
+    each seed would narrow the interval.
+    """
     (one_SQ,) = crossed_differences(1, (200,))
-    alone, five = (paired_interval([differences_SQ]) for differences_SQ in (one_SQ, np.repeat(one_SQ, 5, axis=0)))
+    alone, five = (
+        paired_interval([differences_SQ])
+        for differences_SQ in (one_SQ, np.repeat(one_SQ, 5, axis=0))
+    )
     assert five == pytest.approx(alone, abs=0.01)
 
 
 @pytest.mark.parametrize("seeds", [1, 2, 5])
 @pytest.mark.parametrize("constant", [-1, 0, 1])
 def test_a_constant_difference_has_an_interval_of_no_width(seeds, constant):
-    """All equal gives exactly [0, 0], always better exactly [1, 1], for any number of domains and queries."""
+    """All equal gives exactly [0, 0], always better exactly [1, 1], for any number of domains and
+    queries.
+    """
     differences = [np.full((seeds, queries), constant, dtype=np.int8) for queries in (7, 49, 1003)]
     assert paired_interval(differences) == (constant, constant)
 
@@ -83,7 +112,10 @@ def test_the_interval_is_the_percentiles_at_their_level():
     differences = crossed_differences(3, (300, 100), seed_effect=0.2)
     values = replicate(differences, REPLICATES, np.random.default_rng(0))
     low, high = paired_interval(differences)
-    assert (np.mean(values < low), np.mean(values > high)) == (pytest.approx(0.025, abs=0.002), pytest.approx(0.025, abs=0.002))
+    assert (np.mean(values < low), np.mean(values > high)) == (
+        pytest.approx(0.025, abs=0.002),
+        pytest.approx(0.025, abs=0.002),
+    )
     narrow = paired_interval(differences, level=0.5)
     assert low < narrow[0] < mean_difference(differences) < narrow[1] < high
 
@@ -91,27 +123,39 @@ def test_the_interval_is_the_percentiles_at_their_level():
 def test_the_same_differences_give_the_same_interval():
     """The generator is fixed, and the order of the queries is of no account."""
     differences = crossed_differences(3, (300, 100))
-    shuffled = [domain_SQ[:, np.random.default_rng(5).permutation(domain_SQ.shape[1])] for domain_SQ in differences]
+    shuffled = [
+        domain_SQ[:, np.random.default_rng(5).permutation(domain_SQ.shape[1])]
+        for domain_SQ in differences
+    ]
     assert paired_interval(differences) == paired_interval(differences) == paired_interval(shuffled)
 
 
 def test_the_interval_holds_the_truth_as_often_as_it_says():
-    """Over 300 benchmarks drawn from one world the interval of one seed's difference holds the true one in about 95 % of the cases."""
+    """Over 300 benchmarks drawn from one world the interval of one seed's difference holds the true
+    one in about 95 % of the cases.
+    """
     truth = mean_difference(crossed_differences(1, (2_000_000,), generator=1))
     held = 0
     for number in range(300):
-        low, high = paired_interval(crossed_differences(1, (150, 400), generator=100 + number), replicates=500)
+        low, high = paired_interval(
+            crossed_differences(1, (150, 400), generator=100 + number), replicates=500
+        )
         held += low <= truth <= high
     assert 0.91 <= held / 300 <= 0.985
 
 
 def test_seeds_that_differ_widen_the_interval():
-    """Where training moves all queries, one seed's interval misses the truth far more often than that of five."""
+    """Where training moves all queries, one seed's interval misses the truth far more often than
+    that of five.
+    """
     truth = mean_difference(crossed_differences(1, (2_000_000,), generator=1))
     share = {}
     for seeds in (1, 5):
         intervals = [
-            paired_interval(crossed_differences(seeds, (150, 400), seed_effect=0.15, generator=number), replicates=500)
+            paired_interval(
+                crossed_differences(seeds, (150, 400), seed_effect=0.15, generator=number),
+                replicates=500,
+            )
             for number in range(150)
         ]
         share[seeds] = np.mean([low <= truth <= high for low, high in intervals])
@@ -120,7 +164,9 @@ def test_seeds_that_differ_widen_the_interval():
 
 @pytest.mark.parametrize("seeds", [1, 3, 45])
 def test_distinct_columns_are_counted(seeds):
-    """As np.unique over columns counts them, columns that differ in the first or last seed only included."""
+    """As np.unique over columns counts them, columns that differ in the first or last seed only
+    included.
+    """
     rng = np.random.default_rng(0)
     some_SP = rng.integers(-1, 2, (seeds, 4), dtype=np.int8)
     for seed in (0, -1):
@@ -131,7 +177,9 @@ def test_distinct_columns_are_counted(seeds):
 
 
 def test_distinct_columns_of_many_seeds_are_not_mixed_up():
-    """42 differences that would make the same 64-bit number as no difference at all, 2**64 written in digits -1, 0, 1, stay apart."""
+    """42 differences that would make the same 64-bit number as no difference at all, 2**64 written
+    in digits -1, 0, 1, stay apart.
+    """
     digits, rest = [], 2**64
     while rest:
         digits.append((rest + 1) % 3 - 1)
@@ -141,17 +189,25 @@ def test_distinct_columns_of_many_seeds_are_not_mixed_up():
 
 def assert_counted(differences_SQ: np.ndarray) -> None:
     """`distinct_columns` says what np.unique says, in any order."""
-    found, wanted = distinct_columns(differences_SQ), np.unique(differences_SQ, axis=1, return_counts=True)
+    found, wanted = (
+        distinct_columns(differences_SQ),
+        np.unique(differences_SQ, axis=1, return_counts=True),
+    )
     mine, others = (
-        sorted(zip(map(tuple, columns_SP.T.tolist()), counts_P.tolist(), strict=True)) for columns_SP, counts_P in (found, wanted)
+        sorted(zip(map(tuple, columns_SP.T.tolist()), counts_P.tolist(), strict=True))
+        for columns_SP, counts_P in (found, wanted)
     )
     assert mine == others
 
 
 @pytest.mark.parametrize(
-    "differences", [[], [np.zeros((1, 0))], [np.zeros((0, 3))], [np.zeros((1, 3)), np.zeros((2, 3))]], ids=["none", "Q", "S", "two S"]
+    "differences",
+    [[], [np.zeros((1, 0))], [np.zeros((0, 3))], [np.zeros((1, 3)), np.zeros((2, 3))]],
+    ids=["none", "Q", "S", "two S"],
 )
 def test_what_cannot_be_resampled_is_refused(differences):
-    """No domain, no query, no seed, or domains with different seeds: one sentence with the shapes."""
+    """No domain, no query, no seed, or domains with different seeds: one sentence
+    with the shapes.
+    """
     with pytest.raises(ValueError, match="one array"):
         paired_interval(differences)

@@ -1,4 +1,6 @@
-"""Rows compared by the stored hits of each query: paired by seed, domain and id; what is wrong with a file costs its intervals only."""
+"""Rows compared by the stored hits of each query: paired by seed, domain and id; what is wrong with
+a file costs its intervals only.
+"""
 
 from __future__ import annotations
 
@@ -38,35 +40,82 @@ def draw(generator: int, rate: float = 0.5) -> dict[str, np.ndarray]:
     return {domain: rng.random(size) < rate for domain, size in SIZES.items()}
 
 
-def write(results: Results, identity: str, hits: dict[str, np.ndarray], *, shuffle: int | None = None, own_only: bool = False) -> float:
-    """Store an evaluation with these hits, its queries in another order with `shuffle`; returns its R@1."""
+def write(
+    results: Results,
+    identity: str,
+    hits: dict[str, np.ndarray],
+    *,
+    shuffle: int | None = None,
+    own_only: bool = False,
+) -> float:
+    """Store an evaluation with these hits, its queries in another order with `shuffle`; returns its
+    R@1.
+    """
     domains = np.array([domain for domain, hit_Q in hits.items() for _ in hit_Q])
     # the same numbers in every domain: an id alone does not say which query it is
     ids = np.array([f"{number}.png" for hit_Q in hits.values() for number in range(len(hit_Q))])
     hit_Q = np.concatenate(list(hits.values()))
-    order_Q = np.arange(len(ids)) if shuffle is None else np.random.default_rng(shuffle).permutation(len(ids))
-    per_query = PerQuery(domains[order_Q], hit_Q[order_Q], hit_Q[order_Q].astype(float), np.ones(len(ids), dtype=int), ids[order_Q])
-    per_domain = {domain: DomainMetrics(r1=float(hit.mean()), mmp5=0.0, queries=len(hit)) for domain, hit in hits.items()}
+    order_Q = (
+        np.arange(len(ids))
+        if shuffle is None
+        else np.random.default_rng(shuffle).permutation(len(ids))
+    )
+    per_query = PerQuery(
+        domains[order_Q],
+        hit_Q[order_Q],
+        hit_Q[order_Q].astype(float),
+        np.ones(len(ids), dtype=int),
+        ids[order_Q],
+    )
+    per_domain = {
+        domain: DomainMetrics(r1=float(hit.mean()), mmp5=0.0, queries=len(hit))
+        for domain, hit in hits.items()
+    }
     r1 = float(np.mean([metrics.r1 for metrics in per_domain.values()]))
     metrics = RetrievalMetrics(r1=r1, mmp5=0.0, per_domain=per_domain, per_query=per_query)
-    results.write_evaluation(identity, ProtocolResult(merged=None if own_only else metrics, own=metrics), {"stages": {}})
+    results.write_evaluation(
+        identity, ProtocolResult(merged=None if own_only else metrics, own=metrics), {"stages": {}}
+    )
     return r1
 
 
-def store(results: Results, label: str, hits: dict[int | None, dict[str, np.ndarray]], **options: int | bool) -> Row:
+def store(
+    results: Results,
+    label: str,
+    hits: dict[int | None, dict[str, np.ndarray]],
+    **options: int | bool,
+) -> Row:
     """Store a row with these hits per seed."""
     evaluations = {seed: f"{label}-{seed}" for seed in hits}
     r1 = tuple(write(results, evaluations[seed], hit, **options) for seed, hit in hits.items())
     index = "own" if options.get("own_only") else "merged"
-    return Row(label=label, seeds=tuple(hits), r1_per_seed=r1, evaluations=tuple(evaluations.values()), index=index)
+    return Row(
+        label=label,
+        seeds=tuple(hits),
+        r1_per_seed=r1,
+        evaluations=tuple(evaluations.values()),
+        index=index,
+    )
 
 
-def expected(ours: list[dict[str, np.ndarray]], theirs: list[dict[str, np.ndarray]]) -> tuple[float, tuple[float, float]]:
-    """The difference and interval of hits that stand in the same order: domains by their names, as files are read."""
+def expected(
+    ours: list[dict[str, np.ndarray]], theirs: list[dict[str, np.ndarray]]
+) -> tuple[float, tuple[float, float]]:
+    """The difference and interval of hits that stand in the same order: domains by their names, as
+    files are read.
+    """
     differences = [
-        np.array([mine[domain].astype(int) - other[domain] for mine, other in zip(ours, theirs, strict=True)]) for domain in sorted(SIZES)
+        np.array(
+            [
+                mine[domain].astype(int) - other[domain]
+                for mine, other in zip(ours, theirs, strict=True)
+            ]
+        )
+        for domain in sorted(SIZES)
     ]
-    return float(np.mean([domain_SQ.mean() for domain_SQ in differences])), paired_interval(differences)
+    return float(np.mean([domain_SQ.mean() for domain_SQ in differences])), paired_interval(
+        differences
+    )
 
 
 def same(found: tuple, wanted: tuple) -> bool:
@@ -81,11 +130,18 @@ def results(tmp_path: Path) -> Results:
 
 
 def test_rows_are_compared_over_their_common_seeds(results):
-    """Seeds are paired by number, whatever their order; a seed that only one row has is left out of difference and interval."""
-    ours, theirs = {seed: draw(seed, 0.7) for seed in (0, 1, 2)}, {seed: draw(10 + seed) for seed in (2, 1, 5)}
+    """Seeds are paired by number, whatever their order; a seed that only one row has is left out of
+    difference and interval.
+    """
+    ours, theirs = (
+        {seed: draw(seed, 0.7) for seed in (0, 1, 2)},
+        {seed: draw(10 + seed) for seed in (2, 1, 5)},
+    )
     row, first = store(results, "ours", ours), store(results, "theirs", theirs)
     comparisons = Comparisons(results)
-    assert same(comparisons.compare(row, first), expected([ours[1], ours[2]], [theirs[1], theirs[2]]))
+    assert same(
+        comparisons.compare(row, first), expected([ours[1], ours[2]], [theirs[1], theirs[2]])
+    )
     assert common_seeds(row, first) == 2 and comparisons.notes() == []
 
 
@@ -98,7 +154,9 @@ def test_without_a_common_seed_nothing_is_compared(results):
 
 @pytest.mark.parametrize("own_only", [False, True])
 def test_queries_are_paired_by_domain_and_id(results, own_only):
-    """A file that holds the same queries in another order gives the same interval, from the hits of the row's own index."""
+    """A file that holds the same queries in another order gives the same interval, from the hits of
+    the row's own index.
+    """
     ours, theirs = [draw(0, 0.7), draw(1, 0.7)], [draw(2), draw(3)]
     row = store(results, "ours", dict(enumerate(ours)), shuffle=4, own_only=own_only)
     first = store(results, "theirs", dict(enumerate(theirs)), own_only=own_only)
@@ -107,19 +165,34 @@ def test_queries_are_paired_by_domain_and_id(results, own_only):
 
 
 def test_a_row_without_a_seed_is_the_same_for_every_seed(results):
-    """A deterministic row is paired with each seed of the other, in both directions; two of them leave only the queries."""
+    """A deterministic row is paired with each seed of the other, in both directions; two of them
+    leave only the queries.
+    """
     trained, fixed, other = {seed: draw(seed, 0.7) for seed in (0, 1, 2)}, draw(5), draw(6)
-    row, start, pca = store(results, "ours", trained), store(results, "start", {None: fixed}), store(results, "pca", {None: other})
+    row, start, pca = (
+        store(results, "ours", trained),
+        store(results, "start", {None: fixed}),
+        store(results, "pca", {None: other}),
+    )
     comparisons = Comparisons(results)
     assert same(comparisons.compare(row, start), expected(list(trained.values()), [fixed] * 3))
     assert same(comparisons.compare(start, row), expected([fixed] * 3, list(trained.values())))
     assert same(comparisons.compare(pca, start), expected([other], [fixed]))
-    assert (common_seeds(row, start), common_seeds(start, row), common_seeds(pca, start)) == (3, 3, 0)
+    assert (common_seeds(row, start), common_seeds(start, row), common_seeds(pca, start)) == (
+        3,
+        3,
+        0,
+    )
 
 
 def test_each_file_is_read_once(results, monkeypatch):
-    """Three rows against the first: its files and theirs are read once each, and names of queries never where their checksums agree."""
-    rows = [store(results, f"row {number}", {seed: draw(10 * number + seed) for seed in (0, 1)}) for number in range(4)]
+    """Three rows against the first: its files and theirs are read once each, and names of queries
+    never where their checksums agree.
+    """
+    rows = [
+        store(results, f"row {number}", {seed: draw(10 * number + seed) for seed in (0, 1)})
+        for number in range(4)
+    ]
     opened, names = [], []
     read_hits, getitem = Results.read_hits, np.lib.npyio.NpzFile.__getitem__
 
@@ -148,7 +221,10 @@ def arrays(file: Path) -> dict[str, np.ndarray]:
 
 def rewrite(file: Path, **changes: np.ndarray | None) -> None:
     """Write a per_query.npz again with other arrays, or without those that are None."""
-    np.savez_compressed(file, **{name: array for name, array in (arrays(file) | changes).items() if array is not None})
+    np.savez_compressed(
+        file,
+        **{name: array for name, array in (arrays(file) | changes).items() if array is not None},
+    )
 
 
 def npy_bytes() -> bytes:
@@ -164,48 +240,80 @@ DAMAGES = {
     "empty": (lambda file: file.write_bytes(b""), "unreadable"),
     "no archive": (lambda file: file.write_text("hello"), "unreadable"),
     "one array": (lambda file: file.write_bytes(npy_bytes()), "unreadable"),
-    "half": (lambda file: file.write_bytes(file.read_bytes()[: file.stat().st_size // 2]), "unreadable"),
+    "half": (
+        lambda file: file.write_bytes(file.read_bytes()[: file.stat().st_size // 2]),
+        "unreadable",
+    ),
     "no hits": (lambda file: rewrite(file, merged_hit=None), "unreadable"),
     "no ids": (lambda file: rewrite(file, id=None), "unreadable"),
-    "hits that are no hits": (lambda file: rewrite(file, merged_hit=arrays(file)["merged_mmp5"]), "unreadable"),
-    "pickles": (lambda file: rewrite(file, merged_hit=arrays(file)["merged_hit"].astype(object)), "unreadable"),
-    "too few hits": (lambda file: rewrite(file, merged_hit=arrays(file)["merged_hit"][1:]), "unreadable"),
+    "hits that are no hits": (
+        lambda file: rewrite(file, merged_hit=arrays(file)["merged_mmp5"]),
+        "unreadable",
+    ),
+    "pickles": (
+        lambda file: rewrite(file, merged_hit=arrays(file)["merged_hit"].astype(object)),
+        "unreadable",
+    ),
+    "too few hits": (
+        lambda file: rewrite(file, merged_hit=arrays(file)["merged_hit"][1:]),
+        "unreadable",
+    ),
     "another query": (
         lambda file: rewrite(file, id=np.array(["new.png", *arrays(file)["id"][1:]])),
         "its queries are not those of theirs-0",
     ),
     "another domain": (lambda file: rewrite(file, domain=arrays(file)["domain"][::-1]), OTHERS),
-    "other hits": (lambda file: rewrite(file, merged_hit=~arrays(file)["merged_hit"]), "its hits do not give its R@1"),
+    "other hits": (
+        lambda file: rewrite(file, merged_hit=~arrays(file)["merged_hit"]),
+        "its hits do not give its R@1",
+    ),
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_file_that_cannot_be_used_costs_the_interval_only(results, damage):
-    """The difference stays; one sentence says which row lacks its interval, which evaluation is to blame, and what to do."""
-    ours, theirs = {seed: draw(seed, 0.7) for seed in (0, 1)}, {seed: draw(10 + seed) for seed in (0, 1)}
-    row, other, first = store(results, "ours", ours), store(results, "other", {0: draw(20)}), store(results, "theirs", theirs)
+    """The difference stays; one sentence says which row lacks its interval, which evaluation is to
+    blame, and what to do.
+    """
+    ours, theirs = (
+        {seed: draw(seed, 0.7) for seed in (0, 1)},
+        {seed: draw(10 + seed) for seed in (0, 1)},
+    )
+    row, other, first = (
+        store(results, "ours", ours),
+        store(results, "other", {0: draw(20)}),
+        store(results, "theirs", theirs),
+    )
     hurt, reason = DAMAGES[damage]
     hurt(results.evaluation("ours-1") / "per_query.npz")
     comparisons = Comparisons(results)
     difference, interval = comparisons.compare(row, first)
-    assert difference == pytest.approx(expected(list(ours.values()), list(theirs.values()))[0]) and interval is None
+    assert (
+        difference == pytest.approx(expected(list(ours.values()), list(theirs.values()))[0])
+        and interval is None
+    )
     assert comparisons.compare(other, first)[1] is not None
     (note,) = comparisons.notes()
     assert note.startswith(
-        f"no interval for ours, for want of per-query results: ours, seed 1 (evaluations/ours-1: {reason}); remove this "
+        "no interval for ours, for want of per-query results: ours, seed 1 (evaluations/ours-1:"
+        f" {reason}); remove this "
     )
     assert "run again with the same seeds" in note
 
 
 def test_a_first_row_that_cannot_be_used_is_named_once(results):
     """Without the first row's hits no row has an interval: all are named, each file once."""
-    rows = [store(results, name, {0: draw(number), 1: draw(9 + number)}) for number, name in enumerate(("theirs", "a", "b"))]
+    rows = [
+        store(results, name, {0: draw(number), 1: draw(9 + number)})
+        for number, name in enumerate(("theirs", "a", "b"))
+    ]
     for seed in (0, 1):
         (results.evaluation(f"theirs-{seed}") / "per_query.npz").unlink()
     comparisons = Comparisons(results)
     assert all(comparisons.compare(row, rows[0])[1] is None for row in rows[1:])
     (note,) = comparisons.notes()
     assert note.startswith(
-        "no interval for a, b, for want of per-query results: theirs, seed 0 (evaluations/theirs-0: missing); theirs, seed 1 "
+        "no interval for a, b, for want of per-query results: theirs, seed 0 (evaluations/theirs-0:"
+        " missing); theirs, seed 1 "
     )
     assert note.count("theirs, seed") == 2 and "remove these folders" in note

@@ -28,9 +28,13 @@ def test_seeds_are_paired_by_number_never_by_place():
 
 
 def test_the_first_row_of_a_group_is_no_reference():
-    """Merged rows are compared with the first merged row, own-domain rows with the first such, each with those of its own backbone;
-    references with nothing."""
-    rows = [Row(name, (0,), (0.5,), (name,), index=index, reference=name == "r") for name, index in zip("rabcd", "mmomo", strict=True)]
+    """Merged rows are compared with the first merged row, own-domain rows with the first such, each
+    with those of its own backbone; references with nothing.
+    """
+    rows = [
+        Row(name, (0,), (0.5,), (name,), index=index, reference=name == "r")
+        for name, index in zip("rabcd", "mmomo", strict=True)
+    ]
     rows += [Row(name, (0,), (0.5,), (name,), index="m", backbone="large") for name in "ef"]
     firsts = {group: row.label for group, row in first_rows(rows).items()}
     assert firsts == {("m", "main"): "a", ("o", "main"): "b", ("m", "large"): "e"}
@@ -38,7 +42,9 @@ def test_the_first_row_of_a_group_is_no_reference():
 
 
 def test_rows_over_other_seeds_are_told():
-    """A row that lacks a seed of another is one; a row without seeds, and rows that all have the same, are not."""
+    """A row that lacks a seed of another is one; a row without seeds, and rows that all have the
+    same, are not.
+    """
     rows = [Row("a", (0, 1)), Row("b", (1,)), Row("c", (None,)), Row("d", (1, 0))]
     assert on_other_seeds(rows) == [False, True, False, False] and all_seeds(rows) == (0, 1)
     assert on_other_seeds([Row("a", (0,)), Row("b", (5,))]) == [True, True]

@@ -23,7 +23,16 @@ from udonx.tables.build import _about_own_index, build_table
 from udonx.tables.table import OTHER_SEEDS, About, Cell, Table, TableRow, read_table, write_table
 
 TABLE3 = ROOT / "experiments" / "table3_ablation.toml"
-DOMAINS = ("architecture", "clothing_and_shoes", "food", "gldv2_landmarks", "inaturalist", "met_artworks", "rp2k", "sop_products")
+DOMAINS = (
+    "architecture",
+    "clothing_and_shoes",
+    "food",
+    "gldv2_landmarks",
+    "inaturalist",
+    "met_artworks",
+    "rp2k",
+    "sop_products",
+)
 
 
 Interval = tuple[float, float] | None
@@ -70,25 +79,52 @@ def table_row(
 def table(*rows: TableRow, domains: tuple[str, ...] = DOMAINS) -> Table:
     """A table of these rows."""
     footer = ("seeds 0, 1, 2; start weights: main " + "a/very/long/path/" * 8 + " (0123456789ab)",)
-    return Table(title="Schemes", setting="demo", domains=domains, rows=rows, missing=("other: not run yet",), footer=footer)
+    return Table(
+        title="Schemes",
+        setting="demo",
+        domains=domains,
+        rows=rows,
+        missing=("other: not run yet",),
+        footer=footer,
+    )
 
 
 def test_a_cell_is_mean_and_sample_deviation():
     """Over seeds: NumPy's mean and std with ddof = 1; one seed has no deviation."""
     values = np.random.default_rng(0).random(5)
     cell = Cell.of(values.tolist())
-    assert (cell.mean, cell.std) == (pytest.approx(np.mean(values)), pytest.approx(np.std(values, ddof=1)))
+    assert (cell.mean, cell.std) == (
+        pytest.approx(np.mean(values)),
+        pytest.approx(np.std(values, ddof=1)),
+    )
     assert Cell.of([0.4321]) == Cell(mean=0.4321, std=None)
     assert (Cell.of([0.5, 0.6]).spell(), Cell.of([0.5]).spell()) == ("55.0 ± 7.1", "50.0")
 
 
 def test_the_text_stays_within_100_columns():
-    """Eight long domain names, several seeds, a long label, a long footer: nothing is wider, and figures are never cut."""
+    """Eight long domain names, several seeds, a long label, a long footer: nothing is wider, and
+    figures are never cut.
+    """
     long = table_row("a", label="a label that is much longer than there is room for")
-    lines = table(long, table_row("b", difference=-0.123), table_row("c", reference=True)).to_text().split("\n")
+    lines = (
+        table(long, table_row("b", difference=-0.123), table_row("c", reference=True))
+        .to_text()
+        .split("\n")
+    )
     assert max(len(line) for line in lines) <= 100
-    assert lines[1].split() == ["R@1", "mMP@5", "diff", *(name[:4] for name in DOMAINS), "steps", "min"]
-    assert lines[3].startswith("a label t") and "75.0±25.0" in lines[3] and "1234567 1234.5" in lines[3]
+    assert lines[1].split() == [
+        "R@1",
+        "mMP@5",
+        "diff",
+        *(name[:4] for name in DOMAINS),
+        "steps",
+        "min",
+    ]
+    assert (
+        lines[3].startswith("a label t")
+        and "75.0±25.0" in lines[3]
+        and "1234567 1234.5" in lines[3]
+    )
     assert "-12.3" in lines[4]
     assert set(lines[2]) == set(lines[5]) == {"-"} and lines[6].startswith("c ")
     assert "other: not run yet" in lines
@@ -96,7 +132,9 @@ def test_the_text_stays_within_100_columns():
 
 def test_short_figures_leave_room_for_names():
     """Domain names grow into the room that the figures leave, never beyond their length."""
-    header = table(table_row("a", seeds=1), domains=("food", "sop_products")).to_text().split("\n")[1]
+    header = (
+        table(table_row("a", seeds=1), domains=("food", "sop_products")).to_text().split("\n")[1]
+    )
     assert header.split()[3:5] == ["food", "sop_products"]
 
 
@@ -109,7 +147,9 @@ def test_domains_without_room_are_named_below():
 
 
 def test_differences_are_listed_with_their_intervals():
-    """Below the table, before the notes, aligned; those that contain zero are marked, here and in the column; others are not listed."""
+    """Below the table, before the notes, aligned; those that contain zero are marked, here and in
+    the column; others are not listed.
+    """
     rows = [
         table_row("first"),
         table_row("worse", difference=-0.123, interval=(-0.2, -0.05)),
@@ -120,7 +160,10 @@ def test_differences_are_listed_with_their_intervals():
     lines = table(*rows).to_text().split("\n")
     end = lines[1].index("diff") + len("diff ")
     assert [line[end - 6 : end] for line in lines[3:7]] == [" " * 6, "-12.3 ", " +0.5~", " +2.0 "]
-    block = lines.index("R@1 minus the first row's, 95 % interval (paired bootstrap over seeds and queries); ~ contains zero")
+    block = lines.index(
+        "R@1 minus the first row's, 95 % interval (paired bootstrap over seeds and queries); ~"
+        " contains zero"
+    )
     assert lines[block + 1 : block + 4] == [
         "  worse           -12.3  [-20.0, -5.0]",
         "  a longer label   +0.5  [ -0.4, +1.2] ~",
@@ -130,7 +173,14 @@ def test_differences_are_listed_with_their_intervals():
 
 @pytest.mark.parametrize(
     ("interval", "unclear"),
-    [((-0.1, 0.1), True), ((0.0, 0.0), True), ((0.0, 0.2), True), ((-0.2, 0.0), True), ((1e-9, 0.2), False), ((-0.2, -1e-9), False)],
+    [
+        ((-0.1, 0.1), True),
+        ((0.0, 0.0), True),
+        ((0.0, 0.2), True),
+        ((-0.2, 0.0), True),
+        ((1e-9, 0.2), False),
+        ((-0.2, -1e-9), False),
+    ],
 )
 def test_a_difference_is_unclear_where_its_interval_contains_zero(interval, unclear):
     """Its ends included, unrounded."""
@@ -152,12 +202,19 @@ def test_without_intervals_there_is_no_list():
 
 def test_intervals_of_one_seed_are_over_queries():
     """The heading claims seeds only where there are several."""
-    text = table(table_row("a", seeds=1), table_row("b", seeds=1, difference=0.1, interval=(0.0, 0.2))).to_text()
-    assert "(paired bootstrap over queries); ~ contains zero" in text and "seeds and queries" not in text
+    text = table(
+        table_row("a", seeds=1), table_row("b", seeds=1, difference=0.1, interval=(0.0, 0.2))
+    ).to_text()
+    assert (
+        "(paired bootstrap over queries); ~ contains zero" in text
+        and "seeds and queries" not in text
+    )
 
 
 def test_rows_of_both_indexes_are_told_apart():
-    """Own-domain figures bear a star, and each group of differences names the row that it is compared with."""
+    """Own-domain figures bear a star, and each group of differences names the row that it is
+    compared with.
+    """
     rows = [
         table_row("teachers", index="own"),
         table_row("student"),
@@ -167,8 +224,14 @@ def test_rows_of_both_indexes_are_told_apart():
     text = table(*rows).to_text()
     lines = text.split("\n")
     assert ["75.0±25.0* " in line for line in lines[3:7]] == [True, False, True, False]
-    assert len({line.index("90.0±10.0") for line in lines[3:7]}) == 1 and "*" not in lines[1] + lines[4] + lines[6]
-    start = lines.index("differences in R@1, 95 % interval (paired bootstrap over seeds and queries); ~ contains zero")
+    assert (
+        len({line.index("90.0±10.0") for line in lines[3:7]}) == 1
+        and "*" not in lines[1] + lines[4] + lines[6]
+    )
+    start = lines.index(
+        "differences in R@1, 95 % interval (paired bootstrap over seeds and queries); ~ contains"
+        " zero"
+    )
     assert lines[start + 1 : start + 5] == [
         "  minus teachers, own-domain index *",
         "    other teachers  +1.0  [-1.0, +3.0] ~",
@@ -187,35 +250,64 @@ def test_rows_of_several_backbones_are_compared_with_their_own_first():
         table_row("large b", backbone="large", difference=0.03, interval=(0.02, 0.04)),
     ]
     lines = table(*rows).to_text().split("\n")
-    start = lines.index("differences in R@1, 95 % interval (paired bootstrap over seeds and queries)")
+    start = lines.index(
+        "differences in R@1, 95 % interval (paired bootstrap over seeds and queries)"
+    )
     assert lines[start + 1 : start + 5] == [
         "  minus a",
         "    b        +2.0  [+1.0, +3.0]",
         "  minus large a",
         "    large b  +3.0  [+2.0, +4.0]",
     ]
-    assert "R@1 minus that of the first row with the same index and backbone" in table(*rows).to_markdown()
+    assert (
+        "R@1 minus that of the first row with the same index and backbone"
+        in table(*rows).to_markdown()
+    )
 
 
 def test_a_difference_to_a_later_row_names_it():
     """Only the teachers are compared, and with each other: "the first row" would be the student."""
-    rows = [table_row("student"), table_row("a", index="own"), table_row("b", index="own", difference=0.1, interval=(0.05, 0.2))]
+    rows = [
+        table_row("student"),
+        table_row("a", index="own"),
+        table_row("b", index="own", difference=0.1, interval=(0.05, 0.2)),
+    ]
     text = table(*rows).to_text()
-    assert "\n  minus a, own-domain index *\n    b  +10.0  [+5.0, +20.0]\n" in text and "the first row" not in text
-    assert "R@1 minus that of the first row with the same index and backbone" in table(*rows).to_markdown()
+    assert (
+        "\n  minus a, own-domain index *\n    b  +10.0  [+5.0, +20.0]\n" in text
+        and "the first row" not in text
+    )
+    assert (
+        "R@1 minus that of the first row with the same index and backbone"
+        in table(*rows).to_markdown()
+    )
 
 
 def test_the_text_stays_within_100_columns_with_marks_and_intervals():
     """Stars, tildes and long labels included; figures are never cut."""
-    long = "a label that is much longer than there is room for, however the table is laid out, and then some more of it"
-    rows = [table_row("a", label=long), table_row("b", label=long, difference=-1.0, interval=(-1.0, 1.0))]
-    rows += [table_row("c", label=long, index="own"), table_row("d", label=long, index="own", difference=-1.0, interval=(-1.0, 1.0))]
+    long = (
+        "a label that is much longer than there is room for, however the table is laid out, and"
+        " then some more of it"
+    )
+    rows = [
+        table_row("a", label=long),
+        table_row("b", label=long, difference=-1.0, interval=(-1.0, 1.0)),
+    ]
+    rows += [
+        table_row("c", label=long, index="own"),
+        table_row("d", label=long, index="own", difference=-1.0, interval=(-1.0, 1.0)),
+    ]
     for shown in (rows, rows[:2]):
         lines = table(*shown).to_text().split("\n")
         assert max(len(line) for line in lines) <= 100
-        assert sum(line.endswith("  -100.0  [-100.0, +100.0] ~") for line in lines) == len(shown) // 2
+        assert (
+            sum(line.endswith("  -100.0  [-100.0, +100.0] ~") for line in lines) == len(shown) // 2
+        )
         assert sum("-100.0~ " in line for line in lines) == len(shown) // 2
-    assert sum(line.endswith(", own-domain index *") for line in table(*rows).to_text().split("\n")) == 1
+    assert (
+        sum(line.endswith(", own-domain index *") for line in table(*rows).to_text().split("\n"))
+        == 1
+    )
 
 
 def test_csv_holds_unrounded_fractions_and_deviations():
@@ -223,14 +315,26 @@ def test_csv_holds_unrounded_fractions_and_deviations():
     second = table_row("b", seeds=1, difference=0.25, interval=(-0.125, 0.5))
     rows = list(csv.DictReader(io.StringIO(table(table_row("a"), second).to_csv())))
     assert [row["row"] for row in rows] == ["a", "b"]
-    assert (float(rows[0]["r1"]), float(rows[0]["r1_std"]), rows[0]["seeds"]) == (0.75, 0.25, "0 1 2")
-    assert (float(rows[0]["food_r1_std"]), rows[1]["food_r1_std"], rows[1]["difference"]) == (pytest.approx(0.01), "", "0.25")
-    assert [rows[1][f"difference_{end}"] for end in ("low", "high")] == ["-0.125", "0.5"] and rows[0]["difference_low"] == ""
+    assert (float(rows[0]["r1"]), float(rows[0]["r1_std"]), rows[0]["seeds"]) == (
+        0.75,
+        0.25,
+        "0 1 2",
+    )
+    assert (float(rows[0]["food_r1_std"]), rows[1]["food_r1_std"], rows[1]["difference"]) == (
+        pytest.approx(0.01),
+        "",
+        "0.25",
+    )
+    assert [rows[1][f"difference_{end}"] for end in ("low", "high")] == ["-0.125", "0.5"] and rows[
+        0
+    ]["difference_low"] == ""
     assert (rows[0]["images"], rows[0]["own_index_r1"]) == ("9876543", "0.9")
 
 
 def test_markdown_holds_deviations_per_domain_and_images():
-    """Every row of the Markdown table has as many cells as its header, ± per domain and the images seen."""
+    """Every row of the Markdown table has as many cells as its header, ± per domain and the images
+    seen.
+    """
     lines = table(table_row("a"), table_row("b", seeds=1)).to_markdown().split("\n")
     cells = [line.count("|") for line in lines if line.startswith("|")]
     assert len(cells) == 4 and len(set(cells)) == 1
@@ -238,34 +342,65 @@ def test_markdown_holds_deviations_per_domain_and_images():
 
 
 def test_markdown_holds_intervals_and_says_what_they_are():
-    """Behind the difference, marked where it contains zero; a note that begins with a star does not become a list of its own."""
-    rows = [table_row("a"), table_row("b", difference=0.018, interval=(0.008, 0.029)), table_row("c", difference=0.0, interval=(-0.1, 0.1))]
+    """Behind the difference, marked where it contains zero; a note that begins with a star does not
+    become a list of its own.
+    """
+    rows = [
+        table_row("a"),
+        table_row("b", difference=0.018, interval=(0.008, 0.029)),
+        table_row("c", difference=0.0, interval=(-0.1, 0.1)),
+    ]
     shown = attrs.evolve(table(*rows), footer=("* own-domain index (b)",))
     text = shown.to_markdown()
     assert "| +1.8 [+0.8, +2.9] |" in text and "| +0.0 [-10.0, +10.0] ~ |" in text
-    assert "- diff R@1: R@1 minus that of the first row, 95 % interval (paired bootstrap over seeds and queries); ~ contains zero\n" in text
+    assert (
+        "- diff R@1: R@1 minus that of the first row, 95 % interval (paired bootstrap over seeds"
+        " and queries); ~ contains zero\n" in text
+    )
     assert "\n- \\* own-domain index (b)\n" in text
 
 
 def test_json_leads_from_a_row_to_its_evaluations_and_stages():
     """Every number can be traced: the ids stand beside it."""
-    row, second = json.loads(table(table_row("a"), table_row("b", difference=0.1, interval=(0.0, 0.25))).to_json())["rows"]
-    assert (row["evaluations"], row["stages"], row["r1"]) == (["e1"], ["s1", "s2"], {"mean": 0.75, "std": 0.25})
+    row, second = json.loads(
+        table(table_row("a"), table_row("b", difference=0.1, interval=(0.0, 0.25))).to_json()
+    )["rows"]
+    assert (row["evaluations"], row["stages"], row["r1"]) == (
+        ["e1"],
+        ["s1", "s2"],
+        {"mean": 0.75, "std": 0.25},
+    )
     assert (row["interval"], second["difference"], second["interval"]) == (None, 0.1, [0.0, 0.25])
 
 
 def test_the_table_of_a_run_is_what_was_evaluated(smoke_run):
-    """Means are over the domains of the stored evaluation, the difference is to the first row, references have none."""
+    """Means are over the domains of the stored evaluation, the difference is to the first row,
+    references have none.
+    """
     table = smoke_run.table
     assert [row.name for row in table.rows][-2:] == ["off_the_shelf", "off_the_shelf_pca"]
     for row in table.rows:
-        stored = json.loads((smoke_run.results / "evaluations" / row.evaluations[0] / "metrics.json").read_text())["merged"]
-        assert row.r1.mean == pytest.approx(np.mean([domain["r1"] for domain in stored["per_domain"].values()]))
+        stored = json.loads(
+            (smoke_run.results / "evaluations" / row.evaluations[0] / "metrics.json").read_text()
+        )["merged"]
+        assert row.r1.mean == pytest.approx(
+            np.mean([domain["r1"] for domain in stored["per_domain"].values()])
+        )
         assert row.r1_per_domain["plates"].mean == stored["per_domain"]["plates"]["r1"]
-        assert (row.difference is None) == (row.interval is None) == (row.reference or row.name == "baseline")
-    assert table.row("udon").difference == pytest.approx(table.row("udon").r1.mean - table.row("baseline").r1.mean)
-    assert "one seed: the interval covers the choice of queries, not of training seed" in table.footer
-    assert [table.row(name).steps for name in ("baseline", "separate_teachers", "off_the_shelf")] == [8, 16, 0]
+        assert (
+            (row.difference is None)
+            == (row.interval is None)
+            == (row.reference or row.name == "baseline")
+        )
+    assert table.row("udon").difference == pytest.approx(
+        table.row("udon").r1.mean - table.row("baseline").r1.mean
+    )
+    assert (
+        "one seed: the interval covers the choice of queries, not of training seed" in table.footer
+    )
+    assert [
+        table.row(name).steps for name in ("baseline", "separate_teachers", "off_the_shelf")
+    ] == [8, 16, 0]
     assert table.row("separate_teachers").images == 16 * 8
 
 
@@ -276,43 +411,77 @@ def hits_by_query(results: Path, evaluation: str, index: str) -> dict[tuple[str,
         return dict(zip(queries, stored[f"{index}_hit"].astype(int).tolist(), strict=True))
 
 
-def interval_by_hand(results: Path, ours: tuple[str, ...], theirs: tuple[str, ...], index: str) -> Interval:
+def interval_by_hand(
+    results: Path, ours: tuple[str, ...], theirs: tuple[str, ...], index: str
+) -> Interval:
     """The interval of two rows' evaluations, paired one by one."""
-    mine, other = ([hits_by_query(results, evaluation, index) for evaluation in side] for side in (ours, theirs))
+    mine, other = (
+        [hits_by_query(results, evaluation, index) for evaluation in side]
+        for side in (ours, theirs)
+    )
     queries = sorted(mine[0])
     return paired_interval(
         [
-            np.array([[m[query] - o[query] for query in queries if query[0] == domain] for m, o in zip(mine, other, strict=True)])
+            np.array(
+                [
+                    [m[query] - o[query] for query in queries if query[0] == domain]
+                    for m, o in zip(mine, other, strict=True)
+                ]
+            )
             for domain in sorted({domain for domain, _ in queries})
         ]
     )
 
 
 def test_intervals_come_from_the_stored_queries(smoke_run):
-    """Each row's interval is that of its stored hits minus the first row's; building the table again gives the same bytes."""
+    """Each row's interval is that of its stored hits minus the first row's; building the table
+    again gives the same bytes.
+    """
     first = smoke_run.table.row("baseline")
     widths = set()
     for row in smoke_run.table.rows[1:5]:
-        assert row.interval == pytest.approx(interval_by_hand(smoke_run.results, row.evaluations, first.evaluations, "merged"))
+        assert row.interval == pytest.approx(
+            interval_by_hand(smoke_run.results, row.evaluations, first.evaluations, "merged")
+        )
         assert row.interval[0] <= row.difference <= row.interval[1]
         widths.add(row.interval[1] - row.interval[0])
     assert max(widths) > 0
     experiment = load_experiment(smoke_run.file, setting="smoke")
     again = stored_table(experiment, Options(results=smoke_run.results), print)
-    assert (again.to_json(), again.to_text()) == (smoke_run.table.to_json(), smoke_run.table.to_text())
+    assert (again.to_json(), again.to_text()) == (
+        smoke_run.table.to_json(),
+        smoke_run.table.to_text(),
+    )
 
 
 def test_a_table_with_damaged_queries_is_shown(smoke_run, tmp_path: Path):
-    """One row's per-query results are gone: its difference stays, the footer says what to do, and all others have their intervals."""
+    """One row's per-query results are gone: its difference stays, the footer says what to do, and
+    all others have their intervals.
+    """
     shutil.copytree(smoke_run.results / "evaluations", tmp_path / "evaluations")
-    shutil.copytree(smoke_run.results / "stages", tmp_path / "stages", ignore=shutil.ignore_patterns("*.safetensors"))
+    shutil.copytree(
+        smoke_run.results / "stages",
+        tmp_path / "stages",
+        ignore=shutil.ignore_patterns("*.safetensors"),
+    )
     (evaluation,) = smoke_run.table.row("udon").evaluations
     (tmp_path / "evaluations" / evaluation / "per_query.npz").unlink()
-    table = stored_table(load_experiment(smoke_run.file, setting="smoke"), Options(results=tmp_path), print)
-    assert [row.interval is None for row in table.rows] == [True, False, False, True, False, True, True]
+    table = stored_table(
+        load_experiment(smoke_run.file, setting="smoke"), Options(results=tmp_path), print
+    )
+    assert [row.interval is None for row in table.rows] == [
+        True,
+        False,
+        False,
+        True,
+        False,
+        True,
+        True,
+    ]
     assert table.row("udon").difference == smoke_run.table.row("udon").difference
     assert table.footer[-1].startswith(
-        f"no interval for UDON, for want of per-query results: UDON, seed 0 (evaluations/{evaluation}: missing)"
+        "no interval for UDON, for want of per-query results: UDON, seed 0"
+        f" (evaluations/{evaluation}: missing)"
     )
 
 
@@ -345,11 +514,16 @@ def mixed_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Table, Path]:
     """Rows of teachers, rows without a seed and a student, two seeds; with the results folder."""
     folder = tmp_path_factory.mktemp("mixed")
     file = write_experiment(folder, MIXED)
-    return udonx.run(file, seeds=[0, 1], results=folder / "results", device="cpu", quiet=True), folder / "results"
+    return (
+        udonx.run(file, seeds=[0, 1], results=folder / "results", device="cpu", quiet=True),
+        folder / "results",
+    )
 
 
 def test_rows_are_compared_with_the_first_of_their_index(mixed_run):
-    """Teachers with the first teachers, merged rows with the first merged row, the first of each and references with nothing."""
+    """Teachers with the first teachers, merged rows with the first merged row, the first of each
+    and references with nothing.
+    """
     table, results = mixed_run
     lines = [(row.name, row.branch, row.index, row.difference is not None) for row in table.rows]
     assert lines == [
@@ -363,17 +537,25 @@ def test_rows_are_compared_with_the_first_of_their_index(mixed_run):
     teachers, start, pca, udon, udon_teachers, reference = table.rows
     assert reference.evaluations == pca.evaluations and reference.r1 == pca.own_r1 != pca.r1
     assert udon_teachers.difference == pytest.approx(udon_teachers.r1.mean - teachers.r1.mean)
-    assert udon_teachers.interval == pytest.approx(interval_by_hand(results, udon_teachers.evaluations, teachers.evaluations, "own"))
+    assert udon_teachers.interval == pytest.approx(
+        interval_by_hand(results, udon_teachers.evaluations, teachers.evaluations, "own")
+    )
     assert udon.difference == pytest.approx(udon.r1.mean - start.r1.mean)
 
 
 def test_a_first_row_without_a_seed_is_paired_with_every_seed(mixed_run):
-    """A deterministic first row stands beside each seed of a trained one; two deterministic rows differ by their queries only."""
+    """A deterministic first row stands beside each seed of a trained one; two deterministic rows
+    differ by their queries only.
+    """
     table, results = mixed_run
     _, start, pca, udon, _, _ = table.rows
     assert (start.seeds, pca.seeds, udon.seeds) == ((None,), (None,), (0, 1))
-    assert udon.interval == pytest.approx(interval_by_hand(results, udon.evaluations, start.evaluations * 2, "merged"))
-    assert pca.interval == pytest.approx(interval_by_hand(results, pca.evaluations, start.evaluations, "merged"))
+    assert udon.interval == pytest.approx(
+        interval_by_hand(results, udon.evaluations, start.evaluations * 2, "merged")
+    )
+    assert pca.interval == pytest.approx(
+        interval_by_hand(results, pca.evaluations, start.evaluations, "merged")
+    )
     assert not any(note.startswith("one seed") for note in table.footer)
 
 
@@ -381,8 +563,13 @@ def test_rows_of_the_own_domain_index_are_named(mixed_run):
     """The footer names them where there are others too; where there are none it says it of all."""
     table, _ = mixed_run
     searched = "each query is searched in its own domain only"
-    assert f"* own-domain index (teachers, udon: teacher, reference): {searched}; not comparable with the other rows" in table.footer
-    assert _about_own_index([row for row in table.rows if row.index == "own"]) == [f"own-domain index: in every row {searched}"]
+    assert (
+        f"* own-domain index (teachers, udon: teacher, reference): {searched}; not comparable with"
+        " the other rows" in table.footer
+    )
+    assert _about_own_index([row for row in table.rows if row.index == "own"]) == [
+        f"own-domain index: in every row {searched}"
+    ]
     assert _about_own_index([row for row in table.rows if row.index == "merged"]) == []
 
 
@@ -396,7 +583,9 @@ def test_the_table_is_written_in_three_forms(smoke_run):
 
 def test_rows_that_are_missing_are_said(smoke_run, tmp_path: Path):
     """What has not been run stands below the table."""
-    table = stored_table(load_experiment(smoke_run.file, setting="smoke"), Options(results=tmp_path / "empty"), print)
+    table = stored_table(
+        load_experiment(smoke_run.file, setting="smoke"), Options(results=tmp_path / "empty"), print
+    )
     assert table.rows == ()
     (line,) = table.missing
     assert line.startswith("not run yet: classification baseline; ") and "; UDON; " in line
@@ -404,90 +593,178 @@ def test_rows_that_are_missing_are_said(smoke_run, tmp_path: Path):
 
 
 def test_what_failed_is_said_with_its_reason(smoke_run):
-    """A row that this call could not make stands below the table, with the sentence that says why."""
+    """A row that this call could not make stands below the table, with the sentence
+    that says why.
+    """
     plan = load_plan(load_experiment(smoke_run.file, setting="smoke"), Options(), print)
-    table = build_table(plan, Results(smoke_run.results), failed={"UDON, seed 1": "loss 'mine' is not finite"})
+    table = build_table(
+        plan, Results(smoke_run.results), failed={"UDON, seed 1": "loss 'mine' is not finite"}
+    )
     assert table.missing == ("failed: UDON, seed 1: loss 'mine' is not finite",)
     assert "\nfailed: UDON, seed 1: loss 'mine' is not finite" in table.to_text()
 
 
 def test_means_over_different_seeds_never_stand_side_by_side_unmarked(tmp_path):
-    """The difference to the first row is over the seeds that both have; a row that lacks seeds bears a mark, in every form, and says so."""
-    udonx.run(TABLE3, setting="smoke", rows=["baseline"], seeds=[0, 1], results=tmp_path, device="cpu", quiet=True)
-    shown = udonx.run(TABLE3, setting="smoke", rows=["udon_dynamic"], seeds=[1], results=tmp_path, device="cpu", quiet=True)
+    """The difference to the first row is over the seeds that both have; a row that lacks seeds
+    bears a mark, in every form, and says so.
+    """
+    udonx.run(
+        TABLE3,
+        setting="smoke",
+        rows=["baseline"],
+        seeds=[0, 1],
+        results=tmp_path,
+        device="cpu",
+        quiet=True,
+    )
+    shown = udonx.run(
+        TABLE3,
+        setting="smoke",
+        rows=["udon_dynamic"],
+        seeds=[1],
+        results=tmp_path,
+        device="cpu",
+        quiet=True,
+    )
     assert [row.seeds for row in shown.rows] == [(1,), (1,)] and OTHER_SEEDS not in shown.to_text()
     table = stored_table(load_experiment(TABLE3, setting="smoke"), Options(results=tmp_path), print)
     baseline, udon = table.row("baseline"), table.row("udon_dynamic")
     assert (baseline.seeds, udon.seeds) == ((0, 1), (1,))
     assert udon.difference == pytest.approx(udon.r1_per_seed[0] - baseline.r1_per_seed[1])
-    assert udon.interval == pytest.approx(interval_by_hand(tmp_path, udon.evaluations, baseline.evaluations[1:], "merged"))
-    assert "one seed: the interval covers the choice of queries, not of training seed" in table.footer
-    assert "† UDON + dynamic sampler: only seed 1 so far, so its means are not" in table.to_text().replace("\n  ", " ")
-    assert "\n† UDON + dynamic sampler " in table.to_text() and "\n| † UDON + dynamic sampler | merged | 1 |" in table.to_markdown()
-    assert "\nclassification baseline " in table.to_text() and "| classification baseline | merged | 0 1 |" in table.to_markdown()
+    assert udon.interval == pytest.approx(
+        interval_by_hand(tmp_path, udon.evaluations, baseline.evaluations[1:], "merged")
+    )
+    assert (
+        "one seed: the interval covers the choice of queries, not of training seed" in table.footer
+    )
+    assert (
+        "† UDON + dynamic sampler: only seed 1 so far, so its means are not"
+        in table.to_text().replace("\n  ", " ")
+    )
+    assert (
+        "\n† UDON + dynamic sampler " in table.to_text()
+        and "\n| † UDON + dynamic sampler | merged | 1 |" in table.to_markdown()
+    )
+    assert (
+        "\nclassification baseline " in table.to_text()
+        and "| classification baseline | merged | 0 1 |" in table.to_markdown()
+    )
     stored = read_table(tmp_path / "tables" / "table3_ablation" / "smoke")
     assert [row.seeds for row in stored.rows] == [(0, 1), (1,)], "on disk stands every stored seed"
 
 
 def test_the_chosen_step_and_its_validation_stand_in_every_form(smoke_run):
-    """Of each row that was validated, from done.json; on screen in two columns where there is room, else in one sentence."""
+    """Of each row that was validated, from done.json; on screen in two columns where there is room,
+    else in one sentence.
+    """
     results = Results(smoke_run.results)
     for row in smoke_run.table.rows:
-        (stage,) = {stage for stage in row.stages if results.stage(stage).done.best_r1 is not None} if row.name == "udon" else {None}
+        (stage,) = (
+            {stage for stage in row.stages if results.stage(stage).done.best_r1 is not None}
+            if row.name == "udon"
+            else {None}
+        )
         if stage:
             done = results.stage(stage).done
             assert (row.best_steps, row.validation.mean) == ((done.best_step,), done.best_r1)
     start = smoke_run.table.row("off_the_shelf")
     assert start.validation is None and start.best == "-"
-    line = next(line for line in csv.DictReader(io.StringIO(smoke_run.table.to_csv())) if line["row"] == "udon")
+    line = next(
+        line
+        for line in csv.DictReader(io.StringIO(smoke_run.table.to_csv()))
+        if line["row"] == "udon"
+    )
     assert (float(line["validation_r1"]), line["best_steps"]) == (
         smoke_run.table.row("udon").validation.mean,
         smoke_run.table.row("udon").best,
     )
     assert "| validation R@1 | best step | steps |" in smoke_run.table.to_markdown()
-    chosen = attrs.evolve(table_row("a", seeds=2), best_steps=(300, 500), validation=Cell.of([0.5, 0.6]))
+    chosen = attrs.evolve(
+        table_row("a", seeds=2), best_steps=(300, 500), validation=Cell.of([0.5, 0.6])
+    )
     lines = table(chosen, table_row("b", seeds=1), domains=DOMAINS[:2]).to_text().splitlines()
-    assert lines[1].split()[-4:] == ["val", "best", "steps", "min"] and lines[3].split()[-4:-2] == ["55.0", "300-500"]
-    assert lines[4].split()[-4:-2] == ["-", "-"] and "val: R@1 of the validation splits, which chose the step `best`" in lines
+    assert lines[1].split()[-4:] == ["val", "best", "steps", "min"] and lines[3].split()[-4:-2] == [
+        "55.0",
+        "300-500",
+    ]
+    assert (
+        lines[4].split()[-4:-2] == ["-", "-"]
+        and "val: R@1 of the validation splits, which chose the step `best`" in lines
+    )
     crowded = table(attrs.evolve(chosen, label="a label that needs its room")).to_text()
     assert (
-        "best steps" not in crowded and "step chosen on validation (its R@1 there): a label that needs its room 300-500 (55.0)" in crowded
+        "best steps" not in crowded
+        and "step chosen on validation (its R@1 there): a label that needs its room 300-500 (55.0)"
+        in crowded
     )
     assert max(map(len, crowded.splitlines())) <= 100
 
 
-@pytest.mark.parametrize("evil", ["red \x1b[31m", "two\nlines", "bell\x07", "turn \u202e around", "a | b"])
+@pytest.mark.parametrize(
+    "evil", ["red \x1b[31m", "two\nlines", "bell\x07", "turn \u202e around", "a | b"]
+)
 def test_no_text_of_a_table_steers_a_terminal_or_breaks_a_line(evil):
-    """Titles, labels, domains and notes of any kind: as many lines and Markdown cells as with plain names, and nothing but letters."""
+    """Titles, labels, domains and notes of any kind: as many lines and Markdown cells as with plain
+    names, and nothing but letters.
+    """
 
     def built(name: str) -> Table:
         row = attrs.evolve(
-            table_row(name, seeds=1, label=name), r1_per_domain={name: Cell.of([0.5])}, mmp5_per_domain={name: Cell.of([0.5])}
+            table_row(name, seeds=1, label=name),
+            r1_per_domain={name: Cell.of([0.5])},
+            mmp5_per_domain={name: Cell.of([0.5])},
         )
-        return attrs.evolve(table(row, domains=(name,)), title=name, setting=name, missing=(name,), footer=(name,))
+        return attrs.evolve(
+            table(row, domains=(name,)), title=name, setting=name, missing=(name,), footer=(name,)
+        )
 
     harmless, odd = built("plain"), built(evil)
     for form in (Table.to_text, Table.to_markdown, Table.to_csv):
         assert len(form(odd).splitlines()) == len(form(harmless).splitlines())
         assert all(letter.isprintable() for line in form(odd).splitlines() for letter in line)
-    cells = [line.replace(r"\|", "").count("|") for line in odd.to_markdown().splitlines() if line.startswith("|")]
+    cells = [
+        line.replace(r"\|", "").count("|")
+        for line in odd.to_markdown().splitlines()
+        if line.startswith("|")
+    ]
     assert len(set(cells)) == 1 and "50.0" in odd.to_text()
 
 
 def test_a_table_is_printed_as_it_is_shown_and_named_in_few_words():
     """print(table) shows it; in a prompt it is one short line."""
     shown = table(table_row("a"), table_row("b"))
-    assert str(shown) == shown.to_text() and repr(shown) == "<Table 'Schemes' (demo): 2 rows, 8 domains; print() shows it>"
+    assert (
+        str(shown) == shown.to_text()
+        and repr(shown) == "<Table 'Schemes' (demo): 2 rows, 8 domains; print() shows it>"
+    )
 
 
 def test_a_stored_table_is_the_table(tmp_path):
-    """What is written is read back equal, deviations, intervals and where it comes from included; a second writing changes no file."""
-    about = About(file="/a/b.toml", data="/photos", overrides=("a=1",), start_weights=("main x (0)",), versions=("torch 2",))
-    first = attrs.evolve(table(table_row("a"), table_row("b", difference=0.1, interval=(0.0, 0.25))), about=about)
-    assert write_table(first, tmp_path) is None and read_table(tmp_path) == read_table(tmp_path / "table.json") == first
+    """What is written is read back equal, deviations, intervals and where it comes from included; a
+    second writing changes no file.
+    """
+    about = About(
+        file="/a/b.toml",
+        data="/photos",
+        overrides=("a=1",),
+        start_weights=("main x (0)",),
+        versions=("torch 2",),
+    )
+    first = attrs.evolve(
+        table(table_row("a"), table_row("b", difference=0.1, interval=(0.0, 0.25))), about=about
+    )
+    assert (
+        write_table(first, tmp_path) is None
+        and read_table(tmp_path) == read_table(tmp_path / "table.json") == first
+    )
     before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
-    assert write_table(first, tmp_path) is None and {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
-    assert [line["data"] for line in csv.DictReader(io.StringIO((tmp_path / "table.csv").read_text()))] == ["/photos", "/photos"]
+    assert (
+        write_table(first, tmp_path) is None
+        and {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+    )
+    assert [
+        line["data"] for line in csv.DictReader(io.StringIO((tmp_path / "table.csv").read_text()))
+    ] == ["/photos", "/photos"]
     assert "- changed with --set: a=1\n" in (tmp_path / "table.md").read_text()
 
 
@@ -501,12 +778,24 @@ def test_a_stored_table_of_an_earlier_revision_is_read(tmp_path):
     assert read_table(tmp_path) == table(table_row("a"))
 
 
-@pytest.mark.parametrize("damage", [lambda text: text.replace("0.75", "0.76", 1), lambda text: text[:50], lambda text: '{"title": "a"}'])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text.replace("0.75", "0.76", 1),
+        lambda text: text[:50],
+        lambda text: '{"title": "a"}',
+    ],
+)
 def test_a_damaged_table_is_named_with_what_writes_it_again(tmp_path, damage):
     """Not shown, and no obstacle to the next run."""
     write_table(table(table_row("a")), tmp_path)
     file = tmp_path / "table.json"
     file.write_text(damage(file.read_text()))
-    with pytest.raises(DamagedFileError, match=r"table.json .*; `udonx run` with the same arguments writes it again"):
+    with pytest.raises(
+        DamagedFileError,
+        match=r"table.json .*; `udonx run` with the same arguments writes it again",
+    ):
         read_table(tmp_path)
-    assert write_table(table(table_row("a")), tmp_path) is None and read_table(tmp_path) == table(table_row("a"))
+    assert write_table(table(table_row("a")), tmp_path) is None and read_table(tmp_path) == table(
+        table_row("a")
+    )

@@ -39,7 +39,8 @@ def _split(parsed: argparse.Namespace) -> FolderSplit:
                 bar.append(stack.enter_context(Report(title, total, "images")))
             bar[0].tick(done - bar[0].count)
 
-        say(f"looking for images in {parsed.source}")  # listing many folders on a network disk takes a while
+        # listing many folders on a network disk takes a while
+        say(f"looking for images in {parsed.source}")
         return split_folders(
             parsed.source,
             parsed.out,

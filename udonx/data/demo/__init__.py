@@ -1,10 +1,24 @@
-"""The demo benchmark: eight domains of generated 48 px pictures whose cues conflict on purpose, written in UnED's layout.
+"""The demo benchmark: eight domains of generated 48 px pictures whose cues conflict on purpose,
+written in UnED's layout.
 
-`write_benchmark(root)` writes it from a seed with no download; with `pretrain=True` it writes eight other families of pictures, on which
-the demo's small backbone is pre-trained.
+`write_benchmark(root)` writes it from a seed with no download; with `pretrain=True` it writes eight
+other families of pictures, on which the demo's small backbone is pre-trained.
 """
 
-from udonx.data.demo.build import DEMO_DOMAINS, PRETRAIN_DOMAINS, is_whole, plan_benchmark, write_benchmark
+from udonx.data.demo.build import (
+    DEMO_DOMAINS,
+    PRETRAIN_DOMAINS,
+    is_whole,
+    plan_benchmark,
+    write_benchmark,
+)
 from udonx.data.demo.drawing import GENERATOR_VERSION
 
-__all__ = ["DEMO_DOMAINS", "GENERATOR_VERSION", "PRETRAIN_DOMAINS", "is_whole", "plan_benchmark", "write_benchmark"]
+__all__ = [
+    "DEMO_DOMAINS",
+    "GENERATOR_VERSION",
+    "PRETRAIN_DOMAINS",
+    "is_whole",
+    "plan_benchmark",
+    "write_benchmark",
+]

@@ -1,4 +1,6 @@
-"""Write a generated benchmark in UnED's layout: `images/<domain>/<class>/<image>.png` and `info_files/<domain>/<split>.json`."""
+"""Write a generated benchmark in UnED's layout: `images/<domain>/<class>/<image>.png` and
+`info_files/<domain>/<split>.json`.
+"""
 
 from __future__ import annotations
 
@@ -26,27 +28,46 @@ _SIZES = "sizes.json"  # what was written, in bytes, by which damage to it is no
 
 
 def write_benchmark(
-    root: Path, *, seed: int = 0, size: Size = "full", pretrain: bool = False, progress: Callable[[int, int], None] | None = None
+    root: Path,
+    *,
+    seed: int = 0,
+    size: Size = "full",
+    pretrain: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Write the benchmark whole or not at all.
 
     root: the folder to make; it must not exist, or be empty.
 
-    Options: `seed` of every class and picture; `size` "smoke" for a few classes of 32 px, for tests; `pretrain` for the other eight
-    families, on which the demo's small backbone is pre-trained; `progress(done, total)` is called with numbers of images.
+    Options: `seed` of every class and picture; `size` "smoke" for a few classes of 32 px, for
+    tests; `pretrain` for the other eight families, on which the demo's small backbone is
+    pre-trained; `progress(done, total)` is called with numbers of images.
 
-    Raises: `FileExistsError` if root holds anything; any other `OSError` from writing. In both cases nothing is left behind.
+    Raises: `FileExistsError` if root holds anything; any other `OSError` from writing. In both
+    cases nothing is left behind.
     """
     root = Path(root)
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise FileExistsError(f"{root} already exists and is not an empty folder; remove it or name another one")
+        raise FileExistsError(
+            f"{root} already exists and is not an empty folder; remove it or name another one"
+        )
     plan = plan_benchmark(seed=seed, size=size, pretrain=pretrain)
-    jobs = [(name, class_id, count) for name, splits in plan.items() for split in splits.values() for class_id, count in split]
+    jobs = [
+        (name, class_id, count)
+        for name, splits in plan.items()
+        for split in splits.values()
+        for class_id, count in split
+    ]
     total, done = sum(count for _, _, count in jobs), 0
     with atomic_folder(root) as folder:
         for name, splits in plan.items():
             (folder / "images" / name).mkdir(parents=True)
-            _write_info(folder / "info_files" / name, name, splits, (PRETRAIN if pretrain else DEMO)[name].has_index)
+            _write_info(
+                folder / "info_files" / name,
+                name,
+                splits,
+                (PRETRAIN if pretrain else DEMO)[name].has_index,
+            )
         workers = 1 if size == "smoke" else _cores()
         with closing(draw(folder, jobs, seed=seed, px=_PX[size], workers=workers)) as drawn:
             for count in drawn:
@@ -57,20 +78,31 @@ def write_benchmark(
 
 
 def is_whole(root: Path) -> bool:
-    """Whether a folder holds what `write_benchmark` wrote, by names and sizes of its files; reads none of them but one."""
+    """Whether a folder holds what `write_benchmark` wrote, by names and sizes of its files; reads
+    none of them but one.
+    """
     try:
         return _sizes(root) == read_json(root / _SIZES, dict[str, int])
     except (DamagedFileError, OSError):
         return False
 
 
-def plan_benchmark(*, seed: int, size: Size, pretrain: bool) -> dict[str, dict[str, list[tuple[int, int]]]]:
+def plan_benchmark(
+    *, seed: int, size: Size, pretrain: bool
+) -> dict[str, dict[str, list[tuple[int, int]]]]:
     """What `write_benchmark` writes: domain -> split -> [(class id, number of images)]."""
-    return {name: plan_domain(name, domain, seed=seed, size=size) for name, domain in (PRETRAIN if pretrain else DEMO).items()}
+    return {
+        name: plan_domain(name, domain, seed=seed, size=size)
+        for name, domain in (PRETRAIN if pretrain else DEMO).items()
+    }
 
 
-def plan_domain(name: str, domain: Domain, *, seed: int, size: Size) -> dict[str, list[tuple[int, int]]]:
-    """Which classes a domain has: split -> [(class id, number of images)]; ids run on from train to val to test."""
+def plan_domain(
+    name: str, domain: Domain, *, seed: int, size: Size
+) -> dict[str, list[tuple[int, int]]]:
+    """Which classes a domain has: split -> [(class id, number of images)]; ids run on from train to
+    val to test.
+    """
     splits = {"train": domain.train, "val": domain.val, "test": domain.test}
     if size == "smoke":
         few = 4 + list(PRETRAIN if name in PRETRAIN else DEMO).index(name) % 3
@@ -85,29 +117,47 @@ def plan_domain(name: str, domain: Domain, *, seed: int, size: Size) -> dict[str
 
 
 def long_tail(split: Split, exponent: float, least: int) -> list[int]:
-    """Images per class, falling as a power law of the class's rank: at least `least` each, `split.images` in all."""
+    """Images per class, falling as a power law of the class's rank: at least `least` each,
+    `split.images` in all.
+    """
     weights = np.arange(1, split.classes + 1) ** -float(exponent)
     exact = (split.images - least * split.classes) * weights / weights.sum()
     counts = np.floor(exact).astype(int)
-    counts[np.argsort(counts - exact, kind="stable")[: split.images - least * split.classes - counts.sum()]] += 1
+    counts[
+        np.argsort(counts - exact, kind="stable")[
+            : split.images - least * split.classes - counts.sum()
+        ]
+    ] += 1
     return (counts + least).tolist()
 
 
-def _write_info(folder: Path, name: str, splits: dict[str, list[tuple[int, int]]], has_index: bool) -> None:
+def _write_info(
+    folder: Path, name: str, splits: dict[str, list[tuple[int, int]]], has_index: bool
+) -> None:
     folder.mkdir(parents=True)
     for split, classes in splits.items():
-        entries = [[{"path": f"{name}/{label:04d}/{i:03d}.png", "class_id": label} for i in range(count)] for label, count in classes]
+        entries = [
+            [{"path": f"{name}/{label:04d}/{i:03d}.png", "class_id": label} for i in range(count)]
+            for label, count in classes
+        ]
         files = {split: entries}
         if split == "test" and has_index:
-            files = {"test": [e[: len(e) // 3] for e in entries], "index": [e[len(e) // 3 :] for e in entries]}
+            files = {
+                "test": [e[: len(e) // 3] for e in entries],
+                "index": [e[len(e) // 3 :] for e in entries],
+            }
         for file, groups in files.items():
-            (folder / f"{file}.json").write_text(json.dumps([entry for group in groups for entry in group]))
+            (folder / f"{file}.json").write_text(
+                json.dumps([entry for group in groups for entry in group])
+            )
 
 
 def _sizes(root: Path) -> dict[str, int]:
     """Bytes of the files in each folder below root, root's own left out."""
     return {
-        os.path.relpath(folder, root): sum(os.stat(os.path.join(folder, name)).st_size for name in names)
+        os.path.relpath(folder, root): sum(
+            os.stat(os.path.join(folder, name)).st_size for name in names
+        )
         for folder, _, names in os.walk(root)
         if names and not os.path.samefile(folder, root)
     }

@@ -1,7 +1,9 @@
-"""What every family draws with: seeded generators, colours, outlines, and a supersampled canvas with a pose.
+"""What every family draws with: seeded generators, colours, outlines, and a supersampled canvas
+with a pose.
 
-Coordinates are those of the unit square, x to the right and y down, both in [-1, 1]; an array of N points is `[N, 2]`. A canvas moves them
-by its pose before it draws, so a family describes its object upright and in the middle, and the nuisance stays in one place.
+Coordinates are those of the unit square, x to the right and y down, both in [-1, 1]; an array of N
+points is `[N, 2]`. A canvas moves them by its pose before it draws, so a family describes its
+object upright and in the middle, and the nuisance stays in one place.
 """
 
 from __future__ import annotations
@@ -22,29 +24,42 @@ SUPERSAMPLING = 2
 
 
 def rng_for(*key: object) -> Rng:
-    """The generator that belongs to a key, e.g. `rng_for(seed, "glyphs", "class", 3)`; the same on every machine and in every process."""
+    """The generator that belongs to a key, e.g. `rng_for(seed, "glyphs", "class", 3)`; the same on
+    every machine and in every process.
+    """
     digest = hashlib.sha256("/".join(map(str, key)).encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:16], "little"))
 
 
-# ---------------------------------------------------------------- colours
+# --------------------------------------------------------------------------------------- colours
 
 
 def hsv(hue: float, saturation: float, value: float) -> RGB:
-    """A colour from hue (any real number, modulo 1), saturation and value (both clipped to [0, 1])."""
-    r, g, b = colorsys.hsv_to_rgb(hue % 1.0, min(max(saturation, 0.0), 1.0), min(max(value, 0.0), 1.0))
+    """A colour from hue (any real number, modulo 1), saturation and value (both
+    clipped to [0, 1]).
+    """
+    r, g, b = colorsys.hsv_to_rgb(
+        hue % 1.0, min(max(saturation, 0.0), 1.0), min(max(value, 0.0), 1.0)
+    )
     return round(r * 255), round(g * 255), round(b * 255)
 
 
-def random_colour(rng: Rng, value: tuple[float, float] = (0.25, 1.0), saturation: tuple[float, float] = (0.1, 1.0)) -> RGB:
+def random_colour(
+    rng: Rng, value: tuple[float, float] = (0.25, 1.0), saturation: tuple[float, float] = (0.1, 1.0)
+) -> RGB:
     """Any hue, with saturation and value inside the given ranges."""
     return hsv(rng.random(), rng.uniform(*saturation), rng.uniform(*value))
 
 
 def contrasting_pair(rng: Rng, least: float = 0.45) -> tuple[RGB, RGB]:
-    """Two random colours whose luma differs by at least `least` of the full range, in either order: shapes stay visible."""
+    """Two random colours whose luma differs by at least `least` of the full range, in either order:
+    shapes stay visible.
+    """
     while True:
-        a, b = random_colour(rng, (0.0, 1.0), (0.0, 1.0)), random_colour(rng, (0.0, 1.0), (0.0, 1.0))
+        a, b = (
+            random_colour(rng, (0.0, 1.0), (0.0, 1.0)),
+            random_colour(rng, (0.0, 1.0), (0.0, 1.0)),
+        )
         if abs(luma(a) - luma(b)) >= least:
             return a, b
 
@@ -55,8 +70,13 @@ def luma(colour: RGB) -> float:
 
 
 def jitter(colour: RGB, rng: Rng, amount: float) -> RGB:
-    """The colour with independent normal noise per channel, of standard deviation `amount` (as a part of the full range)."""
-    r, g, b = (round(min(max(c + 255 * amount * n, 0), 255)) for c, n in zip(colour, rng.standard_normal(3).tolist(), strict=True))
+    """The colour with independent normal noise per channel, of standard deviation `amount` (as a
+    part of the full range).
+    """
+    r, g, b = (
+        round(min(max(c + 255 * amount * n, 0), 255))
+        for c, n in zip(colour, rng.standard_normal(3).tolist(), strict=True)
+    )
     return r, g, b
 
 
@@ -76,7 +96,9 @@ def circle(points: int) -> np.ndarray:
     return np.stack([np.cos(angle), np.sin(angle)], axis=1)
 
 
-def ellipse(x: float, y: float, rx: float, ry: float, angle: float = 0.0, points: int = 20) -> np.ndarray:
+def ellipse(
+    x: float, y: float, rx: float, ry: float, angle: float = 0.0, points: int = 20
+) -> np.ndarray:
     """An ellipse with centre (x, y), half axes rx and ry, turned by `angle` radians."""
     return moved(turned(circle(points) * (rx, ry), angle), x, y)
 
@@ -93,7 +115,9 @@ def star(points: int, inner: float, angle: float = 0.0) -> np.ndarray:
 
 
 def harmonic_outline(amplitudes: np.ndarray, phases: np.ndarray, points: int = 40) -> np.ndarray:
-    """The closed curve of radius 1 + sum_k a_k cos((k + 2) t + phase_k), scaled to a largest radius of 1."""
+    """The closed curve of radius 1 + sum_k a_k cos((k + 2) t + phase_k), scaled to a largest radius
+    of 1.
+    """
     t = np.arange(points) * (2 * math.pi / points)
     k = np.arange(len(amplitudes))[:, None] + 2
     radius = np.maximum(1 + (amplitudes[:, None] * np.cos(k * t + phases[:, None])).sum(0), 0.15)
@@ -117,7 +141,7 @@ def turned(points: np.ndarray, angle: float) -> np.ndarray:
     return points @ np.array([(c, s), (-s, c)])
 
 
-# ---------------------------------------------------------------- canvas
+# ---------------------------------------------------------------------------------------- canvas
 
 
 class Pose:
@@ -144,13 +168,16 @@ class Pose:
     ) -> Pose:
         """A random pose.
 
-        Options: `scale` range (log-uniform), `turn` largest angle in radians either way, `shift` largest move along each axis, `stretch`
-        largest log aspect ratio, `shear` largest horizontal shear, `mirror` whether half of the poses are mirrored.
+        Options: `scale` range (log-uniform), `turn` largest angle in radians either way, `shift`
+        largest move along each axis, `stretch` largest log aspect ratio, `shear` largest horizontal
+        shear, `mirror` whether half of the poses are mirrored.
         """
         size = math.exp(rng.uniform(math.log(scale[0]), math.log(scale[1])))
         aspect = math.exp(rng.uniform(-stretch, stretch) / 2)
         flip = -1.0 if mirror and rng.random() < 0.5 else 1.0
-        matrix = np.array([(size * aspect * flip, 0.0), (rng.uniform(-shear, shear) * size, size / aspect)])
+        matrix = np.array(
+            [(size * aspect * flip, 0.0), (rng.uniform(-shear, shear) * size, size / aspect)]
+        )
         return cls(turned(matrix, rng.uniform(-turn, turn)), rng.uniform(-shift, shift, 2))
 
 
@@ -175,7 +202,9 @@ class Canvas:
         self._draw.polygon(self._place(points), fill=fill)
 
     def line(self, points: np.ndarray, width: float, fill: RGB) -> None:
-        """Draw an open path `[N, 2]` with round ends; `width` is in unit coordinates and follows the scale of the pose."""
+        """Draw an open path `[N, 2]` with round ends; `width` is in unit coordinates and follows
+        the scale of the pose.
+        """
         flat = self._place(points)
         scale = math.sqrt(abs(float(np.linalg.det(self.pose.matrix))))
         pixels = max(width * scale * self._half, 1.0)
@@ -186,34 +215,60 @@ class Canvas:
                 self._draw.ellipse((x - r, y - r, x + r, y + r), fill=fill)
 
     def clutter(self, rng: Rng, count: int, near: RGB | None = None, spread: float = 0.12) -> None:
-        """Scatter `count` patches and bars that mean nothing, in any colour or in colours `near` one; they ignore the pose."""
+        """Scatter `count` patches and bars that mean nothing, in any colour or in colours `near`
+        one; they ignore the pose.
+        """
         pose, self.pose = self.pose, UPRIGHT
         for _ in range(count):
             colour = random_colour(rng) if near is None else jitter(near, rng, spread)
             where = rng.uniform(-1, 1, 2)
             if rng.random() < 0.5:
-                outline = star(int(rng.integers(3, 6)), rng.uniform(0.5, 0.8), rng.uniform(0, 6.3)) * rng.uniform(0.15, 0.5) + where
+                outline = (
+                    star(int(rng.integers(3, 6)), rng.uniform(0.5, 0.8), rng.uniform(0, 6.3))
+                    * rng.uniform(0.15, 0.5)
+                    + where
+                )
                 self.polygon(outline, colour)
             else:
-                self.line(np.stack([where, where + rng.uniform(-0.9, 0.9, 2)]), rng.uniform(0.03, 0.12), colour)
+                self.line(
+                    np.stack([where, where + rng.uniform(-0.9, 0.9, 2)]),
+                    rng.uniform(0.03, 0.12),
+                    colour,
+                )
         self.pose = pose
 
-    def finish(self, rng: Rng, *, light: float = 0.2, cast: float = 0.04, noise: float = 0.02) -> Image.Image:
+    def finish(
+        self, rng: Rng, *, light: float = 0.2, cast: float = 0.04, noise: float = 0.02
+    ) -> Image.Image:
         """The picture at its final size, photographed: see `photograph`."""
-        return photograph(np.asarray(self.image.reduce(SUPERSAMPLING), dtype=np.float32) / 255, rng, light=light, cast=cast, noise=noise)
+        return photograph(
+            np.asarray(self.image.reduce(SUPERSAMPLING), dtype=np.float32) / 255,
+            rng,
+            light=light,
+            cast=cast,
+            noise=noise,
+        )
 
 
-def photograph(picture: np.ndarray, rng: Rng, *, light: float = 0.2, cast: float = 0.04, noise: float = 0.02) -> Image.Image:
+def photograph(
+    picture: np.ndarray, rng: Rng, *, light: float = 0.2, cast: float = 0.04, noise: float = 0.02
+) -> Image.Image:
     """Turn a clean picture `[px, px, 3]` in [0, 1] into an RGB image, under random lighting.
 
-    Options: `light` strength of exposure and of a brightness ramp across the picture, `cast` standard deviation of the log gain per
-    channel, `noise` standard deviation of pixel noise.
+    Options: `light` strength of exposure and of a brightness ramp across the picture, `cast`
+    standard deviation of the log gain per channel, `noise` standard deviation of pixel noise.
     """
     x, y = grid(picture.shape[0])
     angle = rng.uniform(0, 2 * math.pi)
-    ramp = rng.uniform(0, light) * (math.cos(angle) * x + math.sin(angle) * y) + 1 + rng.uniform(-light, light) * 0.7
+    ramp = (
+        rng.uniform(0, light) * (math.cos(angle) * x + math.sin(angle) * y)
+        + 1
+        + rng.uniform(-light, light) * 0.7
+    )
     gain = np.exp(rng.normal(0, cast, 3)).astype(np.float32)
-    lit = picture * ramp[..., None] * gain + noise * rng.standard_normal(picture.shape, dtype=np.float32)
+    lit = picture * ramp[..., None] * gain + noise * rng.standard_normal(
+        picture.shape, dtype=np.float32
+    )
     return Image.fromarray((np.clip(lit, 0, 1) * 255).astype(np.uint8))
 
 

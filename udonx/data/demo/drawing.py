@@ -1,6 +1,7 @@
 """Draw the pictures of classes, in several processes.
 
-Every image depends only on (GENERATOR_VERSION, seed, domain, class, image number), so neither order nor processes matter.
+Every image depends only on (GENERATOR_VERSION, seed, domain, class, image number), so neither order
+nor processes matter.
 """
 
 from __future__ import annotations
@@ -19,17 +20,25 @@ from udonx.data.demo.canvas import rng_for
 from udonx.data.demo.families import DEMO, PRETRAIN
 
 GENERATOR_VERSION = 1
-"""Part of every seed. Raise it when any picture changes, so that figures taken on other pictures are not compared."""
+"""Part of every seed. Raise it when any picture changes, so that figures taken on other pictures
+are not compared.
+"""
 
 ClassJob: TypeAlias = tuple[str, int, int]
 """Domain, class id, number of images."""
 
-# A worker has its parent's import path, and none of its main module: a script without a `__main__` guard is not run again in it.
-_WORKER = "import sys; sys.path[:] = sys.argv[4:]; from udonx.data.demo.drawing import serve; serve(*sys.argv[1:4])"
+# A worker has its parent's import path, and none of its main module: a script without a `__main__`
+# guard is not run again in it.
+_WORKER = (
+    "import sys; sys.path[:] = sys.argv[4:]; from udonx.data.demo.drawing import serve;"
+    " serve(*sys.argv[1:4])"
+)
 
 
 def draw_class(root: Path, job: ClassJob, seed: int, px: int) -> int:
-    """Draw all images of a class into the folder of its domain, which exists; returns how many they are."""
+    """Draw all images of a class into the folder of its domain, which exists; returns how many they
+    are.
+    """
     name, class_id, count = job
     domain = (DEMO | PRETRAIN)[name]
     key = (GENERATOR_VERSION, seed, name)
@@ -43,7 +52,9 @@ def draw_class(root: Path, job: ClassJob, seed: int, px: int) -> int:
     return count
 
 
-def draw(root: Path, jobs: Sequence[ClassJob], *, seed: int, px: int, workers: int) -> Iterator[int]:
+def draw(
+    root: Path, jobs: Sequence[ClassJob], *, seed: int, px: int, workers: int
+) -> Iterator[int]:
     """Draw all classes, yielding the number of images of each as it is done.
 
     Args:
@@ -58,9 +69,11 @@ def draw(root: Path, jobs: Sequence[ClassJob], *, seed: int, px: int, workers: i
     left = deque(jobs)
     busy: dict[subprocess.Popen[bytes], ClassJob] = {}
     with contextlib.ExitStack() as ending, selectors.DefaultSelector() as ready:
-        if workers > 1 and sys.executable:  # an interpreter inside another program has no file of its own
+        # an interpreter inside another program has no file of its own
+        if workers > 1 and sys.executable:
             for _ in range(min(workers, len(jobs))):
-                with contextlib.suppress(OSError):  # no further process can be started: there are fewer
+                # no further process can be started: there are fewer
+                with contextlib.suppress(OSError):
                     worker = ending.enter_context(_start(root, seed, px))
                     ending.callback(worker.kill)
                     ready.register(worker.stdout, selectors.EVENT_READ, worker)
@@ -69,7 +82,8 @@ def draw(root: Path, jobs: Sequence[ClassJob], *, seed: int, px: int, workers: i
             for key, _ in ready.select():
                 worker, job = key.data, busy.pop(key.data)
                 if not worker.stdout.read(1):
-                    # It died, or cannot write. Here the class is drawn after all, or the reason is raised.
+                    # It died, or cannot write. Here the class is drawn after all, or the reason is
+                    # raised.
                     ready.unregister(worker.stdout)
                     yield draw_class(root, job, seed, px)
                     continue
@@ -81,19 +95,28 @@ def draw(root: Path, jobs: Sequence[ClassJob], *, seed: int, px: int, workers: i
 
 
 def _start(root: Path, seed: int, px: int) -> subprocess.Popen[bytes]:
-    """A process that serves this one; it says nothing of its own, since whatever stops it shows again here."""
+    """A process that serves this one; it says nothing of its own, since whatever stops it shows
+    again here.
+    """
     command = [sys.executable, "-c", _WORKER, str(root), str(seed), str(px), *sys.path]
-    return subprocess.Popen(command, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(
+        command, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
 
 
-def _give(worker: subprocess.Popen[bytes], job: ClassJob, busy: dict[subprocess.Popen[bytes], ClassJob]) -> None:
+def _give(
+    worker: subprocess.Popen[bytes], job: ClassJob, busy: dict[subprocess.Popen[bytes], ClassJob]
+) -> None:
     busy[worker] = job
-    with contextlib.suppress(BrokenPipeError):  # it is dead: its output has ended, which is noticed there
+    # it is dead: its output has ended, which is noticed there
+    with contextlib.suppress(BrokenPipeError):
         worker.stdin.write(json.dumps(job).encode() + b"\n")
 
 
 def serve(root: str, seed: str, px: str) -> None:
-    """Draw the classes that come on stdin, a line each, and answer a byte for each, until stdin ends, as it does when the parent dies."""
+    """Draw the classes that come on stdin, a line each, and answer a byte for each, until stdin
+    ends, as it does when the parent dies.
+    """
     for line in sys.stdin.buffer:
         draw_class(Path(root), tuple(json.loads(line)), int(seed), int(px))
         sys.stdout.buffer.write(b".")

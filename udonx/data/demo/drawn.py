@@ -36,7 +36,9 @@ class Glyph(NamedTuple):
 
 
 class Glyphs:
-    """Handwritten signs. The strokes decide; ink, paper and pen are noise, and so is a small slant (a large turn would be another sign)."""
+    """Handwritten signs. The strokes decide; ink, paper and pen are noise, and so is a small slant
+    (a large turn would be another sign).
+    """
 
     def draw_class(self, genus: Rng, own: Rng) -> Glyph:
         strokes = [self._stroke(genus) for _ in range(int(genus.integers(2, 4)))]
@@ -46,7 +48,8 @@ class Glyphs:
 
     @staticmethod
     def _stroke(rng: Rng) -> np.ndarray:
-        # Ends on a coarse grid and far enough apart, so that a stroke is neither a dot nor nearly another one.
+        # Ends on a coarse grid and far enough apart, so that a stroke is neither a dot nor nearly
+        # another one.
         while True:
             ends = rng.integers(-2, 3, (2, 2)) / 2.6
             if np.abs(ends[0] - ends[1]).max() > 0.7:
@@ -61,7 +64,9 @@ class Glyphs:
         canvas.clutter(rng, int(rng.integers(0, 3)), near=paper, spread=0.06)
         width = rng.uniform(0.07, 0.2)
         for stroke in params.strokes:
-            canvas.line(curve(stroke + rng.normal(0, 0.045, (3, 2))), width * rng.uniform(0.85, 1.15), ink)
+            canvas.line(
+                curve(stroke + rng.normal(0, 0.045, (3, 2))), width * rng.uniform(0.85, 1.15), ink
+            )
         return canvas.finish(rng)
 
 
@@ -73,14 +78,20 @@ class Silhouette(NamedTuple):
 
 
 class Silhouettes:
-    """Solid shapes, some with a hole. The outline decides; colour, the pattern inside, turn and a mirror image are noise."""
+    """Solid shapes, some with a hole. The outline decides; colour, the pattern inside, turn and a
+    mirror image are noise.
+    """
 
     def draw_class(self, genus: Rng, own: Rng) -> Silhouette:
         amplitudes = genus.normal(0, 1, 6) * (0.34, 0.26, 0.2, 0.14, 0.1, 0.08)
         phases = genus.uniform(0, 2 * math.pi, 6)
         amplitudes = amplitudes + own.normal(0, 0.16, 6)
         outline = harmonic_outline(amplitudes, phases + own.normal(0, 0.8, 6))
-        hole = ellipse(*own.uniform(-0.2, 0.2, 2), own.uniform(0.15, 0.28), own.uniform(0.15, 0.28)) if own.random() < 0.35 else None
+        hole = (
+            ellipse(*own.uniform(-0.2, 0.2, 2), own.uniform(0.15, 0.28), own.uniform(0.15, 0.28))
+            if own.random() < 0.35
+            else None
+        )
         return Silhouette(outline, hole)
 
     def render(self, params: Silhouette, rng: Rng, px: int) -> Image.Image:
@@ -90,7 +101,10 @@ class Silhouettes:
         canvas.clutter(rng, int(rng.integers(0, 4)), near=ground, spread=0.08)
         canvas.polygon(params.outline + rng.normal(0, 0.012, params.outline.shape), body)
         for _ in range(int(rng.integers(0, 4))):  # spots that stay well inside
-            canvas.polygon(ellipse(*rng.uniform(-0.3, 0.3, 2), rng.uniform(0.06, 0.16), 0.1, points=10), jitter(body, rng, 0.06))
+            canvas.polygon(
+                ellipse(*rng.uniform(-0.3, 0.3, 2), rng.uniform(0.06, 0.16), 0.1, points=10),
+                jitter(body, rng, 0.06),
+            )
         if params.hole is not None:
             canvas.polygon(params.hole, ground)
         return canvas.finish(rng)
@@ -113,7 +127,9 @@ class Logo(NamedTuple):
 
 
 class Logos:
-    """Emblems of a plate and a few marks. Shapes, layout and colours together decide; some prints are negative or off in hue."""
+    """Emblems of a plate and a few marks. Shapes, layout and colours together decide; some prints
+    are negative or off in hue.
+    """
 
     def draw_class(self, genus: Rng, own: Rng) -> Logo:
         field = list(_FIELDS)[int(genus.integers(4))]
@@ -121,7 +137,9 @@ class Logos:
         colours = [hsv(hue + own.normal(0, 0.07), own.uniform(0.4, 1), own.uniform(0.25, 0.6))]
         colours += [hsv(own.random(), own.uniform(0, 0.9), own.uniform(0.75, 1)) for _ in range(2)]
         marks = [(self._mark(genus), 1)]
-        marks += [(self._mark(own), int(own.integers(1, 3))) for _ in range(int(own.integers(1, 3)))]
+        marks += [
+            (self._mark(own), int(own.integers(1, 3))) for _ in range(int(own.integers(1, 3)))
+        ]
         return Logo(field, marks, colours)
 
     @staticmethod
@@ -136,17 +154,25 @@ class Logos:
             sides = int(rng.integers(3, 5))
             shape = star(sides, math.cos(math.pi / sides), angle)
         elif kind == 3:
-            shape = turned(np.array([(-1.3, -0.35), (1.3, -0.35), (1.3, 0.35), (-1.3, 0.35)]), angle)
+            shape = turned(
+                np.array([(-1.3, -0.35), (1.3, -0.35), (1.3, 0.35), (-1.3, 0.35)]), angle
+            )
         else:  # a crescent
             shape = turned(np.concatenate([circle(20)[:11], circle(20)[10::-1] * (1, 0.35)]), angle)
         return moved(shape * size, *where)
 
     def render(self, params: Logo, rng: Rng, px: int) -> Image.Image:
         wall = random_colour(rng, saturation=(0.0, 0.6))
-        canvas = Canvas(px, wall, Pose.random(rng, scale=(0.72, 0.92), turn=0.2, shift=0.12, stretch=0.15, shear=0.12))
+        canvas = Canvas(
+            px,
+            wall,
+            Pose.random(rng, scale=(0.72, 0.92), turn=0.2, shift=0.12, stretch=0.15, shear=0.12),
+        )
         canvas.clutter(rng, int(rng.integers(1, 5)))
         drift = rng.normal(0, 0.035, 3) * 255
-        plate, *inks = [tuple(int(v) for v in np.clip(np.array(c) + drift, 0, 255)) for c in params.colours]
+        plate, *inks = [
+            tuple(int(v) for v in np.clip(np.array(c) + drift, 0, 255)) for c in params.colours
+        ]
         if rng.random() < 0.12:
             plate, inks = inks[0], [plate, inks[1]]
         canvas.polygon(_FIELDS[params.field], plate)
@@ -171,7 +197,9 @@ class Flower(NamedTuple):
 
 
 class Flowers:
-    """Blossoms seen from above. Number and form of the petals, the heart and a little the hue decide; any turn and tilt are noise."""
+    """Blossoms seen from above. Number and form of the petals, the heart and a little the hue
+    decide; any turn and tilt are noise.
+    """
 
     def draw_class(self, genus: Rng, own: Rng) -> Flower:
         hue = genus.choice([0.0, 0.08, 0.14, 0.62, 0.78, 0.9]) + own.normal(0, 0.02)
@@ -191,14 +219,24 @@ class Flowers:
         pose = Pose.random(rng, scale=(0.55, 0.95), turn=math.pi, shift=0.18, stretch=0.4)
         canvas = Canvas(px, meadow, pose)
         canvas.clutter(rng, int(rng.integers(3, 9)), near=meadow)
-        colour = hsv(params.hue + rng.normal(0, 0.035), params.saturation + rng.normal(0, 0.08), rng.uniform(0.7, 1))
+        colour = hsv(
+            params.hue + rng.normal(0, 0.035),
+            params.saturation + rng.normal(0, 0.08),
+            rng.uniform(0.7, 1),
+        )
         turn, step = rng.uniform(0, 2 * math.pi), 2 * math.pi / params.petals
         for ring in range(params.rings):
             petal = self._petal(params, 1 - 0.35 * ring)
             for i in range(params.petals):
-                # Every other petal a little darker, so that neighbours can be told apart and counted.
-                tone = shade(colour, (0.82 if i % 2 else 1.0) * (0.8 if ring else 1.0) * rng.uniform(0.95, 1.05))
-                canvas.polygon(turned(petal, turn + (i + 0.5 * ring) * step + rng.normal(0, 0.05)), tone)
+                # Every other petal a little darker, so that neighbours can be told apart and
+                # counted.
+                tone = shade(
+                    colour,
+                    (0.82 if i % 2 else 1.0) * (0.8 if ring else 1.0) * rng.uniform(0.95, 1.05),
+                )
+                canvas.polygon(
+                    turned(petal, turn + (i + 0.5 * ring) * step + rng.normal(0, 0.05)), tone
+                )
         canvas.polygon(circle(20) * params.inner, params.heart)
         return canvas.finish(rng, light=0.25)
 
@@ -208,6 +246,11 @@ class Flowers:
         along = np.array([0.0, 0.3, 0.6, 0.82, 0.95, 1.0])
         pointed = np.array([0.1, 0.75, 1.0, 0.55, 0.18, 0.0])
         rounded = np.array([0.1, 0.55, 0.95, 1.0, 0.7, 0.25])
-        half = (params.tip * pointed + (1 - params.tip) * rounded) * params.width * math.sin(math.pi / params.petals) * 0.75
+        half = (
+            (params.tip * pointed + (1 - params.tip) * rounded)
+            * params.width
+            * math.sin(math.pi / params.petals)
+            * 0.75
+        )
         side = np.stack([along, half], axis=1) * (length, 1)
         return np.concatenate([side, side[::-1] * (1, -1)])

@@ -1,4 +1,6 @@
-"""The families of pictures, one per domain, with their sizes. A family draws a class, then any number of pictures of it."""
+"""The families of pictures, one per domain, with their sizes. A family draws a class, then any
+number of pictures of it.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,9 @@ P = TypeVar("P")
 class Family(Protocol[P]):
     """A family of picture classes.
 
-    `draw_class` draws what sets a class apart: its `genus` generator is shared with a few sister classes, so that some classes are easily
-    confused; `own` belongs to it alone. `render` returns one `px` x `px` RGB picture of the class; all else about it comes from `rng`.
+    `draw_class` draws what sets a class apart: its `genus` generator is shared with a few sister
+    classes, so that some classes are easily confused; `own` belongs to it alone. `render` returns
+    one `px` x `px` RGB picture of the class; all else about it comes from `rng`.
     """
 
     def draw_class(self, genus: np.random.Generator, own: np.random.Generator) -> P: ...
@@ -40,8 +43,9 @@ class Split:
 class Domain:
     """One domain: its family, a line about it, and its sizes.
 
-    Options: `genera` into which all its classes fall, `tail` exponent of the power law of images per class (0: all classes are equal),
-    `has_index` whether a third of each test class are queries against the rest (`index.json`), as in UnED's inshop and met.
+    Options: `genera` into which all its classes fall, `tail` exponent of the power law of images
+    per class (0: all classes are equal), `has_index` whether a third of each test class are queries
+    against the rest (`index.json`), as in UnED's inshop and met.
     """
 
     family: Family[Any]
@@ -54,28 +58,75 @@ class Domain:
     has_index: bool = False
 
 
-# Test splits are large because looking at them is cheap: four times the queries halve an interval. They may grow without a new
-# GENERATOR_VERSION: a picture depends on its class and number alone, and train and val stay as they are.
+# Test splits are large because looking at them is cheap: four times the queries halve an interval.
+# They may grow without a new GENERATOR_VERSION: a picture depends on its class and number alone,
+# and train and val stay as they are.
 DEMO: dict[str, Domain] = {
     "glyphs": Domain(
-        Glyphs(), "handwritten signs: strokes decide, colour is noise", 80, Split(320, 3600), Split(42, 220), Split(184, 2240)
+        Glyphs(),
+        "handwritten signs: strokes decide, colour is noise",
+        80,
+        Split(320, 3600),
+        Split(42, 220),
+        Split(184, 2240),
     ),
     "silhouettes": Domain(
-        Silhouettes(), "solid shapes: outline decides, colour and turn are noise", 100, Split(150, 1800), Split(28, 150), Split(120, 1600)
+        Silhouettes(),
+        "solid shapes: outline decides, colour and turn are noise",
+        100,
+        Split(150, 1800),
+        Split(28, 150),
+        Split(120, 1600),
     ),
-    "plates": Domain(Plates(), "dishes of blobs: colours decide, layout is noise", 40, Split(120, 2800), Split(32, 200), Split(136, 1920)),
+    "plates": Domain(
+        Plates(),
+        "dishes of blobs: colours decide, layout is noise",
+        40,
+        Split(120, 2800),
+        Split(32, 200),
+        Split(136, 1920),
+    ),
     "textures": Domain(
-        Textures(), "waves: angle and frequency decide, colour is noise", 14, Split(40, 1500), Split(20, 110), Split(80, 1200)
+        Textures(),
+        "waves: angle and frequency decide, colour is noise",
+        14,
+        Split(40, 1500),
+        Split(20, 110),
+        Split(80, 1200),
     ),
     "logos": Domain(
-        Logos(), "emblems: shapes, layout and colours decide", 70, Split(240, 2200), Split(36, 190), Split(152, 1840), has_index=True
+        Logos(),
+        "emblems: shapes, layout and colours decide",
+        70,
+        Split(240, 2200),
+        Split(36, 190),
+        Split(152, 1840),
+        has_index=True,
     ),
     "facades": Domain(
-        Facades(), "house fronts: counts and forms decide, paint is noise", 30, Split(32, 360), Split(12, 60), Split(48, 640)
+        Facades(),
+        "house fronts: counts and forms decide, paint is noise",
+        30,
+        Split(32, 360),
+        Split(12, 60),
+        Split(48, 640),
     ),
-    "flowers": Domain(Flowers(), "blossoms: petals and hue decide, turn is noise", 20, Split(60, 1000), Split(18, 100), Split(72, 960)),
+    "flowers": Domain(
+        Flowers(),
+        "blossoms: petals and hue decide, turn is noise",
+        20,
+        Split(60, 1000),
+        Split(18, 100),
+        Split(72, 960),
+    ),
     "garments": Domain(
-        Garments(), "striped tops: colours of the stripes decide", 50, Split(140, 1740), Split(32, 170), Split(120, 1600), has_index=True
+        Garments(),
+        "striped tops: colours of the stripes decide",
+        50,
+        Split(140, 1740),
+        Split(32, 170),
+        Split(120, 1600),
+        has_index=True,
     ),
 }
 
@@ -96,5 +147,7 @@ PRETRAIN: dict[str, Domain] = {
     "creatures": _pretrain(Creatures(), "beasts: outline, counts of limbs, coat"),
     "faces": _pretrain(Faces(), "cartoon faces: hair, eyes, nose, mouth"),
     "trees": _pretrain(Trees(), "branching plants: angles, lengths, leaves"),
-    "terrains": _pretrain(Terrains(), "maps of blobs: size, angle and form of the grain; colour is noise"),
+    "terrains": _pretrain(
+        Terrains(), "maps of blobs: size, angle and form of the grain; colour is noise"
+    ),
 }

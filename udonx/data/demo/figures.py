@@ -42,10 +42,14 @@ class Creature(NamedTuple):
 
 
 class Creatures:
-    """Beasts. The body's outline, the numbers of legs, eyes and horns, and the coat decide; gait, view and light are noise."""
+    """Beasts. The body's outline, the numbers of legs, eyes and horns, and the coat decide; gait,
+    view and light are noise.
+    """
 
     def draw_class(self, genus: Rng, own: Rng) -> Creature:
-        outline = harmonic_outline(genus.normal(0, 1, 4) * (0.25, 0.15, 0.1, 0.06), genus.uniform(0, 6.3, 4))
+        outline = harmonic_outline(
+            genus.normal(0, 1, 4) * (0.25, 0.15, 0.1, 0.06), genus.uniform(0, 6.3, 4)
+        )
         outline = outline * (own.uniform(0.5, 0.8), own.uniform(0.35, 0.6))
         coat = hsv(genus.random() + own.normal(0, 0.08), own.uniform(0.2, 1), own.uniform(0.3, 1))
         return Creature(
@@ -61,22 +65,42 @@ class Creatures:
 
     def render(self, params: Creature, rng: Rng, px: int) -> Image.Image:
         ground = random_colour(rng, (0.2, 1.0), (0.0, 0.8))
-        canvas = Canvas(px, ground, Pose.random(rng, scale=(0.8, 1.1), turn=0.25, shift=0.12, stretch=0.2, shear=0.1, mirror=True))
+        canvas = Canvas(
+            px,
+            ground,
+            Pose.random(
+                rng, scale=(0.8, 1.1), turn=0.25, shift=0.12, stretch=0.2, shear=0.1, mirror=True
+            ),
+        )
         canvas.clutter(rng, int(rng.integers(1, 6)), near=ground)
         coat = jitter(params.coat, rng, 0.04)
         width, height = np.abs(params.body).max(0).tolist()
-        for x in np.linspace(-0.7, 0.7, params.legs) * width if params.legs > 1 else [0.0] * params.legs:
+        for x in (
+            np.linspace(-0.7, 0.7, params.legs) * width if params.legs > 1 else [0.0] * params.legs
+        ):
             foot = (x + rng.normal(0, 0.1), height * 0.5 + params.leg_length)
             canvas.line(np.array([(x, height * 0.3), foot]), 0.11, shade(coat, 0.7))
         for x in np.linspace(-0.3, 0.3, params.horns) if params.horns > 1 else [0.0] * params.horns:
-            canvas.polygon(np.array([(x - 0.09, -height * 0.6), (x * 1.6, -height - 0.28), (x + 0.09, -height * 0.6)]), params.mark)
+            canvas.polygon(
+                np.array(
+                    [
+                        (x - 0.09, -height * 0.6),
+                        (x * 1.6, -height - 0.28),
+                        (x + 0.09, -height * 0.6),
+                    ]
+                ),
+                params.mark,
+            )
         canvas.polygon(params.body, coat)
         for _ in range(params.spots):
             where = rng.uniform(-0.6, 0.6, 2) * (width, height)
             canvas.polygon(ellipse(*where, 0.08, 0.06, points=10), params.mark)
         for x in np.linspace(-0.2, 0.2, params.eyes) if params.eyes > 1 else [0.0]:
             canvas.polygon(ellipse(x, -height * 0.3, 0.1, 0.12, points=12), (245, 245, 240))
-            canvas.polygon(ellipse(x + rng.normal(0, 0.02), -height * 0.3, 0.045, 0.055, points=10), (20, 20, 30))
+            canvas.polygon(
+                ellipse(x + rng.normal(0, 0.02), -height * 0.3, 0.045, 0.055, points=10),
+                (20, 20, 30),
+            )
         return canvas.finish(rng)
 
 
@@ -96,11 +120,17 @@ class Face(NamedTuple):
 
 
 class Faces:
-    """Cartoon faces. Hair, form of the head, eyes, nose and mouth decide; how the head is held, its glance and the light are noise."""
+    """Cartoon faces. Hair, form of the head, eyes, nose and mouth decide; how the head is held, its
+    glance and the light are noise.
+    """
 
     def draw_class(self, genus: Rng, own: Rng) -> Face:
         return Face(
-            skin=hsv(genus.uniform(0.02, 0.12) + own.normal(0, 0.01), own.uniform(0.2, 0.65), own.uniform(0.4, 1)),
+            skin=hsv(
+                genus.uniform(0.02, 0.12) + own.normal(0, 0.01),
+                own.uniform(0.2, 0.65),
+                own.uniform(0.4, 1),
+            ),
             hair=random_colour(own, (0.05, 0.95), (0.1, 0.9)),
             head=(own.uniform(0.5, 0.75), own.uniform(0.65, 0.85)),
             style=int(genus.integers(4)),
@@ -114,7 +144,13 @@ class Faces:
 
     def render(self, params: Face, rng: Rng, px: int) -> Image.Image:
         wall = random_colour(rng, (0.1, 1.0), (0.0, 0.9))
-        canvas = Canvas(px, wall, Pose.random(rng, scale=(0.75, 1.15), turn=0.35, shift=0.15, stretch=0.15, shear=0.1, mirror=True))
+        canvas = Canvas(
+            px,
+            wall,
+            Pose.random(
+                rng, scale=(0.75, 1.15), turn=0.35, shift=0.15, stretch=0.15, shear=0.1, mirror=True
+            ),
+        )
         canvas.clutter(rng, int(rng.integers(1, 6)), near=wall)
         skin, hair = jitter(params.skin, rng, 0.02), jitter(params.hair, rng, 0.03)
         w, h = params.head
@@ -122,7 +158,12 @@ class Faces:
             canvas.polygon(ellipse(0, 0.05, w * 1.25, h * 1.1), hair)
         canvas.polygon(ellipse(0, 0, w, h, points=28), skin)
         if params.beard:
-            canvas.polygon(np.array([(-w * 0.9, 0.25), (w * 0.9, 0.25), (w * 0.55, h * 1.05), (-w * 0.55, h * 1.05)]), hair)
+            canvas.polygon(
+                np.array(
+                    [(-w * 0.9, 0.25), (w * 0.9, 0.25), (w * 0.55, h * 1.05), (-w * 0.55, h * 1.05)]
+                ),
+                hair,
+            )
         if params.style == 3:
             canvas.polygon(np.array([(-0.25, -h * 0.8), (0.0, -h - 0.3), (0.25, -h * 0.8)]), hair)
         elif params.style:
@@ -132,11 +173,21 @@ class Faces:
         for side in (-1, 1):
             x = side * apart
             canvas.polygon(ellipse(x, height, size, size * 0.8, points=14), (245, 245, 240))
-            canvas.polygon(ellipse(x + glance, height, size * 0.5, size * 0.5, points=10), params.iris)
+            canvas.polygon(
+                ellipse(x + glance, height, size * 0.5, size * 0.5, points=10), params.iris
+            )
             brow, slope = height - size * 1.5, side * params.brow
-            canvas.line(np.array([(x - size, brow - slope), (x + size, brow + slope)]), 0.06, shade(hair, 0.6))
+            canvas.line(
+                np.array([(x - size, brow - slope), (x + size, brow + slope)]),
+                0.06,
+                shade(hair, 0.6),
+            )
         nose = height + 0.05 + params.nose
-        canvas.line(np.array([(0, height + 0.05), (0.06, nose), (-0.04, nose + 0.01)]), 0.05, shade(skin, 0.65))
+        canvas.line(
+            np.array([(0, height + 0.05), (0.06, nose), (-0.04, nose + 0.01)]),
+            0.05,
+            shade(skin, 0.65),
+        )
         width, smile, low = params.mouth
         x = np.linspace(-1, 1, 7)
         canvas.line(np.stack([x * width, low + smile * (0.5 - x**2)], axis=1), 0.08, (160, 40, 50))
@@ -157,7 +208,9 @@ class Tree(NamedTuple):
 
 
 class Trees:
-    """Branching plants. Angle and number of the twigs, their length and the leaves decide; wind, season's light and viewpoint are noise."""
+    """Branching plants. Angle and number of the twigs, their length and the leaves decide; wind,
+    season's light and viewpoint are noise.
+    """
 
     def draw_class(self, genus: Rng, own: Rng) -> Tree:
         twigs = int(genus.integers(2, 4))
@@ -167,22 +220,36 @@ class Trees:
             shrink=own.uniform(0.55, 0.8),
             lean=own.uniform(-0.25, 0.25),
             depth=4 if twigs == 2 else 3,
-            leaf=hsv(genus.choice([0.05, 0.12, 0.25, 0.35, 0.9]) + own.normal(0, 0.04), own.uniform(0.4, 1), own.uniform(0.35, 1)),
+            leaf=hsv(
+                genus.choice([0.05, 0.12, 0.25, 0.35, 0.9]) + own.normal(0, 0.04),
+                own.uniform(0.4, 1),
+                own.uniform(0.35, 1),
+            ),
             leaf_size=float(own.choice([0.0, 0.06, 0.1, 0.14])),
             bark=hsv(own.uniform(0, 0.15), own.uniform(0, 0.7), own.uniform(0.1, 0.5)),
         )
 
     def render(self, params: Tree, rng: Rng, px: int) -> Image.Image:
         sky = random_colour(rng, (0.5, 1.0), (0.0, 0.7))
-        canvas = Canvas(px, sky, Pose.random(rng, scale=(0.7, 1.0), turn=0.2, shift=0.15, stretch=0.3, shear=0.15))
+        canvas = Canvas(
+            px,
+            sky,
+            Pose.random(rng, scale=(0.7, 1.0), turn=0.2, shift=0.15, stretch=0.3, shear=0.15),
+        )
         canvas.clutter(rng, int(rng.integers(0, 4)), near=sky, spread=0.07)
-        canvas.polygon(box(-2, 0.85, 2, 3), hsv(rng.uniform(0.1, 0.4), rng.uniform(0.1, 0.7), rng.uniform(0.2, 0.7)))
+        canvas.polygon(
+            box(-2, 0.85, 2, 3),
+            hsv(rng.uniform(0.1, 0.4), rng.uniform(0.1, 0.7), rng.uniform(0.2, 0.7)),
+        )
         branches, tips = self._grow(params, rng)
         for path, width in branches:
             canvas.line(path, width, params.bark)
         if params.leaf_size:
             for tip in tips:
-                canvas.polygon(circle(8) * (params.leaf_size * rng.uniform(0.8, 1.2)) + tip, jitter(params.leaf, rng, 0.06))
+                canvas.polygon(
+                    circle(8) * (params.leaf_size * rng.uniform(0.8, 1.2)) + tip,
+                    jitter(params.leaf, rng, 0.06),
+                )
         return canvas.finish(rng, light=0.3)
 
     @staticmethod
@@ -195,7 +262,13 @@ class Trees:
                 tip = moved(base, length * math.sin(angle), -length * math.cos(angle))
                 branches.append((np.stack([base, tip]), 0.13 * 0.62**level))
                 for turn in np.linspace(-params.angle, params.angle, params.twigs).tolist():
-                    grown.append((tip, angle + turn + rng.normal(0, 0.08), length * params.shrink * rng.uniform(0.85, 1.15)))
+                    grown.append(
+                        (
+                            tip,
+                            angle + turn + rng.normal(0, 0.08),
+                            length * params.shrink * rng.uniform(0.85, 1.15),
+                        )
+                    )
             front = grown
         return branches, [base for base, _, _ in front]
 
@@ -211,7 +284,9 @@ class Terrain(NamedTuple):
 
 
 class Terrains:
-    """Maps of blobs. Size, angle, length and form of the grain and the shares of the tones decide; colours and layout are noise."""
+    """Maps of blobs. Size, angle, length and form of the grain and the shares of the tones decide;
+    colours and layout are noise.
+    """
 
     def draw_class(self, genus: Rng, own: Rng) -> Terrain:
         levels = np.cumsum(own.dirichlet(np.full(int(own.integers(2, 4)), 4.0)))[:-1]
@@ -226,7 +301,10 @@ class Terrains:
     def render(self, params: Terrain, rng: Rng, px: int) -> Image.Image:
         x, y = grid(px)
         turn = params.angle + rng.normal(0, 0.08)
-        along, across = x * math.cos(turn) + y * math.sin(turn), y * math.cos(turn) - x * math.sin(turn)
+        along, across = (
+            x * math.cos(turn) + y * math.sin(turn),
+            y * math.cos(turn) - x * math.sin(turn),
+        )
         waves = 10
         direction = rng.uniform(0, 2 * math.pi, waves)
         cycles = params.cycles * np.exp(rng.normal(0, 0.25, waves)) * math.pi
@@ -235,7 +313,8 @@ class Terrains:
         field = np.cos(phase + rng.uniform(0, 2 * math.pi, waves)[:, None, None]).sum(0)
         if params.ridged:
             field = np.abs(field)
-        # Levels are quantiles of the picture itself, so that the shares of the tones belong to the class.
+        # Levels are quantiles of the picture itself, so that the shares of the tones belong to the
+        # class.
         which = np.digitize(field, np.quantile(field, params.levels))
         low, high = (np.array(c) / 255 for c in contrasting_pair(rng))
         palette = low + (high - low) * np.linspace(0, 1, len(params.levels) + 1)[:, None]

@@ -8,7 +8,21 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from udonx.data.demo.canvas import RGB, Canvas, Pose, Rng, box, circle, contrasting_pair, hsv, jitter, moved, random_colour, shade, star
+from udonx.data.demo.canvas import (
+    RGB,
+    Canvas,
+    Pose,
+    Rng,
+    box,
+    circle,
+    contrasting_pair,
+    hsv,
+    jitter,
+    moved,
+    random_colour,
+    shade,
+    star,
+)
 
 
 class Maze(NamedTuple):
@@ -19,7 +33,9 @@ class Maze(NamedTuple):
 
 
 class Mazes:
-    """Grids of blocks. The pattern decides, and the colour of a few of the blocks; the other colours are noise."""
+    """Grids of blocks. The pattern decides, and the colour of a few of the blocks; the other
+    colours are noise.
+    """
 
     def draw_class(self, genus: Rng, own: Rng) -> Maze:
         n = int(genus.integers(3, 6))
@@ -32,7 +48,11 @@ class Mazes:
 
     def render(self, params: Maze, rng: Rng, px: int) -> Image.Image:
         block, ground = contrasting_pair(rng)
-        canvas = Canvas(px, ground, Pose.random(rng, scale=(0.72, 0.95), turn=0.15, shift=0.1, stretch=0.15, shear=0.12))
+        canvas = Canvas(
+            px,
+            ground,
+            Pose.random(rng, scale=(0.72, 0.95), turn=0.15, shift=0.1, stretch=0.15, shear=0.12),
+        )
         canvas.clutter(rng, int(rng.integers(0, 4)), near=ground, spread=0.08)
         n = len(params.cells)
         side, gap = 2 / n, rng.uniform(0.0, 0.2) / n
@@ -55,7 +75,9 @@ class Gear(NamedTuple):
 
 
 class Gears:
-    """Toothed wheels. The numbers of teeth and holes, their form and the hub decide; colour and any turn are noise."""
+    """Toothed wheels. The numbers of teeth and holes, their form and the hub decide; colour and any
+    turn are noise.
+    """
 
     def draw_class(self, genus: Rng, own: Rng) -> Gear:
         return Gear(
@@ -68,14 +90,21 @@ class Gears:
         )
 
     def render(self, params: Gear, rng: Rng, px: int) -> Image.Image:
-        ground, metal = random_colour(rng, (0.1, 0.6), (0.0, 1.0)), random_colour(rng, (0.65, 1.0), (0.0, 0.7))
-        canvas = Canvas(px, ground, Pose.random(rng, scale=(0.75, 0.98), turn=math.pi, shift=0.12, stretch=0.2))
+        ground, metal = (
+            random_colour(rng, (0.1, 0.6), (0.0, 1.0)),
+            random_colour(rng, (0.65, 1.0), (0.0, 0.7)),
+        )
+        canvas = Canvas(
+            px, ground, Pose.random(rng, scale=(0.75, 0.98), turn=math.pi, shift=0.12, stretch=0.2)
+        )
         canvas.clutter(rng, int(rng.integers(1, 6)), near=ground)
         if params.square:
             inside = np.repeat(np.arange(2 * params.teeth) % 2, 2)
             angle = np.repeat(np.arange(2 * params.teeth + 1), 2)[1:-1] * math.pi / params.teeth
             radius = 1 - params.depth * inside
-            canvas.polygon(np.stack([np.cos(angle), np.sin(angle)], axis=1) * radius[:, None], metal)
+            canvas.polygon(
+                np.stack([np.cos(angle), np.sin(angle)], axis=1) * radius[:, None], metal
+            )
         else:
             canvas.polygon(star(params.teeth, 1 - 1.4 * params.depth), metal)
         dark = shade(metal, 0.35)
@@ -94,21 +123,34 @@ class Letter(NamedTuple):
 
 # The twelve nodes of a segment display, and the bars between neighbouring ones.
 _NODES = np.array([(x, y) for y in (-0.8, -0.27, 0.27, 0.8) for x in (-0.55, 0.0, 0.55)])
-_BARS = [(a, b) for a in range(12) for b in range(a + 1, 12) if abs(a // 3 - b // 3) <= 1 and abs(a % 3 - b % 3) <= 1]
+_BARS = [
+    (a, b)
+    for a in range(12)
+    for b in range(a + 1, 12)
+    if abs(a // 3 - b // 3) <= 1 and abs(a % 3 - b % 3) <= 1
+]
 
 
 class Letters:
-    """Signs built of straight segments and dots, upright. Which segments are there decides; colours, weight and slant are noise."""
+    """Signs built of straight segments and dots, upright. Which segments are there decides;
+    colours, weight and slant are noise.
+    """
 
     def draw_class(self, genus: Rng, own: Rng) -> Letter:
         shared = genus.choice(len(_BARS), size=2, replace=False).tolist()
         bars = shared + own.choice(len(_BARS), size=int(own.integers(2, 5)), replace=False).tolist()
         nodes = np.array([_BARS[b] for b in bars])
-        return Letter(_NODES[nodes], _NODES[own.choice(12, size=int(own.integers(0, 3)), replace=False)])
+        return Letter(
+            _NODES[nodes], _NODES[own.choice(12, size=int(own.integers(0, 3)), replace=False)]
+        )
 
     def render(self, params: Letter, rng: Rng, px: int) -> Image.Image:
         ink, paper = contrasting_pair(rng)
-        canvas = Canvas(px, paper, Pose.random(rng, scale=(0.8, 1.05), turn=0.1, shift=0.12, stretch=0.2, shear=0.15))
+        canvas = Canvas(
+            px,
+            paper,
+            Pose.random(rng, scale=(0.8, 1.05), turn=0.1, shift=0.12, stretch=0.2, shear=0.15),
+        )
         canvas.clutter(rng, int(rng.integers(0, 4)), near=paper, spread=0.07)
         width = rng.uniform(0.08, 0.24)
         shadow = shade(ink, 0.6) if rng.random() < 0.3 else None
@@ -133,30 +175,57 @@ class Flag(NamedTuple):
 
 
 class Flags:
-    """Bands and an emblem. Colours, their order and direction, and the emblem decide; waving, light and ground are noise."""
+    """Bands and an emblem. Colours, their order and direction, and the emblem decide; waving, light
+    and ground are noise.
+    """
 
     def draw_class(self, genus: Rng, own: Rng) -> Flag:
         kind = ("horizontal", "vertical", "diagonal", "canton")[int(genus.integers(4))]
         hues = [0.0, 0.05, 0.13, 0.35, 0.55, 0.63, 0.8]
-        bands = [hsv(float(own.choice(hues)), own.choice([0.0, 0.6, 0.95]), own.uniform(0.3, 1)) for _ in range(int(own.integers(2, 5)))]
+        bands = [
+            hsv(float(own.choice(hues)), own.choice([0.0, 0.6, 0.95]), own.uniform(0.3, 1))
+            for _ in range(int(own.integers(2, 5)))
+        ]
         sides, size = int(own.integers(3, 8)), own.uniform(0.18, 0.42)
-        emblem = circle(20) if own.random() < 0.3 else star(sides, own.choice([0.4, math.cos(math.pi / sides)]))
+        emblem = (
+            circle(20)
+            if own.random() < 0.3
+            else star(sides, own.choice([0.4, math.cos(math.pi / sides)]))
+        )
         where = (own.choice([-0.5, 0.0, 0.5]), own.choice([-0.25, 0.0, 0.25]))
-        return Flag(bands, kind, moved(emblem * size, *where), random_colour(own, (0.0, 1.0), (0.0, 1.0)))
+        return Flag(
+            bands, kind, moved(emblem * size, *where), random_colour(own, (0.0, 1.0), (0.0, 1.0))
+        )
 
     def render(self, params: Flag, rng: Rng, px: int) -> Image.Image:
         sky = random_colour(rng, (0.2, 1.0), (0.0, 0.8))
-        canvas = Canvas(px, sky, Pose.random(rng, scale=(0.65, 1.0), turn=0.35, shift=0.15, stretch=0.3, shear=0.25))
+        canvas = Canvas(
+            px,
+            sky,
+            Pose.random(rng, scale=(0.65, 1.0), turn=0.35, shift=0.15, stretch=0.3, shear=0.25),
+        )
         canvas.clutter(rng, int(rng.integers(1, 5)), near=sky)
         height, wave, phase = 0.65, rng.uniform(0, 0.12), rng.uniform(0, 6.3)
         tones = [jitter(band, rng, 0.03) for band in params.bands]
 
         def waved(outline: np.ndarray) -> np.ndarray:
-            return outline + np.stack([np.zeros(len(outline)), wave * np.sin(2.5 * outline[:, 0] + phase)], axis=1)
+            return outline + np.stack(
+                [np.zeros(len(outline)), wave * np.sin(2.5 * outline[:, 0] + phase)], axis=1
+            )
 
         def band(left: float, top: float, right: float, bottom: float, fill: RGB) -> None:
             x = np.linspace(left, right, 8)
-            canvas.polygon(waved(np.concatenate([np.stack([x, np.full(8, top)], 1), np.stack([x[::-1], np.full(8, bottom)], 1)])), fill)
+            canvas.polygon(
+                waved(
+                    np.concatenate(
+                        [
+                            np.stack([x, np.full(8, top)], 1),
+                            np.stack([x[::-1], np.full(8, bottom)], 1),
+                        ]
+                    )
+                ),
+                fill,
+            )
 
         n = len(tones)
         for i, tone in enumerate(tones):

@@ -1,4 +1,6 @@
-"""Folders of images by class, `root/<domain>/<class>/<image>`: what is there, and what is not as it should be."""
+"""Folders of images by class, `root/<domain>/<class>/<image>`: what is there, and what is not as it
+should be.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,8 @@ class Tally:
 
 @attrs.frozen
 class Ignored:
-    """What lies in a tree without being an image of a class, as paths below its root. What is hidden is not even counted.
+    """What lies in a tree without being an image of a class, as paths below its root. What is
+    hidden is not even counted.
 
     Attributes:
         files: files that are no images by their suffix.
@@ -56,7 +59,9 @@ class Ignored:
 
 @attrs.frozen
 class DomainFolder:
-    """A domain: its class folders, each with the names of its images; both in alphabetical order."""
+    """A domain: its class folders, each with the names of its images; both in
+    alphabetical order.
+    """
 
     name: str
     classes: dict[str, list[str]]
@@ -77,12 +82,22 @@ def read_domains(root: Path) -> tuple[list[DomainFolder], Ignored]:
         DataError: there is no such folder, or no folder in it; or one that cannot be read.
     """
     if not root.is_dir():
-        raise DataError(f"{root} is {'no folder' if root.exists() else 'not there'}; give a folder of <domain>/<class>/<image>")
+        raise DataError(
+            f"{root} is {'no folder' if root.exists() else 'not there'}; give a folder of"
+            " <domain>/<class>/<image>"
+        )
     folders, images, others = _listing(root)
     if {"images", "info_files"} <= set(folders):
-        raise DataError(f"{root} is in UnED's layout already (images and info_files): give it to `udonx run --data`")
+        raise DataError(
+            f"{root} is in UnED's layout already (images and info_files): give it to `udonx run"
+            " --data`"
+        )
     if not folders:
-        holds = "images itself: give the folder two levels above, of" if images else "no folders: it must hold"
+        holds = (
+            "images itself: give the folder two levels above, of"
+            if images
+            else "no folders: it must hold"
+        )
         raise DataError(f"{root} holds {holds} <domain>/<class>/<image>")
     ignored = Ignored()
     ignored.loose.add(*images)
@@ -130,8 +145,14 @@ def _is_folder(entry: os.DirEntry) -> bool:
 
 
 def _is_file(entry: os.DirEntry) -> bool:
-    """A file, or a link that leads nowhere: that is an image to be reported; a pipe would be waited for without end."""
-    return not os.path.exists(entry.path) or os.path.isfile(entry.path) if entry.is_symlink() else entry.is_file()
+    """A file, or a link that leads nowhere: that is an image to be reported; a pipe would be waited
+    for without end.
+    """
+    return (
+        not os.path.exists(entry.path) or os.path.isfile(entry.path)
+        if entry.is_symlink()
+        else entry.is_file()
+    )
 
 
 def layout_problems(root: Path, domains: Sequence[DomainFolder]) -> dict[str, str]:
@@ -139,26 +160,46 @@ def layout_problems(root: Path, domains: Sequence[DomainFolder]) -> dict[str, st
     flat = [f"{root}/{domain.name}" for domain in domains if domain.ignored.loose.count]
     deep = [domain.ignored.folders.first[0] for domain in domains if domain.ignored.folders.count]
     if len(domains) > 1 and not any(any(domain.classes.values()) for domain in domains):
-        # Not one image is where it should be: the level is wrong, and a sentence for each domain would only hide that.
+        # Not one image is where it should be: the level is wrong, and a sentence for each domain
+        # would only hide that.
         if len(flat) > 1:
             name, above = root.resolve().name, root.resolve().parent
-            one = f"{flat[0]} and {flat[1] if len(flat) == 2 else f'{len(flat) - 1} more folders'} hold images directly"
+            one = (
+                f"{flat[0]} and {flat[1] if len(flat) == 2 else f'{len(flat) - 1} more folders'}"
+                " hold images directly"
+            )
             cure = f"give the folder above it ({above}), or a new folder into which you move {name}"
             return {"": f"{one}, so {root} is one domain and they are its classes; {cure}"}
         if deep:
             cure = "give a folder further down, or move the classes up"
-            return {"": f"no image lies at {root}/<domain>/<class>/<image>, but there are deeper folders such as {root}/{deep[0]}; {cure}"}
-    problems = ((domain.name, _name_problem(root, domain) or _level_problem(root, domain)) for domain in domains)
+            return {
+                "": (
+                    f"no image lies at {root}/<domain>/<class>/<image>, but there are deeper"
+                    f" folders such as {root}/{deep[0]}; {cure}"
+                )
+            }
+    problems = (
+        (domain.name, _name_problem(root, domain) or _level_problem(root, domain))
+        for domain in domains
+    )
     return {name: problem for name, problem in problems if problem}
 
 
 def _name_problem(root: Path, domain: DomainFolder) -> str:
     # A domain's name becomes a column of tables, in Markdown too; a class's stands in a UTF-8 file.
-    if "|" in domain.name or any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in domain.name):
-        return f"the domain's name {domain.name!a} has a '|', a control character or is not UTF-8; rename the folder in {root}"
+    if "|" in domain.name or any(
+        unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in domain.name
+    ):
+        return (
+            f"the domain's name {domain.name!a} has a '|', a control character or is not UTF-8;"
+            f" rename the folder in {root}"
+        )
     for name in domain.classes:
         if not is_utf8(name):
-            return f"domain '{domain.name}': the class folder {name!a} has a name that is not UTF-8; rename it"
+            return (
+                f"domain '{domain.name}': the class folder {name!a} has a name that is not UTF-8;"
+                " rename it"
+            )
     return ""
 
 
@@ -168,9 +209,15 @@ def _level_problem(root: Path, domain: DomainFolder) -> str:
     wanted = f"images must lie in {root}/{domain.name}/<class>/"
     loose, deeper = domain.ignored.loose, domain.ignored.folders
     if loose.count:
-        return f"domain '{domain.name}': its images lie directly in {root}/{domain.name}, without class folders; {wanted}"
+        return (
+            f"domain '{domain.name}': its images lie directly in {root}/{domain.name}, without"
+            f" class folders; {wanted}"
+        )
     if deeper.count:
-        return f"domain '{domain.name}': its class folders hold no images but further folders ({deeper.first[0]}); {wanted}"
+        return (
+            f"domain '{domain.name}': its class folders hold no images but further folders"
+            f" ({deeper.first[0]}); {wanted}"
+        )
     if domain.classes:
         return f"domain '{domain.name}': there is no image in any of its class folders; {wanted}"
     return f"domain '{domain.name}': {root}/{domain.name} holds no class folders; {wanted}"

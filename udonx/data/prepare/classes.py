@@ -1,4 +1,6 @@
-"""Which classes of a domain are for training, validation and testing: how many of each, and which. No file is touched."""
+"""Which classes of a domain are for training, validation and testing: how many of each, and which.
+No file is touched.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +19,16 @@ _ROUNDING = Fraction(1, 1000)
 
 
 def checked_shares(shares: Sequence[float]) -> dict[str, Fraction]:
-    """The shares of train, val and test as exact fractions that sum to 1; val is left out where its share is 0.
+    """The shares of train, val and test as exact fractions that sum to 1; val is left out where its
+    share is 0.
 
     Args:
-        shares: three numbers that sum to 1, give or take 0.001: thirds may be written 0.333. Train and test are above 0.
+        shares: three numbers that sum to 1, give or take 0.001: thirds may be written 0.333. Train
+            and test are above 0.
 
     Raises:
-        DataError: another number of shares, one that is negative or no number, none for train or test, another sum.
+        DataError: another number of shares, one that is negative or no number, none for train or
+            test, another sum.
 
     Example:
         >>> checked_shares([0.5, 0, 0.5])
@@ -31,19 +36,31 @@ def checked_shares(shares: Sequence[float]) -> dict[str, Fraction]:
     """
     got = ",".join(f"{share:g}" if isinstance(share, float) else str(share) for share in shares)
     try:
-        # By way of text 0.1 is a tenth, not the nearest binary number, and equal remainders are equal.
+        # By way of text 0.1 is a tenth, not the nearest binary number, and equal remainders are
+        # equal.
         exact = [Fraction(str(share)) for share in shares]
     except ValueError:
-        raise DataError(f"the shares are {got}; allowed are three finite numbers such as 0.6,0.2,0.2") from None
+        raise DataError(
+            f"the shares are {got}; allowed are three finite numbers such as 0.6,0.2,0.2"
+        ) from None
     if len(exact) != len(SPLITS) or min(exact) < 0:
-        raise DataError(f"the shares are {got}; allowed are three numbers, none below 0: of train, val and test, such as 0.6,0.2,0.2")
+        raise DataError(
+            f"the shares are {got}; allowed are three numbers, none below 0: of train, val and"
+            " test, such as 0.6,0.2,0.2"
+        )
     total = sum(exact)
     if abs(total - 1) > _ROUNDING:
-        raise DataError(f"the shares {got} sum to {float(total):g}; the shares of train, val and test must sum to 1")
+        raise DataError(
+            f"the shares {got} sum to {float(total):g}; the shares of train, val and test must sum"
+            " to 1"
+        )
     named = {split: share / total for split, share in zip(SPLITS, exact, strict=True) if share}
     for split in ("train", "test"):
         if split not in named:
-            raise DataError(f"the shares are {got}, which leaves {split} without classes; only val may have a share of 0")
+            raise DataError(
+                f"the shares are {got}, which leaves {split} without classes; only val may have a"
+                " share of 0"
+            )
     return named
 
 
@@ -60,9 +77,10 @@ def fewest_classes(shares: Mapping[str, Fraction]) -> int:
 def allot(classes: int, shares: Mapping[str, Fraction]) -> dict[str, int]:
     """How many classes each split gets; the sum is `classes`.
 
-    Every split gets the whole part of its share, and the classes that are left go to the splits with the largest remainders (of
-    equal ones to the first of train, val, test). A split that would then have fewer than its least (`LEAST`) gets that, and the
-    others share the rest in the same way.
+    Every split gets the whole part of its share, and the classes that are left go to the splits
+    with the largest remainders (of equal ones to the first of train, val, test). A split that would
+    then have fewer than its least (`LEAST`) gets that, and the others share the rest in the same
+    way.
 
     Args:
         classes: at least `fewest_classes(shares)`.
@@ -86,19 +104,25 @@ def _largest_remainder(count: int, shares: Mapping[str, Fraction]) -> dict[str, 
     total = sum(shares.values())
     exact = {split: count * share / total for split, share in shares.items()}
     counts = {split: int(quota) for split, quota in exact.items()}
-    for split in sorted(exact, key=lambda split: counts[split] - exact[split])[: count - sum(counts.values())]:
+    for split in sorted(exact, key=lambda split: counts[split] - exact[split])[
+        : count - sum(counts.values())
+    ]:
         counts[split] += 1
     return counts
 
 
-def assign(names: Iterable[str], shares: Mapping[str, Fraction], *, seed: int, domain: str) -> dict[str, str]:
+def assign(
+    names: Iterable[str], shares: Mapping[str, Fraction], *, seed: int, domain: str
+) -> dict[str, str]:
     """Draw the split of each class; class -> split, in alphabetical order of the classes.
 
-    The classes are put in an order in which each one's place follows from (seed, domain, its name) alone: the draw depends neither on
-    the order of `names` nor on other domains, and one more class changes the split of few others.
+    The classes are put in an order in which each one's place follows from (seed, domain, its name)
+    alone: the draw depends neither on the order of `names` nor on other domains, and one more class
+    changes the split of few others.
 
     Example:
-        >>> assign(["seat", "audi", "saab", "bmw"], checked_shares([0.6, 0.2, 0.2]), seed=0, domain="cars")
+        >>> shares = checked_shares([0.6, 0.2, 0.2])
+        >>> assign(["seat", "audi", "saab", "bmw"], shares, seed=0, domain="cars")
         {'audi': 'train', 'bmw': 'val', 'saab': 'test', 'seat': 'train'}
     """
     drawn = sorted(names, key=lambda name: (stream_seed(seed, f"split/{domain}/{name}"), name))

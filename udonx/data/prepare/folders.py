@@ -1,4 +1,6 @@
-"""From class folders to UnED's layout: every class in one of train, val and test, images linked where they lie."""
+"""From class folders to UnED's layout: every class in one of train, val and test, images linked
+where they lie.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,13 @@ import attrs
 
 from udonx.common.files import atomic_folder, atomic_path
 from udonx.data.errors import DataError
-from udonx.data.prepare.class_folders import DomainFolder, Ignored, Tally, layout_problems, read_domains
+from udonx.data.prepare.class_folders import (
+    DomainFolder,
+    Ignored,
+    Tally,
+    layout_problems,
+    read_domains,
+)
 from udonx.data.prepare.classes import LEAST, SPLITS, assign, checked_shares, fewest_classes
 from udonx.data.prepare.verify import look_at
 
@@ -32,7 +40,9 @@ class Count:
 
 @attrs.frozen
 class DomainSplit:
-    """What became of a domain: its splits (no val where its share is 0), and what is in none: small classes, unreadable images."""
+    """What became of a domain: its splits (no val where its share is 0), and what is in none: small
+    classes, unreadable images.
+    """
 
     name: str
     splits: dict[str, Count]
@@ -74,21 +84,27 @@ def split_folders(
     verify: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> FolderSplit:
-    """Turn folders `source/<domain>/<class>/<image>` into a benchmark in UnED's layout, in which no class is in two splits.
+    """Turn folders `source/<domain>/<class>/<image>` into a benchmark in UnED's layout, in which no
+    class is in two splits.
 
-    Writes `out/info_files/<domain>/{train,val,test}.json`, beside them `classes.csv` (class_id, name, split, images), and
-    `out/images/<domain>`, a link to the domain's folder: no image is copied, so `source` must stay where it is. Class ids are the
-    places of the kept classes in alphabetical order. The same tree and options give the same bytes; a domain's split does not
+    Writes `out/info_files/<domain>/{train,val,test}.json`, beside them `classes.csv` (class_id,
+    name, split, images), and `out/images/<domain>`, a link to the domain's folder: no image is
+    copied, so `source` must stay where it is. Class ids are the places of the kept classes in
+    alphabetical order. The same tree and options give the same bytes; a domain's split does not
     depend on the other domains. `out` is there whole, or not at all.
 
     Args:
-        source: the class folders. Images are .jpg, .jpeg, .png, .webp, .bmp, .gif, .tif and .tiff files directly in a class folder;
-            other files are ignored and counted, hidden ones just ignored.
+        source: the class folders. Images are .jpg, .jpeg, .png, .webp, .bmp, .gif, .tif and .tiff
+            files directly in a class folder; other files are ignored and counted, hidden ones just
+            ignored.
         out: the folder to make, outside `source`; it may exist if it is empty.
-        shares: of each domain's classes for train, val and test, rounded as `split_classes.allot` says; val may be 0.
-        min_images: classes with fewer images that can be opened are left out; at least 2, since a query needs a positive.
+        shares: of each domain's classes for train, val and test, rounded as `split_classes.allot`
+            says; val may be 0.
+        min_images: classes with fewer images that can be opened are left out; at least 2, since a
+            query needs a positive.
         seed: which classes are drawn.
-        verify: decode every image in whole; else only headers are read, and damage further on shows when an image is first used.
+        verify: decode every image in whole; else only headers are read, and damage further on shows
+            when an image is first used.
         progress: `progress(done, total)` is called with numbers of opened images.
 
     Raises:
@@ -99,13 +115,14 @@ def split_folders(
         >>> import tempfile
         >>> from PIL import Image
         >>> folder = Path(tempfile.mkdtemp())
+        >>> cars = folder / "photos" / "cars"
         >>> for name in ("audi", "bmw", "saab", "seat"):
-        ...     (folder / "photos" / "cars" / name).mkdir(parents=True)
+        ...     (cars / name).mkdir(parents=True)
         ...     for number in range(2):
-        ...         Image.new("RGB", (8, 8)).save(folder / "photos" / "cars" / name / f"{number}.png")
+        ...         Image.new("RGB", (8, 8)).save(cars / name / f"{number}.png")
         >>> split = split_folders(folder / "photos", folder / "benchmark")
-        >>> split.domains[0].splits
-        {'train': Count(classes=2, images=4), 'val': Count(classes=1, images=2), 'test': Count(classes=1, images=2)}
+        >>> split.domains[0].splits["train"]
+        Count(classes=2, images=4)
         >>> print((folder / "benchmark" / "info_files" / "cars" / "val.json").read_text(), end="")
         [
         {"path": "cars/bmw/0.png", "class_id": 1},
@@ -119,7 +136,9 @@ def split_folders(
     reasons = looked.unreadable
     kept = [_kept(domain, reasons, min_images) for domain in domains]
     _refuse(_few(kept, domains, exact, min_images, reasons))
-    assigned = {domain.name: assign(domain.classes, exact, seed=seed, domain=domain.name) for domain in kept}
+    assigned = {
+        domain.name: assign(domain.classes, exact, seed=seed, domain=domain.name) for domain in kept
+    }
     try:
         with atomic_folder(out.resolve()) as temporary:
             for domain in kept:
@@ -130,12 +149,16 @@ def split_folders(
         raise OSError(error.errno, error.strerror or str(error), str(out)) from error
     small, unreadable = Tally(), Tally()
     for before, after in zip(domains, kept, strict=True):
-        small.add(*(f"{before.name}/{name}" for name in before.classes if name not in after.classes))
+        small.add(
+            *(f"{before.name}/{name}" for name in before.classes if name not in after.classes)
+        )
     unreadable.add(*(f"{path} ({reason})" for path, reason in reasons.items()))
     return FolderSplit(
         out=out,
         min_images=min_images,
-        domains=tuple(_outcome(*pair, assigned[pair[0].name]) for pair in zip(domains, kept, strict=True)),
+        domains=tuple(
+            _outcome(*pair, assigned[pair[0].name]) for pair in zip(domains, kept, strict=True)
+        ),
         small=small,
         unreadable=unreadable,
         turned=looked.turned,
@@ -144,8 +167,12 @@ def split_folders(
     )
 
 
-def _checked(source: Path, out: Path, shares: Sequence[float], min_images: int) -> tuple[dict[str, Fraction], list[DomainFolder], Ignored]:
-    """Shares, domains, and what lies beside them. Raises DataError with all that is known to be wrong before images are opened."""
+def _checked(
+    source: Path, out: Path, shares: Sequence[float], min_images: int
+) -> tuple[dict[str, Fraction], list[DomainFolder], Ignored]:
+    """Shares, domains, and what lies beside them. Raises DataError with all that is known to be
+    wrong before images are opened.
+    """
     problems: list[str] = []
     exact: dict[str, Fraction] = {}
     domains: list[DomainFolder] = []
@@ -155,7 +182,10 @@ def _checked(source: Path, out: Path, shares: Sequence[float], min_images: int) 
     except DataError as error:
         problems.append(str(error))
     if min_images < 2:
-        problems.append(f"min-images is {min_images}; allowed is 2 or more, since a query needs another image of its class")
+        problems.append(
+            f"min-images is {min_images}; allowed is 2 or more, since a query needs another image"
+            " of its class"
+        )
     try:
         domains, ignored = read_domains(source)
     except DataError as error:
@@ -164,9 +194,12 @@ def _checked(source: Path, out: Path, shares: Sequence[float], min_images: int) 
     wrong = layout_problems(source, domains) if domains else {}
     problems += wrong.values()
     if exact and min_images >= 2 and "" not in wrong:
-        # Unreadable images can only make classes fewer: what is too few now need not wait for them to be opened.
+        # Unreadable images can only make classes fewer: what is too few now need not wait for them
+        # to be opened.
         sound = [domain for domain in domains if domain.name not in wrong]
-        problems += _few([_kept(domain, {}, min_images) for domain in sound], sound, exact, min_images, {})
+        problems += _few(
+            [_kept(domain, {}, min_images) for domain in sound], sound, exact, min_images, {}
+        )
     _refuse(problems)
     return exact, domains, ignored
 
@@ -183,7 +216,9 @@ def _out_problem(source: Path, out: Path) -> list[str]:
     if not above.is_dir():
         return [f"{out} cannot be made, because {above} is a file; name another folder"]
     if whole.is_mount():
-        return [f"{out} is where a disk is mounted, which cannot be replaced; name a new folder in it"]
+        return [
+            f"{out} is where a disk is mounted, which cannot be replaced; name a new folder in it"
+        ]
     return []
 
 
@@ -220,12 +255,21 @@ def _few(
         usable, small = len(after.classes), len(before.classes) - len(after.classes)
         if usable >= needed:
             continue
-        sentence = f"domain '{before.name}' has {usable} usable class{'' if usable == 1 else 'es'}, but needs at least {needed} ({parts})"
+        sentence = (
+            f"domain '{before.name}' has {usable} usable class{'' if usable == 1 else 'es'}, but"
+            f" needs at least {needed} ({parts})"
+        )
         if small:
             were = "was" if small == 1 else "were"
-            sentence += f"; {small} with fewer than {min_images} readable images {were} left out (min-images)"
+            sentence += (
+                f"; {small} with fewer than {min_images} readable images {were} left out"
+                " (min-images)"
+            )
         if broken := [path for path in before.paths() if path in unreadable]:
-            sentence += f"; {len(broken)} of its images cannot be opened, such as {broken[0]} ({unreadable[broken[0]]})"
+            sentence += (
+                f"; {len(broken)} of its images cannot be opened, such as {broken[0]}"
+                f" ({unreadable[broken[0]]})"
+            )
         problems.append(sentence)
     return problems
 
@@ -239,24 +283,37 @@ def _link(link: Path, target: Path, out: Path) -> None:
         if number in _TOLD_BY_NUMBER:
             raise
         why = os.strerror(number) if number else error
-        raise DataError(f"{out} is on a file system without symbolic links ({why}); name a folder on another one.") from error
+        raise DataError(
+            f"{out} is on a file system without symbolic links ({why}); name a folder on another"
+            " one."
+        ) from error
 
 
 def _write_lists(folder: Path, domain: DomainFolder, assigned: Mapping[str, str]) -> None:
-    """The split files, one entry a line, and classes.csv: every .json file in the folder would count as a split."""
+    """The split files, one entry a line, and classes.csv: every .json file in the folder would
+    count as a split.
+    """
     entries: dict[str, list[str]] = {}
     rows = []
     for number, (name, images) in enumerate(domain.classes.items()):
         split = assigned[name]
         paths = (f"{domain.name}/{name}/{image}" for image in images)
-        lines = (json.dumps({"path": path, "class_id": number}, ensure_ascii=False) for path in paths)
+        lines = (
+            json.dumps({"path": path, "class_id": number}, ensure_ascii=False) for path in paths
+        )
         entries.setdefault(split, []).extend(lines)
         rows.append((number, name, split, len(images)))
     for split in SPLITS:
         if split in entries:
-            with atomic_path(folder / f"{split}.json") as file, open(file, "w", encoding="utf-8", newline="\n") as handle:
+            with (
+                atomic_path(folder / f"{split}.json") as file,
+                open(file, "w", encoding="utf-8", newline="\n") as handle,
+            ):
                 handle.write("[\n" + ",\n".join(entries[split]) + "\n]\n")
-    with atomic_path(folder / "classes.csv") as file, open(file, "w", encoding="utf-8", newline="") as handle:
+    with (
+        atomic_path(folder / "classes.csv") as file,
+        open(file, "w", encoding="utf-8", newline="") as handle,
+    ):
         writer = csv.writer(handle, lineterminator="\n")
         writer.writerow(("class_id", "name", "split", "images"))
         writer.writerows(rows)

@@ -1,4 +1,6 @@
-"""What `udonx data split` prints: a table of domains, what was left out and why, and what to do next."""
+"""What `udonx data split` prints: a table of domains, what was left out and why, and what to do
+next.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,12 @@ _TRY = "experiments/table3_ablation.toml --setting uned_mini"
 
 def describe_split(split: FolderSplit) -> str:
     """At most 100 columns wide, long names of domains cut; only a path may be longer than that."""
-    notes = [textwrap.fill(note, _WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False) for note in _notes(split)]
+    notes = [
+        textwrap.fill(
+            note, _WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+        )
+        for note in _notes(split)
+    ]
     done = f"{split.out} is ready. Its images are links: leave the originals where they are. Next:"
     command = f"  udonx run {_TRY} --data {shlex.quote(str(split.out))}"
     return "\n".join([*_table(split.domains), *notes, "", done, command])
@@ -28,9 +35,18 @@ def describe_split(split: FolderSplit) -> str:
 
 def _table(domains: Sequence[DomainSplit]) -> list[str]:
     splits = list(domains[0].splits)
-    rows = [(domain.name, [domain.splits[split] for split in splits], domain.left_out) for domain in domains]
+    rows = [
+        (domain.name, [domain.splits[split] for split in splits], domain.left_out)
+        for domain in domains
+    ]
     if len(domains) > 1:
-        rows.append(("all", [_sum(counts) for counts in zip(*(row[1] for row in rows), strict=True)], _sum(row[2] for row in rows)))
+        rows.append(
+            (
+                "all",
+                [_sum(counts) for counts in zip(*(row[1] for row in rows), strict=True)],
+                _sum(row[2] for row in rows),
+            )
+        )
     heads = [splits, splits, ["classes", "images"]]
     cells = [_cells(counts, left_out) for _, counts, left_out in rows]
     columns = [list(zip(*group, strict=True)) for group in zip(heads, *cells, strict=True)]
@@ -40,10 +56,16 @@ def _table(domains: Sequence[DomainSplit]) -> list[str]:
     label = min(max(_columns(name) for name in ("domain", *(row[0] for row in rows))), room)
 
     def line(name: str, groups: Sequence[Sequence[str]]) -> str:
-        texts = (" ".join(map(str.rjust, group, width)) for group, width in zip(groups, widths, strict=True))
+        texts = (
+            " ".join(map(str.rjust, group, width))
+            for group, width in zip(groups, widths, strict=True)
+        )
         return _GAP.join([_fitted(name, label), *texts])
 
-    titles = (title.center(span) for title, span in zip(("classes", "images", "left out"), spans, strict=True))
+    titles = (
+        title.center(span)
+        for title, span in zip(("classes", "images", "left out"), spans, strict=True)
+    )
     rule = "-" * (label + sum(spans) + len(_GAP) * len(spans))
     body = [line(row[0], group) for row, group in zip(rows, cells, strict=True)]
     if len(domains) > 1:
@@ -52,7 +74,11 @@ def _table(domains: Sequence[DomainSplit]) -> list[str]:
 
 
 def _cells(counts: Sequence[Count], left_out: Count) -> list[list[str]]:
-    groups = ([count.classes for count in counts], [count.images for count in counts], [left_out.classes, left_out.images])
+    groups = (
+        [count.classes for count in counts],
+        [count.images for count in counts],
+        [left_out.classes, left_out.images],
+    )
     return [[f"{number:,}" for number in group] for group in groups]
 
 
@@ -62,25 +88,46 @@ def _sum(counts: Iterable[Count]) -> Count:
 
 
 def _notes(split: FolderSplit) -> Iterator[str]:
-    alone = [domain.name for domain in split.domains if any(domain.splits[name].classes == 1 for name in domain.splits if name != "train")]
+    alone = [
+        domain.name
+        for domain in split.domains
+        if any(domain.splits[name].classes == 1 for name in domain.splits if name != "train")
+    ]
     if alone:
-        yield f"only one class in val or test, so that a search in the domain cannot miss: {', '.join(map(printable, alone))}"
+        yield (
+            "only one class in val or test, so that a search in the domain cannot miss:"
+            f" {', '.join(map(printable, alone))}"
+        )
     ignored = split.ignored
     for tally, one, many in (
-        (split.unreadable, "image cannot be opened and is left out", "images cannot be opened and are left out"),
+        (
+            split.unreadable,
+            "image cannot be opened and is left out",
+            "images cannot be opened and are left out",
+        ),
         (
             split.small,
             f"class has fewer than {split.min_images} readable images and is left out",
             f"classes have fewer than {split.min_images} readable images and are left out",
         ),
         (ignored.files, "file is no image and was ignored", "files are no images and were ignored"),
-        (ignored.loose, "image outside class folders was ignored", "images outside class folders were ignored"),
-        (ignored.folders, "folder inside a class folder was ignored", "folders inside class folders were ignored"),
+        (
+            ignored.loose,
+            "image outside class folders was ignored",
+            "images outside class folders were ignored",
+        ),
+        (
+            ignored.folders,
+            "folder inside a class folder was ignored",
+            "folders inside class folders were ignored",
+        ),
     ):
         if tally.count:
             yield f"{tally.count:,} {one if tally.count == 1 else many}: {_named(tally)}"
     if split.turned.count:
-        yield turned_sentence(attrs.evolve(split.turned, first=list(map(printable, split.turned.first))), split.images)
+        yield turned_sentence(
+            attrs.evolve(split.turned, first=list(map(printable, split.turned.first))), split.images
+        )
 
 
 def _named(tally: Tally) -> str:
@@ -89,12 +136,22 @@ def _named(tally: Tally) -> str:
 
 
 def _columns(text: str) -> int:
-    """How many columns of a terminal a text takes: Chinese, Japanese and Korean characters take two, accents of their own none.
+    """How many columns of a terminal a text takes: Chinese, Japanese and Korean characters take
+    two, accents of their own none.
 
     >>> _columns("cars"), _columns("汽车"), _columns("e\u0301")
     (4, 4, 1)
     """
-    return sum(0 if unicodedata.combining(letter) else 2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
+    return sum(
+        (
+            0
+            if unicodedata.combining(letter)
+            else 2
+            if unicodedata.east_asian_width(letter) in "WF"
+            else 1
+        )
+        for letter in text
+    )
 
 
 def _fitted(text: str, width: int) -> str:

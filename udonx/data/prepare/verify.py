@@ -1,4 +1,6 @@
-"""Looks at many image files: which cannot be used, and which are turned by their EXIF orientation."""
+"""Looks at many image files: which cannot be used, and which are turned by their EXIF
+orientation.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,11 @@ class Looked:
 
 
 def look_at(
-    paths: Sequence[str], find: Callable[[str], Path], *, whole: bool = False, progress: Callable[[int, int], None] | None = None
+    paths: Sequence[str],
+    find: Callable[[str], Path],
+    *,
+    whole: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Looked:
     """Open every image (its header), or decode the `whole` of it, in threads.
 
@@ -55,7 +61,10 @@ def look_at(
     found, done = Looked(), 0
     workers = min(os.cpu_count() or 1, _THREADS) if whole else _THREADS
     # Pillow's warnings (odd EXIF, say) name no file.
-    with warnings.catch_warnings(), closing(in_threads(one, paths, workers, chunk=_CHUNK, name="udonx-open")) as chunks:
+    with (
+        warnings.catch_warnings(),
+        closing(in_threads(one, paths, workers, chunk=_CHUNK, name="udonx-open")) as chunks,
+    ):
         warnings.simplefilter("ignore")
         for chunk in chunks:
             found.unreadable.update((path, seen.problem) for path, seen in chunk if seen.problem)
@@ -72,9 +81,14 @@ def turned_sentence(turned: Tally, total: int) -> str:
     >>> turned_sentence(Tally(1, ["a.jpg"]), 20)[:60]
     '1 of 20 images has an EXIF orientation other than upright (a'
     """
-    named = ", ".join(turned.first) + (f" and {turned.count - len(turned.first):,} more" if turned.count > len(turned.first) else "")
+    named = ", ".join(turned.first) + (
+        f" and {turned.count - len(turned.first):,} more"
+        if turned.count > len(turned.first)
+        else ""
+    )
     have = "has" if turned.count == 1 else "have"
     return (
-        f"{turned.count:,} of {total:,} images {have} an EXIF orientation other than upright ({named}): a setting with "
-        'transform.orientation = "exif" turns them upright, as uned_mini does; with "stored", the default, they stay as they lie there'
+        f"{turned.count:,} of {total:,} images {have} an EXIF orientation other than upright"
+        f' ({named}): a setting with transform.orientation = "exif" turns them upright, as'
+        ' uned_mini does; with "stored", the default, they stay as they lie there'
     )

@@ -24,8 +24,13 @@ def test_the_report_goes_to_stdout_and_progress_to_stderr(photos, tmp_path, caps
     """A table, then the command to try; the benchmark is there."""
     assert main(["data", "split", str(photos), "--out", str(tmp_path / "out")]) == 0
     out, err = capsys.readouterr()
-    assert "domain   train val test   train val test   classes images\n" in out and out.endswith(f"--data {tmp_path / 'out'}\n")
-    assert f"looking for images in {photos}" in err and "opening every image once: 26 images in " in err
+    assert "domain   train val test   train val test   classes images\n" in out and out.endswith(
+        f"--data {tmp_path / 'out'}\n"
+    )
+    assert (
+        f"looking for images in {photos}" in err
+        and "opening every image once: 26 images in " in err
+    )
     assert (tmp_path / "out" / "info_files" / "cars" / "val.json").is_file()
 
 
@@ -34,7 +39,10 @@ def test_options_reach_the_split(photos, tmp_path, capsys):
     arguments = ["--shares", "0.7,0,0.3", "--min-images", "2", "--seed", "7"]
     assert main(["data", "split", str(photos), "--out", str(tmp_path / "out"), *arguments]) == 0
     assert not (tmp_path / "out" / "info_files" / "cars" / "val.json").exists()
-    assert main(["data", "split", str(photos), "--out", str(tmp_path / "out2"), "--min-images", "3"]) == 2
+    assert (
+        main(["data", "split", str(photos), "--out", str(tmp_path / "out2"), "--min-images", "3"])
+        == 2
+    )
     assert "has 2 usable classes" in capsys.readouterr().err
 
 
@@ -58,7 +66,10 @@ def test_bad_input_exits_2_and_writes_nothing(photos, tmp_path, capsys):
         (["data"], "the following arguments are required: COMMAND"),
         (["data", "spilt"], "invalid choice: 'spilt'"),
         (["data", "split", "photos"], "required: --out"),
-        (["data", "split", "photos", "--out", "out", "--shares", "a,b"], "got 'a,b', allowed are three numbers such as 0.6,0.2,0.2"),
+        (
+            ["data", "split", "photos", "--out", "out", "--shares", "a,b"],
+            "got 'a,b', allowed are three numbers such as 0.6,0.2,0.2",
+        ),
     ],
 )
 def test_bad_arguments_exit_2(arguments, message, capsys):
@@ -71,7 +82,11 @@ def test_bad_arguments_exit_2(arguments, message, capsys):
 @pytest.mark.parametrize(
     ("failure", "status", "message"),
     [
-        (OSError(errno.ENOSPC, "No space left on device", "out"), 1, "udonx data split: No space left on device: out; nothing was written"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "out"),
+            1,
+            "udonx data split: No space left on device: out; nothing was written",
+        ),
         (KeyboardInterrupt(), 130, "stopped; nothing was written"),
     ],
 )
@@ -89,11 +104,19 @@ def test_failures_on_the_way_are_one_sentence(monkeypatch, capsys, failure, stat
 def test_the_command_imports_no_torch(photos, tmp_path):
     """From the first line to the report, in a fresh process."""
     arguments = ["data", "split", str(photos), "--out", str(tmp_path / "out")]
-    assert python(f"import sys\nfrom udonx.cli import main\nmain({arguments})\nprint('torch' in sys.modules)").endswith("False")
+    assert python(
+        f"import sys\nfrom udonx.cli import main\nmain({arguments})\nprint('torch' in sys.modules)"
+    ).endswith("False")
 
 
 def test_help_imports_nothing_heavy():
     """Help of the commands below `data` is as quick as that of the others."""
-    code = "import sys\nfrom udonx.cli import main\ntry:\n    main(['data', 'split', '--help'])\nexcept SystemExit:\n    pass\n"
-    code += "print([name for name in ('torch', 'pydantic', 'numpy', 'attr', 'PIL') if name in sys.modules])"
+    code = (
+        "import sys\nfrom udonx.cli import main\ntry:\n    main(['data', 'split',"
+        " '--help'])\nexcept SystemExit:\n    pass\n"
+    )
+    code += (
+        "print([name for name in ('torch', 'pydantic', 'numpy', 'attr', 'PIL') if name in"
+        " sys.modules])"
+    )
     assert python(code).endswith("[]")

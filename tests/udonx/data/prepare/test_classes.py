@@ -33,11 +33,17 @@ def test_shares_are_rounded_by_largest_remainder(classes, shares, expected):
 
 
 def test_counts_are_within_one_of_the_share_or_at_their_least():
-    """For any shares and any sufficient number of classes: all are given, none falls short, none is a whole class off without need."""
+    """For any shares and any sufficient number of classes: all are given, none falls short, none is
+    a whole class off without need.
+    """
     draw = random.Random(0)
     for _ in range(300):
         parts = [draw.randint(1, 98), draw.choice([0, draw.randint(1, 98)]), draw.randint(1, 98)]
-        shares = {split: Fraction(part, sum(parts)) for split, part in zip(("train", "val", "test"), parts, strict=True) if part}
+        shares = {
+            split: Fraction(part, sum(parts))
+            for split, part in zip(("train", "val", "test"), parts, strict=True)
+            if part
+        }
         classes = draw.randint(fewest_classes(shares), 60)
         counts = allot(classes, shares)
         assert sum(counts.values()) == classes and list(counts) == list(shares)
@@ -47,18 +53,28 @@ def test_counts_are_within_one_of_the_share_or_at_their_least():
 
 
 def test_the_draw_depends_on_names_seed_and_domain_alone():
-    """The order of the names changes nothing; another seed or domain draws other classes; every class is drawn once."""
+    """The order of the names changes nothing; another seed or domain draws other classes; every
+    class is drawn once.
+    """
     shares = checked_shares([0.6, 0.2, 0.2])
     drawn = assign(NAMES, shares, seed=0, domain="cars")
-    assert assign(reversed(NAMES), shares, seed=0, domain="cars") == drawn and list(drawn) == sorted(NAMES)
+    assert assign(reversed(NAMES), shares, seed=0, domain="cars") == drawn and list(
+        drawn
+    ) == sorted(NAMES)
     assert [list(drawn.values()).count(split) for split in ("train", "val", "test")] == [30, 10, 10]
-    assert assign(NAMES, shares, seed=1, domain="cars") != drawn != assign(NAMES, shares, seed=0, domain="food")
+    assert (
+        assign(NAMES, shares, seed=1, domain="cars")
+        != drawn
+        != assign(NAMES, shares, seed=0, domain="food")
+    )
 
 
 def test_one_more_class_moves_few_others():
     """A class that is added shifts at most one class over each boundary between splits."""
     shares = checked_shares([0.6, 0.2, 0.2])
-    before, after = (assign(names, shares, seed=0, domain="cars") for names in (NAMES, [*NAMES, "one more"]))
+    before, after = (
+        assign(names, shares, seed=0, domain="cars") for names in (NAMES, [*NAMES, "one more"])
+    )
     assert sum(before[name] != after[name] for name in NAMES) <= 2
 
 
@@ -71,7 +87,10 @@ def test_one_more_class_moves_few_others():
         ([1.2, -0.4, 0.2], "none below 0"),
         ([0.6, 0.2, 0.1], "the shares 0.6,0.2,0.1 sum to 0.9; .* must sum to 1"),
         ([60, 20, 20], "sum to 100"),
-        ([0.8, 0.2, 0], "the shares are 0.8,0.2,0, which leaves test without classes; only val may"),
+        (
+            [0.8, 0.2, 0],
+            "the shares are 0.8,0.2,0, which leaves test without classes; only val may",
+        ),
         ([0, 0.5, 0.5], "leaves train without classes"),
         ([float("nan"), 0.5, 0.5], "allowed are three finite numbers"),
         ([float("inf"), 0.5, 0.5], "allowed are three finite numbers"),
