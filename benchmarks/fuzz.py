@@ -41,6 +41,7 @@ from PIL import Image
 from udonx.cli import main as command
 from udonx.common.errors import sentence_of
 from udonx.common.files import write_json
+from udonx.inputs.sources import source_problems
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARES = {"experiment": 0.6, "split": 0.2, "result": 0.2}
@@ -307,7 +308,7 @@ class Experiments:
         from udonx.inputs.sources import from_hub
 
         setting = None if b"[setting]" in path.read_bytes() else "smoke"
-        for experiment in load_experiments([path], setting=setting, check_sources=True):
+        for experiment in load_experiments([path], setting=setting, sources=source_problems):
             experiment.skipped()
             from_hub(experiment, None)
             tomllib.loads(to_toml(experiment))

@@ -15,6 +15,7 @@ import udonx
 import udonx.running.queue
 from tests.tiny import ROOT
 from udonx.config.experiment import load_experiments
+from udonx.inputs.sources import source_problems
 from udonx.running.queue import Options, load_plan
 from udonx.tables.table import Table
 
@@ -172,7 +173,7 @@ def test_the_stages_are_those_that_people_have_trained(file: str, overrides: tup
     """
     planned = {}
     for experiment in load_experiments(
-        [FOLDER], setting="smoke", overrides=overrides, check_sources=True
+        [FOLDER], setting="smoke", overrides=overrides, sources=source_problems
     ):
         plan = load_plan(experiment, Options(quiet=True), print)
         planned[experiment.name] = {row.row.name: list(row.stages) for row in plan.rows}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from udonx.common.console import say
 from udonx.config.experiment import Experiment, load_experiments
+from udonx.inputs.sources import source_problems
 
 __all__ = ["load_all", "options", "say"]
 
@@ -28,7 +29,7 @@ def load_all(parsed: argparse.Namespace, *, check_sources: bool = True) -> list[
         setting=parsed.setting,
         data=parsed.data,
         weights=parsed.weights,
-        check_sources=check_sources,
+        sources=source_problems if check_sources else None,
         overrides=parsed.overrides,
         rows=parsed.rows,
         seeds=parsed.seeds,

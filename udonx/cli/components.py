@@ -8,10 +8,10 @@ import argparse
 
 from registry.catalog import Component, RegistryError
 from udonx.cli.common import say
+from udonx.common.words import display_path
 from udonx.config.descriptions import REGISTRIES, describe, registry_of
 from udonx.config.plugins import load_plugins
 from udonx.config.reference import describe_options, sections, wrapped
-from udonx.config.settings import shown
 
 
 def main(parsed: argparse.Namespace) -> int:
@@ -36,6 +36,6 @@ def main(parsed: argparse.Namespace) -> int:
 def _lines(component: Component, indent: str) -> str:
     lines = [
         *wrapped(f"{component.name}: {component.doc}", indent),
-        f"{indent}    {shown(component.file)}:{component.line}",
+        f"{indent}    {display_path(component.file)}:{component.line}",
     ]
     return "\n".join([*lines, *describe_options(component.options, f"{indent}    ")])

@@ -10,6 +10,8 @@ from typing import TextIO
 
 from tqdm import tqdm
 
+from udonx.common.words import clock
+
 _PLAIN_SECONDS = 15.0
 
 
@@ -95,33 +97,3 @@ class Report:
 def above_bars(line: str) -> None:
     """A line of its own on stderr, above whatever bars there are; from any thread."""
     tqdm.write(line, file=sys.stderr)
-
-
-def roughly(seconds: float) -> str:
-    """A duration that is only about known.
-
-    >>> roughly(0.4), roughly(42), roughly(144), roughly(1500), roughly(7300), roughly(400_000)
-    ('1 s', '42 s', '2.4 min', '25 min', '2.0 h', '4.6 days')
-    """
-    for unit, size, most in (("s", 1, 90), ("min", 60, 90), ("h", 3600, 48)):
-        if (count := seconds / size) < most:
-            return (
-                f"{max(1, round(count))} {unit}"
-                if count >= 10 or unit == "s"
-                else f"{count:.1f} {unit}"
-            )
-    return f"{seconds / 86400:.1f} days"
-
-
-def clock(seconds: float) -> str:
-    """A duration as people say it.
-
-    >>> clock(42), clock(200), clock(7300)
-    ('42 s', '3 min 20 s', '2 h 1 min')
-    """
-    seconds = round(seconds)
-    if seconds < 60:
-        return f"{seconds} s"
-    if seconds < 3600:
-        return f"{seconds // 60} min {seconds % 60} s"
-    return f"{seconds // 3600} h {seconds % 3600 // 60} min"

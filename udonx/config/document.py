@@ -9,11 +9,12 @@ from typing import Any
 
 import attrs
 
+from udonx.common.words import did_you_mean, display_path, format_value, unknown
 from udonx.config.keys import FILE_KEYS, ROW_KEYS, FileOptions
 from udonx.config.labels import label_of_name
 from udonx.config.merge import Layer
-from udonx.config.problems import ConfigError, Problem, spell, unknown
-from udonx.config.settings import hint_of, is_there, read_toml, shown
+from udonx.config.problems import ConfigError, Problem
+from udonx.config.settings import is_there, read_toml
 from udonx.config.typed import table_options, validate
 
 
@@ -53,7 +54,7 @@ def read_document(path: Path, problems: list[Problem]) -> Document:
     document = Document(plain=validate(table_options(FileOptions), {})[0])
     left_out: dict[str, str] = {}
     for file, content in _with_parents(path):
-        where = shown(file)
+        where = display_path(file)
         _check_keys(content, where, problems)
         given = _plain_keys(content, where, problems)
         listed = given.pop("plugins", [])
@@ -70,7 +71,7 @@ def read_document(path: Path, problems: list[Problem]) -> Document:
             document.results.append((where, content["results"]))
         _add_layers(document, content, where, left_out, problems)
     if document.plain["roles"]:
-        _make_roles(document, shown(path), problems)
+        _make_roles(document, display_path(path), problems)
     for name, where in left_out.items():
         if document.rows.pop(name, None) is None:
             message = f"got false, but this is an {unknown(name, document.rows, 'row')}"
@@ -78,7 +79,7 @@ def read_document(path: Path, problems: list[Problem]) -> Document:
     if not document.rows:
         problems.append(
             Problem(
-                where=shown(path),
+                where=display_path(path),
                 key="rows",
                 message="there are no rows; add at least one table [rows.NAME]",
             )
@@ -93,12 +94,12 @@ def _with_parents(path: Path) -> list[tuple[Path, dict[str, Any]]]:
         below = files[-1][0]
 
         def problem(message: str, below: Path = below) -> ConfigError:
-            return ConfigError([Problem(where=shown(below), key="inherit", message=message)])
+            return ConfigError([Problem(where=display_path(below), key="inherit", message=message)])
 
         if not isinstance(parent, str):
             raise problem(
-                f"got {spell(parent)}, allowed is the path of an experiment file, as seen from"
-                " this one"
+                f"got {format_value(parent)}, allowed is the path of an experiment file, as seen"
+                " from this one"
             )
         above = below.parent / parent
         if not is_there(above) or above.is_dir():
@@ -108,7 +109,8 @@ def _with_parents(path: Path) -> list[tuple[Path, dict[str, Any]]]:
                 if file.resolve() != below.resolve()
             ]
             raise problem(
-                f"got {spell(parent)}, but there is no such file{hint_of(Path(parent).name, there)}"
+                f"got {format_value(parent)}, but there is no such"
+                f" file{did_you_mean(Path(parent).name, there)}"
             )
         if any(above.samefile(file) for file, _ in files):
             circle = " -> ".join([*(file.name for file, _ in files), above.name])
@@ -122,7 +124,9 @@ def _check_keys(content: dict[str, Any], where: str, problems: list[Problem]) ->
         hint = (
             " (a key of a row: put it under [defaults] or [rows.NAME])" if key in ROW_KEYS else ""
         )
-        message = f"got {spell(content[key])}, but this is an {unknown(key, FILE_KEYS)}{hint}"
+        message = (
+            f"got {format_value(content[key])}, but this is an {unknown(key, FILE_KEYS)}{hint}"
+        )
         problems.append(Problem(where=where, key=key, message=message))
 
 
@@ -148,7 +152,9 @@ def _add_layers(
     if not isinstance(defaults, dict):
         problems.append(
             Problem(
-                where=where, key="defaults", message=f"got {spell(defaults)}, allowed is a table"
+                where=where,
+                key="defaults",
+                message=f"got {format_value(defaults)}, allowed is a table",
             )
         )
         defaults = {}
@@ -158,7 +164,7 @@ def _add_layers(
             Problem(
                 where=where,
                 key="rows",
-                message=f"got {spell(rows)}, allowed are tables, [rows.NAME]",
+                message=f"got {format_value(rows)}, allowed are tables, [rows.NAME]",
             )
         )
         return
@@ -174,7 +180,7 @@ def _add_layers(
         elif row is False:  # perhaps one that `roles` makes
             left_out[name] = where
         else:
-            message = f"got {spell(row)}, allowed is a table, or false to leave out a row"
+            message = f"got {format_value(row)}, allowed is a table, or false to leave out a row"
             problems.append(Problem(where=where, key=f"rows.{name}", message=message))
 
 
@@ -188,7 +194,7 @@ def _make_roles(document: Document, where: str, problems: list[Problem]) -> None
         )
         problems.append(Problem(where=where, key="roles", message=message))
     if len({first, *others}) < 1 + len(others):
-        message = f"got {spell(document.plain['roles'])}, allowed is each role once"
+        message = f"got {format_value(document.plain['roles'])}, allowed is each role once"
         problems.append(Problem(where=where, key="roles", message=message))
         return
     own = document.rows

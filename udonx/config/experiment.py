@@ -4,7 +4,7 @@ is reported together.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,16 @@ import attrs
 
 from registry.backbones.timm_arguments import REFUSED
 from registry.catalog import RegistryError, nearest
-from udonx.common.console import printable
+from udonx.common.words import (
+    did_you_mean,
+    display_path,
+    dotted_key,
+    format_value,
+    printable,
+    unknown,
+)
 from udonx.config import descriptions as components
+from udonx.config.backbones import BackboneConfig
 from udonx.config.document import Document, read_document
 from udonx.config.keys import (
     COMMON,
@@ -29,12 +37,11 @@ from udonx.config.keys import (
 from udonx.config.labels import fill
 from udonx.config.merge import Layer, Merged
 from udonx.config.plugins import load_plugins
-from udonx.config.problems import ConfigError, Problem, dotted, spell, unknown
+from udonx.config.problems import ConfigError, Problem
 from udonx.config.rows import Layers, RowConfig, RowResolver, check_kind_tables, slot_key
 from udonx.config.settings import (
     OWN_SETTING,
     RawSetting,
-    hint_of,
     is_there,
     known_roles,
     nested,
@@ -42,11 +49,8 @@ from udonx.config.settings import (
     read_setting,
     read_settings,
     shipped,
-    shown,
 )
 from udonx.config.typed import table_options, validate
-from udonx.inputs.sources import source_problems
-from udonx.inputs.weights import BackboneConfig
 
 
 @attrs.frozen(kw_only=True)
@@ -100,9 +104,23 @@ class Experiment:
         return [f"{reason}: {'; '.join(labels)}" for reason, labels in rows.items()]
 
 
+LookUp = Callable[
+    [
+        str,
+        DataOptions,
+        Mapping[str, BackboneConfig],
+        Mapping[str, Iterable[str]],
+        Path | str | None,
+    ],
+    Iterable[Problem],
+]
+"""What is wrong with the data and start weights of a place: (where, data, backbones by role, rows
+by role, folder of weights)."""
+
+
 def setting_place(setting: str, path: Path) -> str:
     """A setting, as problems name it: by its name, or by the file that holds it."""
-    return f"{shown(path)}, [setting]" if setting == OWN_SETTING else f"setting '{setting}'"
+    return f"{display_path(path)}, [setting]" if setting == OWN_SETTING else f"setting '{setting}'"
 
 
 def load_experiment(
@@ -116,7 +134,7 @@ def load_experiment(
     seeds: Iterable[int] | None = None,
     plugins: Iterable[str] = (),
     allow_plugins: bool = True,
-    check_sources: bool = False,
+    sources: LookUp | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Experiment:
     """Read and resolve one experiment file.
@@ -128,8 +146,8 @@ def load_experiment(
     Args: `path` may also be the name of a shipped file (`table3_ablation`); `setting` replaces the
     file's; `data` is the folder of a `uned` setting; `overrides` are `key.path=value` texts; `rows`
     select rows by name; `seeds` replace the file's; `plugins` are imported beside the file's own;
-    `say` is told of each plug-in. `check_sources` looks whether data and start weights are there,
-    weights first under `weights`.
+    `say` is told of each plug-in. `sources` looks whether data and start weights are there, weights
+    first under `weights` (udonx.inputs.sources.source_problems).
 
     Raises ConfigError with every problem of the file: unknown keys, wrong types, unknown
     components, impossible pairs.
@@ -138,7 +156,7 @@ def load_experiment(
     'demo'
     """
     path = shipped(path)
-    where = shown(path)
+    where = display_path(path)
     problems: list[Problem] = []
     document = read_document(path, problems)
     plain = document.plain
@@ -150,7 +168,7 @@ def load_experiment(
     for place, given in document.results:
         options, found = validate(table_options(ResultOptions), given)
         problems += [
-            Problem(where=place, key=dotted("results", key), message=message)
+            Problem(where=place, key=dotted_key("results", key), message=message)
             for key, message in found
         ]
         results |= options
@@ -158,7 +176,7 @@ def load_experiment(
     try:
         for file, names in document.plugins:
             listed += load_plugins(
-                names, file.parent, where=shown(file), allow=allow_plugins, say=say
+                names, file.parent, where=display_path(file), allow=allow_plugins, say=say
             )
         listed += load_plugins(plugins, None, where="--plugin", allow=allow_plugins, say=say)
         raw = (
@@ -178,18 +196,16 @@ def load_experiment(
     for name in selected:
         if name not in resolver.names:
             message = (
-                f"{where} has no such row{hint_of(name, resolver.names) or ';'} its rows are"
+                f"{where} has no such row{did_you_mean(name, resolver.names) or ';'} its rows are"
                 f" {', '.join(resolver.names)}"
             )
             problems.append(Problem(where=f"--row {name}", message=message))
-    if check_sources:
+    if sources is not None:
         roles: dict[str, list[str]] = {}
         for row in resolved:
             if not selected or row.name in selected:
                 roles.setdefault(row.backbone, []).append(row.name)
-        problems += source_problems(
-            setting_place(raw.name, path), data_options, backbones, roles, weights
-        )
+        problems += sources(setting_place(raw.name, path), data_options, backbones, roles, weights)
     if problems:
         raise ConfigError(problems)
     return Experiment(
@@ -251,17 +267,19 @@ class _FileResolver:
 
     def _known_keys(self, layer: Layer, allowed: frozenset[str], what: str) -> None:
         for key in [key for key in layer.data if key not in allowed]:
-            message = f"got {spell(layer.data[key])}, but this is an {unknown(key, allowed, what)}"
+            message = (
+                f"got {format_value(layer.data[key])}, but this is an {unknown(key, allowed, what)}"
+            )
             self.problems.append(
-                Problem(where=layer.where, key=dotted(layer.prefix, key), message=message)
+                Problem(where=layer.where, key=dotted_key(layer.prefix, key), message=message)
             )
 
     def _tables(self, layer: Layer) -> None:
         for key in ("data", "backbones", *KIND_TABLES):
             if not isinstance(layer.data.get(key, {}), dict):
-                message = f"got {spell(layer.data[key])}, allowed is a table"
+                message = f"got {format_value(layer.data[key])}, allowed is a table"
                 self.problems.append(
-                    Problem(where=layer.where, key=dotted(layer.prefix, key), message=message)
+                    Problem(where=layer.where, key=dotted_key(layer.prefix, key), message=message)
                 )
 
     def override(self, texts: tuple[str, ...]) -> None:
@@ -277,8 +295,8 @@ class _FileResolver:
             elif path[0] == "rows" and len(path) > 2:
                 if path[1] not in self.names:
                     message = (
-                        f"there is no row '{path[1]}'{hint_of(path[1], self.names) or ';'} the rows"
-                        f" are {', '.join(self.names)}"
+                        f"there is no row '{path[1]}'{did_you_mean(path[1], self.names) or ';'} the"
+                        f" rows are {', '.join(self.names)}"
                     )
                     self.problems.append(Problem(where=where, message=message))
                     continue
@@ -299,7 +317,7 @@ class _FileResolver:
             source = merged.source_of(f"data.{name}")
             self.problems.append(
                 Problem(
-                    where=source.where, key=dotted(source.prefix, "data", name), message=message
+                    where=source.where, key=dotted_key(source.prefix, "data", name), message=message
                 )
             )
         if not plain:
@@ -331,7 +349,7 @@ class _FileResolver:
                     Problem(
                         where=layer.where,
                         key=key,
-                        message=f"got {spell(value)}, allowed is a table",
+                        message=f"got {format_value(value)}, allowed is a table",
                     )
                 )
                 continue
@@ -342,7 +360,8 @@ class _FileResolver:
             names = components.registry_of("backbones").names()
             if use not in names:
                 message = (
-                    f"got {spell(use)}, which is an {unknown(use, names, 'component of backbones')}"
+                    f"got {format_value(use)}, which is an"
+                    f" {unknown(use, names, 'component of backbones')}"
                 )
                 self.problems.append(Problem(where=layer.where, key=f"{key}.use", message=message))
                 continue
@@ -371,7 +390,7 @@ class _FileResolver:
             if use == "timm" and (refused := options.get("kwargs", {}).keys() & REFUSED.keys()):
                 for name in sorted(refused):
                     message = (
-                        f"got {spell(options['kwargs'][name])}, but this may not be set:"
+                        f"got {format_value(options['kwargs'][name])}, but this may not be set:"
                         f" {REFUSED[name]}"
                     )
                     self.problems.append(
@@ -386,7 +405,7 @@ class _FileResolver:
             ):
                 tags = models[options["model"]]
                 what = unknown(start["hub"], tags, f"tag of timm's weights of {options['model']}")
-                message = f"got {spell(start['hub'])}, which is an {what}"
+                message = f"got {format_value(start['hub'])}, which is an {what}"
                 self.problems.append(Problem(where=layer.where, key=f"{key}.hub", message=message))
                 continue
             start.pop("use")
@@ -472,10 +491,10 @@ class _FileResolver:
             return
         key = "roles" if row.backbone in self.roles else f"rows.{row.name}.backbone"
         message = (
-            f"got {spell(row.backbone)}, which is an"
+            f"got {format_value(row.backbone)}, which is an"
             f" {unknown(row.backbone, self._known_roles | set(backbones), 'backbone role')}"
         )
-        self.problems.append(Problem(where=shown(self.path), key=key, message=message))
+        self.problems.append(Problem(where=display_path(self.path), key=key, message=message))
 
     def _skipped(self, row: RowConfig, backbones: dict[str, BackboneConfig]) -> str | None:
         """Why this setting cannot have a row; None where it can."""
@@ -498,8 +517,8 @@ class _FileResolver:
         self.problems.append(
             Problem(
                 where=layer.where,
-                key=dotted(layer.prefix, key),
-                message=f"got {spell(value)}, {but}",
+                key=dotted_key(layer.prefix, key),
+                message=f"got {format_value(value)}, {but}",
             )
         )
 

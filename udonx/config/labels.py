@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from string import Formatter
 
-from udonx.config.problems import spell, unknown
+from udonx.common.words import format_value, unknown
 
 PLACEHOLDERS = frozenset({"domains"})
 
@@ -27,17 +27,17 @@ def label_problem(label: str) -> str | None:
             if name is not None
         ]
     except ValueError as error:
-        return f"got {spell(label)}, whose braces do not match ({error}); {plain}"
+        return f"got {format_value(label)}, whose braces do not match ({error}); {plain}"
     for name, spec, conversion in fields:
         if name not in PLACEHOLDERS:
             return (
-                f"got {spell(label)}, where {{{name}}} is an"
+                f"got {format_value(label)}, where {{{name}}} is an"
                 f" {unknown(name, PLACEHOLDERS, 'placeholder')}"
             )
         if spec or conversion:
             return (
-                f"got {spell(label)}, allowed is {{{name}}} without anything behind the name;"
-                f" {plain}"
+                f"got {format_value(label)}, allowed is {{{name}}} without anything behind the"
+                f" name; {plain}"
             )
     return None
 

@@ -26,9 +26,9 @@ from types import CodeType
 import attrs
 
 from registry import source
+from udonx.common.words import display_path
 from udonx.config.descriptions import REGISTRIES
 from udonx.config.problems import ConfigError, Problem
-from udonx.config.settings import shown
 
 
 @attrs.define
@@ -93,7 +93,7 @@ class _PluginError(ValueError):
 
 def _load(name: str, beside: Path | None, say: Callable[[str], None]) -> None:
     path = _find(name, beside) if name.endswith(".py") else None
-    key, title = (str(path), shown(path)) if path else (name, name)
+    key, title = (str(path), display_path(path)) if path else (name, name)
     if key in _loaded:
         if not source.of_module(_loaded[key].module).edited():
             return

@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 
 from registry.catalog import Component, Option, RegistryError, first_paragraph, nearest
+from udonx.common.words import format_value
 from udonx.config import descriptions as components
 from udonx.config.keys import (
     DOCS,
@@ -28,7 +29,6 @@ from udonx.config.keys import (
     SettingOptions,
     StartOptions,
 )
-from udonx.config.problems import spell
 from udonx.config.typed import table_options
 
 
@@ -209,7 +209,7 @@ def _default(option: Option) -> str:
     if option.required:
         return "required"
     if option.default is not None:
-        return spell(option.default)
+        return format_value(option.default)
     return "" if option.type in (_TABLE, _NAME_OR_TABLE) else "unset"
 
 

@@ -9,6 +9,7 @@ import attrs
 from registry import schemes
 from registry.catalog import RegistryError
 from registry.contracts import BackboneSpec, ComponentSpec, HeadSpec, LossSpec, Row
+from udonx.common.words import dotted_key, format_value, unknown
 from udonx.config import descriptions as components
 from udonx.config.keys import (
     COMMON,
@@ -22,7 +23,7 @@ from udonx.config.keys import (
 )
 from udonx.config.labels import label_of_name, label_problem
 from udonx.config.merge import Layer, Merged
-from udonx.config.problems import Problem, dotted, spell, unknown
+from udonx.config.problems import Problem
 from udonx.config.typed import table_options, validate
 
 _SCHEME = ("slots", "default_row", "fixed_row", "teacher", "branches", "plan")
@@ -81,7 +82,9 @@ class RowResolver:
         own = (f"rows.{self.name}", self.layers.rows[self.name][0].prefix)
         prefix = "" if layer.prefix in own else layer.prefix  # the row is named beside the key
         self.problems.append(
-            Problem(where=layer.where, rows=(self.name,), key=dotted(prefix, key), message=message)
+            Problem(
+                where=layer.where, rows=(self.name,), key=dotted_key(prefix, key), message=message
+            )
         )
 
     def resolve(self) -> RowConfig | None:
@@ -242,7 +245,7 @@ class RowResolver:
             for key in [key for key in layer.data if key not in ROW_KEYS]:
                 self.problem(
                     key,
-                    f"got {spell(layer.data[key])}, but this is an {unknown(key, ROW_KEYS)}",
+                    f"got {format_value(layer.data[key])}, but this is an {unknown(key, ROW_KEYS)}",
                     layer,
                 )
 
@@ -287,11 +290,13 @@ class RowResolver:
                     f"scheme '{scheme}' has no slot for it; its keys are"
                     f" {', '.join(sorted(allowed))}"
                 )
-                self.problem(key, f"got {spell(value)}, but {slots}", layer)
+                self.problem(key, f"got {format_value(value)}, but {slots}", layer)
             else:
                 home = " (a key of the file, not of a row)" if key in FILE_KEYS else ""
                 self.problem(
-                    key, f"got {spell(value)}, but this is an {unknown(key, allowed)}{home}", layer
+                    key,
+                    f"got {format_value(value)}, but this is an {unknown(key, allowed)}{home}",
+                    layer,
                 )
         data = {
             key: value for key, value in layer.data.items() if key in allowed and key != "scheme"
@@ -310,7 +315,8 @@ class RowResolver:
                 what = unknown(name, own, "loss of this row")
                 self.problem(
                     f"losses.{name}",
-                    f"got {spell(entry)}, but this is an {what}; a new one says which to `use`",
+                    f"got {format_value(entry)}, but this is an {what}; a new one says which to"
+                    " `use`",
                     layer,
                 )
         return attrs.evolve(layer, data=data)
@@ -334,7 +340,7 @@ class RowResolver:
     def _typed_table(self, key: str) -> Any:
         value = self.merged.data.get(key, {})
         if not isinstance(value, dict):
-            self.problem(key, f"got {spell(value)}, allowed is a table")
+            self.problem(key, f"got {format_value(value)}, allowed is a table")
             return None
         plain = self._table(key, table_options(TABLES[key]), value)
         if not plain:
@@ -361,7 +367,7 @@ class RowResolver:
         if isinstance(value, str):
             value = {"use": value}
         if not isinstance(value, dict):
-            self.problem(key, f"got {spell(value)}, allowed is a name or a table with 'use'")
+            self.problem(key, f"got {format_value(value)}, allowed is a name or a table with 'use'")
             return None
         own_options = table_options(slot)
         own_names = {option.name for option in own_options}
@@ -377,7 +383,8 @@ class RowResolver:
             names = components.registry_of(kind).names()
             self.problem(
                 f"{key}.use",
-                f"got {spell(use)}, which is an {unknown(use, names, f'component of {kind}')}",
+                f"got {format_value(use)}, which is an"
+                f" {unknown(use, names, f'component of {kind}')}",
             )
             return None
         defaults = self.layers.defaults_of_kind.get(kind, {}).get(use, {})
@@ -415,13 +422,14 @@ class RowResolver:
         if not isinstance(losses, dict):
             self.problem(
                 "losses",
-                f"got {spell(losses)}, allowed are named tables, [rows.{self.name}.losses.NAME]",
+                f"got {format_value(losses)}, allowed are named tables,"
+                f" [rows.{self.name}.losses.NAME]",
             )
             return []
         for key in sorted(losses.keys() & {option.name for option in table_options(LossSlot)}):
             message = (
-                f"got {spell(losses[key])}, but '{key}' is a key of a loss, no name of one; write"
-                f" losses.NAME = {{ {key} = ... }}"
+                f"got {format_value(losses[key])}, but '{key}' is a key of a loss, no name of one;"
+                f" write losses.NAME = {{ {key} = ... }}"
             )
             self.problem(f"losses.{key}", message)
         return list(losses.items())
@@ -442,12 +450,13 @@ class RowResolver:
             if branch not in scheme.branches:
                 self.problem(
                     "evaluate",
-                    f"got {spell(branch)}, allowed with scheme '{scheme_name}':"
+                    f"got {format_value(branch)}, allowed with scheme '{scheme_name}':"
                     f" {', '.join(scheme.branches)}",
                 )
         if len(set(parts.get("evaluate", ()))) < len(parts.get("evaluate", ())):
             self.problem(
-                "evaluate", f"got {spell(list(parts['evaluate']))}, allowed is each branch once"
+                "evaluate",
+                f"got {format_value(list(parts['evaluate']))}, allowed is each branch once",
             )
         if transform := parts["transform"]:
             if transform.mode == "resize_crop" and transform.resize < transform.crop:
@@ -458,7 +467,7 @@ class RowResolver:
             if transform.scale[0] > transform.scale[1]:
                 self.problem(
                     "transform.scale",
-                    f"got {spell(list(transform.scale))}, allowed is [smallest, largest]",
+                    f"got {format_value(list(transform.scale))}, allowed is [smallest, largest]",
                 )
         trains = "losses" in scheme.slots
         for key in ("student_head", "teacher_head"):
@@ -493,8 +502,8 @@ class RowResolver:
             if sampler.options.get("signal") not in signals:
                 self.problem(
                     "sampler.signal",
-                    f"got {spell(sampler.options.get('signal'))}, an impossible pair with scheme"
-                    f" '{scheme_name}': the stage that trains the student has no such"
+                    f"got {format_value(sampler.options.get('signal'))}, an impossible pair with"
+                    f" scheme '{scheme_name}': the stage that trains the student has no such"
                     f" classification loss; it has {', '.join(signals) or 'none'}",
                 )
 
@@ -570,7 +579,7 @@ def check_kind_tables(
         for kind in KIND_TABLES:
             tables = layer.data.get(kind, {})
             for name, options in tables.items() if isinstance(tables, dict) else ():
-                key = dotted(layer.prefix, kind, name)
+                key = dotted_key(layer.prefix, kind, name)
                 if name not in (names := components.registry_of(kind).names()):
                     message = f"this is an {unknown(name, names, f'component of {kind}')}"
                     problems.append(Problem(where=layer.where, key=key, message=message))
@@ -581,7 +590,7 @@ def check_kind_tables(
                 )
                 found = validate(allowed, options)[1]
                 problems += [
-                    Problem(where=layer.where, key=dotted(key, option), message=message)
+                    Problem(where=layer.where, key=dotted_key(key, option), message=message)
                     for option, message in found
                 ]
                 if found:

@@ -12,10 +12,10 @@ from typing import Any
 
 import attrs
 
-from registry.catalog import nearest
 from udonx.common.files import DamagedFileError, read_bytes
+from udonx.common.words import did_you_mean, display_path, format_value, unknown
 from udonx.config.merge import Layer
-from udonx.config.problems import ConfigError, Problem, spell, unknown
+from udonx.config.problems import ConfigError, Problem
 
 OWN_SETTING = "own"
 """The name of a setting that the file itself holds."""
@@ -24,22 +24,6 @@ SHIPPED = Path(__file__).resolve().parents[2] / "experiments"
 
 _DEEPEST = 32  # tables in tables: far beyond any use, far below what recursion stands
 _LARGEST = 2**63  # of TOML's own whole numbers
-
-
-def shown(path: Path) -> str:
-    """A path as a person wrote or would write it: relative to the working directory where it lies
-    below it.
-    """
-    try:
-        return str(Path(path).resolve().relative_to(Path.cwd()))
-    except (ValueError, RuntimeError):  # it lies elsewhere; a NUL in it; a link to itself
-        return str(path)
-
-
-def hint_of(name: str, there: list[str]) -> str:
-    """The end of a sentence about a name that is not there: the nearest ones that are."""
-    close = nearest(name, there)
-    return f"; did you mean {' or '.join(repr(item) for item in close)}?" if close else ""
 
 
 def is_there(path: Path) -> bool:
@@ -82,14 +66,14 @@ def read_toml(path: Path) -> dict[str, Any]:
         return parse_toml(read_bytes(path).decode("utf-8-sig"))
     except FileNotFoundError:
         there = [item.name for folder in (path.parent, SHIPPED) for item in folder.glob("*.toml")]
-        message = f"there is no such file{hint_of(path.name, there)}"
+        message = f"there is no such file{did_you_mean(path.name, there)}"
     except DamagedFileError as error:
         message = error.why
     except OSError as error:
         message = f"cannot be read: {os.strerror(error.errno)}"
     except ValueError as error:  # a path with a NUL in it is one too
         message = f"is not valid TOML: {error}"
-    raise ConfigError([Problem(where=shown(path), message=message)])
+    raise ConfigError([Problem(where=display_path(path), message=message)])
 
 
 def _name_and_table(text: str, error: str) -> str:
@@ -183,7 +167,7 @@ def read_setting(setting: str | dict[str, Any], beside: Path) -> RawSetting:
         above = read_setting(parents, beside).layers if parents is not None else []
         return RawSetting(
             name=OWN_SETTING,
-            layers=[*above, Layer(where=shown(beside), prefix="setting", data=data)],
+            layers=[*above, Layer(where=display_path(beside), prefix="setting", data=data)],
         )
     layers: list[Layer] = []
     seen: list[str] = []
@@ -194,7 +178,7 @@ def read_setting(setting: str | dict[str, Any], beside: Path) -> RawSetting:
             raise ConfigError(
                 [
                     Problem(
-                        where=shown(beside),
+                        where=display_path(beside),
                         key="inherit",
                         message=f"the settings {circle} inherit in a circle",
                     )
@@ -204,7 +188,7 @@ def read_setting(setting: str | dict[str, Any], beside: Path) -> RawSetting:
         path = _find(name, beside)
         data = read_toml(path)
         parent = data.pop("inherit", None)
-        layers.insert(0, Layer(where=shown(path), prefix="", data=data))
+        layers.insert(0, Layer(where=display_path(path), prefix="", data=data))
         if parent is None:
             return RawSetting(name=setting, layers=layers)
         name = parent
@@ -229,14 +213,14 @@ def _folders(beside: Path) -> list[Path]:
 def _find(name: str, beside: Path) -> Path:
     folders = _folders(beside)
     if not isinstance(name, str):
-        message = f"got {spell(name)}, allowed is the name of a setting or a table"
-        raise ConfigError([Problem(where=shown(beside), key="setting", message=message)])
+        message = f"got {format_value(name)}, allowed is the name of a setting or a table"
+        raise ConfigError([Problem(where=display_path(beside), key="setting", message=message)])
     for folder in folders:
         if is_there(folder / f"{name}.toml"):
             return folder / f"{name}.toml"
     there = {path.stem for folder in folders for path in folder.glob("*.toml")}
-    message = f"got {spell(name)}, which is an {unknown(name, there, 'setting')}"
-    raise ConfigError([Problem(where=shown(beside), key="setting", message=message)])
+    message = f"got {format_value(name)}, which is an {unknown(name, there, 'setting')}"
+    raise ConfigError([Problem(where=display_path(beside), key="setting", message=message)])
 
 
 def parse_override(text: str) -> tuple[list[str], Any]:

@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from registry.catalog import Option, options_of, parse_share, spell_type
-from udonx.config.problems import spell, unknown
+from udonx.common.words import format_value, unknown
 
 _SCALARS: dict[str, Any] = {
     "bool": Annotated[bool, Strict()],
@@ -108,7 +108,7 @@ def validate(
     options, for the sentence about unknown ones.
     """
     if not isinstance(values, dict):
-        return {}, [("", f"got {spell(values)}, allowed is a table")]
+        return {}, [("", f"got {format_value(values)}, allowed is a table")]
     try:
         model = _remembered(options).model_validate(values)
     except ValidationError as error:
@@ -138,9 +138,12 @@ def _problems(
         if item["type"] == "extra_forbidden" and len(item["loc"]) == 1:
             yield (
                 name,
-                f"got {spell(item['input'])}, but this is an {unknown(name, {*by_name, *also})}",
+                (
+                    f"got {format_value(item['input'])}, but this is an"
+                    f" {unknown(name, {*by_name, *also})}"
+                ),
             )
         elif item["type"] == "missing":
             yield name, f"is missing; it must be {spell_type(option.type)}"
         else:
-            yield name, f"got {spell(item['input'])}, allowed is {spell_type(option.type)}"
+            yield name, f"got {format_value(item['input'])}, allowed is {spell_type(option.type)}"

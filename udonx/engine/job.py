@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import attrs
 import torch
@@ -12,6 +13,32 @@ from registry.contracts import StageSpec
 from udonx.data.benchmark import Benchmark
 from udonx.data.images import ImageStore
 from udonx.store.stage import StageFolder
+
+
+class Timer(Protocol):
+    """Is told how long the parts of a stage took; see `udonx.forecast.costs.StageTimer`."""
+
+    def lap(self, first: int, last: int, seconds: float) -> None:
+        """The 0-based steps `first` to `last` - 1 took so long."""
+
+    def embedded(self, images: int, seconds: float) -> None:
+        """So many images were embedded and searched in so long."""
+
+    def save(self) -> None:
+        """Keep what was measured so far."""
+
+
+class NoTimer:
+    """Keeps nothing."""
+
+    def lap(self, first: int, last: int, seconds: float) -> None:
+        """Forget it."""
+
+    def embedded(self, images: int, seconds: float) -> None:
+        """Forget it."""
+
+    def save(self) -> None:
+        """Keep nothing."""
 
 
 @attrs.frozen(kw_only=True)
@@ -37,4 +64,5 @@ class Job:
     manifest: dict[str, str] = attrs.field(factory=dict)
     quiet: bool = False
     checkpoint_seconds: float = 300.0
+    timer: Timer = attrs.field(factory=NoTimer)
     summary: Callable[[str, float, int], None] = lambda key, value, step: None

@@ -25,7 +25,6 @@ from udonx.data.loader import BatchLoader
 from udonx.data.unreadable import left_out
 from udonx.engine.build import build_model, build_sampler
 from udonx.engine.checkpoint import read_checkpoint, reading_checkpoint
-from udonx.engine.device import describe, loading_threads
 from udonx.engine.errors import TrainingError, explained
 from udonx.engine.fit import Fit
 from udonx.engine.job import Job
@@ -35,7 +34,6 @@ from udonx.engine.objective import Objective
 from udonx.engine.optim import TwoGroupAdamW
 from udonx.engine.sampling import check_progress, guarded, plain_state
 from udonx.evaluation.protocol import Embedder, ProtocolResult, evaluate, image_count
-from udonx.forecast.costs import StageTimer, Timings
 from udonx.planning.identity import to_plain
 from udonx.store.stage import Done, StageModel, Weights
 
@@ -123,7 +121,6 @@ class _Training:
         self.unvalidated = False  # whether the validation after `step` is still to be made
         self.stop = StopRequest()
         self.log_every = min(max(1, self.training.steps // 50), 100)
-        self.timer = StageTimer(Timings(describe(device)), spec, job.benchmark)
 
     # --------------------------------------------------------------------------------- checkpoint
 
@@ -286,8 +283,7 @@ class _Training:
             self._save()
         else:
             return
-        if self.job.workers == loading_threads(self.job.device):  # see udonx/forecast/costs.py
-            self.timer.save()
+        self.job.timer.save()
 
     def _update_sampler(self, step: int) -> None:
         self._check_finite()
@@ -346,7 +342,7 @@ class _Training:
         self.job.summary("loss", means[-1], self.step)
         losses = dict(zip(self.names, means, strict=False))
         seconds = time.monotonic() - self.log_began
-        self.timer.lap(self.log_step, self.step, seconds)
+        self.job.timer.lap(self.log_step, self.step, seconds)
         rate = (self.step - self.log_step) * self.training.batch / seconds
         self.job.folder.log({"step": self.step, "total": means[-1], "losses": losses})
         shares = self.sampler.shares()
@@ -435,7 +431,7 @@ class _Training:
                 tick=tick,
             )
         self.model.train()
-        self.timer.embedded(images, time.monotonic() - began)
+        self.job.timer.embedded(images, time.monotonic() - began)
         return result
 
     def _finish(self) -> Done:

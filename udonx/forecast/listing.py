@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from udonx.common.progress import roughly
+from udonx.common.words import roughly
 from udonx.forecast.costs import Timings
 from udonx.forecast.remaining import PlannedStage, Workload
 from udonx.planning.plan import stage_title

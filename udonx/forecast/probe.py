@@ -24,11 +24,11 @@ from udonx.engine.job import Job
 from udonx.engine.model import Model
 from udonx.engine.train import _Training, prepare
 from udonx.evaluation.protocol import EMBED_BATCH, Embedder, embed_paths
-from udonx.forecast.costs import Timings, embed_kind, held_steps
+from udonx.forecast.costs import StageTimer, Timings, embed_kind, held_steps
 from udonx.forecast.remaining import PlannedStage, Workload, stage_work
+from udonx.inputs.open import open_images
 from udonx.planning.identity import digest
 from udonx.planning.plan import Plan, stage_title
-from udonx.running.preflight import open_images
 from udonx.store.results import Results
 from udonx.store.stage import StageFolder
 
@@ -103,6 +103,7 @@ class _Probe:
             weights=plan.weights_of(spec).folder,
             teachers=teachers,
             quiet=True,
+            timer=StageTimer(Timings(describe(self.device)), spec, plan.benchmark),
         )
 
     def _teacher(self, plan: Plan, spec: StageSpec) -> StageFolder:
@@ -126,7 +127,7 @@ class _Probe:
         loop.log_every = self.lap
         with closing(loop.steps()) as running:
             next(step for step in running if step == stop)
-        loop.timer.save()
+        job.timer.save()
 
     def _images(self, job: Job, model: Model) -> None:
         benchmark, paths = job.benchmark, []

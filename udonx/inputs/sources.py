@@ -10,12 +10,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from udonx.common.words import format_value
+from udonx.config.backbones import BackboneConfig
 from udonx.config.keys import DataOptions
-from udonx.config.problems import Problem, spell
+from udonx.config.problems import Problem
 from udonx.data.benchmark import demo_domains
 from udonx.data.errors import DataError
 from udonx.data.splits import BenchmarkLayout
-from udonx.inputs.weights import BackboneConfig, hub_name, local_folder, others_that_fit, problem_of
+from udonx.inputs.weights import hub_name, local_folder, others_that_fit, problem_of
 
 if TYPE_CHECKING:
     from udonx.config.experiment import Experiment
@@ -47,13 +49,13 @@ def observer_problem(url: str) -> str | None:
     installed. Nothing is connected to.
     """
     if not re.match(r"[a-z][a-z0-9+]*://", url):
-        return f"got {spell(url)}, which is no URL; {OBSERVERS}"
+        return f"got {format_value(url)}, which is no URL; {OBSERVERS}"
     package, extra = ("pymongo", "mongo") if url.startswith("mongodb") else ("sqlalchemy", "sql")
     try:
         importlib.import_module(package)
     except ImportError:
         return (
-            f"{spell(url)} needs the package {package}; install it with pip install"
+            f"{format_value(url)} needs the package {package}; install it with pip install"
             f' "udonx[{extra}]"'
         )
     return None

@@ -18,7 +18,8 @@ from pydantic import BaseModel, Field, Strict, ValidationError
 
 from registry.backbones.timm_arguments import REFUSED
 from udonx.common.files import DamagedFileError, cached_sha256, read_bytes
-from udonx.config.settings import shown
+from udonx.common.words import display_path
+from udonx.config.backbones import BackboneConfig
 
 SHIPPED = Path(__file__).resolve().parents[1] / "weights"
 RANDOM = "random"
@@ -33,24 +34,6 @@ class WeightsError(ValueError):
     """
 
     for_people = True
-
-
-@attrs.frozen(kw_only=True)
-class BackboneConfig:
-    """One role of a setting: the component with its options, and where its start
-    weights come from.
-    """
-
-    role: str
-    use: str
-    options: dict[str, Any]
-    version: int
-    local: str | None
-    hub: str | None
-    random: bool
-    prefer: str | None = None
-    source: str | None = None
-    files: dict[str, str] | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -110,20 +93,20 @@ def _check_folder(folder: Path, backbone: BackboneConfig) -> None:
     missing = [name for name in _FILES if not (folder / name).is_file()]
     if missing:
         raise WeightsError(
-            f"{shown(folder)} lacks {' and '.join(missing)}; a weights folder in timm's layout"
-            f" holds {' and '.join(_FILES)}"
+            f"{display_path(folder)} lacks {' and '.join(missing)}; a weights folder in timm's"
+            f" layout holds {' and '.join(_FILES)}"
         )
     config = _config(folder)
     found, wanted = config["architecture"], backbone.options.get("model")
     if wanted not in (found, None):
         raise WeightsError(
-            f"{shown(folder)} holds weights of '{found}', but backbone '{backbone.role}' is"
+            f"{display_path(folder)} holds weights of '{found}', but backbone '{backbone.role}' is"
             f" '{wanted}'; name the folder of the right weights, or change the model"
         )
     for key in (config.get("model_args") or {}).keys() & REFUSED.keys() - set(_GIVEN):
         raise WeightsError(
-            f"{shown(folder / 'config.json')}: model_args.{key} may not be set: {REFUSED[key]};"
-            " take it out of the file"
+            f"{display_path(folder / 'config.json')}: model_args.{key} may not be set:"
+            f" {REFUSED[key]}; take it out of the file"
         )
     _check_tensors(folder / "model.safetensors")
 
@@ -139,7 +122,7 @@ def _check_tensors(file: Path) -> None:
             pass
     except (SafetensorError, OSError, ValueError) as error:
         raise WeightsError(
-            f"{shown(file)} is no whole safetensors file ({error}); copy or fetch it again"
+            f"{display_path(file)} is no whole safetensors file ({error}); copy or fetch it again"
         ) from None
 
 
@@ -169,10 +152,10 @@ def _config(folder: Path) -> dict[str, Any]:
         config = json.loads(read_bytes(file))
     except (ValueError, RecursionError) as error:
         why = error.why if isinstance(error, DamagedFileError) else f"is not valid JSON: {error}"
-        raise WeightsError(f"{shown(file)} {why}") from None
+        raise WeightsError(f"{display_path(file)} {why}") from None
     if not isinstance(config, dict):
         raise WeightsError(
-            f"{shown(file)} holds no JSON object; timm's layout names the model there as"
+            f"{display_path(file)} holds no JSON object; timm's layout names the model there as"
             " 'architecture'"
         )
     try:
@@ -182,7 +165,8 @@ def _config(folder: Path) -> dict[str, Any]:
         first = error.errors(include_url=False, include_context=False)[0]
         key = ".".join(map(str, first["loc"]))
         raise WeightsError(
-            f"{shown(file)}: {key}: {first['msg'].lower()}; weights in timm's layout come with it"
+            f"{display_path(file)}: {key}: {first['msg'].lower()}; weights in timm's layout come"
+            " with it"
         ) from None
     return config
 
@@ -216,7 +200,7 @@ def _nowhere(backbone: BackboneConfig, given: str | Path | None, reason: str = "
             f"backbone '{backbone.role}' does not say where it starts: give local (a folder's name,"
             " looked up under --weights), hub (a tag of timm's), or random = true"
         )
-    folders = ", ".join(shown(folder) for folder in search_folders(given))
+    folders = ", ".join(display_path(folder) for folder in search_folders(given))
     hub = hub_name(backbone)
     name = backbone.local or hub.removeprefix("timm/")
     if backbone.local:
@@ -264,7 +248,7 @@ def resolve(
     """
     folder = local_folder(backbone, given)
     if folder is not None:
-        return _found(folder, f"{shown(folder)}")
+        return _found(folder, f"{display_path(folder)}")
     if backbone.random and not backbone.local:
         return StartWeights(sha256=RANDOM, source="random weights")
     if backbone.local or not hub_name(backbone):

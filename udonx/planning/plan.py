@@ -8,7 +8,7 @@ from functools import cached_property
 import attrs
 
 from registry.contracts import BackboneSpec, DomainFacts, EvaluationSpec, StageSpec
-from udonx.common.console import printable
+from udonx.common.words import printable
 from udonx.config.experiment import Experiment
 from udonx.config.labels import fill
 from udonx.config.problems import ConfigError, Problem

@@ -8,20 +8,20 @@ import shutil
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 import numpy as np
 
 from registry.contracts import Batch, Branch, DomainFacts, StageSpec
-from udonx.common.progress import Report
+from udonx.common.words import display_path
 from udonx.config.experiment import Experiment
 from udonx.config.problems import ConfigError, Problem
-from udonx.config.settings import shown
-from udonx.data.benchmark import Benchmark, open_demo
+from udonx.data.benchmark import Benchmark
 from udonx.data.errors import DataError
 from udonx.data.images import ImageStore
-from udonx.inputs.weights import StartWeights, WeightsError, resolve
+from udonx.inputs.open import WeightsFinder, open_benchmark, open_images, used_roles
+from udonx.inputs.weights import StartWeights
 from udonx.planning.identity import digest, to_plain
 from udonx.planning.plan import Plan, make_plan, row_evaluations, start_of, with_teachers
 from udonx.store.results import Results
@@ -31,102 +31,6 @@ if TYPE_CHECKING:
 
 _SHOWN = 5  # of many missing images, so many are named
 _ANY_BATCH = 4096  # a batch up to this size may repeat the images of a small benchmark
-
-
-def used_roles(experiment: Experiment) -> list[str]:
-    """The backbone roles that the wanted rows use and the setting has."""
-    return list(dict.fromkeys(row.backbone for row in experiment.wanted_rows() if not row.skipped))
-
-
-def open_benchmark(experiment: Experiment, quiet: bool = False) -> Benchmark:
-    """The benchmark that an experiment's setting names; a generated one is written first if it is
-    not there. Raises DataError.
-    """
-    data = experiment.data
-    if data.source == "uned":
-        return Benchmark.open(Path(data.root), data.domains)
-    report: list[Report] = []
-
-    def progress(done: int, total: int) -> None:
-        if not report:
-            report.append(Report("generating the benchmark (once)", total, "images", quiet=quiet))
-        report[0].tick(done - report[0].count)
-
-    benchmark = open_demo(
-        data.source, seed=data.seed, size=data.size, domains=data.domains, progress=progress
-    )
-    if report:
-        report[0].__exit__(None)
-    return benchmark
-
-
-def open_images(experiment: Experiment, benchmark: Benchmark, **options: Any) -> ImageStore:
-    """The images of an experiment's benchmark, within the limits of its setting; `options` are
-    ImageStore's. Generated images are never left out: a damaged one can be had again.
-    """
-    limits = {
-        "max_pixels": experiment.data.max_pixels,
-        "max_unreadable": experiment.data.max_unreadable,
-    }
-    if benchmark.fingerprint:
-        limits |= {
-            "max_unreadable": 0,
-            "cure": f"remove the folder {benchmark.root}, and the next run draws it again",
-        }
-    return ImageStore(benchmark.root, **limits, **options)
-
-
-def resolve_weights(
-    experiment: Experiment,
-    weights: Path | str | None,
-    say: Callable[[str], None],
-    *,
-    fetch: bool = True,
-) -> dict[str, StartWeights]:
-    """The start weights of every role that is used. Raises ConfigError with all that
-    are missing.
-    """
-    finder = _WeightsFinder(weights, say, fetch)
-    found = finder.of(experiment)
-    if finder.problems:
-        raise ConfigError(finder.problems)
-    return found
-
-
-class _WeightsFinder:
-    """Finds start weights, each once however many experiments want them; `problems` are those that
-    are missing.
-    """
-
-    def __init__(
-        self, weights: Path | str | None, say: Callable[[str], None], fetch: bool = True
-    ) -> None:
-        self.weights, self.say, self.fetch = weights, say, fetch
-        self.found: dict[str, StartWeights | None] = {}
-        self.problems: list[Problem] = []
-
-    def of(self, experiment: Experiment) -> dict[str, StartWeights]:
-        """The start weights that are there, by role."""
-        by_role = {}
-        for role in used_roles(experiment):
-            if (start := self._find(experiment, role)) is not None:
-                by_role[role] = start
-        return by_role
-
-    def _find(self, experiment: Experiment, role: str) -> StartWeights | None:
-        backbone = experiment.backbones[role]
-        key = repr(backbone)
-        if key not in self.found:
-            self.found[key] = None
-            try:
-                self.found[key] = resolve(backbone, self.weights, self.say, fetch=self.fetch)
-            except WeightsError as error:
-                self.problems.append(
-                    Problem(
-                        where=experiment.setting_place, key=f"backbones.{role}", message=str(error)
-                    )
-                )
-        return self.found[key]
 
 
 def preflight(
@@ -140,7 +44,7 @@ def preflight(
     """Look at everything that experiments will use, each thing once, and plan them. Raises
     ConfigError with all problems, whatever their kind; says what is unusual but allowed.
     """
-    finder = _WeightsFinder(weights, say)
+    finder = WeightsFinder(weights, say)
     found = [finder.of(experiment) for experiment in experiments]
     problems: list[Problem] = []
     benchmarks: dict[str, tuple[Benchmark, set[str]] | None] = {}
@@ -270,7 +174,7 @@ def _data_problems(
     tested = 0
     for domain in benchmark.domains:
         if trains and not benchmark.has(domain, "train"):
-            file = f"{shown(benchmark.root)}/info_files/{domain}/train.json"
+            file = f"{display_path(benchmark.root)}/info_files/{domain}/train.json"
             yield (
                 domain,
                 (
@@ -301,8 +205,8 @@ def _data_problems(
         yield (
             "",
             (
-                f"no domain of {shown(benchmark.root)} has a test split, so there is nothing to"
-                " evaluate"
+                f"no domain of {display_path(benchmark.root)} has a test split, so there is nothing"
+                " to evaluate"
             ),
         )
 
@@ -319,8 +223,8 @@ def _missing_images(benchmark: Benchmark, domain: str, names: list[str]) -> Iter
         )
         are = "images are" if len(missing) > 1 else "image is"
         yield (
-            f"domain '{domain}': {len(missing)} {are} not below {shown(benchmark.root)}/images:"
-            f" {named}"
+            f"domain '{domain}': {len(missing)} {are} not below"
+            f" {display_path(benchmark.root)}/images: {named}"
         )
 
 
@@ -590,7 +494,9 @@ class _Models:
             room = f"{_gigabytes(free)} free, but up to {_gigabytes(need)} are needed"
             yield Problem(
                 where="--results",
-                message=f"{shown(self.results)} has {room}; free some, or give another folder",
+                message=(
+                    f"{display_path(self.results)} has {room}; free some, or give another folder"
+                ),
             )
 
 

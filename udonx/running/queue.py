@@ -23,7 +23,8 @@ from udonx.common import console
 from udonx.common.errors import sentence_of
 from udonx.common.files import cache_dir, folder_problem, sha256_file, sweep
 from udonx.common.interrupts import stoppable
-from udonx.common.progress import Report, above_bars, clock
+from udonx.common.progress import Report, above_bars
+from udonx.common.words import clock
 from udonx.config.experiment import Experiment, load_experiments
 from udonx.config.problems import ConfigError, Problem
 from udonx.data.images import ImageStore
@@ -35,9 +36,11 @@ from udonx.engine.train import run_stage
 from udonx.evaluation.kept import KeptEmbeddings
 from udonx.evaluation.protocol import Embedder, evaluate, image_count
 from udonx.forecast.costs import Timings, embed_kind
+from udonx.inputs.open import open_benchmark, open_images, resolve_weights
+from udonx.inputs.sources import source_problems
 from udonx.planning.plan import Plan, PlannedEvaluation, PlannedRow, make_plan, stage_title
 from udonx.running.fresh import FreshCall
-from udonx.running.preflight import open_benchmark, open_images, preflight, resolve_weights
+from udonx.running.preflight import preflight
 from udonx.running.record import Recorder, check_observers, command_line, git_state
 from udonx.store.lock import StageLock
 from udonx.store.results import Results, Run
@@ -167,7 +170,7 @@ def run(
         setting=setting,
         data=data,
         weights=weights,
-        check_sources=True,
+        sources=source_problems,
         overrides=tuple(overrides),
         rows=tuple(rows),
         seeds=None if seeds is None else tuple(seeds),
@@ -501,6 +504,7 @@ class _Runner:
             device=self.device,
             workers=self.workers,
             weights=self.plan.weights_of(spec).folder,
+            timer=self._timer(spec),
             teachers=tuple(
                 self.results.stage(self.plan.identity(teacher)) for teacher in spec.teachers
             ),

@@ -11,8 +11,8 @@ from types import MappingProxyType
 import attrs
 
 from udonx.config.problems import ConfigError
+from udonx.inputs.open import resolve_weights
 from udonx.planning.plan import Plan, make_plan
-from udonx.running.preflight import resolve_weights
 from udonx.store.results import Results
 from udonx.tables.build import build_table
 from udonx.tables.groups import all_seeds

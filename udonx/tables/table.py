@@ -18,8 +18,8 @@ from typing import Any
 
 import attrs
 
-from udonx.common.console import printable
 from udonx.common.files import DamagedFileError, atomic_folder, read_json, write_atomic, write_json
+from udonx.common.words import printable
 from udonx.tables.bootstrap import LEVEL
 from udonx.tables.groups import common_seeds, first_rows, group_of, on_other_seeds
 

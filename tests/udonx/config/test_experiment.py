@@ -13,6 +13,7 @@ import pytest
 from tests.tiny import ROOT, SETTING, python, write_experiment
 from udonx.config.experiment import load_experiment, load_experiments
 from udonx.config.problems import ConfigError
+from udonx.inputs.sources import source_problems
 
 TABLE3 = ROOT / "experiments" / "table3_ablation.toml"
 TWO_ROWS = (
@@ -495,7 +496,7 @@ def test_everything_wrong_is_shown_at_once(tmp_path, monkeypatch):
     folder are one numbered report.
     """
     monkeypatch.chdir(tmp_path)
-    text = problems(tmp_path, SETTING + BROKEN, data=tmp_path / "nowhere", check_sources=True)
+    text = problems(tmp_path, SETTING + BROKEN, data=tmp_path / "nowhere", sources=source_problems)
     lines = text.split("\n")
     assert lines[0] == "7 problems; nothing was started"
     assert [line.split(". ", 1)[0].strip() for line in lines[1:]] == list("1234567")
@@ -533,7 +534,7 @@ def test_missing_start_weights_and_unknown_domains_are_problems_of_the_setting(t
     """
     setting = SETTING.replace("random = true", 'local = "not_there"')
     setting = setting.replace('source = "uned"', 'source = "demo"\ndomains = ["glyphs", "food"]')
-    text = problems(tmp_path, setting + TWO_ROWS, check_sources=True)
+    text = problems(tmp_path, setting + TWO_ROWS, sources=source_problems)
     assert "data.domains: 'demo' has no domain 'food'" in text
     assert (
         "rows a, b: backbones.main: backbone 'main' needs the weights 'not_there'" in text
@@ -591,9 +592,10 @@ def test_reading_a_file_runs_no_code_and_no_torch(tmp_path):
     (tmp_path / "losses.py").write_text("raise SystemExit('this was run')")
     path = write_experiment(tmp_path, TWO_ROWS)
     code = (
-        "import sys\nfrom udonx.config.experiment import"
+        "import sys\nfrom udonx.inputs.sources import source_problems\n"
+        "from udonx.config.experiment import"
         f" load_experiment\nload_experiment({str(path)!r}, setting='smoke',"
-        " check_sources=True)\nprint('torch' in sys.modules)"
+        " sources=source_problems)\nprint('torch' in sys.modules)"
     )
     python(code)  # describes the components, where no process has done that yet
     assert python(code) == "False"
@@ -696,14 +698,16 @@ def test_false_removes_where_inherited_weights_come_from(tmp_path):
     )
     experiment = load(tmp_path, child + "hub = false\n" + TWO_ROWS)
     assert (experiment.backbones["main"].local, experiment.backbones["main"].hub) == ("x", None)
-    text = problems(tmp_path, child + "hub = false\nlocal = false\n" + TWO_ROWS, check_sources=True)
+    text = problems(
+        tmp_path, child + "hub = false\nlocal = false\n" + TWO_ROWS, sources=source_problems
+    )
     assert "backbone 'main' does not say where it starts" in text
 
 
 def test_a_misspelt_folder_of_weights_is_a_problem_though_the_hub_has_some(tmp_path):
     """What a file states over its setting's tag of the hub is found or is an error."""
     child = '[setting]\ninherit = "uned_mini"\n[setting.backbones.main]\nlocal = "miine"\n'
-    text = problems(tmp_path, child + TWO_ROWS, check_sources=True)
+    text = problems(tmp_path, child + TWO_ROWS, sources=source_problems)
     assert (
         "needs the weights 'miine'" in text
         and "`local = false` takes timm/mobilenetv2_100.ra_in1k from timm's hub instead" in text

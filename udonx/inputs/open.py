@@ -1,0 +1,110 @@
+"""Opens what an experiment reads: its benchmark, its images, its start weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from udonx.common.progress import Report
+from udonx.config.experiment import Experiment
+from udonx.config.problems import ConfigError, Problem
+from udonx.data.benchmark import Benchmark, open_demo
+from udonx.data.images import ImageStore
+from udonx.inputs.weights import StartWeights, WeightsError, resolve
+
+
+def used_roles(experiment: Experiment) -> list[str]:
+    """The backbone roles that the wanted rows use and the setting has."""
+    return list(dict.fromkeys(row.backbone for row in experiment.wanted_rows() if not row.skipped))
+
+
+def open_benchmark(experiment: Experiment, quiet: bool = False) -> Benchmark:
+    """The benchmark that an experiment's setting names; a generated one is written first if it is
+    not there. Raises DataError.
+    """
+    data = experiment.data
+    if data.source == "uned":
+        return Benchmark.open(Path(data.root), data.domains)
+    report: list[Report] = []
+
+    def progress(done: int, total: int) -> None:
+        if not report:
+            report.append(Report("generating the benchmark (once)", total, "images", quiet=quiet))
+        report[0].tick(done - report[0].count)
+
+    benchmark = open_demo(
+        data.source, seed=data.seed, size=data.size, domains=data.domains, progress=progress
+    )
+    if report:
+        report[0].__exit__(None)
+    return benchmark
+
+
+def open_images(experiment: Experiment, benchmark: Benchmark, **options: Any) -> ImageStore:
+    """The images of an experiment's benchmark, within the limits of its setting; `options` are
+    ImageStore's. Generated images are never left out: a damaged one can be had again.
+    """
+    limits = {
+        "max_pixels": experiment.data.max_pixels,
+        "max_unreadable": experiment.data.max_unreadable,
+    }
+    if benchmark.fingerprint:
+        limits |= {
+            "max_unreadable": 0,
+            "cure": f"remove the folder {benchmark.root}, and the next run draws it again",
+        }
+    return ImageStore(benchmark.root, **limits, **options)
+
+
+def resolve_weights(
+    experiment: Experiment,
+    weights: Path | str | None,
+    say: Callable[[str], None],
+    *,
+    fetch: bool = True,
+) -> dict[str, StartWeights]:
+    """The start weights of every role that is used. Raises ConfigError with all that
+    are missing.
+    """
+    finder = WeightsFinder(weights, say, fetch)
+    found = finder.of(experiment)
+    if finder.problems:
+        raise ConfigError(finder.problems)
+    return found
+
+
+class WeightsFinder:
+    """Finds start weights, each once however many experiments want them; `problems` are those that
+    are missing.
+    """
+
+    def __init__(
+        self, weights: Path | str | None, say: Callable[[str], None], fetch: bool = True
+    ) -> None:
+        self.weights, self.say, self.fetch = weights, say, fetch
+        self.found: dict[str, StartWeights | None] = {}
+        self.problems: list[Problem] = []
+
+    def of(self, experiment: Experiment) -> dict[str, StartWeights]:
+        """The start weights that are there, by role."""
+        by_role = {}
+        for role in used_roles(experiment):
+            if (start := self._find(experiment, role)) is not None:
+                by_role[role] = start
+        return by_role
+
+    def _find(self, experiment: Experiment, role: str) -> StartWeights | None:
+        backbone = experiment.backbones[role]
+        key = repr(backbone)
+        if key not in self.found:
+            self.found[key] = None
+            try:
+                self.found[key] = resolve(backbone, self.weights, self.say, fetch=self.fetch)
+            except WeightsError as error:
+                self.problems.append(
+                    Problem(
+                        where=experiment.setting_place, key=f"backbones.{role}", message=str(error)
+                    )
+                )
+        return self.found[key]
