@@ -23,10 +23,13 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import attrs
+import torch
 
 from registry.contracts import StageSpec, Training
 from udonx.common.files import JsonCache
 from udonx.data.benchmark import Benchmark
+from udonx.engine.device import describe, loading_threads
+from udonx.engine.job import NoTimer, Timer
 from udonx.planning.identity import digest, to_plain
 
 Kind = dict[str, Any]
@@ -204,6 +207,24 @@ class StageTimer:
         laps = [(self._kinds[backward], laps[1:] or laps) for backward, laps in self._laps.items()]
         for kind, parts in [*laps, (self._images, self._embedded)]:
             yield kind, sum(seconds for seconds, _ in parts), sum(count for _, count in parts)
+
+
+def stage_timer(spec: StageSpec, benchmark: Benchmark, device: torch.device, workers: int) -> Timer:
+    """What keeps the costs of a stage's steps and images.
+
+    Args:
+        spec: the stage.
+        benchmark: its data.
+        device: where it is trained.
+        workers: threads that load its images.
+
+    Returns:
+        A timer; one that keeps nothing for a stage without steps, and where `workers` is not the
+        usual number: its costs are not those of others.
+    """
+    if spec.training is None or workers != loading_threads(device):
+        return NoTimer()
+    return StageTimer(Timings(describe(device)), spec, benchmark)
 
 
 def _without_classifiers(kind: Kind) -> str:

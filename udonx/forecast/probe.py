@@ -24,7 +24,7 @@ from udonx.engine.job import Job
 from udonx.engine.model import Model
 from udonx.engine.train import _Training, prepare
 from udonx.evaluation.protocol import EMBED_BATCH, Embedder, embed_paths
-from udonx.forecast.costs import StageTimer, Timings, embed_kind, held_steps
+from udonx.forecast.costs import Timings, embed_kind, held_steps, stage_timer
 from udonx.forecast.remaining import PlannedStage, Workload, stage_work
 from udonx.inputs.open import open_images
 from udonx.planning.identity import digest
@@ -103,7 +103,7 @@ class _Probe:
             weights=plan.weights_of(spec).folder,
             teachers=teachers,
             quiet=True,
-            timer=StageTimer(Timings(describe(self.device)), spec, plan.benchmark),
+            timer=stage_timer(spec, plan.benchmark, self.device, self.threads),
         )
 
     def _teacher(self, plan: Plan, spec: StageSpec) -> StageFolder:

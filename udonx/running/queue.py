@@ -35,7 +35,7 @@ from udonx.engine.load import load_stage
 from udonx.engine.train import run_stage
 from udonx.evaluation.kept import KeptEmbeddings
 from udonx.evaluation.protocol import Embedder, evaluate, image_count
-from udonx.forecast.costs import Timings, embed_kind
+from udonx.forecast.costs import Timings, embed_kind, stage_timer
 from udonx.inputs.open import open_benchmark, open_images, resolve_weights
 from udonx.inputs.sources import source_problems
 from udonx.planning.plan import Plan, PlannedEvaluation, PlannedRow, make_plan, stage_title
@@ -504,7 +504,7 @@ class _Runner:
             device=self.device,
             workers=self.workers,
             weights=self.plan.weights_of(spec).folder,
-            timer=self._timer(spec),
+            timer=stage_timer(spec, self.plan.benchmark, self.device, self.workers),
             teachers=tuple(
                 self.results.stage(self.plan.identity(teacher)) for teacher in spec.teachers
             ),

@@ -17,8 +17,8 @@ from udonx.config import plugins
 from udonx.config.experiment import load_experiment
 from udonx.config.plugins import load_plugins
 from udonx.config.problems import ConfigError
+from udonx.inputs.open import resolve_weights
 from udonx.planning.plan import row_evaluations
-from udonx.running.preflight import resolve_weights
 
 _number = itertools.count()
 

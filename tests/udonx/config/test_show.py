@@ -9,8 +9,8 @@ import pytest
 from tests.tiny import ROOT, SETTING, write_domain, write_experiment
 from udonx.config.experiment import Experiment, load_experiment
 from udonx.config.show import to_diff, to_toml
+from udonx.inputs.open import open_benchmark, resolve_weights
 from udonx.planning.plan import make_plan
-from udonx.running.preflight import open_benchmark, resolve_weights
 
 
 def stages(experiment: Experiment) -> dict[str, tuple[str, ...]]:

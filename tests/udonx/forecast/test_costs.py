@@ -26,9 +26,18 @@ from tests.udonx.engine.small import (
 from udonx.common.files import read_json
 from udonx.data.benchmark import Benchmark
 from udonx.engine.device import describe, loading_threads
+from udonx.engine.job import Job
 from udonx.engine.train import _Training, prepare, run_stage
 from udonx.evaluation.protocol import image_count
-from udonx.forecast.costs import Cost, StageTimer, Timings, embed_kind, held_steps, step_kind
+from udonx.forecast.costs import (
+    Cost,
+    StageTimer,
+    Timings,
+    embed_kind,
+    held_steps,
+    stage_timer,
+    step_kind,
+)
 from udonx.planning.identity import digest
 
 CPU = "cpu, 2 cores"
@@ -327,11 +336,17 @@ def counts(spec: StageSpec, benchmark: Benchmark) -> list[int | None]:
     return [cost and cost.count for cost in costs]
 
 
+def timed_job(folder: Path, spec: StageSpec, benchmark: Benchmark, **changes: Any) -> Job:
+    """A job that keeps its costs, as one of a run does."""
+    job = small_job(folder, spec, benchmark, **{"workers": THREADS, **changes})
+    return attrs.evolve(job, timer=stage_timer(spec, benchmark, job.device, job.workers))
+
+
 def test_a_stage_is_measured(small_benchmark: Benchmark, tmp_path: Path) -> None:
     """Frozen and awake steps, all but each kind's first, and the images of every validation; the
     stage itself holds nothing of it.
     """
-    job = small_job(tmp_path / "stage", small_spec(), small_benchmark, workers=THREADS)
+    job = timed_job(tmp_path / "stage", small_spec(), small_benchmark)
     run_stage(job)
     assert counts(job.spec, small_benchmark) == [
         4,
@@ -348,7 +363,7 @@ def test_another_number_of_threads_is_not_measured(
     others cost.
     """
     run_stage(
-        small_job(tmp_path / "stage", small_spec(steps=4), small_benchmark, workers=THREADS + 1)
+        timed_job(tmp_path / "stage", small_spec(steps=4), small_benchmark, workers=THREADS + 1)
     )
     assert not (cache / "timings.json").exists()
 
@@ -357,7 +372,7 @@ def test_a_resumed_stage_is_measured(
     small_benchmark: Benchmark, tmp_path: Path, cache: Path
 ) -> None:
     """A process measures the steps that it trains itself, whatever was trained before."""
-    job = small_job(tmp_path / "stage", small_spec(), small_benchmark, workers=THREADS)
+    job = timed_job(tmp_path / "stage", small_spec(), small_benchmark)
     steps = _Training(job, prepare(job)).steps()
     while next(steps) < 12:
         pass
@@ -379,16 +394,15 @@ def test_a_stage_of_teachers_is_measured(small_benchmark: Benchmark, tmp_path: P
         "optimiser": Optimiser(frozen=0),
     }
     earlier = small_spec(student_head=None, losses=(TEACHER_CE,), **common)
-    teacher = small_job(tmp_path / "teacher", earlier, small_benchmark, workers=THREADS)
+    teacher = timed_job(tmp_path / "teacher", earlier, small_benchmark)
     run_stage(teacher)
     student = small_spec(teacher_head=None, teachers=(earlier,), losses=(STUDENT_CE,), **common)
     run_stage(
-        small_job(
+        timed_job(
             tmp_path / "student",
             student,
             small_benchmark,
             teachers=(teacher.folder,),
-            workers=THREADS,
         )
     )
     images = image_count(small_benchmark, ["logos"], "val")

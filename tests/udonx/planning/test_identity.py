@@ -15,9 +15,9 @@ from tests.udonx.engine.small import small_job, small_spec
 from udonx.config.experiment import load_experiment
 from udonx.data.benchmark import Benchmark
 from udonx.engine.train import run_stage
+from udonx.inputs.open import open_benchmark, resolve_weights
 from udonx.planning import identity as stages
 from udonx.planning.plan import Identities, Plan, make_plan
-from udonx.running.preflight import open_benchmark, resolve_weights
 from udonx.store.stage import StageFolder
 
 ROWS = """

@@ -11,8 +11,8 @@ from safetensors.numpy import save_file
 
 from tests.tiny import ROOT, SETTING, write_domain, write_experiment
 from udonx.config.experiment import load_experiment
+from udonx.inputs.open import open_benchmark, resolve_weights
 from udonx.planning.plan import Plan, make_plan, stage_title
-from udonx.running.preflight import open_benchmark, resolve_weights
 
 TABLE3 = ROOT / "experiments" / "table3_ablation.toml"
 

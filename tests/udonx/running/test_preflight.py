@@ -16,7 +16,8 @@ from tests.tiny import SETTING, write_domain, write_experiment, write_split
 from udonx.config.experiment import load_experiment
 from udonx.config.problems import ConfigError
 from udonx.data.benchmark import Benchmark
-from udonx.running.preflight import open_images, preflight
+from udonx.inputs.open import open_images
+from udonx.running.preflight import preflight
 
 ROWS = (
     '[defaults]\nsampler = "round_robin"\n[rows.a]\nscheme = "udon"\n[rows.b]\nscheme ='
