@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 import attrs
 from pydantic import Field
 
-from registry.catalog import Cadence
+from registry.options import Cadence
 
 Steps = Annotated[int | str, Cadence, Field(json_schema_extra={"unit": "steps"})]
 """A number of steps (`400`) or a share of the stage's own budget (`"20%"`, `"2/7"`)."""

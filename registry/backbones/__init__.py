@@ -2,7 +2,7 @@
 with a component, not here.
 """
 
-from registry.catalog import Registry
+from registry.registry import Registry
 
 registry = Registry(
     "backbones",

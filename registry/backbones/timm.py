@@ -21,8 +21,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from registry import backbones
 from registry.backbones.timm_arguments import REFUSED
-from registry.catalog import nearest
 from registry.contracts import Start
+from registry.registry import nearest
 
 _CLASHES = re.compile(
     r"(unexpected keyword|multiple values for|multiple values for keyword) argument '(\w+)'"

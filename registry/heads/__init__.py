@@ -5,7 +5,7 @@ A head is trained, or it has `fit(moments)` and is fitted once on the features o
 images (registry/heads/moments.py).
 """
 
-from registry.catalog import Registry
+from registry.registry import Registry
 
 registry = Registry(
     "heads",

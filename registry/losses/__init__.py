@@ -7,7 +7,7 @@ Torch is imported with a component, not here.
 import inspect
 from typing import Any
 
-from registry.catalog import Registry
+from registry.registry import Registry
 
 
 def _facts(target: Any) -> dict[str, bool]:

@@ -3,7 +3,7 @@
 import inspect
 from typing import Any
 
-from registry.catalog import Registry
+from registry.registry import Registry
 
 _METHODS = (
     "domain_at",

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from registry import samplers
-from registry.catalog import parse_share
 from registry.contracts import Steps
+from registry.options import parse_share
 from registry.samplers.schedule import shuffled_order, weights_from_losses
 
 

@@ -1,6 +1,6 @@
 """The registry of schemes: who teaches whom. A scheme plans stages and imports no torch."""
 
-from registry.catalog import Registry
+from registry.registry import Registry
 
 registry = Registry(
     "schemes",

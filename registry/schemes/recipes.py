@@ -8,7 +8,6 @@ from typing import Any
 import attrs
 
 from registry import samplers
-from registry.catalog import parse_share
 from registry.contracts import (
     ComponentSpec,
     DomainFacts,
@@ -18,6 +17,7 @@ from registry.contracts import (
     Training,
     Transform,
 )
+from registry.options import parse_share
 
 TRAINING_SLOTS = frozenset(
     {

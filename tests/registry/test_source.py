@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from registry import losses, source
-from registry.catalog import RegistryError
+from registry.registry import RegistryError
 from tests.tiny import python
 
 LOSS = """

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import argparse
 
-from registry.catalog import Component, RegistryError
+from registry.registry import Component, RegistryError
 from udonx.cli.common import say
 from udonx.common.words import display_path
 from udonx.config.descriptions import REGISTRIES, describe, registry_of

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from registry.catalog import nearest
+from registry.registry import nearest
 
 
 def format_value(value: Any) -> str:

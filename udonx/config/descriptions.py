@@ -23,8 +23,8 @@ import attrs
 import catalogue
 
 from registry import backbones, heads, losses, samplers, schemes
-from registry.catalog import Component, Registry, RegistryError, place
 from registry.contracts import ComponentSpec, StageSpec
+from registry.registry import Component, Registry, RegistryError, location
 from udonx.common.files import JsonCache, cached_sha256, write_atomic
 
 REGISTRIES: dict[str, Registry] = {
@@ -111,8 +111,8 @@ def get(kind: str, spec: ComponentSpec) -> Any:
         and spec.source not in (source.sha256, source.own_sha256)
     ):
         raise RegistryError(
-            f"{kind}: {spec.use!r} at {place(target)} is not what this stage is of: it, or a file"
-            " that it imports, was edited since"
+            f"{kind}: {spec.use!r} at {location(target)} is not what this stage is of: it, or a"
+            " file that it imports, was edited since"
         )
     return target
 
@@ -221,7 +221,8 @@ def _key(module: str) -> str:
     own = Path(__file__).resolve().parents[2] / "registry"
     for path in (
         _origin(module),
-        own / "catalog.py",
+        own / "registry.py",
+        own / "options.py",
         own / "contracts.py",
         own / module.split(".")[1] / "__init__.py",
     ):

@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from registry.backbones.timm_arguments import REFUSED
-from registry.catalog import RegistryError, nearest
+from registry.registry import RegistryError, nearest
 from udonx.common.words import (
     did_you_mean,
     display_path,

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 import attrs
 from pydantic import Field
 
-from registry.catalog import first_paragraph
 from registry.contracts import Budget, Optimiser, Schedule, Transform, Validation
+from registry.options import first_paragraph
 
 
 @attrs.frozen(kw_only=True)

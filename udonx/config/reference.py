@@ -10,7 +10,8 @@ from typing import Any
 
 import attrs
 
-from registry.catalog import Component, Option, RegistryError, first_paragraph, nearest
+from registry.options import Option, first_paragraph
+from registry.registry import Component, RegistryError, nearest
 from udonx.common.words import format_value
 from udonx.config import descriptions as components
 from udonx.config.keys import (
@@ -156,7 +157,7 @@ def describe_options(options: Iterable[Option], indent: str) -> list[str]:
         default = f" = {_default(option)}" if _default(option) else ""
         # the type of steps says it
         unit = f", {option.unit}" if option.unit and option.type["type"] != "steps" else ""
-        lines.append(f"{indent}{option.name}{default}  ({option.spell()}{unit})")
+        lines.append(f"{indent}{option.name}{default}  ({option.format_type()}{unit})")
         lines += wrapped(option.doc, f"{indent}    ")
     return lines
 
@@ -230,7 +231,7 @@ def _rows(options: tuple[Option, ...]) -> list[str]:
         cells.append(
             (
                 f"`{option.name}`",
-                option.spell(),
+                option.format_type(),
                 default if default in ("required", "unset") else f"`{default}`",
                 option.unit,
                 option.doc,

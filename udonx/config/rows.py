@@ -7,8 +7,8 @@ from typing import Any
 import attrs
 
 from registry import schemes
-from registry.catalog import RegistryError
 from registry.contracts import BackboneSpec, ComponentSpec, HeadSpec, LossSpec, Row
+from registry.registry import RegistryError
 from udonx.common.words import dotted_key, format_value, unknown
 from udonx.config import descriptions as components
 from udonx.config.keys import (

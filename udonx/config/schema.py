@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from registry import schemes
-from registry.catalog import Option
+from registry.options import Option
 from udonx.config import descriptions as components
 from udonx.config.keys import (
     COMMON,

@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 import tomli_w
 
-from registry.catalog import Option
+from registry.options import Option
 from udonx.config.descriptions import describe
 from udonx.config.experiment import Experiment
 from udonx.config.keys import SLOT_KEYS, TABLES, LossSlot, PlainKeys

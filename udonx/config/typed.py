@@ -20,7 +20,7 @@ from pydantic import (
     create_model,
 )
 
-from registry.catalog import Option, options_of, parse_share, spell_type
+from registry.options import Option, format_type, options_of, parse_share
 from udonx.common.words import format_value, unknown
 
 _SCALARS: dict[str, Any] = {
@@ -40,7 +40,7 @@ def _steps(value: int | str) -> int | str:
 
 def annotation(spec: dict[str, Any]) -> Any:
     """The Python annotation that a type description stands for (the inverse of
-    `registry.catalog.type_of`).
+    `registry.options.type_of`).
     """
     kind = spec["type"]
     if kind == "literal":
@@ -144,6 +144,6 @@ def _problems(
                 ),
             )
         elif item["type"] == "missing":
-            yield name, f"is missing; it must be {spell_type(option.type)}"
+            yield name, f"is missing; it must be {format_type(option.type)}"
         else:
-            yield name, f"got {format_value(item['input'])}, allowed is {spell_type(option.type)}"
+            yield name, f"got {format_value(item['input'])}, allowed is {format_type(option.type)}"

@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from registry.catalog import place
+from registry.registry import location
 from udonx.common.errors import sentence_of
 
 
@@ -41,5 +41,7 @@ def explained(what: str, kind: type | None = None) -> Iterator[None]:
 def _line_of(error: Exception, kind: type | None) -> str:
     """file:line where an error left the file that defines `kind`, else where it arose."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if kind and frame.filename == place(kind).rpartition(":")[0]]
+    own = [
+        frame for frame in frames if kind and frame.filename == location(kind).rpartition(":")[0]
+    ]
     return f"{(own or frames)[-1].filename}:{(own or frames)[-1].lineno}"

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from registry.catalog import RegistryError
+from registry.registry import RegistryError
 from udonx.common.errors import sentence_of
 from udonx.common.files import DamagedFileError
 from udonx.common.progress import Report

@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from registry.catalog import place
 from registry.contracts import Batch, Branch, LossSpec, StageSpec
+from registry.registry import location
 from udonx.engine.build import build_losses
 from udonx.engine.errors import TrainingError, explained
 from udonx.engine.model import Model
@@ -62,7 +62,7 @@ class Objective:
                 else type(value).__name__
             )
             raise TrainingError(
-                f"loss '{loss.name}' ('{loss.use}', {place(type(term))}) returned {got}, allowed is"
-                " one scalar float tensor"
+                f"loss '{loss.name}' ('{loss.use}', {location(type(term))}) returned {got}, allowed"
+                " is one scalar float tensor"
             )
         return value

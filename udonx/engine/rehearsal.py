@@ -13,8 +13,8 @@ import attrs
 import torch
 from torch import Tensor
 
-from registry.catalog import place
 from registry.contracts import Batch, Branch, LossSpec, Sampler, StageSpec
+from registry.registry import location
 from udonx.data.benchmark import Benchmark
 from udonx.data.images import ImageStore
 from udonx.data.loader import BatchLoader
@@ -117,7 +117,7 @@ class Rehearsal:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_SEED)
             value = objective.term(loss, *given.values(), batch)
-        what = f"loss '{loss.name}' ('{loss.use}', {place(type(objective.terms[loss.name]))})"
+        what = f"loss '{loss.name}' ('{loss.use}', {location(type(objective.terms[loss.name]))})"
         after = _versions(given, batch)
         if changed := [name for name, version in before.items() if after[name] != version]:
             raise TrainingError(

@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 
-from registry.catalog import RegistryError
+from registry.registry import RegistryError
 from tests.tiny import ROOT
 from udonx.common.errors import exit_status, sentence_of
 from udonx.common.files import DamagedFileError

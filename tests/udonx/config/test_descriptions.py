@@ -7,7 +7,7 @@ import types
 
 import pytest
 
-from registry.catalog import RegistryError
+from registry.registry import RegistryError
 from tests.tiny import ROOT, python
 from udonx.common.files import cache_dir
 from udonx.config import descriptions as components

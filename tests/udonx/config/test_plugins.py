@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from registry import losses, source
-from registry.catalog import RegistryError
 from registry.contracts import ComponentSpec
+from registry.registry import RegistryError
 from tests.tiny import write_experiment
 from udonx.config import descriptions as components
 from udonx.config import plugins

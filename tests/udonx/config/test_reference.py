@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from registry.catalog import RegistryError
+from registry.registry import RegistryError
 from tests.tiny import ROOT
 from udonx.config.keys import FILE_KEYS, ROW_KEYS, SETTING_KEYS, TABLES
 from udonx.config.reference import describe_section, section, sections, to_markdown

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from registry.catalog import options_of
 from registry.contracts import Steps
+from registry.options import options_of
 from udonx.config.typed import validate
 
 
