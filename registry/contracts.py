@@ -242,10 +242,30 @@ class Training:
 
 
 @attrs.frozen(kw_only=True)
+class TeacherSpec:
+    """An earlier stage that teaches another one, frozen.
+
+    Attributes:
+        stage: The stage that teaches.
+        name: What losses ask for it by; None for the teacher of its domains.
+        domains: The domains that it teaches; None for all that its stage was trained on.
+    """
+
+    stage: StageSpec
+    name: str | None = None
+    domains: tuple[str, ...] | None = None
+
+    @property
+    def taught_domains(self) -> tuple[str, ...]:
+        """The domains whose images it teaches on."""
+        return self.stage.domains if self.domains is None else self.domains
+
+
+@attrs.frozen(kw_only=True)
 class StageSpec:
     """One training job, or none (`training` is None: features as they are, or a head fitted on
     them). Its canonical form, with the facts of its data and start weights, is its identity.
-    `teachers` are earlier stages; each domain is covered by exactly one.
+    Where it has `teachers`, exactly one of those without a name teaches each of its domains.
     """
 
     domains: tuple[str, ...]
@@ -255,7 +275,7 @@ class StageSpec:
     student_head: HeadSpec | None = None
     teacher_head: HeadSpec | None = None
     classifier: Literal["separate", "joint"] = "separate"
-    teachers: tuple[StageSpec, ...] = ()
+    teachers: tuple[TeacherSpec, ...] = ()
     training: Training | None = None
     seed: int | None = None
 

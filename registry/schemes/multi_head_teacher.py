@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from registry import schemes
-from registry.contracts import DomainFacts, EvaluationSpec, Row
+from registry.contracts import DomainFacts, EvaluationSpec, Row, TeacherSpec
 from registry.schemes.recipes import (
     DISTILLATION_ROW,
     TEACHER_SLOTS,
@@ -35,7 +35,9 @@ class MultiHeadTeacher:
         evaluations = []
         for branch in row.evaluate:
             stage = (
-                teacher if branch == "teacher" else student_stage(row, facts, teachers=(teacher,))
+                teacher
+                if branch == "teacher"
+                else student_stage(row, facts, teachers=(TeacherSpec(stage=teacher),))
             )
             evaluations.append(
                 EvaluationSpec(branch=branch, embedders={domain.name: stage for domain in facts})

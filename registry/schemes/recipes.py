@@ -14,6 +14,7 @@ from registry.contracts import (
     LossSpec,
     Row,
     StageSpec,
+    TeacherSpec,
     Training,
     Transform,
 )
@@ -161,7 +162,7 @@ def student_stage(
     row: Row,
     facts: tuple[DomainFacts, ...],
     *,
-    teachers: tuple[StageSpec, ...] = (),
+    teachers: tuple[TeacherSpec, ...] = (),
     own_teachers: bool = False,
     published: bool = False,
 ) -> StageSpec:

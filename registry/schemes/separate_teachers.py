@@ -5,7 +5,7 @@ of them.
 from __future__ import annotations
 
 from registry import schemes
-from registry.contracts import DomainFacts, EvaluationSpec, Row
+from registry.contracts import DomainFacts, EvaluationSpec, Row, TeacherSpec
 from registry.schemes.recipes import (
     DISTILLATION_ROW,
     TEACHER_SLOTS,
@@ -42,7 +42,8 @@ class SeparateTeachers:
             if branch == "teacher":
                 evaluations.append(EvaluationSpec(branch="teacher", embedders=teachers))
             else:
-                student = student_stage(row, facts, teachers=tuple(teachers.values()))
+                frozen = tuple(TeacherSpec(stage=stage) for stage in teachers.values())
+                student = student_stage(row, facts, teachers=frozen)
                 evaluations.append(
                     EvaluationSpec(
                         branch="student", embedders={domain.name: student for domain in facts}

@@ -100,7 +100,7 @@ class _Training:
         self.teachers: dict[str, Model] = {}
         for teacher, folder in zip(spec.teachers, job.teachers, strict=True):
             frozen = load_stage(folder, device)
-            self.teachers |= {domain: frozen for domain in teacher.domains}
+            self.teachers |= {domain: frozen for domain in teacher.taught_domains}
         self.position = {domain: number for number, domain in enumerate(spec.domains)}
         self.signal = spec.training.sampler.options.get("signal")
         self.names = list(self.objective.specs)

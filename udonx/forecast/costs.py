@@ -52,7 +52,9 @@ def step_kind(spec: StageSpec, benchmark: Benchmark, *, backward: bool) -> Kind:
     """The kind of a stage's steps that have a backward pass of the backbone, or of those that have
     none.
     """
-    teachers = {digest(kind): kind for kind in map(_forward, spec.teachers)}
+    teachers = {
+        digest(kind): kind for kind in (_forward(teacher.stage) for teacher in spec.teachers)
+    }
     size = _classifier_parameters(spec, benchmark).bit_length()
     return {
         **embed_kind(spec, benchmark),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from udonx.common.words import roughly
 from udonx.forecast.costs import Timings
 from udonx.forecast.remaining import PlannedStage, Workload
-from udonx.planning.plan import stage_title
+from udonx.planning.stages import stage_title
 
 _HEADER = (
     f"{'stage':16}  {'what':25} {'seed':>4}  {'state':8} {'steps':>7} {'images':>9}"

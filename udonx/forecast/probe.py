@@ -28,7 +28,8 @@ from udonx.forecast.costs import Timings, embed_kind, held_steps, stage_timer
 from udonx.forecast.remaining import PlannedStage, Workload, stage_work
 from udonx.inputs.open import open_images
 from udonx.planning.identity import digest
-from udonx.planning.plan import Plan, stage_title
+from udonx.planning.plan import Plan
+from udonx.planning.stages import stage_title
 from udonx.store.results import Results
 from udonx.store.stage import StageFolder
 
@@ -81,7 +82,9 @@ class _Probe:
 
     def run(self, stage: PlannedStage) -> None:
         """Time a stage's steps, frozen and awake, and its embedding."""
-        teachers = tuple(self._teacher(stage.plan, teacher) for teacher in stage.spec.teachers)
+        teachers = tuple(
+            self._teacher(stage.plan, teacher.stage) for teacher in stage.spec.teachers
+        )
         job = self._job(stage.plan, stage.spec, teachers)
         model = prepare(job)
         if stage.spec.training is not None:

@@ -10,13 +10,42 @@ from typing import Any
 import attrs
 import cattrs
 
-from registry.contracts import StageSpec
+from registry.contracts import StageSpec, TeacherSpec
 
 ENGINE_VERSION = 1
 """Raised when the engine's numbers change for every stage; a seeded curve in the tests notices."""
 
 _converter = cattrs.Converter()
 _converter.register_structure_hook(int | str, lambda value, _: value)
+
+
+def _written(teacher: TeacherSpec, stage: Any) -> Any:
+    """A teacher as plain data, around what stands for its stage.
+
+    One that says nothing else is its stage alone: so were all teachers before they had a spec of
+    their own.
+    """
+    if teacher.name is None and teacher.domains is None:
+        return stage
+    return {"stage": stage, "name": teacher.name, "domains": teacher.domains}
+
+
+def _teacher(plain: dict[str, Any], _: type) -> TeacherSpec:
+    """The teacher that `_written` was given."""
+    if "stage" not in plain:
+        return TeacherSpec(stage=_converter.structure(plain, StageSpec))
+    domains = plain.get("domains")
+    return TeacherSpec(
+        stage=_converter.structure(plain["stage"], StageSpec),
+        name=plain.get("name"),
+        domains=None if domains is None else tuple(domains),
+    )
+
+
+_converter.register_unstructure_hook(
+    TeacherSpec, lambda teacher: _written(teacher, _converter.unstructure(teacher.stage))
+)
+_converter.register_structure_hook(TeacherSpec, _teacher)
 
 
 def to_plain(spec: StageSpec) -> dict[str, Any]:
@@ -54,7 +83,9 @@ def stage_id(spec: StageSpec, manifest: Callable[[str], str]) -> str:
     weights and component versions are part of the spec.
     """
     plain = to_plain(attrs.evolve(spec, teachers=()))
-    plain["teachers"] = [stage_id(teacher, manifest) for teacher in spec.teachers]
+    plain["teachers"] = _without_none(
+        [_written(teacher, stage_id(teacher.stage, manifest)) for teacher in spec.teachers]
+    )
     return digest(
         {
             "spec": plain,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from functools import cached_property
+from collections.abc import Mapping
+from functools import cached_property, partial
 
 import attrs
 
@@ -16,6 +16,7 @@ from udonx.config.rows import RowConfig
 from udonx.data.benchmark import Benchmark
 from udonx.inputs.weights import StartWeights
 from udonx.planning.identity import digest, stage_id
+from udonx.planning.stages import stage_title, teacher_problems, with_teachers
 
 EVALUATION_VERSION = 1
 """Raised when the evaluation's numbers change."""
@@ -196,59 +197,34 @@ def row_evaluations(
     facts: tuple[DomainFacts, ...],
 ) -> tuple[EvaluationSpec, ...]:
     """What a row wants to see evaluated, as its scheme plans it for one seed. Raises ConfigError
-    where the scheme fails, and for a stage of absurdly many steps.
+    where the scheme fails, for a stage whose domains do not have one teacher each, and for one of
+    absurdly many steps.
     """
     wanted = row.at(backbone_spec(experiment, row.backbone, weights[row.backbone]), seed)
+    problem = partial(Problem, where=experiment.setting_place, rows=(row.name,))
     try:
         evaluations = row.scheme.plan(wanted, facts)
+        stages = [
+            reached
+            for evaluation in evaluations
+            for stage in evaluation.embedders.values()
+            for reached in with_teachers(stage)
+        ]
     except Exception as error:  # a plug-in's own code
         message = f"'{wanted.scheme.use}' cannot plan this row: {type(error).__name__}: {error}"
-        raise ConfigError(
-            [
-                Problem(
-                    where=experiment.setting_place, rows=(row.name,), key="scheme", message=message
-                )
-            ]
-        ) from error
-    stages = [
-        reached
-        for evaluation in evaluations
-        for stage in evaluation.embedders.values()
-        for reached in with_teachers(stage)
+        raise ConfigError([problem(key="scheme", message=message)]) from error
+    refused = [
+        f"'{wanted.scheme.use}' plans '{stage_title(stage)}' {why}"
+        for stage in stages
+        for why in teacher_problems(stage)
     ]
+    if refused:
+        raise ConfigError(problem(key="scheme", message=message) for message in refused)
     most = max((stage.training.steps for stage in stages if stage.training), default=0)
     if most > _MOST_STEPS:
         message = (
             f"steps, or epochs times images, times scale come to {most} steps, allowed are at most"
             f" {_MOST_STEPS}"
         )
-        raise ConfigError(
-            [
-                Problem(
-                    where=experiment.setting_place, rows=(row.name,), key="budget", message=message
-                )
-            ]
-        )
+        raise ConfigError([problem(key="budget", message=message)])
     return evaluations
-
-
-def with_teachers(stage: StageSpec) -> Iterator[StageSpec]:
-    """A stage after all earlier stages that it learns from."""
-    for teacher in stage.teachers:
-        yield from with_teachers(teacher)
-    yield stage
-
-
-def stage_title(spec: StageSpec) -> str:
-    """What a stage is, in a few words."""
-    if spec.training is None:
-        return "features" if spec.student_head is None else "features, PCA"
-    if spec.student_head is None:
-        return (
-            f"teacher of {spec.domains[0]}"
-            if len(spec.domains) == 1
-            else f"teacher with {len(spec.domains)} heads"
-        )
-    if len(spec.domains) == 1 and not spec.teacher_head and not spec.teachers:
-        return f"student of {spec.domains[0]}"
-    return "student" if not spec.teacher_head else "student and teachers"

@@ -16,7 +16,8 @@ from pathlib import Path
 from udonx.common.files import DamagedFileError, write_json
 from udonx.config.problems import ConfigError, Problem
 from udonx.planning.identity import digest, from_plain, stage_id
-from udonx.planning.plan import Plan, with_teachers
+from udonx.planning.plan import Plan
+from udonx.planning.stages import with_teachers
 from udonx.store.lock import StageLock
 from udonx.store.results import Results
 from udonx.store.stage import StageFolder
@@ -100,7 +101,7 @@ def _teachers(folder: StageFolder) -> set[str]:
         return {
             stage_id(reached, model.data.__getitem__)
             for teacher in spec.teachers
-            for reached in with_teachers(teacher)
+            for reached in with_teachers(teacher.stage)
         }
     except (DamagedFileError, OSError, ValueError, TypeError, KeyError):
         return set()

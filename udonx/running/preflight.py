@@ -23,7 +23,8 @@ from udonx.data.images import ImageStore
 from udonx.inputs.open import WeightsFinder, open_benchmark, open_images, used_roles
 from udonx.inputs.weights import StartWeights
 from udonx.planning.identity import digest, to_plain
-from udonx.planning.plan import Plan, make_plan, row_evaluations, start_of, with_teachers
+from udonx.planning.plan import Plan, make_plan, row_evaluations, start_of
+from udonx.planning.stages import with_teachers
 from udonx.store.results import Results
 
 if TYPE_CHECKING:
@@ -361,7 +362,9 @@ class _Models:
         for stage in self.wanted.values():
             groups.setdefault(_model_key(stage.spec), []).append(stage)
         teachers = {
-            _model_key(teacher) for stage in self.wanted.values() for teacher in stage.spec.teachers
+            _model_key(teacher.stage)
+            for stage in self.wanted.values()
+            for teacher in stage.spec.teachers
         }
         sizes: dict[str, int] = {}  # parameters of each different model, but for the classifiers
         # so that few models of teachers are built for their students alone
@@ -436,7 +439,8 @@ class _Models:
         from udonx.engine.rehearsal import Rehearsal
 
         teacher = next(
-            (teacher for teacher in spec.teachers if first.domain in teacher.domains), None
+            (teacher.stage for teacher in spec.teachers if first.domain in teacher.taught_domains),
+            None,
         )
         if teacher is None:
             return None

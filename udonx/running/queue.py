@@ -38,7 +38,8 @@ from udonx.evaluation.protocol import Embedder, evaluate, image_count
 from udonx.forecast.costs import Timings, embed_kind, stage_timer
 from udonx.inputs.open import open_benchmark, open_images, resolve_weights
 from udonx.inputs.sources import source_problems
-from udonx.planning.plan import Plan, PlannedEvaluation, PlannedRow, make_plan, stage_title
+from udonx.planning.plan import Plan, PlannedEvaluation, PlannedRow, make_plan
+from udonx.planning.stages import stage_title
 from udonx.running.fresh import FreshCall
 from udonx.running.preflight import preflight
 from udonx.running.record import Recorder, check_observers, command_line, git_state
@@ -506,7 +507,7 @@ class _Runner:
             weights=self.plan.weights_of(spec).folder,
             timer=stage_timer(spec, self.plan.benchmark, self.device, self.workers),
             teachers=tuple(
-                self.results.stage(self.plan.identity(teacher)) for teacher in spec.teachers
+                self.results.stage(self.plan.identity(teacher.stage)) for teacher in spec.teachers
             ),
             plugins=self.plan.experiment.plugins,
             manifest={

@@ -177,21 +177,19 @@ def test_separate_teachers_are_one_stage_per_domain_and_a_student(budget, steps)
     """
     (evaluation,) = plan("separate_teachers", row(teacher_budget=budget))
     student = evaluation.embedders["food"]
-    assert [teacher.domains for teacher in student.teachers] == [("cars",), ("food",), ("sop",)]
-    assert [teacher.training.steps for teacher in student.teachers] == steps
+    teachers = [teacher.stage for teacher in student.teachers]
+    assert [teacher.domains for teacher in teachers] == [("cars",), ("food",), ("sop",)]
+    assert [teacher.training.steps for teacher in teachers] == steps
     assert all(
-        names(teacher) == ["teacher_ce"] and teacher.student_head is None
-        for teacher in student.teachers
+        names(teacher) == ["teacher_ce"] and teacher.student_head is None for teacher in teachers
     )
-    assert all(
-        teacher.training.sampler == ComponentSpec(use="round_robin") for teacher in student.teachers
-    )
+    assert all(teacher.training.sampler == ComponentSpec(use="round_robin") for teacher in teachers)
     assert (student.training.steps, names(student), student.teacher_head) == (
         10,
         ["student_ce", "kl_logit", "relational"],
         None,
     )
-    assert student.teachers[2].domains == ("sop",)
+    assert student.teachers[2].taught_domains == ("sop",)
 
 
 def test_evaluated_teachers_need_no_student():
@@ -213,7 +211,8 @@ def test_a_teacher_with_all_heads_takes_the_students_budget():
     """
     (evaluation,) = plan("multi_head_teacher", row())
     student = evaluation.embedders["cars"]
-    (teacher,) = student.teachers
+    teacher = student.teachers[0].stage
+    assert len(student.teachers) == 1
     assert (teacher.domains, teacher.training.steps, names(teacher)) == (
         ("cars", "food", "sop"),
         10,
@@ -257,7 +256,7 @@ def test_a_warm_up_is_a_share_of_each_stages_own_budget():
     (evaluation,) = plan("separate_teachers", row(schedule=Schedule(warm_up="50%")))
     student = evaluation.embedders["cars"]
     assert student.training.schedule == Schedule(warm_up=5)
-    assert [teacher.training.schedule.warm_up for teacher in student.teachers] == [2, 2, 2]
+    assert [teacher.stage.training.schedule.warm_up for teacher in student.teachers] == [2, 2, 2]
 
 
 def test_a_stage_without_a_teacher_ignores_how_distillation_reaches_the_backbone():

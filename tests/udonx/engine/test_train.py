@@ -23,7 +23,7 @@ import safetensors
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from registry.contracts import HeadSpec, Optimiser
+from registry.contracts import HeadSpec, Optimiser, TeacherSpec
 from registry.heads.moments import Moments
 from tests.udonx.engine.small import (
     DOMAINS,
@@ -654,7 +654,7 @@ def test_no_host_sync(
         changes["distilled"] = {
             "losses": (STUDENT_CE, *PAIR),
             "teacher_head": None,
-            "teachers": (earlier,),
+            "teachers": (TeacherSpec(stage=earlier),),
         }
     loop = training(
         small_job(
@@ -798,7 +798,7 @@ def test_teacher_stage_alone(small_benchmark: Benchmark, tmp_path: Path) -> None
     student = small_spec(
         domains=("logos",),
         teacher_head=None,
-        teachers=(earlier,),
+        teachers=(TeacherSpec(stage=earlier),),
         losses=(STUDENT_CE, *PAIR),
         steps=2,
         validate_every=2,

@@ -12,7 +12,14 @@ import attrs
 import pytest
 import torch
 
-from registry.contracts import BackboneSpec, DomainFacts, Optimiser, StageSpec, Transform
+from registry.contracts import (
+    BackboneSpec,
+    DomainFacts,
+    Optimiser,
+    StageSpec,
+    TeacherSpec,
+    Transform,
+)
 from tests.udonx.engine.small import (
     DOMAINS,
     ROUND_ROBIN,
@@ -111,7 +118,7 @@ def test_what_costs_nothing_is_not_in_a_kind(changes: dict[str, Any]) -> None:
         {"transform": Transform(resize=36, crop=32, mode="random_resized_crop")},
         {"batch": 16},
         {"precision": "bf16"},
-        {"teachers": (small_spec(),)},
+        {"teachers": (TeacherSpec(stage=small_spec()),)},
         {"classifier": "joint"},
         {"optimiser": Optimiser(frozen=5, inactive_heads="skip")},
     ],
@@ -127,11 +134,14 @@ def test_kinds_of_one_stage() -> None:
     """
     spec = small_spec()
     assert len({digest(one) for one in (kind(spec), kind(spec, backward=False), images(spec))}) == 3
-    taught = [small_spec(teachers=teachers) for teachers in ((spec,), (spec, small_spec(seed=3)))]
+
+    def taught(*stages: StageSpec) -> StageSpec:
+        return small_spec(teachers=tuple(TeacherSpec(stage=stage) for stage in stages))
+
     assert (
-        kind(taught[0])
-        == kind(taught[1])
-        != kind(small_spec(teachers=(small_spec(transform=Transform(crop=24)),)))
+        kind(taught(spec))
+        == kind(taught(spec, small_spec(seed=3)))
+        != kind(taught(small_spec(transform=Transform(crop=24))))
     )
 
 
@@ -380,7 +390,7 @@ def test_a_resumed_stage_is_measured(
     images = image_count(small_benchmark, DOMAINS, "val")
     assert counts(job.spec, small_benchmark) == [4, 4, images]
     (cache / "timings.json").unlink()
-    assert run_stage(job).steps == 20
+    assert run_stage(timed_job(tmp_path / "stage", small_spec(), small_benchmark)).steps == 20
     assert counts(job.spec, small_benchmark) == [None, 9, images]
 
 
@@ -396,7 +406,9 @@ def test_a_stage_of_teachers_is_measured(small_benchmark: Benchmark, tmp_path: P
     earlier = small_spec(student_head=None, losses=(TEACHER_CE,), **common)
     teacher = timed_job(tmp_path / "teacher", earlier, small_benchmark)
     run_stage(teacher)
-    student = small_spec(teacher_head=None, teachers=(earlier,), losses=(STUDENT_CE,), **common)
+    student = small_spec(
+        teacher_head=None, teachers=(TeacherSpec(stage=earlier),), losses=(STUDENT_CE,), **common
+    )
     run_stage(
         timed_job(
             tmp_path / "student",

@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 from registry import losses
-from registry.contracts import Optimiser, StageSpec
+from registry.contracts import Optimiser, StageSpec, TeacherSpec
 from tests.tiny import SETTING, write_domain, write_experiment, write_split
 from tests.udonx.engine.small import small_job, small_spec
 from udonx.config.experiment import load_experiment
@@ -202,8 +202,32 @@ def test_a_students_identity_follows_its_teachers(data):
     assert isinstance(spec, StageSpec) and len(spec.teachers) == 2
     manifests = {"cars": "1", "food": "2"}
     first = stages.stage_id(spec, manifests.get)
-    teacher = attrs.evolve(spec.teachers[0], seed=9)
-    assert (
-        stages.stage_id(attrs.evolve(spec, teachers=(teacher, spec.teachers[1])), manifests.get)
-        != first
-    )
+    stage = attrs.evolve(spec.teachers[0].stage, seed=9)
+    teachers = (TeacherSpec(stage=stage), spec.teachers[1])
+    assert stages.stage_id(attrs.evolve(spec, teachers=teachers), manifests.get) != first
+
+
+def test_a_teacher_that_says_nothing_else_is_written_as_its_stage(data):
+    """A student's plain form holds its teachers' stages themselves, as it did before teachers had
+    a spec of their own; such a form is read.
+    """
+    spec = plan(data).stages[ids(plan(data))[1][-1]]
+    plain = stages.to_plain(spec)
+    assert plain["teachers"] == [stages.to_plain(teacher.stage) for teacher in spec.teachers]
+    assert stages.from_plain(plain).teachers == spec.teachers
+
+
+def test_a_teachers_name_and_domains_are_part_of_its_students_identity(data):
+    """A name or domains of its own make another student, and survive plain data."""
+    spec = plan(data).stages[ids(plan(data))[1][-1]]
+    manifests = {"cars": "1", "food": "2"}
+    first, second = spec.teachers
+    students = [
+        spec,
+        attrs.evolve(spec, teachers=(attrs.evolve(first, name="old"), second)),
+        attrs.evolve(spec, teachers=(attrs.evolve(first, domains=("cars",)), second)),
+    ]
+    assert len({stages.stage_id(student, manifests.get) for student in students}) == 3
+    for student in students:
+        plain = json.loads(json.dumps(stages.to_plain(student)))
+        assert stages.from_plain(plain) == student and "null" not in json.dumps(plain)

@@ -12,7 +12,8 @@ from safetensors.numpy import save_file
 from tests.tiny import ROOT, SETTING, write_domain, write_experiment
 from udonx.config.experiment import load_experiment
 from udonx.inputs.open import open_benchmark, resolve_weights
-from udonx.planning.plan import Plan, make_plan, stage_title
+from udonx.planning.plan import Plan, make_plan
+from udonx.planning.stages import stage_title
 
 TABLE3 = ROOT / "experiments" / "table3_ablation.toml"
 
@@ -53,7 +54,7 @@ def test_teachers_come_before_their_students():
     order = list(planned.stages)
     for identity, spec in planned.stages.items():
         assert all(
-            order.index(planned.identity(teacher)) < order.index(identity)
+            order.index(planned.identity(teacher.stage)) < order.index(identity)
             for teacher in spec.teachers
         )
 

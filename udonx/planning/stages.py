@@ -1,0 +1,72 @@
+"""A stage beside the earlier ones that it learns from: their order, their title, and whether each
+domain has its teacher.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from registry.contracts import StageSpec, TeacherSpec
+
+
+def with_teachers(stage: StageSpec) -> Iterator[StageSpec]:
+    """A stage after all earlier stages that it learns from."""
+    for teacher in stage.teachers:
+        yield from with_teachers(teacher.stage)
+    yield stage
+
+
+def stage_title(spec: StageSpec) -> str:
+    """What a stage is, in a few words."""
+    if spec.training is None:
+        return "features" if spec.student_head is None else "features, PCA"
+    if spec.student_head is None:
+        return (
+            f"teacher of {spec.domains[0]}"
+            if len(spec.domains) == 1
+            else f"teacher with {len(spec.domains)} heads"
+        )
+    if len(spec.domains) == 1 and not spec.teacher_head and not spec.teachers:
+        return f"student of {spec.domains[0]}"
+    return "student" if not spec.teacher_head else "student and teachers"
+
+
+def teacher_problems(stage: StageSpec) -> Iterator[str]:
+    """What is wrong with a stage's teachers, for a sentence that begins "... plans 'TITLE' ".
+
+    A stage with teachers learns on every domain from exactly one of them, which was trained on it.
+    """
+    for teacher in stage.teachers:
+        yield from _own_problems(teacher)
+    for domain in stage.domains if stage.teachers else ():
+        yield from _domain_problems(stage, domain)
+
+
+def _own_problems(teacher: TeacherSpec) -> Iterator[str]:
+    title = stage_title(teacher.stage)
+    if teacher.name is not None:
+        yield (
+            f"with a teacher named '{teacher.name}' ({title}), which no loss can ask for; allowed"
+            " are teachers without a name"
+        )
+    for domain in sorted({*teacher.taught_domains} - {*teacher.stage.domains}):
+        yield (
+            f"with a teacher of domain '{domain}' ({title}) that was not trained on it; allowed in"
+            f" its TeacherSpec.domains are {', '.join(teacher.stage.domains)}"
+        )
+
+
+def _domain_problems(stage: StageSpec, domain: str) -> Iterator[str]:
+    unnamed = [teacher for teacher in stage.teachers if teacher.name is None]
+    titles = [stage_title(one.stage) for one in unnamed if domain in one.taught_domains]
+    if not titles:
+        others = ", ".join(stage_title(teacher.stage) for teacher in stage.teachers)
+        yield (
+            f"without a teacher of domain '{domain}' (its teachers: {others}); allowed is exactly"
+            " one for each domain: add one"
+        )
+    elif len(titles) > 1:
+        yield (
+            f"with {len(titles)} teachers of domain '{domain}' ({', '.join(titles)}); allowed is"
+            " exactly one for each domain: leave one out, or limit its TeacherSpec.domains"
+        )
