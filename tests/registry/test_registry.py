@@ -4,7 +4,6 @@ import.
 
 from __future__ import annotations
 
-import ast
 import itertools
 import json
 from pathlib import Path
@@ -14,7 +13,8 @@ import attrs
 import pytest
 
 from registry.registry import Registry, RegistryError
-from tests.tiny import ROOT, python
+from tests.snapshots import REGISTRY_CONTENTS, registry_contents
+from tests.tiny import python
 from udonx.config.descriptions import REGISTRIES, registry_of
 from udonx.config.keys import SLOT_KEYS, LossSlot, StartOptions
 
@@ -224,30 +224,9 @@ def test_the_registry_is_the_same_whatever_was_imported_before(before):
     assert python(code) == "['ce', 'kl_logit', 'relational'] Relational losses"
 
 
-def contents() -> dict[str, Any]:
-    """What ships: options with types and defaults, version and facts of every built-in."""
-    found: dict[str, Any] = {}
-    for kind, registry in REGISTRIES.items():
-        for name in sorted(registry.builtin):
-            component = registry.describe(name)
-            options = {
-                option.name: (
-                    option.format_type()
-                    + (" (required)" if option.required else f" = {json.dumps(option.default)}")
-                )
-                for option in component.options
-            }
-            found.setdefault(kind, {})[name] = {
-                "options": options,
-                "version": component.version,
-                "facts": component.facts,
-            }
-    return found
-
-
 def test_registry_contents_are_those_of_the_snapshot():
     """Adding, removing or changing a built-in is a visible change of registry_contents.json."""
-    assert contents() == json.loads((Path(__file__).parent / "registry_contents.json").read_text())
+    assert registry_contents() == json.loads(REGISTRY_CONTENTS.read_text())
 
 
 def test_planning_needs_no_torch():
@@ -262,67 +241,6 @@ def test_planning_needs_no_torch():
         " name in sys.modules])"
     )
     assert python(code) == "[]"
-
-
-def _imports(folder: str) -> set[tuple[str, str]]:
-    """(file, imported module) of every import below a folder, wherever in the file it stands."""
-    found = set()
-    for path in sorted((ROOT / folder).rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Import):
-                found |= {(str(path.relative_to(ROOT)), alias.name) for alias in node.names}
-            elif isinstance(node, ast.ImportFrom):
-                assert node.level == 0, f"{path}: imports are absolute here"
-                found |= {
-                    (str(path.relative_to(ROOT)), f"{node.module}.{alias.name}")
-                    for alias in node.names
-                }
-    return found
-
-
-@pytest.mark.parametrize(
-    ("folder", "forbidden"),
-    [
-        ("registry", ["udonx"]),
-        (
-            "udonx/data",
-            [
-                f"udonx.{name}"
-                for name in (
-                    "config",
-                    "planning",
-                    "tables",
-                    "running",
-                    "cli",
-                    "engine",
-                    "evaluation",
-                )
-            ],
-        ),
-        (
-            "udonx/evaluation",
-            [f"udonx.{name}" for name in ("config", "planning", "tables", "running", "cli")],
-        ),
-        ("udonx/engine", [f"udonx.{name}" for name in ("tables", "running", "cli")]),
-        (
-            "udonx/config",
-            [
-                f"udonx.{name}"
-                for name in ("planning", "tables", "running", "cli", "engine", "evaluation")
-            ],
-        ),
-    ],
-)
-def test_a_floor_imports_only_floors_below(folder, forbidden):
-    """The layers of the house hold: nothing imports what stands above it, not even inside a
-    function.
-    """
-    upward = {
-        (path, name)
-        for path, name in _imports(folder)
-        if any(name == top or name.startswith(f"{top}.") for top in forbidden)
-    }
-    assert upward == set()
 
 
 @pytest.mark.parametrize(

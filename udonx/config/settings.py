@@ -20,7 +20,17 @@ from udonx.config.problems import ConfigError, Problem
 OWN_SETTING = "own"
 """The name of a setting that the file itself holds."""
 
-SHIPPED = Path(__file__).resolve().parents[2] / "experiments"
+
+def _shipped_folder() -> Path:
+    """The folder of the experiment files that ship with udonx: data of the package where it is
+    installed, the folder beside the package in a checkout.
+    """
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "experiments"
+    return installed if installed.is_dir() else package.parent / "experiments"
+
+
+SHIPPED = _shipped_folder()
 
 _DEEPEST = 32  # tables in tables: far beyond any use, far below what recursion stands
 _LARGEST = 2**63  # of TOML's own whole numbers
