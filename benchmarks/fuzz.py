@@ -322,9 +322,7 @@ class Experiments:
         from udonx.running.queue import Options, load_plan
         from udonx.store.results import Results
 
-        plan = load_plan(
-            experiment, Options(results=self.results, quiet=True), lambda line: None, fetch=False
-        )
+        plan = load_plan(experiment, Options(results=self.results), fetch=False)
         describe_stages(workload([plan], Results(self.results)), Timings("cpu"))
 
 
@@ -458,7 +456,6 @@ class ResultFiles:
                 weights=self.whole / "weights",
                 results=self.whole / "results",
                 device="cpu",
-                quiet=True,
             )
         for name in ("components.json", "timm.json", "weights.json", "timings.json"):
             # so that the inputs are the same, whatever this process has done before

@@ -130,7 +130,6 @@ def measure(options: argparse.Namespace) -> None:
                 "title": "memory",
                 "folder": StageFolder(Path(folder)),
                 "device": device,
-                "quiet": True,
             }
             loop = _Training(
                 Job(spec=spec, benchmark=benchmark, store=store, workers=options.workers, **about),

@@ -176,7 +176,6 @@ def engine(
         device=device,
         workers=options.workers,
         weights=options.weights,
-        quiet=True,
     )
     return _Training(job, build_model(spec, classes, options.weights).to(device))
 

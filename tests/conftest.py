@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from collections.abc import Iterator
@@ -43,6 +44,29 @@ def _without_plug_ins() -> Iterator[None]:
             del catalogue.REGISTRY[key]
 
 
+class _Lines(logging.Handler):
+    """Collects what is logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
+@pytest.fixture
+def logged() -> Iterator[list[str]]:
+    """The lines that udonx logs from here on."""
+    logger, handler = logging.getLogger("udonx"), _Lines()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    yield handler.lines
+    logger.setLevel(level)
+    logger.removeHandler(handler)
+
+
 @pytest.fixture(scope="session")
 def shared_dir() -> Path:
     """The folder `shared` beside the repository (parity numbers, uned_mini); tests that need it are
@@ -61,6 +85,4 @@ def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> SmokeRun:
 
     file = Path(__file__).resolve().parents[1] / "experiments" / "table3_ablation.toml"
     results = tmp_path_factory.mktemp("smoke") / "results"
-    return SmokeRun(
-        file, udonx.run(file, setting="smoke", results=results, device="cpu", quiet=True), results
-    )
+    return SmokeRun(file, udonx.run(file, setting="smoke", results=results, device="cpu"), results)

@@ -45,7 +45,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Everything:
     results = tmp_path_factory.mktemp("everything") / "results"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(udonx.running.queue, "run_stage", counted)
-        tables = udonx.run(FOLDER, setting="smoke", results=results, device="cpu", quiet=True)
+        tables = udonx.run(FOLDER, setting="smoke", results=results, device="cpu")
     return Everything(dict(zip(FILES, tables, strict=True)), trained, results)
 
 
@@ -116,7 +116,7 @@ def test_running_tables_3_and_4_together_trains_no_stage_twice(tmp_path, monkeyp
         udonx.running.queue, "run_stage", lambda job: (trained.update([job.id]), run_stage(job))[1]
     )
     files = [FOLDER / "table3_ablation.toml", FOLDER / "table4_teachers.toml"]
-    third, fourth = udonx.run(files, setting="smoke", results=tmp_path, device="cpu", quiet=True)
+    third, fourth = udonx.run(files, setting="smoke", results=tmp_path, device="cpu")
     assert set(trained.values()) == {1} and len(trained) == 16
     assert all(row.index == "own" for row in fourth.rows)
     assert third.row("udon").stages == fourth.row("udon").stages
@@ -175,6 +175,6 @@ def test_the_stages_are_those_that_people_have_trained(file: str, overrides: tup
     for experiment in load_experiments(
         [FOLDER], setting="smoke", overrides=overrides, sources=source_problems
     ):
-        plan = load_plan(experiment, Options(quiet=True), print)
+        plan = load_plan(experiment, Options())
         planned[experiment.name] = {row.row.name: list(row.stages) for row in plan.rows}
     assert planned == json.loads((ROOT / "tests" / "data" / f"{file}.json").read_text())

@@ -51,7 +51,6 @@ def test_off_the_shelf_gives_the_published_figures(
         rows=["off_the_shelf"],
         results=tmp_path / "results",
         device="cpu",
-        quiet=True,
     )
     row = table.row("off_the_shelf")
     assert 100 * row.r1.mean == pytest.approx(MEAN[0], abs=0.5)

@@ -11,9 +11,13 @@ imports no torch.
 from __future__ import annotations
 
 import importlib
+import logging
 from typing import Any
 
 __version__ = "0.1.0"
+
+# as a library udonx is silent, warnings too, unless the program configures logging
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 _HOMES = {
     "load_experiment": ("udonx.config.experiment", "load_experiment"),
@@ -21,6 +25,7 @@ _HOMES = {
     "RowsFailed": ("udonx.running.queue", "RowsFailed"),
     "Stopped": ("udonx.common.interrupts", "Stopped"),
     "run": ("udonx.running.queue", "run"),
+    "log_to_stderr": ("udonx.common.console", "log_to_stderr"),
     "load_model": ("udonx.engine.load", "LoadedModel"),
 }
 __all__ = ["__version__", *_HOMES]

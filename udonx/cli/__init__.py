@@ -11,6 +11,7 @@ import os
 import sys
 
 from udonx.cli.options import COMMANDS, declare
+from udonx.common.console import logging_to_stderr
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -46,7 +47,8 @@ def _guarded(parsed: argparse.Namespace) -> int:
     """
     try:
         module = importlib.import_module(f"udonx.cli.{parsed.command.replace(' ', '.')}")
-        return module.main(parsed) or 0
+        with logging_to_stderr():
+            return module.main(parsed) or 0
     except KeyboardInterrupt as error:  # of udonx/common/interrupts.py, or Python's own
         print(
             f"\n{str(error) or 'stopped; the same command continues from the last checkpoint'}",

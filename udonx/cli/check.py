@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import logging
 
-from udonx.cli.common import load_all, say
+from udonx.cli.common import load_all
 from udonx.config.problems import ConfigError, Problem
 from udonx.inputs.sources import from_hub, observer_problem
+
+logger = logging.getLogger(__name__)
 
 
 def main(parsed: argparse.Namespace) -> int:
@@ -21,7 +24,7 @@ def main(parsed: argparse.Namespace) -> int:
         raise ConfigError(problems)
     for experiment in experiments:
         for line in [*experiment.skipped(), *from_hub(experiment, parsed.weights)]:
-            say(f"{experiment.path}: {line}")
+            logger.info(f"{experiment.path}: {line}")
         count = sum(not row.skipped for row in experiment.wanted_rows())
         print(
             f"{experiment.path}: {count} row{'s' * (count != 1)} on setting '{experiment.setting}':"

@@ -6,11 +6,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from udonx.common.console import say
 from udonx.config.experiment import Experiment, load_experiments
 from udonx.inputs.sources import source_problems
 
-__all__ = ["load_all", "options", "say"]
+__all__ = ["load_all", "options"]
 
 if TYPE_CHECKING:
     from udonx.running.queue import Options
@@ -35,7 +34,6 @@ def load_all(parsed: argparse.Namespace, *, check_sources: bool = True) -> list[
         seeds=parsed.seeds,
         plugins=parsed.plugins,
         allow_plugins=not parsed.no_plugins,
-        say=say,
     )
 
 

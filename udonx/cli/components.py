@@ -7,7 +7,6 @@ from __future__ import annotations
 import argparse
 
 from registry.registry import Component, RegistryError
-from udonx.cli.common import say
 from udonx.common.words import display_path
 from udonx.config.descriptions import REGISTRIES, describe, registry_of
 from udonx.config.plugins import load_plugins
@@ -16,7 +15,7 @@ from udonx.config.reference import describe_options, sections, wrapped
 
 def main(parsed: argparse.Namespace) -> int:
     """Print the components of all kinds, of one kind, or one component."""
-    load_plugins(parsed.plugins, None, where="--plugin", say=say)
+    load_plugins(parsed.plugins, None, where="--plugin")
     if parsed.kind and parsed.kind not in REGISTRIES and parsed.kind in sections():
         kinds = ", ".join(REGISTRIES)
         raise RegistryError(

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import shlex
 
-from udonx.cli.common import say
 from udonx.config.plugins import load_plugins
+
+logger = logging.getLogger(__name__)
 
 
 def main(parsed: argparse.Namespace) -> int:
     """Write the folder, then say what is in it and how it is used."""
-    load_plugins(parsed.plugins, None, where="--plugin", say=say)
+    load_plugins(parsed.plugins, None, where="--plugin")
     from udonx.engine.export import export_stage
 
     try:
@@ -19,7 +21,7 @@ def main(parsed: argparse.Namespace) -> int:
     except (
         ValueError
     ) as error:  # the folder is no finished stage or not one of timm's, or DIR holds something else
-        say(f"udonx export: {error}")
+        logger.error(f"udonx export: {error}")
         return 2
     out = export.path
     backbone = (
@@ -32,7 +34,7 @@ def main(parsed: argparse.Namespace) -> int:
         else f"{backbone}, no head: {export.without}"
     )
     use = f"from embedding import Embedding; Embedding.load('{out}').embed(['photo.jpg'])"
-    say(
+    logger.info(
         f"wrote {out}: {holds}; embedding.py there prepares images as udonx does:"
         f" PYTHONPATH={shlex.quote(str(out))}, then {use}"
     )

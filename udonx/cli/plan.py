@@ -7,7 +7,7 @@ from __future__ import annotations
 import argparse
 import shutil
 
-from udonx.cli.common import load_all, options, say
+from udonx.cli.common import load_all, options
 
 
 def main(parsed: argparse.Namespace) -> int:
@@ -28,14 +28,14 @@ def main(parsed: argparse.Namespace) -> int:
         raise ConfigError([Problem(where="command", message=str(error))]) from None
     results = Results(chosen.results)
     todo = workload(
-        [load_plan(experiment, chosen, say) for experiment in experiments],
+        [load_plan(experiment, chosen) for experiment in experiments],
         results,
         fresh=chosen.fresh,
     )
     if parsed.measure:
         from udonx.forecast.probe import measure
 
-        measure(todo, results, device, say)
+        measure(todo, results, device)
     print(
         describe_stages(
             todo, Timings(describe(device)), shutil.get_terminal_size((120, 24)).columns

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from typing import TYPE_CHECKING
 
-from udonx.cli.common import load_all, options, say
+from udonx.cli.common import load_all, options
 
 if TYPE_CHECKING:
     from udonx.tables.table import Table
 
+logger = logging.getLogger(__name__)
+
 
 def main(parsed: argparse.Namespace) -> int:
     """Run, then print each table."""
-    say(
+    logger.info(
         "looking at files, data, weights and models first; nothing is trained before all of"
         " them fit"
     )
@@ -21,7 +24,7 @@ def main(parsed: argparse.Namespace) -> int:
     from udonx.running.queue import RowsFailed, run_experiments
 
     try:
-        _show(run_experiments(experiments, options(parsed), say))
+        _show(run_experiments(experiments, options(parsed)))
     except RowsFailed as failed:
         _show(failed.tables)
         raise

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from udonx.cli.common import load_all, options, say
+from udonx.cli.common import load_all, options
 from udonx.config.problems import ConfigError, Problem
 from udonx.data.errors import DataError
 from udonx.inputs.weights import WeightsError
 
 if TYPE_CHECKING:
     from udonx.tables.table import Table
+
+logger = logging.getLogger(__name__)
 
 
 def main(parsed: argparse.Namespace) -> int:
@@ -46,12 +49,14 @@ def _of_files(parsed: argparse.Namespace) -> list[Table]:
         experiments = load_all(parsed)
         from udonx.running.queue import stored_table
 
-        return [stored_table(experiment, options(parsed), say) for experiment in experiments]
+        return [stored_table(experiment, options(parsed)) for experiment in experiments]
     except (ConfigError, DataError, WeightsError) as error:
         tables = list(_as_written(parsed))
         if not tables:
             raise
-        say(f"shown as it was written, since it cannot be made from what is stored: {error}")
+        logger.warning(
+            f"shown as it was written, since it cannot be made from what is stored: {error}"
+        )
         return tables
 
 

@@ -1,10 +1,66 @@
-"""What the command line says beside its result."""
+"""Shows what udonx logs, and its progress, to a person at a terminal.
+
+Every module logs to a logger of its own name below `udonx`. As a library udonx is silent: who wants
+its lines configures `logging`, or calls `log_to_stderr`, as the command line does.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import sys
+from collections.abc import Iterator
+
+_LOGGER = logging.getLogger("udonx")
 
 
-def say(line: str) -> None:
-    """Progress goes to stderr, so that stdout holds the result alone."""
-    print(line, file=sys.stderr, flush=True)
+class _StderrHandler(logging.Handler):
+    """Writes lines to stderr, above whatever progress bars there are.
+
+    stdout holds the result alone. The stream is looked up at each line, since programs and tests
+    replace it.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = self.format(record)
+        # where tqdm was never imported there is no bar; importing it takes a tenth of a second
+        if "tqdm" in sys.modules:
+            from tqdm import tqdm
+
+            tqdm.write(line, file=sys.stderr)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+
+_HANDLER = _StderrHandler()
+
+
+def log_to_stderr(level: int = logging.INFO) -> None:
+    """Show lines and progress bars on stderr from now on, for scripts and notebooks.
+
+    Args:
+        level: the least important lines that are shown.
+
+    Example:
+        udonx.log_to_stderr()
+        udonx.run("table3_ablation", setting="smoke")
+    """
+    _LOGGER.addHandler(_HANDLER)  # adds it once, however often this is called
+    _LOGGER.setLevel(level)
+
+
+@contextlib.contextmanager
+def logging_to_stderr() -> Iterator[None]:
+    """Within, lines and progress bars are shown on stderr; afterwards as before."""
+    before, level = list(_LOGGER.handlers), _LOGGER.level
+    log_to_stderr()
+    try:
+        yield
+    finally:
+        _LOGGER.handlers[:] = before
+        _LOGGER.setLevel(level)
+
+
+def shows_bars() -> bool:
+    """Whether progress bars are shown: on a terminal, where `log_to_stderr` was called."""
+    return _HANDLER in _LOGGER.handlers and sys.stderr.isatty()

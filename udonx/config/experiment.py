@@ -135,7 +135,6 @@ def load_experiment(
     plugins: Iterable[str] = (),
     allow_plugins: bool = True,
     sources: LookUp | None = None,
-    say: Callable[[str], None] = lambda line: None,
 ) -> Experiment:
     """Read and resolve one experiment file.
 
@@ -146,7 +145,7 @@ def load_experiment(
     Args: `path` may also be the name of a shipped file (`table3_ablation`); `setting` replaces the
     file's; `data` is the folder of a `uned` setting; `overrides` are `key.path=value` texts; `rows`
     select rows by name; `seeds` replace the file's; `plugins` are imported beside the file's own;
-    `say` is told of each plug-in. `sources` looks whether data and start weights are there, weights
+    `sources` looks whether data and start weights are there, weights
     first under `weights` (udonx.inputs.sources.source_problems).
 
     Raises ConfigError with every problem of the file: unknown keys, wrong types, unknown
@@ -176,9 +175,9 @@ def load_experiment(
     try:
         for file, names in document.plugins:
             listed += load_plugins(
-                names, file.parent, where=display_path(file), allow=allow_plugins, say=say
+                names, file.parent, where=display_path(file), allow=allow_plugins
             )
-        listed += load_plugins(plugins, None, where="--plugin", allow=allow_plugins, say=say)
+        listed += load_plugins(plugins, None, where="--plugin", allow=allow_plugins)
         raw = (
             read_setting(setting, path)
             if setting

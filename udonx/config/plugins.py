@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import logging
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from importlib.machinery import (
     EXTENSION_SUFFIXES,
     ExtensionFileLoader,
@@ -29,6 +30,8 @@ from registry import source
 from udonx.common.words import display_path
 from udonx.config.descriptions import REGISTRIES
 from udonx.config.problems import ConfigError, Problem
+
+logger = logging.getLogger(__name__)
 
 
 @attrs.define
@@ -50,11 +53,10 @@ def load_plugins(
     *,
     where: str,
     allow: bool = True,
-    say: Callable[[str], None] = lambda line: None,
 ) -> list[str]:
-    """Import plug-ins, each said before it is imported: files (`my_losses.py`, looked up beside the
-    experiment file, then from the working directory) and modules (`my_package.losses`). A file is
-    imported once, however often it is named, and again when it or what it imports was edited.
+    """Import plug-ins, each logged before it is imported: files (`my_losses.py`, looked up beside
+    the experiment file, then from the working directory) and modules (`my_package.losses`). A file
+    is imported once, however often it is named, and again when it or what it imports was edited.
 
     Returns what was imported, to be recorded with results. Raises ConfigError where a plug-in is
     missing, refused (`allow` false) or fails while it is imported.
@@ -66,7 +68,7 @@ def load_plugins(
     problems = []
     for name in listed:
         try:
-            _load(name, beside, say)
+            _load(name, beside)
         except _PluginError as error:
             problems.append(Problem(where=where, key="plugins", message=str(error)))
         except (
@@ -91,16 +93,16 @@ class _PluginError(ValueError):
     """A plug-in that is not imported; the message says why."""
 
 
-def _load(name: str, beside: Path | None, say: Callable[[str], None]) -> None:
+def _load(name: str, beside: Path | None) -> None:
     path = _find(name, beside) if name.endswith(".py") else None
     key, title = (str(path), display_path(path)) if path else (name, name)
     if key in _loaded:
         if not source.of_module(_loaded[key].module).edited():
             return
         _unload(key)
-        say(f"plug-in {title}, again: it, or a file that it imports, was edited")
+        logger.info(f"plug-in {title}, again: it, or a file that it imports, was edited")
     elif path or name not in sys.modules:
-        say(f"plug-in {title}")
+        logger.info(f"plug-in {title}")
     before = set(sys.modules)
     plugin = _loaded[key] = _plugin(name, path)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
 import threading
 import warnings
@@ -18,6 +19,8 @@ from PIL import Image, UnidentifiedImageError
 from udonx.common.files import DamagedFileError, open_regular, read_bytes
 from udonx.data.errors import DataError
 from udonx.data.paths import resolve_image
+
+logger = logging.getLogger(__name__)
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 """What is decoded. Pillow knows more; some of them start other programs."""
@@ -227,7 +230,6 @@ class ImageStore:
         max_unreadable: how many images of a split may turn out not to be decodable; see
             `udonx.data.unreadable`.
         cure: what to do where they are more; default: what helps with images of one's own.
-        say: is told once of each image that cannot be decoded.
     """
 
     def __init__(
@@ -238,16 +240,10 @@ class ImageStore:
         max_pixels: int = MAX_PIXELS,
         max_unreadable: int | None = None,
         cure: str = "",
-        say: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.root = Path(root)
         self.cache_bytes = cache_bytes
-        self.max_pixels, self.max_unreadable, self.cure, self.say = (
-            max_pixels,
-            max_unreadable,
-            cure,
-            say,
-        )
+        self.max_pixels, self.max_unreadable, self.cure = max_pixels, max_unreadable, cure
         self._undecodable: dict[str, str] = {}
         self._kept: dict[Hashable, Any] = {}
         self._used = 0
@@ -307,7 +303,7 @@ class ImageStore:
                 known = path in self._undecodable
                 self._undecodable[path] = error.why
             if not known:
-                self.say(
+                logger.warning(
                     f"{file} cannot be decoded ({error.why}); it is left out, see"
                     " data.max_unreadable"
                 )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from udonx.common import console
 from udonx.common.files import DamagedFileError
 from udonx.engine.job import Job
 from udonx.store.stage import RETRAIN
+
+logger = logging.getLogger(__name__)
 
 
 def read_checkpoint(job: Job) -> dict[str, Any] | None:
@@ -17,7 +19,7 @@ def read_checkpoint(job: Job) -> dict[str, Any] | None:
     try:
         return job.folder.load_state(job.device) if job.folder.started else None
     except DamagedFileError as error:
-        console.say(f"{job.title}: {error}; the stage starts anew")
+        logger.warning(f"{job.title}: {error}; the stage starts anew")
         return None
 
 

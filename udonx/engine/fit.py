@@ -83,9 +83,7 @@ class Fit:
         job, model = self.job, self.model
         model.eval()
         done = sum(self.taken.values())
-        with Report(
-            f"{job.title}: features of train", self.images, "images", done=done, quiet=job.quiet
-        ) as report:
+        with Report(f"{job.title}: features of train", self.images, "images", done=done) as report:
             for domain, paths in self.paths.items():
 
                 def tick(count: int, domain: str = domain) -> None:

@@ -62,7 +62,6 @@ class Job:
     teachers: tuple[StageFolder, ...] = ()
     plugins: tuple[str, ...] = ()
     manifest: dict[str, str] = attrs.field(factory=dict)
-    quiet: bool = False
     checkpoint_seconds: float = 300.0
     timer: Timer = attrs.field(factory=NoTimer)
     summary: Callable[[str, float, int], None] = lambda key, value, step: None

@@ -127,7 +127,6 @@ class LoadedModel:
         errors: Literal["raise", "nan"] = "raise",
         max_pixels: int = MAX_PIXELS,
         workers: int | None = None,
-        quiet: bool = False,
     ) -> np.ndarray:
         """Embeddings of images, float32 [N, D] with unit rows: inner products are cosine
         similarities.
@@ -143,7 +142,6 @@ class LoadedModel:
                 named in one warning ("nan").
             max_pixels: larger files are refused.
             workers: threads that decode; default: the CPU's cores, at most 8 (16 with a GPU).
-            quiet: no progress, which is otherwise shown for many images.
 
         Raises:
             ValueError: an image of another type or shape, a branch that the model lacks, an unknown
@@ -174,7 +172,6 @@ class LoadedModel:
                 "embedding",
                 len(images),
                 "images",
-                quiet=quiet or len(images) <= _BATCH,
                 closing_line=False,
             ) as report,
         ):

@@ -7,6 +7,7 @@ checkpoint, best weights; every few minutes, and where SIGINT or SIGTERM asks to
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Iterator
@@ -36,6 +37,8 @@ from udonx.engine.sampling import check_progress, guarded, plain_state
 from udonx.evaluation.protocol import Embedder, ProtocolResult, evaluate, image_count
 from udonx.planning.identity import to_plain
 from udonx.store.stage import Done, StageModel, Weights
+
+logger = logging.getLogger(__name__)
 
 
 def run_stage(job: Job) -> Done:
@@ -223,13 +226,11 @@ class _Training:
         )
         # closing: whatever stops the loop stops the loader's threads too
         with (
-            Report(
-                job.title, training.steps, "steps", done=self.step, quiet=job.quiet
-            ) as self.report,
+            Report(job.title, training.steps, "steps", done=self.step) as self.report,
             closing(batches),
         ):
             if self.step:
-                self.report.say(f"{job.title}: continues after step {self.step}")
+                logger.info(f"{job.title}: continues after step {self.step}")
             self.log_began, self.log_step = time.monotonic(), self.step
             if self.unvalidated:
                 self._validate()
@@ -392,7 +393,7 @@ class _Training:
                 if better
                 else f"the best is {100 * self.best_r1:.1f} after step {self.best_step}"
             )
-            self.report.say(f"{after}: validation R@1 {100 * metrics.r1:.1f}, {best}")
+            logger.info(f"{after}: validation R@1 {100 * metrics.r1:.1f}, {best}")
         self._save()
         if better:
             self._save_best()
@@ -410,9 +411,7 @@ class _Training:
         embedders = {domain: Embedder(self.model, branch) for domain in job.spec.domains}
         began = time.monotonic()
         self.model.eval()
-        with Report(
-            f"{job.title}: validation", images, "images", quiet=job.quiet, closing_line=False
-        ) as report:
+        with Report(f"{job.title}: validation", images, "images", closing_line=False) as report:
 
             def tick(count: int = 1) -> None:
                 report.tick(count)

@@ -9,9 +9,10 @@ measured more of it.
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -33,12 +34,12 @@ from udonx.planning.stages import stage_title
 from udonx.store.results import Results
 from udonx.store.stage import StageFolder
 
+logger = logging.getLogger(__name__)
+
 _LAPS = 3  # of steps of each kind; the first is warm-up (StageTimer)
 
 
-def measure(
-    todo: Workload, results: Results, device: torch.device, say: Callable[[str], None]
-) -> None:
+def measure(todo: Workload, results: Results, device: torch.device) -> None:
     """Time what `todo` needs and nothing is known of, on `device`. `results` is read, for teachers
     that are trained; never written.
 
@@ -46,11 +47,13 @@ def measure(
     """
     stages = list(_unknown(todo, Timings(describe(device))))
     if not stages:
-        say("nothing to time: this machine has measured all of it, or nothing is left to do")
+        logger.info(
+            "nothing to time: this machine has measured all of it, or nothing is left to do"
+        )
     with repeatable(device), tempfile.TemporaryDirectory(prefix="udonx-measure-") as folder:
         probe = _Probe(results, device, Path(folder))
         for number, stage in enumerate(stages, start=1):
-            say(
+            logger.info(
                 f"timing a few steps, {number} of {len(stages)}: {stage_title(stage.spec)}"
                 f" ({', '.join(stage.users)})"
             )
@@ -105,7 +108,6 @@ class _Probe:
             workers=self.threads,
             weights=plan.weights_of(spec).folder,
             teachers=teachers,
-            quiet=True,
             timer=stage_timer(spec, plan.benchmark, self.device, self.threads),
         )
 

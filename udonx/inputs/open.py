@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ def used_roles(experiment: Experiment) -> list[str]:
     return list(dict.fromkeys(row.backbone for row in experiment.wanted_rows() if not row.skipped))
 
 
-def open_benchmark(experiment: Experiment, quiet: bool = False) -> Benchmark:
+def open_benchmark(experiment: Experiment) -> Benchmark:
     """The benchmark that an experiment's setting names; a generated one is written first if it is
     not there. Raises DataError.
     """
@@ -30,7 +29,7 @@ def open_benchmark(experiment: Experiment, quiet: bool = False) -> Benchmark:
 
     def progress(done: int, total: int) -> None:
         if not report:
-            report.append(Report("generating the benchmark (once)", total, "images", quiet=quiet))
+            report.append(Report("generating the benchmark (once)", total, "images"))
         report[0].tick(done - report[0].count)
 
     benchmark = open_demo(
@@ -60,14 +59,13 @@ def open_images(experiment: Experiment, benchmark: Benchmark, **options: Any) ->
 def resolve_weights(
     experiment: Experiment,
     weights: Path | str | None,
-    say: Callable[[str], None],
     *,
     fetch: bool = True,
 ) -> dict[str, StartWeights]:
     """The start weights of every role that is used. Raises ConfigError with all that
     are missing.
     """
-    finder = WeightsFinder(weights, say, fetch)
+    finder = WeightsFinder(weights, fetch)
     found = finder.of(experiment)
     if finder.problems:
         raise ConfigError(finder.problems)
@@ -79,10 +77,8 @@ class WeightsFinder:
     are missing.
     """
 
-    def __init__(
-        self, weights: Path | str | None, say: Callable[[str], None], fetch: bool = True
-    ) -> None:
-        self.weights, self.say, self.fetch = weights, say, fetch
+    def __init__(self, weights: Path | str | None, fetch: bool = True) -> None:
+        self.weights, self.fetch = weights, fetch
         self.found: dict[str, StartWeights | None] = {}
         self.problems: list[Problem] = []
 
@@ -100,7 +96,7 @@ class WeightsFinder:
         if key not in self.found:
             self.found[key] = None
             try:
-                self.found[key] = resolve(backbone, self.weights, self.say, fetch=self.fetch)
+                self.found[key] = resolve(backbone, self.weights, fetch=self.fetch)
             except WeightsError as error:
                 self.problems.append(
                     Problem(

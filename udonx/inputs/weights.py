@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import socket
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -20,6 +20,8 @@ from registry.backbones.timm_arguments import REFUSED
 from udonx.common.files import DamagedFileError, cached_sha256, read_bytes
 from udonx.common.words import display_path
 from udonx.config.backbones import BackboneConfig
+
+logger = logging.getLogger(__name__)
 
 SHIPPED = Path(__file__).resolve().parents[1] / "weights"
 RANDOM = "random"
@@ -237,7 +239,6 @@ def others_that_fit(backbone: BackboneConfig, given: str | Path | None) -> str:
 def resolve(
     backbone: BackboneConfig,
     given: str | Path | None,
-    say: Callable[[str], None] = lambda line: None,
     *,
     fetch: bool = True,
 ) -> StartWeights:
@@ -255,7 +256,7 @@ def resolve(
         raise WeightsError(_nowhere(backbone, given))
     name = hub_name(backbone)
     if fetch:
-        say(f"weights {name}: from the hub, or its cache")
+        logger.info(f"weights {name}: from the hub, or its cache")
     try:
         paths = [_from_hub(name, file, fetch) for file in _FILES]
     except socket.gaierror:

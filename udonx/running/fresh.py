@@ -9,7 +9,8 @@ everything again.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from udonx.store.lock import StageLock
 from udonx.store.results import Results
 from udonx.store.stage import StageFolder
 
+logger = logging.getLogger(__name__)
+
 
 class FreshCall:
     """A call with `--fresh`: known by its stages, so that the same command, given again, is the
@@ -33,7 +36,7 @@ class FreshCall:
         self.stages = sorted({identity for plan in plans for identity in plan.stages})
         self.file: Path = results.root / "fresh" / f"{digest(self.stages)}.json"
 
-    def begin(self, say: Callable[[str], None]) -> None:
+    def begin(self) -> None:
         """Remove the stages of the call and every evaluation of them, unless an earlier one did and
         was stopped before its end.
 
@@ -41,7 +44,7 @@ class FreshCall:
             ConfigError: another process trains or reads one of them; nothing was removed.
         """
         if self.file.exists() and self._unfinished():
-            say("--fresh: goes on with the call that was stopped")
+            logger.info("--fresh: goes on with the call that was stopped")
             return
         learners = _learners(self.results, set(self.stages))
         forgotten = [*self.stages, *learners]
@@ -63,7 +66,7 @@ class FreshCall:
                 f"{len(learners)} stage{'s' * (len(learners) != 1)} of other tables that learned"
                 " from these"
             )
-            say(
+            logger.info(
                 f"--fresh: also removed {theirs} ({', '.join(learners)}); give their commands again"
                 " to train them"
             )

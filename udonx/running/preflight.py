@@ -4,9 +4,10 @@ it in one report.
 
 from __future__ import annotations
 
+import logging
 import shutil
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,8 @@ from udonx.store.results import Results
 if TYPE_CHECKING:
     from udonx.engine.model import Model
 
+logger = logging.getLogger(__name__)
+
 _SHOWN = 5  # of many missing images, so many are named
 _ANY_BATCH = 4096  # a batch up to this size may repeat the images of a small benchmark
 
@@ -38,29 +41,28 @@ def preflight(
     experiments: Sequence[Experiment],
     weights: Path | str | None,
     results: Path,
-    say: Callable[[str], None],
-    *,
-    quiet: bool = False,
+    stores: dict[str, ImageStore] | None = None,
 ) -> list[Plan]:
     """Look at everything that experiments will use, each thing once, and plan them. Raises
-    ConfigError with all problems, whatever their kind; says what is unusual but allowed.
+    ConfigError with all problems, whatever their kind; logs what is unusual but allowed. `stores`
+    takes the images of each data (by its repr), so that what was read here is not read again.
     """
-    finder = WeightsFinder(weights, say)
+    finder = WeightsFinder(weights)
     found = [finder.of(experiment) for experiment in experiments]
     problems: list[Problem] = []
     benchmarks: dict[str, tuple[Benchmark, set[str]] | None] = {}
     models = _Models(results)
+    stores = {} if stores is None else stores
     plans = []
     for experiment, start in zip(experiments, found, strict=True):
         key = repr(experiment.data)
         if key not in benchmarks:
             alike = [other for other in experiments if repr(other.data) == key]
-            benchmarks[key] = _look_at_data(
-                experiment, any(map(_trains, alike)), problems, say, quiet
-            )
+            benchmarks[key] = _look_at_data(experiment, any(map(_trains, alike)), problems)
         if benchmarks[key] is None:
             continue
         benchmark, broken = benchmarks[key]
+        store = stores.setdefault(key, open_images(experiment, benchmark))
         facts = _facts(benchmark, broken)
         problems += _batch_problems(experiment, facts)
         prefix = f"{experiment.name}." if len(experiments) > 1 else ""
@@ -69,6 +71,7 @@ def preflight(
                 models.add(
                     experiment,
                     benchmark,
+                    store,
                     broken,
                     facts,
                     start,
@@ -83,7 +86,15 @@ def preflight(
             if not Results(results).stage(identity).finished:
                 for row in plan.users[identity]:
                     models.add(
-                        experiment, benchmark, broken, facts, start, identity, spec, prefix + row
+                        experiment,
+                        benchmark,
+                        store,
+                        broken,
+                        facts,
+                        start,
+                        identity,
+                        spec,
+                        prefix + row,
                     )
     problems += [*finder.problems, *models.problems()]
     if problems:
@@ -112,20 +123,18 @@ def _look_at_data(
     experiment: Experiment,
     trains: bool,
     problems: list[Problem],
-    say: Callable[[str], None],
-    quiet: bool,
 ) -> tuple[Benchmark, set[str]] | None:
     """The benchmark and the domains that something is wrong with, None where it cannot be opened;
     what is wrong joins `problems`.
     """
     where = experiment.setting_place
     try:
-        benchmark = open_benchmark(experiment, quiet)
+        benchmark = open_benchmark(experiment)
     except DataError as error:
         problems.append(Problem(where=where, key="data", message=str(error)))
         return None
     broken = set()
-    for domain, message in _data_problems(benchmark, trains, say):
+    for domain, message in _data_problems(benchmark, trains):
         broken.add(domain)
         problems.append(Problem(where=where, key="data", message=message))
     return benchmark, broken
@@ -168,9 +177,7 @@ def _rough_stages(
                     yield row.name, reached
 
 
-def _data_problems(
-    benchmark: Benchmark, trains: bool, say: Callable[[str], None]
-) -> Iterator[tuple[str, str]]:
+def _data_problems(benchmark: Benchmark, trains: bool) -> Iterator[tuple[str, str]]:
     """(domain, sentence) of everything that is wrong with the data."""
     tested = 0
     for domain in benchmark.domains:
@@ -199,7 +206,7 @@ def _data_problems(
             continue
         for message in (
             *_missing_images(benchmark, domain, names),
-            *_split_problems(benchmark, domain, names, say),
+            *_split_problems(benchmark, domain, names),
         ):
             yield domain, message
     if not tested:
@@ -229,9 +236,7 @@ def _missing_images(benchmark: Benchmark, domain: str, names: list[str]) -> Iter
         )
 
 
-def _split_problems(
-    benchmark: Benchmark, domain: str, names: list[str], say: Callable[[str], None]
-) -> Iterator[str]:
+def _split_problems(benchmark: Benchmark, domain: str, names: list[str]) -> Iterator[str]:
     if "train" in names:
         yield from _train_problems(benchmark, domain)
     if "train" in names:
@@ -241,12 +246,12 @@ def _split_problems(
                 shared := trained.intersection(benchmark.split(domain, name).classes())
             ):
                 what = "class of train is" if len(shared) == 1 else "classes of train are"
-                say(
+                logger.warning(
                     f"{domain}: {len(shared)} {what} also in {name}, so its scores are not those of"
                     " unseen classes"
                 )
     for stage in ("val", "test"):
-        yield from _query_problems(benchmark, domain, stage, say)
+        yield from _query_problems(benchmark, domain, stage)
 
 
 def _train_problems(benchmark: Benchmark, domain: str) -> Iterator[str]:
@@ -264,9 +269,7 @@ def _train_problems(benchmark: Benchmark, domain: str) -> Iterator[str]:
         )
 
 
-def _query_problems(
-    benchmark: Benchmark, domain: str, stage: str, say: Callable[[str], None]
-) -> Iterator[str]:
+def _query_problems(benchmark: Benchmark, domain: str, stage: str) -> Iterator[str]:
     splits = benchmark.query_index(domain, stage)
     if splits is None:
         return
@@ -279,7 +282,7 @@ def _query_problems(
         return
     labels, counts = np.unique(index.class_ids, return_counts=True)
     if len(labels) == 1:
-        say(
+        logger.warning(
             f"{domain}: the {stage} index '{splits[1]}' shows one class only, so that a search in"
             " the domain cannot miss"
         )
@@ -296,7 +299,7 @@ def _query_problems(
         )
         yield f"domain '{domain}': {none}, so every score would be 0"
     elif without:
-        say(
+        logger.warning(
             f"{domain}: {without} of {len(query)} {stage} queries have no positive in the index;"
             " they count as misses"
         )
@@ -340,6 +343,7 @@ class _Models:
         self,
         experiment: Experiment,
         benchmark: Benchmark,
+        store: ImageStore,
         broken: set[str],
         facts: tuple[DomainFacts, ...],
         weights: Mapping[str, StartWeights],
@@ -349,7 +353,6 @@ class _Models:
     ) -> None:
         """Note that a row wants a stage."""
         domain = next((name for name in spec.domains if name not in broken), None)
-        store = open_images(experiment, benchmark, cache_bytes=0)
         start = start_of(experiment, weights, spec.backbone)
         stage = _Wanted(
             spec, facts, benchmark, store, domain, start.folder, experiment.setting_place, []

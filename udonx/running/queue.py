@@ -5,12 +5,13 @@ missing, record, show.
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 import math
 import shutil
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,10 @@ import attrs
 import torch
 
 import udonx
-from udonx.common import console
 from udonx.common.errors import sentence_of
 from udonx.common.files import cache_dir, folder_problem, sha256_file, sweep
 from udonx.common.interrupts import stoppable
-from udonx.common.progress import Report, above_bars
+from udonx.common.progress import Report
 from udonx.common.words import clock
 from udonx.config.experiment import Experiment, load_experiments
 from udonx.config.problems import ConfigError, Problem
@@ -36,7 +36,7 @@ from udonx.engine.train import run_stage
 from udonx.evaluation.kept import KeptEmbeddings
 from udonx.evaluation.protocol import Embedder, evaluate, image_count
 from udonx.forecast.costs import Timings, embed_kind, stage_timer
-from udonx.inputs.open import open_benchmark, open_images, resolve_weights
+from udonx.inputs.open import open_benchmark, resolve_weights
 from udonx.inputs.sources import source_problems
 from udonx.planning.plan import Plan, PlannedEvaluation, PlannedRow, make_plan
 from udonx.planning.stages import stage_title
@@ -47,6 +47,8 @@ from udonx.store.lock import StageLock
 from udonx.store.results import Results, Run
 from udonx.tables.kept import KeptTable, shown_table
 from udonx.tables.table import Table
+
+logger = logging.getLogger(__name__)
 
 _POLL_SECONDS = 2.0
 
@@ -64,7 +66,6 @@ class Options:
     fail_fast: bool = False
     checkpoint_minutes: float = 5.0
     workers: int | None = None
-    quiet: bool = False
 
 
 class RowsFailed(TrainingError):
@@ -91,15 +92,13 @@ class RowsFailed(TrainingError):
         )
 
 
-def load_plan(
-    experiment: Experiment, options: Options, say: Callable[[str], None], *, fetch: bool = True
-) -> Plan:
+def load_plan(experiment: Experiment, options: Options, *, fetch: bool = True) -> Plan:
     """Open the benchmark, find the weights (from the hub too, if `fetch`), plan. Raises ConfigError
     or DataError.
     """
-    benchmark = open_benchmark(experiment, options.quiet)
+    benchmark = open_benchmark(experiment)
     return make_plan(
-        experiment, benchmark, resolve_weights(experiment, options.weights, say, fetch=fetch)
+        experiment, benchmark, resolve_weights(experiment, options.weights, fetch=fetch)
     )
 
 
@@ -120,7 +119,6 @@ def run(
     fail_fast: bool = False,
     checkpoint_minutes: float = 5.0,
     workers: int | None = None,
-    quiet: bool = False,
 ) -> Table | list[Table]:
     """Run experiment files and return their tables: one for one file, a list for several.
 
@@ -141,7 +139,6 @@ def run(
         checkpoint_minutes: a stage that is stopped loses no more than this, and nothing where
             SIGINT or SIGTERM asks it to stop.
         workers: threads that load images; default: the CPU's cores, at most 8 (16 with a GPU).
-        quiet: no progress.
 
     Raises:
         ConfigError: everything that is wrong, found before anything is trained.
@@ -163,9 +160,7 @@ def run(
         fail_fast=fail_fast,
         checkpoint_minutes=checkpoint_minutes,
         workers=workers,
-        quiet=quiet,
     )
-    say = (lambda line: None) if quiet else console.say
     experiments = load_experiments(
         [files] if single else files,
         setting=setting,
@@ -177,15 +172,12 @@ def run(
         seeds=None if seeds is None else tuple(seeds),
         plugins=tuple(plugins),
         allow_plugins=allow_plugins,
-        say=say,
     )
-    tables = run_experiments(experiments, options, say)
+    tables = run_experiments(experiments, options)
     return tables[0] if single and not Path(files).is_dir() else tables
 
 
-def run_experiments(
-    experiments: Sequence[Experiment], options: Options, say: Callable[[str], None] = console.say
-) -> list[Table]:
+def run_experiments(experiments: Sequence[Experiment], options: Options) -> list[Table]:
     """Run resolved experiments one after the other; stages are shared between them through the
     results folder. Raises as `run` does.
     """
@@ -194,14 +186,13 @@ def run_experiments(
     except ValueError as error:
         raise ConfigError([Problem(where="command", message=str(error))]) from None
     with repeatable(device), stoppable():
-        return _run_experiments(experiments, options, device, say)
+        return _run_experiments(experiments, options, device)
 
 
 def _run_experiments(
     experiments: Sequence[Experiment],
     options: Options,
     device: torch.device,
-    say: Callable[[str], None],
 ) -> list[Table]:
     problems = []
     if options.workers is not None and options.workers < 1:
@@ -223,27 +214,22 @@ def _run_experiments(
             Problem(where=str(experiment.path), message=message)
             for message in check_observers(experiment.observers)
         ]
+    stores: dict[str, ImageStore] = {}  # by data: images in memory outlive a table
     try:
-        plans = preflight(experiments, options.weights, options.results, say, quiet=options.quiet)
+        plans = preflight(experiments, options.weights, options.results, stores)
     except ConfigError as error:
         problems += error.problems
     if problems:
         raise ConfigError(problems)
     results = Results(options.results)
-    results.runs(say)  # says what of it is damaged, once for all files
+    results.log_damaged_runs()
     _tidy(plans, results)
     fresh = FreshCall(plans, results) if options.fresh else None
     if fresh:
-        fresh.begin(say)
-    told = (lambda line: None) if options.quiet else above_bars
-    # by data: images in memory outlive a table
-    stores = {
-        repr(plan.experiment.data): open_images(plan.experiment, plan.benchmark, say=told)
-        for plan in plans
-    }
+        fresh.begin()
     failed_stages: dict[str, str] = {}
     runners = [
-        _Runner(plan, options, device, say, stores[repr(plan.experiment.data)], failed_stages)
+        _Runner(plan, options, device, stores[repr(plan.experiment.data)], failed_stages)
         for plan in plans
     ]
     tables = [runner.run() for runner in runners]
@@ -282,31 +268,24 @@ class _Runner:
         plan: Plan,
         options: Options,
         device: torch.device,
-        say: Callable[[str], None],
         store: ImageStore,
         failed_stages: dict[str, str],
     ) -> None:
-        self.plan, self.options, self.device, self.say, self.store = (
-            plan,
-            options,
-            device,
-            say,
-            store,
-        )
+        self.plan, self.options, self.device, self.store = plan, options, device, store
         self.results = Results(options.results)
         self.workers = options.workers or loading_threads(device)
-        self.recorder = Recorder(self.results.root / "sacred", plan.experiment.observers, say)
+        self.recorder = Recorder(self.results.root / "sacred", plan.experiment.observers)
         self.failed_stages = failed_stages
         self.failed: dict[str, str] = {}  # rows, as build_table takes them
-        self.table = KeptTable(plan, self.results, options.weights, say)
+        self.table = KeptTable(plan, self.results, options.weights)
         self.git = git_state(Path.cwd())
 
     def run(self) -> Table:
         began = time.monotonic()
         for line in self.plan.experiment.skipped(len(self.plan.benchmark.domains)):
-            self.say(line)
+            logger.info(line)
         if not self.plan.rows:
-            self.say(
+            logger.info(
                 f"{self.plan.experiment.path}: no row of this file is in the setting"
                 f" '{self.plan.experiment.setting}'; nothing was run"
             )
@@ -319,7 +298,9 @@ class _Runner:
                 pending.append(planned)
                 refused += 1
                 if refused == len(pending):
-                    self.say(f"{planned.row.label}: waiting for a stage that {holder} is training")
+                    logger.info(
+                        f"{planned.row.label}: waiting for a stage that {holder} is training"
+                    )
                 if refused >= len(pending):
                     time.sleep(_POLL_SECONDS)
                 continue
@@ -337,7 +318,7 @@ class _Runner:
             else ""
         )
         places = f"{self.table.place()}; stages, evaluations and runs in {self.results.root}"
-        self.say(f"done{failed} in {clock(time.monotonic() - began)}; {places}")
+        logger.info(f"done{failed} in {clock(time.monotonic() - began)}; {places}")
         return self.table.shown(self.failed)
 
     def _fail(self, name: str, error: Exception) -> None:
@@ -348,7 +329,7 @@ class _Runner:
             traceback.print_exception(error)
         # training names the row itself
         self.failed[name] = (sentence or _in_words(error)).removeprefix(f"{name}: ")
-        self.say(f"{name}: failed: {self.failed[name]}; the other rows go on")
+        logger.error(f"{name}: failed: {self.failed[name]}; the other rows go on")
 
     def _held_elsewhere(self, planned: PlannedRow) -> str | None:
         for identity in planned.stages:
@@ -367,8 +348,11 @@ class _Runner:
         missing = [
             evaluation
             for evaluation in planned.evaluations
-            if not self.results.has_evaluation(evaluation.id, self.say)
+            if not self.results.has_evaluation(evaluation.id)
         ]
+        for evaluation in missing:
+            if problem := self.results.evaluation_problem(evaluation.id):
+                logger.warning(problem)
         for evaluation in planned.evaluations:
             if evaluation not in missing:  # left by a process that was killed when all was done
                 shutil.rmtree(self.results.embeddings(evaluation.id), ignore_errors=True)
@@ -386,12 +370,12 @@ class _Runner:
             if all(getattr(run, key) == value for key, value in entry.items())
         ]
         if not todo and not missing:
-            self.say(f"{name}: already there")
+            logger.info(f"{name}: already there")
             if before:
                 return
         else:
             reused = len(planned.stages) - len(todo)
-            self.say(
+            logger.info(
                 f"{name}: {len(todo)} stage{'s' * (len(todo) != 1)} to train"
                 + (f", {reused} already there" if reused else "")
             )
@@ -486,7 +470,7 @@ class _Runner:
                 reading.release()
             with StageLock(folder.path) as lock:
                 if not lock.acquire():
-                    self.say(f"{title}: waiting for {lock.holder()}")
+                    logger.info(f"{title}: waiting for {lock.holder()}")
                     time.sleep(_POLL_SECONDS)
                 elif not folder.finished:
                     self._train(identity, title, record)
@@ -513,7 +497,6 @@ class _Runner:
             manifest={
                 domain: self.plan.identities.training_manifest(domain) for domain in spec.domains
             },
-            quiet=self.options.quiet,
             checkpoint_seconds=60 * self.options.checkpoint_minutes,
             summary=lambda key, value, step: _record(
                 record, f"{stage_title(spec).replace(' ', '_')}.{key}", value, step
@@ -543,9 +526,7 @@ class _Runner:
         embedding = {domain: weights[identity] for domain, identity in evaluation.stages.items()}
         kept = KeptEmbeddings(self.results.embeddings(evaluation.id), embedding)
         which = f" of the {evaluation.spec.branch}" if len(planned.evaluations) > 1 else ""
-        with Report(
-            f"{name}: evaluation{which}", total, "images", quiet=self.options.quiet
-        ) as report:
+        with Report(f"{name}: evaluation{which}", total, "images") as report:
             result = evaluate(
                 embedders,
                 benchmark,
@@ -603,9 +584,11 @@ def _versions() -> dict[str, str]:
     }
 
 
-def stored_table(experiment: Experiment, options: Options, say: Callable[[str], None]) -> Table:
+def stored_table(experiment: Experiment, options: Options) -> Table:
     """The table from what is stored (of `--row`, only those; with `--seeds`, of those seeds only),
     running and fetching nothing.
     """
-    plan = load_plan(experiment, options, say, fetch=False)
-    return shown_table(plan, Results(options.results), say=say)
+    plan = load_plan(experiment, options, fetch=False)
+    results = Results(options.results)
+    results.log_damaged_runs()
+    return shown_table(plan, results)

@@ -26,13 +26,16 @@ training is `training_seed`.
 """
 
 
+logger = logging.getLogger(__name__)
+
+
 class GuardedObserver:
-    """Passes every event to a Sacred observer; when that fails, says so once per kind of event and
+    """Passes every event to a Sacred observer; when that fails, logs it once per kind of event and
     lets the training go on.
     """
 
-    def __init__(self, observer: Any, name: str, say: Callable[[str], None]) -> None:
-        self._observer, self._name, self._say = observer, name, say
+    def __init__(self, observer: Any, name: str) -> None:
+        self._observer, self._name = observer, name
         self._failed: set[str] = set()
         self.priority = observer.priority
 
@@ -49,7 +52,7 @@ class GuardedObserver:
             ) as error:  # whatever an observer's back end raises must not cost a training run
                 if event not in self._failed:
                     self._failed.add(event)
-                    self._say(
+                    logger.warning(
                         f"the observer {self._name} failed at {event}: {type(error).__name__}:"
                         f" {error}; the run goes on without it"
                     )
@@ -66,7 +69,6 @@ class Recorder:
 
     folder: Path
     urls: tuple[str, ...]
-    say: Callable[[str], None]
 
     def run(
         self,
@@ -88,14 +90,12 @@ class Recorder:
         sacred.SETTINGS.CAPTURE_MODE = "no"
         sacred.SETTINGS.DISCOVER_SOURCES = "none"
         experiment = sacred.Experiment(name, interactive=True, save_git_info=False)
-        experiment.logger = _quiet_logger()
+        experiment.logger = _sacred_logger()
         observers = [
             (FileStorageObserver(self.folder), str(self.folder)),
             *((_observer(url), url) for url in self.urls),
         ]
-        experiment.observers = [
-            GuardedObserver(observer, where, self.say) for observer, where in observers
-        ]
+        experiment.observers = [GuardedObserver(observer, where) for observer, where in observers]
         experiment.add_config({**_sacred_keys(config), "seed": SACRED_SEED})
 
         def main(_run: Any) -> dict[str, Any]:
@@ -172,9 +172,9 @@ def _observer(url: str) -> Any:
     return SqlObserver(url)
 
 
-def _quiet_logger() -> logging.Logger:
+def _sacred_logger() -> logging.Logger:
     logger = logging.getLogger("udonx.sacred")
-    logger.setLevel(logging.CRITICAL)  # what fails is said by the command itself
+    logger.setLevel(logging.CRITICAL)  # what fails is logged by the command itself
     return logger
 
 

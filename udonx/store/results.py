@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -25,6 +26,8 @@ from udonx.data.unreadable import LeftOut, left_out
 from udonx.evaluation.metrics import DomainMetrics, RetrievalMetrics
 from udonx.evaluation.protocol import ProtocolResult
 from udonx.store.stage import StageFolder
+
+logger = logging.getLogger(__name__)
 
 AGAIN = "the same `udonx run` makes it again, and trains nothing for it"
 _converter = cattrs.Converter(forbid_extra_keys=True)
@@ -153,21 +156,23 @@ class Results:
         except FileNotFoundError:
             return None
 
-    def has_evaluation(self, identity: str, say: Callable[[str], None] = lambda line: None) -> bool:
-        """Whether an evaluation is there, whole; `say` is told of one that is damaged, or lacks its
-        per-query results.
+    def has_evaluation(self, identity: str) -> bool:
+        """Whether an evaluation is there, whole."""
+        made = (self.evaluation(identity) / "metrics.json").exists()
+        return made and self.evaluation_problem(identity) is None
+
+    def evaluation_problem(self, identity: str) -> str | None:
+        """Why an evaluation that was made cannot be used, in one sentence: it is damaged, or lacks
+        its per-query results. None for one that is whole, or was not made.
         """
         try:
-            if (stored := self.read_evaluation(identity)) is None:
-                return False
-            self.read_hits(identity, "own" if stored.merged is None else "merged")
+            if (stored := self.read_evaluation(identity)) is not None:
+                self.read_hits(identity, "own" if stored.merged is None else "merged")
         except DamagedFileError as error:
-            say(str(error))
-            return False
+            return str(error)
         except PerQueryError as error:
-            say(f"{self.evaluation(identity) / 'per_query.npz'} is {error}; {AGAIN}")
-            return False
-        return True
+            return f"{self.evaluation(identity) / 'per_query.npz'} is {error}; {AGAIN}"
+        return None
 
     def write_evaluation(
         self, identity: str, result: ProtocolResult, about: dict[str, Any]
@@ -236,15 +241,31 @@ class Results:
             {**attrs.asdict(run), "time": time.strftime("%Y-%m-%dT%H:%M:%S")},
         )
 
-    def runs(self, say: Callable[[str], None] = lambda line: None) -> list[Run]:
-        """The lines of runs.jsonl; `say` is told of those that are damaged and left out. An
-        unterminated last one is dropped.
+    def runs(self) -> list[Run]:
+        """The lines of runs.jsonl. Damaged ones, and an unterminated last one, are left out.
 
         Raises:
             DamagedFileError: it is no file.
         """
-        file = self.root / "runs.jsonl"
-        entries, damaged = read_json_lines(file)
+        return self._read_runs()[0]
+
+    def log_damaged_runs(self) -> None:
+        """Log how many lines of runs.jsonl are damaged, where there are any.
+
+        Raises:
+            DamagedFileError: it is no file.
+        """
+        _, left_out = self._read_runs()
+        if left_out:
+            what = f"{left_out} line{'s' * (left_out != 1)} damaged and left out"
+            logger.warning(
+                f"{self.root / 'runs.jsonl'}: {what}; where the table lacks a seed, name it with"
+                " --seeds"
+            )
+
+    def _read_runs(self) -> tuple[list[Run], int]:
+        """The lines of runs.jsonl, and how many are damaged."""
+        entries, damaged = read_json_lines(self.root / "runs.jsonl")
         runs, left_out = [], len(damaged)
         for entry in entries:
             try:
@@ -253,10 +274,7 @@ class Results:
                 Exception
             ):  # cattrs raises what the types that it calls raise: a line of another form
                 left_out += 1
-        if left_out:
-            what = f"{left_out} line{'s' * (left_out != 1)} damaged and left out"
-            say(f"{file}: {what}; where the table lacks a seed, name it with --seeds")
-        return runs
+        return runs, left_out
 
 
 @contextlib.contextmanager

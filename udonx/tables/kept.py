@@ -4,7 +4,8 @@ that were asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -19,20 +20,18 @@ from udonx.tables.groups import all_seeds
 from udonx.tables.question import Question, question_of
 from udonx.tables.table import Table, loses_figures, write_table
 
+logger = logging.getLogger(__name__)
+
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
-def stored_seeds(
-    plan: Plan, results: Results, say: Callable[[str], None] = lambda line: None
-) -> Plan:
-    """The plan over all seeds that any run of its question has asked for, beside its own; `say` is
-    told of damaged lines of runs.jsonl.
-    """
+def stored_seeds(plan: Plan, results: Results) -> Plan:
+    """The plan over all seeds that any run of its question has asked for, beside its own."""
     experiment = plan.experiment
     question = question_of(experiment, results.root)
     runs = [
         run
-        for run in results.runs(say)
+        for run in results.runs()
         if (run.file, run.setting) == (question.file, question.variant)
     ]
     seeds = sorted({run.seed for run in runs if run.seed is not None} | set(experiment.seeds))
@@ -45,13 +44,12 @@ def shown_table(
     plan: Plan,
     results: Results,
     failed: Mapping[str, str] = _NOTHING,
-    say: Callable[[str], None] = lambda line: None,
 ) -> Table:
     """The table as it is shown: over the seeds of `--seeds`, else over the file's and all that are
     stored.
     """
     return build_table(
-        plan if plan.experiment.only_seeds else stored_seeds(plan, results, say), results, failed
+        plan if plan.experiment.only_seeds else stored_seeds(plan, results), results, failed
     )
 
 
@@ -62,13 +60,11 @@ class KeptTable:
     so several commands add to one table.
     """
 
-    def __init__(
-        self, plan: Plan, results: Results, weights: Path | None, say: Callable[[str], None]
-    ) -> None:
-        self.results, self.say = results, say
+    def __init__(self, plan: Plan, results: Results, weights: Path | None) -> None:
+        self.results = results
         self.question: Question = question_of(plan.experiment, results.root)
         self.folder = results.table(self.question.folder)
-        self._plan, self._whole = plan, _all_rows(plan, weights, say)
+        self._plan, self._whole = plan, _all_rows(plan, weights)
         self._written: Table | None = None
 
     def write(self, failed: Mapping[str, str] = _NOTHING) -> None:
@@ -82,7 +78,9 @@ class KeptTable:
         if loses_figures(table, self.folder):
             table = self._build(failed)
         if (kept := write_table(table, self.folder)) is not None:
-            self.say(f"the table that lay in {self.folder} has other figures; it is kept in {kept}")
+            logger.warning(
+                f"the table that lay in {self.folder} has other figures; it is kept in {kept}"
+            )
         self._written = table
 
     def shown(self, failed: Mapping[str, str] = _NOTHING) -> Table:
@@ -114,7 +112,7 @@ class KeptTable:
         return build_table(stored_seeds(self._whole, self.results), self.results, failed)
 
 
-def _all_rows(plan: Plan, weights: Path | None, say: Callable[[str], None]) -> Plan | None:
+def _all_rows(plan: Plan, weights: Path | None) -> Plan | None:
     """The plan over all of the file's rows; None where one that was not asked for needs weights
     that are not here.
     """
@@ -123,7 +121,7 @@ def _all_rows(plan: Plan, weights: Path | None, say: Callable[[str], None]) -> P
     everything = attrs.evolve(plan.experiment, selected=())
     try:
         return make_plan(
-            everything, plan.benchmark, resolve_weights(everything, weights, say, fetch=False)
+            everything, plan.benchmark, resolve_weights(everything, weights, fetch=False)
         )
     except ConfigError:
         return None

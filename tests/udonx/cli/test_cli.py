@@ -606,10 +606,10 @@ def test_the_stored_table_is_shown_where_the_data_are_gone(tmp_path, capsys):
 
 def test_run_says_something_at_once(tmp_path):
     """Before anything heavy is imported: the first line comes with the first second."""
-    code = "import sys\nfrom udonx.common import console\nfrom udonx.cli import main\n"
-    code += "def say(line):\n    print('torch' in sys.modules, line)\n    sys.exit()\n"
+    code = "import logging, sys\nfrom udonx.cli import main\n"
+    code += "def show(record):\n    print('torch' in sys.modules, record.msg)\n    sys.exit()\n"
     code += (
-        f"import udonx.cli.run as run\nrun.say = say\nmain(['run', {TABLE3!r}, '--results',"
+        f"logging.getLogger('udonx.cli.run').addFilter(show)\nmain(['run', {TABLE3!r}, '--results',"
         f" {str(tmp_path)!r}])"
     )
     assert python(code).startswith("False looking at files")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import logging
 
 import pytest
 
-from udonx.common import progress as report
+from udonx.common import progress
+from udonx.common.console import logging_to_stderr
 from udonx.common.progress import Report
 
 
@@ -15,33 +17,39 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """A terminal in the place of stderr."""
+    stream = Terminal()
+    monkeypatch.setattr("sys.stderr", stream)
+    return stream
+
+
+def test_plain_lines(monkeypatch: pytest.MonkeyPatch, logged: list[str]) -> None:
     """Away from a terminal: a line when fifteen seconds have passed, with what is left and the
     note, and one at the end.
     """
     now = [100.0]
-    monkeypatch.setattr(report.time, "monotonic", lambda: now[0])
-    stream = io.StringIO()
-    with Report("stage", 40, "steps", done=10, stream=stream) as bar:
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    with Report("stage", 40, "steps", done=10) as bar:
         bar.note("loss 1.000")
         for _ in range(10):
             now[0] += 2
             bar.tick()
         bar.tick(20)
-    assert stream.getvalue().splitlines() == [
+    assert logged == [
         "stage: 18/40 steps, 44 s left, loss 1.000",
         "stage: 40 steps in 20 s, loss 1.000",
     ]
 
 
-def test_bar_on_a_terminal() -> None:
-    """On a terminal a bar counts on from what was done, carries the note, and lines appear above
-    it.
+def test_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal a bar counts on from what was done, carries the note, and logged lines appear
+    above it.
     """
-    stream = Terminal()
-    with Report("stage", 4, "steps", done=1, stream=stream) as bar:
+    stream = terminal(monkeypatch)
+    with logging_to_stderr(), Report("stage", 4, "steps", done=1) as bar:
         bar.note("loss 1.000")
-        bar.say("continues after step 1")
+        logging.getLogger("udonx.engine").info("continues after step 1")
         for _ in range(3):
             bar.tick()
     shown = stream.getvalue()
@@ -52,12 +60,16 @@ def test_bar_on_a_terminal() -> None:
     )
 
 
-def test_quiet_and_failed() -> None:
-    """Quiet says nothing at all, and a failure is not reported as an end."""
-    stream = io.StringIO()
-    with Report("stage", 1, "steps", stream=stream, quiet=True) as bar:
+def test_no_bar_unless_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a library udonx shows nothing, on a terminal too."""
+    stream = terminal(monkeypatch)
+    with Report("stage", 1, "steps") as bar:
         bar.tick()
-        bar.say("line")
-    with pytest.raises(ValueError, match="stop"), Report("stage", 1, "steps", stream=stream):
-        raise ValueError("stop")
     assert stream.getvalue() == ""
+
+
+def test_a_failure_is_not_an_end(logged: list[str]) -> None:
+    """What is left by an exception has no closing line."""
+    with pytest.raises(ValueError, match="stop"), Report("stage", 1, "steps"):
+        raise ValueError("stop")
+    assert logged == []

@@ -47,9 +47,7 @@ def test_labels_count_the_domains_of_the_data(tmp_path):
         + '[rows."b_{x}"]\nscheme = "off_the_shelf"\nbackbone = "large"\n'
     )
     file = write_experiment(tmp_path, SETTING + rows)
-    table = udonx.run(
-        file, data=tmp_path / "data", results=tmp_path / "results", device="cpu", quiet=True
-    )
+    table = udonx.run(file, data=tmp_path / "data", results=tmp_path / "results", device="cpu")
     assert [row.label for row in table.rows] == ["2 of {these}"]
     assert table.missing == ("not in this setting, which has no backbone 'large': b {x}",)
     assert load_experiment(file).skipped() == [

@@ -12,6 +12,7 @@ from registry import losses, source
 from registry.contracts import ComponentSpec
 from registry.registry import RegistryError
 from tests.tiny import write_experiment
+from udonx.common.console import logging_to_stderr
 from udonx.config import descriptions as components
 from udonx.config import plugins
 from udonx.config.experiment import load_experiment
@@ -36,44 +37,43 @@ def loss_file(folder, extra: str = "") -> tuple[str, str]:
     return f"my_{name}.py", name
 
 
-def test_a_file_beside_the_experiment_adds_a_loss(tmp_path):
+def test_a_file_beside_the_experiment_adds_a_loss(tmp_path, logged):
     """`plugins = [...]` in the file imports it, said first, and its options are validated like a
     built-in's.
     """
     file, name = loss_file(tmp_path)
     text = f'plugins = ["{file}"]\n[rows.a]\nscheme = "udon"\nsampler = "uniform"\n'
     text += f'[rows.a.losses]\nmine = {{ use = "{name}", sharpness = %s }}\n'
-    said: list[str] = []
-    experiment = load_experiment(
-        write_experiment(tmp_path, text % 3.0), setting="smoke", say=said.append
-    )
-    assert len(said) == 1 and said[0].startswith("plug-in ") and said[0].endswith(file)
+    experiment = load_experiment(write_experiment(tmp_path, text % 3.0), setting="smoke")
+    assert len(logged) == 1 and logged[0].startswith("plug-in ") and logged[0].endswith(file)
     assert experiment.plugins == (file,)
     assert experiment.rows[0].parts["losses"][-1].options == {"sharpness": 3.0}
     with pytest.raises(ConfigError, match=r'losses\.mine\.sharpness: got "x", allowed is float'):
         load_experiment(write_experiment(tmp_path, text % '"x"'), setting="smoke")
 
 
-def test_a_plug_in_of_the_command_is_looked_up_from_the_working_directory(tmp_path, monkeypatch):
+def test_a_plug_in_of_the_command_is_looked_up_from_the_working_directory(
+    tmp_path, monkeypatch, logged
+):
     """--plugin FILE is relative to where the command runs, and imported once however often it is
     named.
     """
     file, name = loss_file(tmp_path)
     monkeypatch.chdir(tmp_path)
-    said: list[str] = []
-    assert load_plugins([file, str(tmp_path / file)], None, where="--plugin", say=said.append) == [
+    assert load_plugins([file, str(tmp_path / file)], None, where="--plugin") == [
         file,
         str(tmp_path / file),
     ]
-    assert said == [f"plug-in {file}"]
+    assert logged == [f"plug-in {file}"]
     assert name in losses.names()
 
 
-def test_a_plug_in_is_said_before_it_is_imported(tmp_path, capsys):
+def test_a_plug_in_is_logged_before_it_is_imported(tmp_path, capsys):
     """The line stands before anything that the plug-in prints itself."""
-    file, _ = loss_file(tmp_path, "print('imported')")
-    load_plugins([file], tmp_path, where="here", say=print)
-    assert capsys.readouterr().out.split("\n")[1] == "imported"
+    file, _ = loss_file(tmp_path, "import sys; print('imported', file=sys.stderr)")
+    with logging_to_stderr():
+        load_plugins([file], tmp_path, where="here")
+    assert capsys.readouterr().err.split("\n")[1] == "imported"
 
 
 def test_refused_plug_ins_are_not_imported(tmp_path):
@@ -127,23 +127,22 @@ def write_loss(folder, name: str, value: str = "1.0", imports: str = "") -> str:
     return f"{name}_file.py"
 
 
-def loaded(folder, file: str, say=lambda line: None) -> tuple[float, str]:
+def loaded(folder, file: str) -> tuple[float, str]:
     """What the loss of a plug-in gives after it is loaded, and its identity."""
     name = file.removesuffix("_file.py")
-    load_plugins([file], folder, where="here", say=say)
+    load_plugins([file], folder, where="here")
     return losses.get(name)()(None, None), components.source_hash("losses", name)
 
 
-def test_an_edited_plug_in_is_imported_again(tmp_path):
+def test_an_edited_plug_in_is_imported_again(tmp_path, logged):
     """Within one process, at once, and with the same length: identity and code are those of the
-    edited file; it is said.
+    edited file; it is logged.
     """
-    said: list[str] = []
-    first = loaded(tmp_path, write_loss(tmp_path, "one", "1.0"), said.append)
-    again = loaded(tmp_path, "one_file.py", said.append)
-    edited = loaded(tmp_path, write_loss(tmp_path, "one", "5.0"), said.append)
+    first = loaded(tmp_path, write_loss(tmp_path, "one", "1.0"))
+    again = loaded(tmp_path, "one_file.py")
+    edited = loaded(tmp_path, write_loss(tmp_path, "one", "5.0"))
     assert (first[0], edited[0]) == (1.0, 5.0) and first == again and first[1] != edited[1]
-    assert len(said) == 2 and said[1].endswith(
+    assert len(logged) == 2 and logged[1].endswith(
         "one_file.py, again: it, or a file that it imports, was edited"
     )
 
@@ -204,7 +203,7 @@ def test_helpers_of_one_name_do_not_mix(tmp_path):
     assert "six_b" not in losses.names()
 
 
-def test_a_plug_in_that_failed_is_imported_again(tmp_path):
+def test_a_plug_in_that_failed_is_imported_again(tmp_path, logged):
     """What it registered before it failed is gone, so that the mended file is imported."""
     file = write_loss(tmp_path, "seven")
     (tmp_path / file).write_text((tmp_path / file).read_text() + "raise ValueError('half')")
@@ -360,6 +359,4 @@ def test_a_scheme_that_cannot_plan_is_one_sentence(tmp_path):
     with pytest.raises(
         ConfigError, match="row a: scheme: 'mine' cannot plan this row: ZeroDivisionError"
     ):
-        row_evaluations(
-            experiment, experiment.rows[0], 0, resolve_weights(experiment, None, print), ()
-        )
+        row_evaluations(experiment, experiment.rows[0], 0, resolve_weights(experiment, None), ())

@@ -92,6 +92,5 @@ def small_job(folder: Path, spec: StageSpec, benchmark: Benchmark, **changes: An
         "store": ImageStore(benchmark.root),
         "device": torch.device("cpu"),
         "workers": 2,
-        "quiet": True,
     }
     return Job(**{**values, **changes})

@@ -40,6 +40,5 @@ def test_a_run_leaves_the_callers_random_generators_and_switches_alone(tmp_path)
         rows=["baseline"],
         results=tmp_path / "results",
         device="cpu",
-        quiet=True,
     )
     assert state() == before

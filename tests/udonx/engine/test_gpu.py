@@ -24,13 +24,12 @@ def _run(results: Path, *overrides: str, rows: tuple[str, ...] = ("udon_dynamic"
         overrides=overrides,
         results=results,
         device="cuda",
-        quiet=True,
     )
 
 
 def test_all_rows_run_on_the_gpu(tmp_path):
     """Table 3 on the smallest setting gives a whole table of finite figures on the GPU."""
-    table = udonx.run(TABLE, setting="smoke", results=tmp_path, device="cuda", quiet=True)
+    table = udonx.run(TABLE, setting="smoke", results=tmp_path, device="cuda")
     assert len(table.rows) == 7
     assert all(0 <= row.r1.mean <= 1 for row in table.rows)
 
@@ -76,7 +75,6 @@ def test_gpu_and_cpu_agree(tmp_path):
             rows=["udon"],
             results=tmp_path / device,
             device=device,
-            quiet=True,
         )
         log = (
             (tmp_path / device / "stages" / table.row("udon").stages[-1] / "log.jsonl")

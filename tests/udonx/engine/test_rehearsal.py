@@ -172,7 +172,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     )
     file = write_experiment(folder, f'plugins = ["mine.py"]\n{setting}{plugin(folder)}')
     with pytest.raises(udonx.ConfigError) as caught:
-        udonx.run(file, data=folder / "data", results=folder / "results", device="cpu", quiet=True)
+        udonx.run(file, data=folder / "data", results=folder / "results", device="cpu")
     assert not (folder / "results").exists()
     return [str(problem) for problem in caught.value.problems]
 

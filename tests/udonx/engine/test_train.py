@@ -529,7 +529,7 @@ def test_a_damaged_checkpoint(
     short: StageFolder,
     small_benchmark: Benchmark,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    logged: list[str],
     damage: str,
 ) -> None:
     """A stage whose checkpoint is damaged says so and starts anew, and ends as one that was never
@@ -546,9 +546,7 @@ def test_a_damaged_checkpoint(
         {"flipped": content, "cut": content[:-100], "empty": b""}[damage]
     )
     run_stage(job)
-    assert re.search(
-        r"small: .*state\.pt is damaged \(.+\); the stage starts anew", capsys.readouterr().err
-    )
+    assert re.search(r"small: .*state\.pt is damaged \(.+\); the stage starts anew", logged[0])
     assert kept(job.folder) == kept(short)
 
 
@@ -574,22 +572,20 @@ def test_damaged_best_weights_of_a_stage_half_trained(
     assert job.folder.started
 
 
-def test_validation_is_said(
-    small_benchmark: Benchmark, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_validation_is_logged(
+    small_benchmark: Benchmark, tmp_path: Path, logged: list[str]
 ) -> None:
-    """Every validation's R@1 is said as it is measured, with its step, and which step is the best
+    """Every validation's R@1 is logged as it is measured, with its step, and which step is the best
     so far.
     """
-    done = run_stage(
-        small_job(tmp_path, small_spec(steps=4, validate_every=2), small_benchmark, quiet=False)
-    )
-    said = [line for line in capsys.readouterr().err.splitlines() if "validation R@1" in line]
+    done = run_stage(small_job(tmp_path, small_spec(steps=4, validate_every=2), small_benchmark))
+    lines = [line for line in logged if "validation R@1" in line]
     assert (
-        said[0].startswith("small: after step 2 of 4: validation R@1 ")
-        and said[0].endswith(", the best so far")
-        and len(said) == 2
+        lines[0].startswith("small: after step 2 of 4: validation R@1 ")
+        and lines[0].endswith(", the best so far")
+        and len(lines) == 2
     )
-    assert done.best_step == 4 or said[1].endswith(
+    assert done.best_step == 4 or lines[1].endswith(
         f"the best is {100 * done.best_r1:.1f} after step 2"
     )
 
@@ -923,13 +919,13 @@ def test_a_checkpoint_of_something_else(
 
 
 def test_a_damaged_checkpoint_of_a_fit(
-    small_benchmark: Benchmark, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small_benchmark: Benchmark, tmp_path: Path, logged: list[str]
 ) -> None:
     """A fit whose checkpoint is damaged says so and starts anew."""
     job = small_job(tmp_path, fitted_spec(), small_benchmark)
     job.folder.path.mkdir(exist_ok=True)
     (job.folder.path / "state.pt").write_bytes(b"PK\3\4")
-    assert run_stage(job).images and "the stage starts anew" in capsys.readouterr().err
+    assert run_stage(job).images and "the stage starts anew" in logged[0]
 
 
 def test_too_few_images_for_a_fit(small_benchmark: Benchmark, tmp_path: Path) -> None:

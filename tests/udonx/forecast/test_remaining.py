@@ -48,7 +48,7 @@ def planned(folder: Path, setting: str) -> Plan:
     """The plan of the rows on the data in a folder."""
     file = write_experiment(folder, setting + ROWS)
     experiment = load_experiment(file, data=folder / "data", overrides=["budget.steps=20"])
-    return load_plan(experiment, Options(quiet=True), print)
+    return load_plan(experiment, Options())
 
 
 def known(todo: Workload) -> Timings:

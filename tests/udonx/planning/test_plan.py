@@ -21,9 +21,7 @@ TABLE3 = ROOT / "experiments" / "table3_ablation.toml"
 def plan(**options) -> Plan:
     """Table 3 on the setting `smoke`."""
     experiment = load_experiment(TABLE3, setting="smoke", **options)
-    return make_plan(
-        experiment, open_benchmark(experiment, quiet=True), resolve_weights(experiment, None, print)
-    )
+    return make_plan(experiment, open_benchmark(experiment), resolve_weights(experiment, None))
 
 
 def test_table3_plans_every_stage_once():
@@ -134,7 +132,7 @@ def test_other_images_under_the_same_names_have_other_identities(tmp_path):
     for name in ("given", "copied", "black"):
         experiment = load_experiment(file, data=tmp_path / name)
         planned = make_plan(
-            experiment, open_benchmark(experiment), resolve_weights(experiment, None, print)
+            experiment, open_benchmark(experiment), resolve_weights(experiment, None)
         )
         ids[name] = {
             *planned.stages,
@@ -165,7 +163,7 @@ def test_roles_of_the_same_bytes_keep_their_own_folders(tmp_path):
     )
     experiment = load_experiment(write_experiment(tmp_path, text), data=tmp_path / "data")
     planned = make_plan(
-        experiment, open_benchmark(experiment), resolve_weights(experiment, tmp_path, print)
+        experiment, open_benchmark(experiment), resolve_weights(experiment, tmp_path)
     )
     assert [planned.weights_of(spec).folder.name for spec in planned.stages.values()] == [
         "one",

@@ -60,7 +60,6 @@ def test_everything_wrong_is_one_report_before_anything_is_trained(tmp_path, mon
             weights=tmp_path / "weights",
             results=tmp_path / "results",
             device="cpu",
-            quiet=True,
         )
     text = str(caught.value)
     for expected in (
@@ -80,14 +79,13 @@ def test_everything_wrong_is_one_report_before_anything_is_trained(tmp_path, mon
     assert not (tmp_path / "results").exists()
 
 
-def test_single_queries_without_positives_are_only_said(tmp_path):
+def test_single_queries_without_positives_are_only_logged(tmp_path, logged):
     """They count as misses, which is worth a line and no error."""
     write_domain(tmp_path / "data", "cars")
     write_split(tmp_path / "data", "cars", "test", [0, 0, 1])
     experiment = load_experiment(write_experiment(tmp_path, SETTING + ROWS), data=tmp_path / "data")
-    said: list[str] = []
-    (plan,) = preflight([experiment], None, tmp_path / "results", said.append)
-    assert "cars: 1 of 3 test queries have no positive in the index; they count as misses" in said
+    (plan,) = preflight([experiment], None, tmp_path / "results")
+    assert "cars: 1 of 3 test queries have no positive in the index; they count as misses" in logged
     assert [row.row.name for row in plan.rows] == ["a", "b"]
 
 
@@ -100,14 +98,11 @@ def test_what_no_row_reads_is_not_asked_for(tmp_path):
         [load_experiment(file, data=tmp_path / "data", rows=["b"])],
         None,
         tmp_path / "results",
-        print,
     )
     with pytest.raises(
         udonx.ConfigError, match=r"domain 'cars' has no train split: .*train\.json is missing"
     ):
-        preflight(
-            [load_experiment(file, data=tmp_path / "data")], None, tmp_path / "results", print
-        )
+        preflight([load_experiment(file, data=tmp_path / "data")], None, tmp_path / "results")
 
 
 def test_a_component_that_cannot_be_built_is_found(tmp_path):
@@ -123,7 +118,6 @@ def test_a_component_that_cannot_be_built_is_found(tmp_path):
             [load_experiment(write_experiment(tmp_path, text), data=tmp_path / "data")],
             None,
             tmp_path / "results",
-            print,
         )
     assert "row a: its model, losses or sampler cannot be built: normface has no margin" in str(
         caught.value
@@ -133,7 +127,7 @@ def test_a_component_that_cannot_be_built_is_found(tmp_path):
     ) and "cras" in str(caught.value)
 
 
-def test_classes_that_train_and_test_share_are_said(tmp_path):
+def test_classes_that_train_and_test_share_are_logged(tmp_path, logged):
     """Scores on classes that were trained on are not those of unseen classes: worth a line, with
     the domain, the split and the count.
     """
@@ -142,23 +136,21 @@ def test_classes_that_train_and_test_share_are_said(tmp_path):
     write_split(tmp_path / "data", "cars", "test", [1, 1, 7, 7])
     write_split(tmp_path / "data", "cars", "val", [8, 8, 9, 9])
     experiment = load_experiment(write_experiment(tmp_path, SETTING + ROWS), data=tmp_path / "data")
-    said: list[str] = []
-    preflight([experiment], None, tmp_path / "results", said.append)
-    assert said == [
+    preflight([experiment], None, tmp_path / "results")
+    assert logged == [
         "cars: 1 class of train is also in test, so its scores are not those of unseen classes"
     ]
 
 
-def test_an_index_of_one_class_is_said(tmp_path):
+def test_an_index_of_one_class_is_logged(tmp_path, logged):
     """Where every image of the domain is of the right class, its own-domain score says nothing."""
     write_domain(tmp_path / "data", "cars")
     write_split(tmp_path / "data", "cars", "test", [0, 0, 0])
     experiment = load_experiment(write_experiment(tmp_path, SETTING + ROWS), data=tmp_path / "data")
-    said: list[str] = []
-    preflight([experiment], None, tmp_path / "results", said.append)
+    preflight([experiment], None, tmp_path / "results")
     assert (
         "cars: the test index 'test' shows one class only, so that a search in the domain cannot"
-        " miss" in said
+        " miss" in logged
     )
 
 
@@ -180,12 +172,12 @@ def test_the_disk_is_asked_for_what_each_stage_keeps(tmp_path, monkeypatch):
     weights = 4 * 11_200_000  # resnet18 in float32
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(1, 1, 9 * weights))
     # its weights, and a checkpoint twice: 8 times; the small ones next to none
-    preflight([experiment], None, tmp_path / "results", print)
+    preflight([experiment], None, tmp_path / "results")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(1, 1, 7 * weights))
     with pytest.raises(
         udonx.ConfigError, match=r"--results: .* has 0\.314 GB free, but up to 0\.358 GB are needed"
     ):
-        preflight([experiment], None, tmp_path / "results", print)
+        preflight([experiment], None, tmp_path / "results")
 
 
 def test_problems_of_several_files_name_the_file(tmp_path):
@@ -205,11 +197,10 @@ def test_problems_of_several_files_name_the_file(tmp_path):
             [load_experiment(file, data=tmp_path / "data") for file in files],
             None,
             tmp_path / "results",
-            print,
         )
 
 
-def test_a_file_without_rows_in_the_setting_is_said(tmp_path, capsys):
+def test_a_file_without_rows_in_the_setting_is_logged(tmp_path, logged):
     """Nothing runs and no table is written where the setting has none of the backbones."""
     write_domain(tmp_path / "data", "cars")
     file = write_experiment(
@@ -218,9 +209,8 @@ def test_a_file_without_rows_in_the_setting_is_said(tmp_path, capsys):
     table = udonx.run(file, data=tmp_path / "data", results=tmp_path / "results", device="cpu")
     assert table.rows == () and not (tmp_path / "results" / "tables").exists()
     assert table.missing == ("not in this setting, which has no backbone 'clip': a",)
-    assert (
+    assert logged[-1].endswith(
         "table.toml: no row of this file is in the setting 'own'; nothing was run"
-        in capsys.readouterr().err
     )
 
 
@@ -235,7 +225,7 @@ def test_a_batch_that_nothing_needs_is_refused(tmp_path, batch, fits):
     )
     experiment = load_experiment(file, data=tmp_path / "data", overrides=[f"budget.batch={batch}"])
     if fits:
-        assert preflight([experiment], None, tmp_path / "results", print)
+        assert preflight([experiment], None, tmp_path / "results")
         return
     with pytest.raises(
         ConfigError,
@@ -244,7 +234,7 @@ def test_a_batch_that_nothing_needs_is_refused(tmp_path, batch, fits):
             r" images"
         ),
     ):
-        preflight([experiment], None, tmp_path / "results", print)
+        preflight([experiment], None, tmp_path / "results")
 
 
 def test_the_limits_of_the_setting_reach_the_images(tmp_path):
@@ -262,7 +252,7 @@ def test_the_limits_of_the_setting_reach_the_images(tmp_path):
     with pytest.raises(
         ConfigError, match=r"train_\d\.png is too large \(1,600 pixels, allowed are 1,599\)"
     ):
-        preflight([experiment], None, tmp_path / "results", print)
+        preflight([experiment], None, tmp_path / "results")
     drawn = open_images(experiment, Benchmark(tmp_path / "data", ("cars",), "demo-v1"))
     assert (
         drawn.max_unreadable == 0

@@ -115,7 +115,7 @@ def test_rows_that_share_a_stage_train_it_once(data, tmp_path):
     trained once.
     """
     file = write_experiment(tmp_path, SETTING + SHARED)
-    table = udonx.run(file, data=data, results=tmp_path / "results", device="cpu", quiet=True)
+    table = udonx.run(file, data=data, results=tmp_path / "results", device="cpu")
     assert (
         set(table.row("teachers").stages) < set(table.row("gentle").stages)
         and logs(tmp_path / "results") == 3
@@ -131,9 +131,7 @@ def test_rows_that_share_a_stage_train_it_once(data, tmp_path):
         SETTING + SHARED.replace("0.5", "0.25").replace("[rows.teachers]", "[rows.first]"),
         "other.toml",
     )
-    again, second = udonx.run(
-        [file, other], data=data, results=tmp_path / "results", device="cpu", quiet=True
-    )
+    again, second = udonx.run([file, other], data=data, results=tmp_path / "results", device="cpu")
     assert again.row("gentle").stages == table.row("gentle").stages
     assert (
         second.row("first").stages
@@ -159,7 +157,6 @@ def test_what_is_shown_is_what_was_asked_and_what_is_kept_is_everything(data, tm
         "rows": ["a"],
         "results": tmp_path / "results",
         "device": "cpu",
-        "quiet": True,
     }
     first = udonx.run(file, **arguments).row("a")
     second = udonx.run(file, seeds=[1], **arguments).row("a")
@@ -179,7 +176,7 @@ def test_what_is_shown_is_what_was_asked_and_what_is_kept_is_everything(data, tm
 def test_a_table_in_which_nothing_is_random_has_no_seed(data, tmp_path):
     """Rows that train nothing name their start weights and no seed."""
     file = write_experiment(tmp_path, SETTING + '[rows.a]\nscheme = "off_the_shelf"\n')
-    table = udonx.run(file, data=data, results=tmp_path / "results", device="cpu", quiet=True)
+    table = udonx.run(file, data=data, results=tmp_path / "results", device="cpu")
     assert (
         table.footer[0]
         == "no seed: nothing in it is random; start weights: main random weights (random)"
@@ -205,7 +202,6 @@ def test_a_loss_in_a_users_own_file_trains(data, tmp_path):
         data=data,
         results=tmp_path / "results",
         device="cpu",
-        quiet=True,
     )
     (stage,) = table.row("mine").stages
     folder = tmp_path / "results" / "stages" / stage
@@ -224,7 +220,7 @@ def test_problems_of_several_files_are_one_error(tmp_path):
     )
     bad = write_experiment(tmp_path, '[rows.a]\nscheme = "udn"\n', "bad.toml")
     with pytest.raises(udonx.ConfigError, match="did you mean 'udon'"):
-        udonx.run([good, bad], setting="smoke", results=tmp_path / "results", quiet=True)
+        udonx.run([good, bad], setting="smoke", results=tmp_path / "results")
     assert not (tmp_path / "results").exists()
 
 
@@ -269,14 +265,12 @@ def test_fresh_trains_again_what_it_names_and_nothing_else(data, tmp_path):
         ' "off_the_shelf"\n'
     )
     file, results = write_experiment(tmp_path, SETTING + rows), tmp_path / "results"
-    first = udonx.run(file, data=data, results=results, device="cpu", quiet=True)
+    first = udonx.run(file, data=data, results=results, device="cpu")
     times = {
         row.name: (results / "stages" / row.stages[0] / "done.json").stat().st_mtime_ns
         for row in first.rows
     }
-    second = udonx.run(
-        file, data=data, results=results, device="cpu", quiet=True, fresh=True, rows=["a"]
-    )
+    second = udonx.run(file, data=data, results=results, device="cpu", fresh=True, rows=["a"])
     again = {
         row.name: (results / "stages" / row.stages[0] / "done.json").stat().st_mtime_ns
         for row in second.rows
@@ -335,7 +329,7 @@ def test_a_row_that_fails_leaves_the_others(data, tmp_path, night, capsys):
     the table says why it lacks it. A stage that another row could not train is not tried again.
     """
     with pytest.raises(udonx.RowsFailed) as caught:
-        udonx.run(night, data=data, results=tmp_path / "results", device="cpu", quiet=True)
+        udonx.run(night, data=data, results=tmp_path / "results", device="cpu")
     bad, well = caught.value.tables
     assert [row.name for row in bad.rows] == ["a", "c"] and [row.name for row in well.rows] == ["z"]
     reason = "loss 'teacher_ce' ('tiring') failed at "
@@ -376,9 +370,7 @@ def test_a_row_that_fails_leaves_the_others(data, tmp_path, night, capsys):
 def test_fail_fast_ends_at_the_first_row_that_fails(data, tmp_path, night):
     """With `fail_fast` nothing is run after a row that fails, whose own error comes out."""
     with pytest.raises(TrainingError, match="loss 'teacher_ce'") as caught:
-        udonx.run(
-            night, data=data, results=tmp_path / "results", device="cpu", quiet=True, fail_fast=True
-        )
+        udonx.run(night, data=data, results=tmp_path / "results", device="cpu", fail_fast=True)
     assert not isinstance(caught.value, udonx.RowsFailed)
     assert [path.name for path in (tmp_path / "results" / "tables").iterdir()] == ["bad"] and logs(
         tmp_path / "results"
@@ -397,7 +389,7 @@ def test_a_damaged_stage_is_named_and_trained_again_on_demand(data, tmp_path, da
         write_experiment(tmp_path, SETTING + TEACHERS + '[rows.z]\nscheme = "off_the_shelf"\n'),
         tmp_path / "results",
     )
-    whole = udonx.run(file, data=data, results=results, device="cpu", quiet=True)
+    whole = udonx.run(file, data=data, results=results, device="cpu")
     best = results / "stages" / whole.row("teachers").stages[0] / "best.safetensors"
     if damage == "done.json":
         (best.parent / "done.json").write_text("{}")
@@ -409,12 +401,10 @@ def test_a_damaged_stage_is_named_and_trained_again_on_demand(data, tmp_path, da
         udonx.RowsFailed,
         match=r"1 row failed.*\n.*teachers, seed 0: .* train the stage again with --fresh",
     ) as caught:
-        udonx.run(file, data=data, results=results, device="cpu", quiet=True)
+        udonx.run(file, data=data, results=results, device="cpu")
     assert any(best.parent.name in line for line in caught.value.tables[0].missing)
     assert (best.parent / "done.json").exists() and len(caught.value.tables[0].rows) == 2
-    again = udonx.run(
-        file, data=data, results=results, device="cpu", quiet=True, fresh=True, rows=["teachers"]
-    )
+    again = udonx.run(file, data=data, results=results, device="cpu", fresh=True, rows=["teachers"])
     assert (
         again.row("teachers").r1 == whole.row("teachers").r1
         and best.exists()
@@ -425,7 +415,7 @@ def test_a_damaged_stage_is_named_and_trained_again_on_demand(data, tmp_path, da
 def test_flipped_bits_of_weights_are_noticed_before_they_are_used(data, tmp_path):
     """Weights of the right size that are not those that were trained are never evaluated."""
     file, results = write_experiment(tmp_path, SETTING + TEACHERS), tmp_path / "results"
-    table = udonx.run(file, data=data, results=results, device="cpu", quiet=True)
+    table = udonx.run(file, data=data, results=results, device="cpu")
     best = results / "stages" / table.row("teachers").stages[0] / "best.safetensors"
     content = bytearray(best.read_bytes())
     content[-20] ^= 1
@@ -435,7 +425,7 @@ def test_flipped_bits_of_weights_are_noticed_before_they_are_used(data, tmp_path
         udonx.RowsFailed,
         match=r"best\.safetensors is damaged: it is not what was written; train the stage again",
     ):
-        udonx.run(file, data=data, results=results, device="cpu", quiet=True)
+        udonx.run(file, data=data, results=results, device="cpu")
 
 
 def stopping_at(monkeypatch, number, *, sent=None):
@@ -460,7 +450,7 @@ def test_a_fresh_call_that_was_stopped_goes_on(data, tmp_path, monkeypatch):
     more, it begins anew.
     """
     file, results = write_experiment(tmp_path, SETTING + TEACHERS), tmp_path / "results"
-    arguments = {"data": data, "results": results, "device": "cpu", "quiet": True}
+    arguments = {"data": data, "results": results, "device": "cpu"}
     ids = udonx.run(file, **arguments).row("teachers").stages
     begun = stopping_at(monkeypatch, 2)
     with pytest.raises(udonx.Stopped):
@@ -474,7 +464,7 @@ def test_a_fresh_call_that_was_stopped_goes_on(data, tmp_path, monkeypatch):
     assert begun == [*ids, *ids]
 
 
-def test_fresh_also_removes_students_of_other_tables(data, tmp_path, capsys):
+def test_fresh_also_removes_students_of_other_tables(data, tmp_path, logged):
     """A student whose teachers are trained again does not stand as it was, whichever file it
     belongs to; a line says so.
     """
@@ -484,13 +474,10 @@ def test_fresh_also_removes_students_of_other_tables(data, tmp_path, capsys):
         tmp_path, SETTING + SHARED.replace("[rows.teachers]", "[rows.first]"), "student.toml"
     )
     before = udonx.run(student, **arguments).row("gentle")
-    capsys.readouterr()
     udonx.run(teachers, **arguments, fresh=True)
     (learned,) = set(before.stages) - set(before.stages[:2])
-    assert (
-        f"--fresh: also removed 1 stage of other tables that learned from these ({learned})"
-        in capsys.readouterr().err
-    )
+    removed = f"--fresh: also removed 1 stage of other tables that learned from these ({learned})"
+    assert any(line.startswith(removed) for line in logged)
     assert logs(tmp_path / "results") == 2
     assert udonx.run(student, **arguments).row("gentle").r1 == before.r1
 
@@ -500,11 +487,7 @@ def test_fresh_waits_for_nobody_and_removes_nothing_that_is_in_use(data, tmp_pat
     removed under its hands.
     """
     file, results = write_experiment(tmp_path, SETTING + TEACHERS), tmp_path / "results"
-    stage = (
-        udonx.run(file, data=data, results=results, device="cpu", quiet=True)
-        .row("teachers")
-        .stages[1]
-    )
+    stage = udonx.run(file, data=data, results=results, device="cpu").row("teachers").stages[1]
     with (
         StageLock(results / "stages" / stage, shared=True) as reading,
         StageLock(results / "stages" / stage, shared=True) as other,
@@ -517,7 +500,7 @@ def test_fresh_waits_for_nobody_and_removes_nothing_that_is_in_use(data, tmp_pat
                 r" removed"
             ),
         ):
-            udonx.run(file, data=data, results=results, device="cpu", quiet=True, fresh=True)
+            udonx.run(file, data=data, results=results, device="cpu", fresh=True)
     assert logs(results) == 2
 
 
@@ -549,16 +532,14 @@ def test_what_killed_processes_left_is_removed(data, tmp_path):
     stage = (
         results
         / "stages"
-        / udonx.run(file, data=data, results=results, device="cpu", quiet=True)
-        .row("teachers")
-        .stages[0]
+        / udonx.run(file, data=data, results=results, device="cpu").row("teachers").stages[0]
     )
     before = sorted(results.rglob("*"))
     (stage / "state.pt").write_bytes(b"of no more use")
     for folder in (stage, results / "tables"):
         (folder / ".0123456789abcdef.tmp").mkdir()
         (folder / ".0123456789abcdef.tmp" / "file").write_text("half")
-    udonx.run(file, data=data, results=results, device="cpu", quiet=True)
+    udonx.run(file, data=data, results=results, device="cpu")
     assert sorted(results.rglob("*")) == before
 
 
@@ -601,7 +582,6 @@ def test_a_mistake_in_a_users_loss_is_one_sentence_with_its_line(
             data=data,
             results=tmp_path / "results",
             device="cpu",
-            quiet=True,
         )
 
 
@@ -631,7 +611,6 @@ def test_a_head_of_another_width_or_length_is_refused_before_training(
             data=data,
             results=tmp_path / "results",
             device="cpu",
-            quiet=True,
         )
     assert not (tmp_path / "results" / "stages").exists()
 
@@ -645,7 +624,7 @@ def test_a_killed_evaluation_goes_on(tmp_path, monkeypatch):
     for number, domain in enumerate(("cars", "food", "sop")):
         write_domain(tmp_path / "data", domain, first_class=2 * number)
     file = write_experiment(tmp_path, SETTING + '[rows.plain]\nscheme = "off_the_shelf"\n')
-    options = {"data": tmp_path / "data", "device": "cpu", "quiet": True}
+    options = {"data": tmp_path / "data", "device": "cpu"}
     expected = udonx.run(file, results=tmp_path / "whole", **options).row("plain").r1
     embed, asked = protocol.embed_paths, []
 
@@ -669,7 +648,7 @@ def test_a_killed_evaluation_goes_on(tmp_path, monkeypatch):
     assert sorted(path.name for path in folder.iterdir()) == ["metrics.json", "per_query.npz"]
 
 
-def test_damaged_images_are_counted_with_the_result(tmp_path, capsys):
+def test_damaged_images_are_counted_with_the_result(tmp_path, logged):
     """A run on images of which some are cut off ends well; done.json and metrics.json say how many
     were left out and which, and each was said once.
     """
@@ -694,8 +673,8 @@ def test_damaged_images_are_counted_with_the_result(tmp_path, capsys):
         assert results.stage(row.stages[-1]).done.unreadable == LeftOut(2, sorted(damaged[:2]))
     for file in (tmp_path / "results" / "evaluations").glob("*/metrics.json"):
         assert json.loads(file.read_text())["unreadable"] == {"images": 1, "first": [damaged[2]]}
-    said = capsys.readouterr().err
-    assert [said.count(f"{path} cannot be decoded") for path in damaged] == [1, 1, 1]
+    lines = "\n".join(logged)
+    assert [lines.count(f"{path} cannot be decoded") for path in damaged] == [1, 1, 1]
 
 
 def test_a_damaged_demo_image_is_said_with_its_cure(tmp_path, monkeypatch):
@@ -714,4 +693,4 @@ def test_a_damaged_demo_image_is_said_with_its_cure(tmp_path, monkeypatch):
         (ConfigError, TrainingError),
         match=rf"cannot be decoded.*remove the folder {re.escape(str(benchmark.root))}",
     ):
-        udonx.run(file, overrides=overrides, results=tmp_path / "results", device="cpu", quiet=True)
+        udonx.run(file, overrides=overrides, results=tmp_path / "results", device="cpu")

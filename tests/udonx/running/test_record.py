@@ -53,7 +53,7 @@ def test_every_row_is_a_completed_sacred_run_whose_result_is_the_table_row(smoke
             assert weights["sha256"] == hashlib.sha256(content).hexdigest()
 
 
-def test_a_failing_observer_does_not_stop_the_run_and_is_reported(tmp_path, monkeypatch):
+def test_a_failing_observer_does_not_stop_the_run_and_is_reported(tmp_path, monkeypatch, logged):
     """Whatever an observer raises costs no training; each kind of event that failed
     is said once.
     """
@@ -66,7 +66,6 @@ def test_a_failing_observer_does_not_stop_the_run_and_is_reported(tmp_path, monk
     monkeypatch.setattr(FileStorageObserver, "artifact_event", full)
     monkeypatch.setattr(FileStorageObserver, "log_metrics", full)
     monkeypatch.setattr(FileStorageObserver, "completed_event", full)
-    said: list[str] = []
     artefact = tmp_path / "a.txt"
     artefact.write_text("a")
 
@@ -76,30 +75,30 @@ def test_a_failing_observer_does_not_stop_the_run_and_is_reported(tmp_path, monk
         run.add_artifact(artefact)
         return {"answer": 42}
 
-    assert Recorder(tmp_path / "sacred", (), said.append).run(
+    assert Recorder(tmp_path / "sacred", ()).run(
         "test", {"a.b": 1}, body, lambda identity: None
     ) == {"answer": 42}
     assert (
         sum(
-            "artifact_event: OSError: no space; the run goes on without it" in line for line in said
+            "artifact_event: OSError: no space; the run goes on without it" in line
+            for line in logged
         )
         == 1
     )
-    assert any("failed at completed_event" in line for line in said)
+    assert any("failed at completed_event" in line for line in logged)
     assert json.loads((tmp_path / "sacred" / "1" / "config.json").read_text())["a_b"] == 1
 
 
-def test_an_observer_that_cannot_start_does_not_stop_the_run(tmp_path):
+def test_an_observer_that_cannot_start_does_not_stop_the_run(tmp_path, logged):
     """Where the record's own folder cannot be written, the body runs, its id is unknown, and that
     is said.
     """
     (tmp_path / "sacred").write_text("a file where the folder should be")
-    said: list[str] = []
     started: list[object] = []
-    assert Recorder(tmp_path / "sacred", (), said.append).run(
+    assert Recorder(tmp_path / "sacred", ()).run(
         "test", {}, lambda run: {"done": True}, started.append
     ) == {"done": True}
-    assert started == [None] and any("failed at started_event" in line for line in said)
+    assert started == [None] and any("failed at started_event" in line for line in logged)
 
 
 def test_a_failing_body_marks_the_run_failed_and_goes_on_up(tmp_path):
@@ -109,7 +108,7 @@ def test_a_failing_body_marks_the_run_failed_and_goes_on_up(tmp_path):
         raise ValueError("broken")
 
     with pytest.raises(ValueError, match="broken"):
-        Recorder(tmp_path, (), print).run("test", {}, body, lambda identity: None)
+        Recorder(tmp_path, ()).run("test", {}, body, lambda identity: None)
     assert json.loads((tmp_path / "1" / "run.json").read_text())["status"] == "FAILED"
 
 
@@ -174,15 +173,12 @@ def test_a_seed_beyond_32_bits_is_trained(tmp_path):
         seeds=[2**40],
         results=tmp_path / "results",
         device="cpu",
-        quiet=True,
     )
     assert table.row("a").seeds == (2**40,) and [
         config["training_seed"] for config in configs(tmp_path / "results")
     ] == [2**40]
     with pytest.raises(udonx.ConfigError, match="--seeds: got"):
-        udonx.run(
-            file, data=tmp_path / "data", seeds=[2**63], results=tmp_path / "results", quiet=True
-        )
+        udonx.run(file, data=tmp_path / "data", seeds=[2**63], results=tmp_path / "results")
 
 
 def test_the_commit_is_that_of_the_working_directory(tmp_path):
@@ -209,7 +205,7 @@ def test_a_figure_that_is_not_finite_is_not_recorded(tmp_path):
         _record(run, "loss", 2.0, 2)
         return {}
 
-    Recorder(tmp_path, (), print).run("test", {}, body, lambda identity: None)
+    Recorder(tmp_path, ()).run("test", {}, body, lambda identity: None)
     assert json.loads((tmp_path / "1" / "metrics.json").read_text())["loss"]["values"] == [2.0]
 
 
@@ -224,7 +220,6 @@ def test_plug_ins_that_lie_with_a_stage_are_kept_with_its_record(tmp_path):
         "data": tmp_path / "data",
         "results": tmp_path / "results",
         "device": "cpu",
-        "quiet": True,
     }
     (stage,) = udonx.run(file, **arguments).row("a").stages
     plugins = tmp_path / "results" / "stages" / stage / "plugins" / "mine"

@@ -128,7 +128,7 @@ DAMAGES = {
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_metrics_are_named_with_their_cure_and_count_as_not_made(stored, damage):
     """Nothing damaged is believed: `read_evaluation` names the file and what to do,
-    `has_evaluation` says it and is false.
+    `has_evaluation` is false, and `evaluation_problem` is the same sentence.
     """
     results, identity = stored
     file = results.evaluation(identity) / "metrics.json"
@@ -138,12 +138,9 @@ def test_damaged_metrics_are_named_with_their_cure_and_count_as_not_made(stored,
         DamagedFileError, match="the same `udonx run` makes it again, and trains nothing for it"
     ) as caught:
         results.read_evaluation(identity)
-    said: list[str] = []
-    assert (
-        not results.has_evaluation(identity, said.append)
-        and said == [str(caught.value)]
-        and str(file) in said[0]
-    )
+    problem = results.evaluation_problem(identity)
+    assert not results.has_evaluation(identity)
+    assert problem == str(caught.value) and str(file) in problem
     results.forget_evaluations(set())
     assert not file.exists(), "--fresh removes what nobody can tell the stages of"
 
@@ -160,11 +157,11 @@ def test_an_evaluation_without_its_queries_is_made_again(stored, damage):
     results, identity = stored
     file = results.evaluation(identity) / "per_query.npz"
     damage(file)
-    said: list[str] = []
-    assert not results.has_evaluation(identity, said.append) and said[0].startswith(f"{file} is ")
+    assert not results.has_evaluation(identity)
+    assert results.evaluation_problem(identity).startswith(f"{file} is ")
 
 
-def test_a_damaged_line_of_runs_is_said_and_left_out(tmp_path):
+def test_a_damaged_line_of_runs_is_logged_and_left_out(tmp_path, logged):
     """One bad line, of whatever kind, costs that line."""
     results = Results(tmp_path)
     for row in "abcd":
@@ -177,9 +174,9 @@ def test_a_damaged_line_of_runs_is_said_and_left_out(tmp_path):
         )
         + "\n"
     )
-    said: list[str] = []
-    assert [run.row for run in results.runs(said.append)] == ["a", "d"]
-    assert said == [
+    assert [run.row for run in results.runs()] == ["a", "d"] and not logged
+    results.log_damaged_runs()
+    assert logged == [
         f"{file}: 3 lines damaged and left out; where the table lacks a seed, name it with --seeds"
     ]
 

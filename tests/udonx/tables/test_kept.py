@@ -40,7 +40,7 @@ def results(smoke_run, tmp_path: Path) -> Path:
 
 def run(file: Path, data: Path, **options) -> Table:
     """Run a file on the data beside it, in silence."""
-    arguments = {"data": data, "results": data.parent / "results", "device": "cpu", "quiet": True}
+    arguments = {"data": data, "results": data.parent / "results", "device": "cpu"}
     return udonx.run(file, **{**arguments, **options})
 
 
@@ -49,7 +49,7 @@ def stamps(folder: Path) -> dict[Path, tuple[int, int]]:
     return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in folder.rglob("*")}
 
 
-def test_a_table_of_other_figures_is_kept_and_more_rows_keep_nothing(data, capsys):
+def test_a_table_of_other_figures_is_kept_and_more_rows_keep_nothing(data, capsys, logged):
     """An edited row puts the old table into earlier/1, which the run says and `udonx table` shows;
     a further row only adds.
     """
@@ -64,11 +64,10 @@ def test_a_table_of_other_figures_is_kept_and_more_rows_keep_nothing(data, capsy
     edited = write_experiment(
         data.parent, SETTING.replace("crop = 32", "crop = 24") + ROWS, "mine.toml"
     )
-    capsys.readouterr()
-    third = run(edited, data, quiet=False)
+    third = run(edited, data)
     assert (
         f"the table that lay in {folder} has other figures; it is kept in {folder}/earlier/1"
-        in capsys.readouterr().err
+        in logged
     )
     assert read_table(folder) == third and read_table(folder / "earlier" / "1") == both
     assert {path.name for path in (folder / "earlier" / "1").iterdir()} == {
@@ -110,7 +109,7 @@ def test_a_finished_run_writes_nothing(smoke_run, results):
     written again.
     """
     before = stamps(results)
-    again = udonx.run(TABLE3, setting="smoke", results=results, device="cpu", quiet=True)
+    again = udonx.run(TABLE3, setting="smoke", results=results, device="cpu")
     assert again == smoke_run.table
     watched = ("tables", "evaluations", "sacred", "runs.jsonl")
     assert {
@@ -193,7 +192,7 @@ def test_a_row_that_another_table_has_made_is_recorded_for_this_one_too(data):
 
 
 def test_the_last_line_says_where_the_table_is_or_that_it_was_not_written(
-    data, monkeypatch, capsys
+    data, monkeypatch, logged
 ):
     """With --row where another row's weights are not here nothing is written, and no folder is
     named.
@@ -203,16 +202,15 @@ def test_the_last_line_says_where_the_table_is_or_that_it_was_not_written(
         "[setting.transform]",
         '[setting.backbones.large]\nmodel = "resnet10t"\nlocal = "nowhere"\n[setting.transform]',
     )
-    run(write_experiment(data.parent, text, "mine.toml"), data, rows=["start"], quiet=False)
-    said = capsys.readouterr().err
+    run(write_experiment(data.parent, text, "mine.toml"), data, rows=["start"])
     assert (
         "the table was not written, since rows that were not asked for need start weights that are"
-        " not here" in said
+        " not here" in logged[-1]
     )
     assert not (data.parent / "results" / "tables").exists()
-    run(write_experiment(data.parent, SETTING + ROWS, "good.toml"), data, quiet=False)
+    run(write_experiment(data.parent, SETTING + ROWS, "good.toml"), data)
     (folder,) = (data.parent / "results" / "tables" / "good").iterdir()
     assert (
-        f"table, CSV and JSON in {folder}; stages" in capsys.readouterr().err
+        f"table, CSV and JSON in {folder}; stages" in logged[-1]
         and (folder / "table.csv").is_file()
     )

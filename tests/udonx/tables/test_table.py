@@ -447,7 +447,7 @@ def test_intervals_come_from_the_stored_queries(smoke_run):
         widths.add(row.interval[1] - row.interval[0])
     assert max(widths) > 0
     experiment = load_experiment(smoke_run.file, setting="smoke")
-    again = stored_table(experiment, Options(results=smoke_run.results), print)
+    again = stored_table(experiment, Options(results=smoke_run.results))
     assert (again.to_json(), again.to_text()) == (
         smoke_run.table.to_json(),
         smoke_run.table.to_text(),
@@ -467,7 +467,7 @@ def test_a_table_with_damaged_queries_is_shown(smoke_run, tmp_path: Path):
     (evaluation,) = smoke_run.table.row("udon").evaluations
     (tmp_path / "evaluations" / evaluation / "per_query.npz").unlink()
     table = stored_table(
-        load_experiment(smoke_run.file, setting="smoke"), Options(results=tmp_path), print
+        load_experiment(smoke_run.file, setting="smoke"), Options(results=tmp_path)
     )
     assert [row.interval is None for row in table.rows] == [
         True,
@@ -515,7 +515,7 @@ def mixed_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Table, Path]:
     folder = tmp_path_factory.mktemp("mixed")
     file = write_experiment(folder, MIXED)
     return (
-        udonx.run(file, seeds=[0, 1], results=folder / "results", device="cpu", quiet=True),
+        udonx.run(file, seeds=[0, 1], results=folder / "results", device="cpu"),
         folder / "results",
     )
 
@@ -584,7 +584,7 @@ def test_the_table_is_written_in_three_forms(smoke_run):
 def test_rows_that_are_missing_are_said(smoke_run, tmp_path: Path):
     """What has not been run stands below the table."""
     table = stored_table(
-        load_experiment(smoke_run.file, setting="smoke"), Options(results=tmp_path / "empty"), print
+        load_experiment(smoke_run.file, setting="smoke"), Options(results=tmp_path / "empty")
     )
     assert table.rows == ()
     (line,) = table.missing
@@ -596,7 +596,7 @@ def test_what_failed_is_said_with_its_reason(smoke_run):
     """A row that this call could not make stands below the table, with the sentence
     that says why.
     """
-    plan = load_plan(load_experiment(smoke_run.file, setting="smoke"), Options(), print)
+    plan = load_plan(load_experiment(smoke_run.file, setting="smoke"), Options())
     table = build_table(
         plan, Results(smoke_run.results), failed={"UDON, seed 1": "loss 'mine' is not finite"}
     )
@@ -615,7 +615,6 @@ def test_means_over_different_seeds_never_stand_side_by_side_unmarked(tmp_path):
         seeds=[0, 1],
         results=tmp_path,
         device="cpu",
-        quiet=True,
     )
     shown = udonx.run(
         TABLE3,
@@ -624,10 +623,9 @@ def test_means_over_different_seeds_never_stand_side_by_side_unmarked(tmp_path):
         seeds=[1],
         results=tmp_path,
         device="cpu",
-        quiet=True,
     )
     assert [row.seeds for row in shown.rows] == [(1,), (1,)] and OTHER_SEEDS not in shown.to_text()
-    table = stored_table(load_experiment(TABLE3, setting="smoke"), Options(results=tmp_path), print)
+    table = stored_table(load_experiment(TABLE3, setting="smoke"), Options(results=tmp_path))
     baseline, udon = table.row("baseline"), table.row("udon_dynamic")
     assert (baseline.seeds, udon.seeds) == ((0, 1), (1,))
     assert udon.difference == pytest.approx(udon.r1_per_seed[0] - baseline.r1_per_seed[1])

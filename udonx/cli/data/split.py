@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from contextlib import ExitStack
 
-from udonx.common.console import say
 from udonx.common.progress import Report
 from udonx.data.errors import DataError
 from udonx.data.prepare.folders import FolderSplit, split_folders
 from udonx.data.prepare.report import describe_split
+
+logger = logging.getLogger(__name__)
 
 
 def main(parsed: argparse.Namespace) -> int:
@@ -17,13 +19,13 @@ def main(parsed: argparse.Namespace) -> int:
     try:
         split = _split(parsed)
     except DataError as error:  # the folders or the options are not right
-        say(f"udonx data split: {error}")
+        logger.error(f"udonx data split: {error}")
         return 2
     except OSError as error:  # a full disk, no permission
-        say(f"udonx data split: {error.strerror}: {error.filename}; nothing was written")
+        logger.error(f"udonx data split: {error.strerror}: {error.filename}; nothing was written")
         return 1
     except KeyboardInterrupt:
-        say("\nstopped; nothing was written")
+        logger.error("\nstopped; nothing was written")
         return 130
     print(f"\n{describe_split(split)}")
     return 0
@@ -40,7 +42,7 @@ def _split(parsed: argparse.Namespace) -> FolderSplit:
             bar[0].tick(done - bar[0].count)
 
         # listing many folders on a network disk takes a while
-        say(f"looking for images in {parsed.source}")
+        logger.info(f"looking for images in {parsed.source}")
         return split_folders(
             parsed.source,
             parsed.out,

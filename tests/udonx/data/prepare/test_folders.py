@@ -244,9 +244,7 @@ def test_an_experiment_runs_on_it(photos, tmp_path, shares):
     file = write_experiment(
         tmp_path, f'{SETTING}[rows.a]\nscheme = "udon"\nsampler = "round_robin"\n'
     )
-    table = udonx.run(
-        file, data=tmp_path / "out", results=tmp_path / "results", device="cpu", quiet=True
-    )
+    table = udonx.run(file, data=tmp_path / "out", results=tmp_path / "results", device="cpu")
     assert table.domains == ("cars", "food") and 0 <= table.row("a").r1.mean <= 1
 
 
