@@ -152,7 +152,7 @@ def _build(start: Start, model: str, kwargs: dict[str, Any]) -> nn.Module:
         fixed_size = fixed_size or config.get("pretrained_cfg", config).get(
             "fixed_input_size", False
         )
-    size = {"img_size": start.crop} if fixed_size else {}
+    size: dict[str, Any] = {"img_size": start.crop} if fixed_size else {}
     with _no_missing_weights(model, start), _in_one_sentence(start, model, kwargs):
         return timm.create_model(
             name, pretrained=start.folder is not None, num_classes=0, **size, **kwargs

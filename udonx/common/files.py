@@ -39,7 +39,7 @@ class DamagedFileError(ValueError):
 
     for_people = True
 
-    def __init__(self, path: Path, why: str, cure: str = "") -> None:
+    def __init__(self, path: Path | str, why: str, cure: str = "") -> None:
         self.path, self.why = Path(path), why
         super().__init__(f"{path} {why}{'; ' + cure if cure else ''}")
 
@@ -189,7 +189,7 @@ def folder_problem(path: Path) -> str | None:
 
 
 @contextlib.contextmanager
-def open_regular(path: Path) -> Iterator[BinaryIO]:
+def open_regular(path: Path | str) -> Iterator[BinaryIO]:
     """Open a regular file for reading; anything else that stands there is refused, and a pipe is
     never waited for.
 
@@ -207,7 +207,7 @@ def open_regular(path: Path) -> Iterator[BinaryIO]:
         os.close(handle)
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path | str) -> bytes:
     """The content of a regular file; see `open_regular`."""
     with open_regular(path) as file:
         return file.read()

@@ -4,24 +4,44 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 Item = TypeVar("Item")
+Value = TypeVar("Value")
 Result = TypeVar("Result")
 
 
+@overload
 def in_threads(
-    function: Callable[[Item], Any],
+    function: Callable[[Item], Value],
     items: Sequence[Item],
     workers: int,
     *,
     chunk: int,
-    whole: Callable[[list], Result] = list,
+    name: str = ...,
+) -> Generator[list[Value]]: ...
+@overload
+def in_threads(
+    function: Callable[[Item], Value],
+    items: Sequence[Item],
+    workers: int,
+    *,
+    chunk: int,
+    whole: Callable[[list[Value]], Result],
+    name: str = ...,
+) -> Generator[Result]: ...
+def in_threads(
+    function: Callable[[Any], Any],
+    items: Sequence[Any],
+    workers: int,
+    *,
+    chunk: int,
+    whole: Callable[[list[Any]], Any] = list,
     name: str = "udonx-load",
-) -> Iterator[Result]:
+) -> Generator[Any]:
     """Yield `whole` of the results of every `chunk` items, in order; up to `workers + 1` chunks are
     computed ahead.
 
@@ -33,7 +53,7 @@ def in_threads(
     """
     stopped = threading.Event()
 
-    def work(start: int) -> Result | None:
+    def work(start: int) -> Any:
         results = []
         for item in items[start : start + chunk]:
             if stopped.is_set():

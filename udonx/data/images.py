@@ -10,7 +10,7 @@ import threading
 import warnings
 from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, Protocol, TypeVar
 
 import attrs
 import numpy as np
@@ -39,13 +39,21 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# Pillow warns of larger images, and refuses those of twice as many pixels.
+_WARNED_PIXELS = Image.MAX_IMAGE_PIXELS or 0
 _BAND = 256  # rows of an image that are copied at a time
 _KEPT_WHOLE = 2**21  # bytes of a decoded image that may be kept as it is
 
 # `max_pixels` says it in a sentence that names the file.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
-Prepared = TypeVar("Prepared")
+
+class _Array(Protocol):
+    @property
+    def nbytes(self) -> int: ...
+
+
+Prepared = TypeVar("Prepared", bound=_Array)
 
 
 class UndecodableError(DataError):
@@ -134,7 +142,7 @@ def _opened(file: BinaryIO, path: Path | str, max_pixels: int) -> Iterator[Image
         raise
     except Image.DecompressionBombError:
         raise TooLargeError(
-            path, f"more than {2 * Image.MAX_IMAGE_PIXELS:,} pixels, allowed are {max_pixels:,}"
+            path, f"more than {2 * _WARNED_PIXELS:,} pixels, allowed are {max_pixels:,}"
         ) from None
     except UnidentifiedImageError as error:
         raise UndecodableError(path, f"no {', '.join(FORMATS[:-1])} or {FORMATS[-1]}") from error

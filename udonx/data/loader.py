@@ -130,7 +130,9 @@ class BatchLoader:
     def _load(self, domain: str, position: int) -> tuple[Batch, list[str]]:
         """A batch, and the images that could not be decoded for it."""
         data = self._domains[domain]
-        rows, images, left_out = [], [], []
+        rows: list[int] = []
+        images: list[torch.Tensor] = []
+        left_out: list[str] = []
         for offset, row in enumerate(data.order.items(position, position + self.batch)):
             crop = sample_crop(
                 generator(self.seed, f"image/{domain}/{position + offset}"), self.transform

@@ -30,11 +30,20 @@ _LONG = 16
 class TransformOptions(Protocol):
     """What `sample_crop` reads of the transform's options."""
 
-    mode: str  # "resize_crop" or "random_resized_crop"
-    resize: int
-    crop: int
-    flip: bool
-    scale: tuple[float, float]
+    @property
+    def mode(self) -> str: ...  # "resize_crop" or "random_resized_crop"
+
+    @property
+    def resize(self) -> int: ...
+
+    @property
+    def crop(self) -> int: ...
+
+    @property
+    def flip(self) -> bool: ...
+
+    @property
+    def scale(self) -> tuple[float, float]: ...
 
 
 @attrs.frozen

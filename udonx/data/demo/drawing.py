@@ -12,7 +12,7 @@ import selectors
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -54,7 +54,7 @@ def draw_class(root: Path, job: ClassJob, seed: int, px: int) -> int:
 
 def draw(
     root: Path, jobs: Sequence[ClassJob], *, seed: int, px: int, workers: int
-) -> Iterator[int]:
+) -> Generator[int]:
     """Draw all classes, yielding the number of images of each as it is done.
 
     Args:
@@ -67,24 +67,25 @@ def draw(
         OSError: an image cannot be written.
     """
     left = deque(jobs)
-    busy: dict[subprocess.Popen[bytes], ClassJob] = {}
+    busy: dict[_Worker, ClassJob] = {}
     with contextlib.ExitStack() as ending, selectors.DefaultSelector() as ready:
         # an interpreter inside another program has no file of its own
         if workers > 1 and sys.executable:
             for _ in range(min(workers, len(jobs))):
                 # no further process can be started: there are fewer
                 with contextlib.suppress(OSError):
-                    worker = ending.enter_context(_start(root, seed, px))
-                    ending.callback(worker.kill)
-                    ready.register(worker.stdout, selectors.EVENT_READ, worker)
+                    process = ending.enter_context(_start(root, seed, px))
+                    ending.callback(process.kill)
+                    worker = _Worker(process)
+                    ready.register(worker.answers, selectors.EVENT_READ, worker)
                     _give(worker, left.popleft(), busy)
         while busy:
             for key, _ in ready.select():
                 worker, job = key.data, busy.pop(key.data)
-                if not worker.stdout.read(1):
+                if not worker.answers.read(1):
                     # It died, or cannot write. Here the class is drawn after all, or the reason is
                     # raised.
-                    ready.unregister(worker.stdout)
+                    ready.unregister(worker.answers)
                     yield draw_class(root, job, seed, px)
                     continue
                 if left:
@@ -104,13 +105,19 @@ def _start(root: Path, seed: int, px: int) -> subprocess.Popen[bytes]:
     )
 
 
-def _give(
-    worker: subprocess.Popen[bytes], job: ClassJob, busy: dict[subprocess.Popen[bytes], ClassJob]
-) -> None:
+class _Worker:
+    """The two pipes of a process of `_start`."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdin is not None and process.stdout is not None  # both were asked for
+        self.jobs, self.answers = process.stdin, process.stdout
+
+
+def _give(worker: _Worker, job: ClassJob, busy: dict[_Worker, ClassJob]) -> None:
     busy[worker] = job
     # it is dead: its output has ended, which is noticed there
     with contextlib.suppress(BrokenPipeError):
-        worker.stdin.write(json.dumps(job).encode() + b"\n")
+        worker.jobs.write(json.dumps(job).encode() + b"\n")
 
 
 def serve(root: str, seed: str, px: str) -> None:

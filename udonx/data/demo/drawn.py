@@ -87,11 +87,10 @@ class Silhouettes:
         phases = genus.uniform(0, 2 * math.pi, 6)
         amplitudes = amplitudes + own.normal(0, 0.16, 6)
         outline = harmonic_outline(amplitudes, phases + own.normal(0, 0.8, 6))
-        hole = (
-            ellipse(*own.uniform(-0.2, 0.2, 2), own.uniform(0.15, 0.28), own.uniform(0.15, 0.28))
-            if own.random() < 0.35
-            else None
-        )
+        hole = None
+        if own.random() < 0.35:
+            x, y = own.uniform(-0.2, 0.2, 2)
+            hole = ellipse(x, y, own.uniform(0.15, 0.28), own.uniform(0.15, 0.28))
         return Silhouette(outline, hole)
 
     def render(self, params: Silhouette, rng: Rng, px: int) -> Image.Image:
@@ -101,10 +100,9 @@ class Silhouettes:
         canvas.clutter(rng, int(rng.integers(0, 4)), near=ground, spread=0.08)
         canvas.polygon(params.outline + rng.normal(0, 0.012, params.outline.shape), body)
         for _ in range(int(rng.integers(0, 4))):  # spots that stay well inside
-            canvas.polygon(
-                ellipse(*rng.uniform(-0.3, 0.3, 2), rng.uniform(0.06, 0.16), 0.1, points=10),
-                jitter(body, rng, 0.06),
-            )
+            x, y = rng.uniform(-0.3, 0.3, 2)
+            spot = ellipse(x, y, rng.uniform(0.06, 0.16), 0.1, points=10)
+            canvas.polygon(spot, jitter(body, rng, 0.06))
         if params.hole is not None:
             canvas.polygon(params.hole, ground)
         return canvas.finish(rng)
@@ -124,6 +122,12 @@ class Logo(NamedTuple):
     field: str  # outline of the plate behind, a key of _FIELDS
     marks: list[tuple[np.ndarray, int]]  # outline [N, 2] and which of the colours fills it
     colours: list[RGB]  # the plate's, then the marks'
+
+
+def _shifted(colour: RGB, drift: np.ndarray) -> RGB:
+    """The colour with something added to each channel."""
+    r, g, b = (int(v) for v in np.clip(np.array(colour) + drift, 0, 255))
+    return r, g, b
 
 
 class Logos:
@@ -170,9 +174,7 @@ class Logos:
         )
         canvas.clutter(rng, int(rng.integers(1, 5)))
         drift = rng.normal(0, 0.035, 3) * 255
-        plate, *inks = [
-            tuple(int(v) for v in np.clip(np.array(c) + drift, 0, 255)) for c in params.colours
-        ]
+        plate, *inks = [_shifted(colour, drift) for colour in params.colours]
         if rng.random() < 0.12:
             plate, inks = inks[0], [plate, inks[1]]
         canvas.polygon(_FIELDS[params.field], plate)

@@ -93,8 +93,8 @@ class Creatures:
             )
         canvas.polygon(params.body, coat)
         for _ in range(params.spots):
-            where = rng.uniform(-0.6, 0.6, 2) * (width, height)
-            canvas.polygon(ellipse(*where, 0.08, 0.06, points=10), params.mark)
+            spot_x, spot_y = rng.uniform(-0.6, 0.6, 2) * (width, height)
+            canvas.polygon(ellipse(spot_x, spot_y, 0.08, 0.06, points=10), params.mark)
         for x in np.linspace(-0.2, 0.2, params.eyes) if params.eyes > 1 else [0.0]:
             canvas.polygon(ellipse(x, -height * 0.3, 0.1, 0.12, points=12), (245, 245, 240))
             canvas.polygon(
@@ -189,8 +189,9 @@ class Faces:
             shade(skin, 0.65),
         )
         width, smile, low = params.mouth
-        x = np.linspace(-1, 1, 7)
-        canvas.line(np.stack([x * width, low + smile * (0.5 - x**2)], axis=1), 0.08, (160, 40, 50))
+        across = np.linspace(-1, 1, 7)
+        lips = np.stack([across * width, low + smile * (0.5 - across**2)], axis=1)
+        canvas.line(lips, 0.08, (160, 40, 50))
         return canvas.finish(rng, light=0.3)
 
 

@@ -48,7 +48,7 @@ def checked_shares(shares: Sequence[float]) -> dict[str, Fraction]:
             f"the shares are {got}; allowed are three numbers, none below 0: of train, val and"
             " test, such as 0.6,0.2,0.2"
         )
-    total = sum(exact)
+    total = sum(exact, Fraction())
     if abs(total - 1) > _ROUNDING:
         raise DataError(
             f"the shares {got} sum to {float(total):g}; the shares of train, val and test must sum"

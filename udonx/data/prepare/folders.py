@@ -322,7 +322,10 @@ def _write_lists(folder: Path, domain: DomainFolder, assigned: Mapping[str, str]
 def _outcome(before: DomainFolder, after: DomainFolder, assigned: Mapping[str, str]) -> DomainSplit:
     splits = {}
     for split in (split for split in SPLITS if split in assigned.values()):
-        images = [len(after.classes[name]) for name, where in assigned.items() if where == split]
-        splits[split] = Count(len(images), sum(images))
-    images = sum(map(len, before.classes.values())) - sum(map(len, after.classes.values()))
-    return DomainSplit(after.name, splits, Count(len(before.classes) - len(after.classes), images))
+        sizes = [len(after.classes[name]) for name, where in assigned.items() if where == split]
+        splits[split] = Count(classes=len(sizes), images=sum(sizes))
+    left_out = Count(
+        classes=len(before.classes) - len(after.classes),
+        images=sum(map(len, before.classes.values())) - sum(map(len, after.classes.values())),
+    )
+    return DomainSplit(after.name, splits, left_out)
