@@ -15,7 +15,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, Generic, TypeVar
 
 import cattrs
 
@@ -180,7 +180,8 @@ def folder_problem(path: Path) -> str | None:
         except NotADirectoryError:  # one of those above says which
             continue
         except OSError as error:
-            return f"{folder} cannot be used: {os.strerror(error.errno)}; give another folder"
+            why = error.strerror or error
+            return f"{folder} cannot be used: {why}; give another folder"
         return None if stat.S_ISDIR(mode) else f"{folder} is no folder; give another one"
     return None
 
@@ -344,14 +345,14 @@ def cache_dir() -> Path | None:
         return None
 
 
-class JsonCache:
+class JsonCache(Generic[T]):
     """Plain data that is kept between calls as one JSON file of the cache folder.
 
     A file that is missing, damaged or of another form reads as empty; one that cannot be written is
     not an error.
     """
 
-    def __init__(self, name: str, kind: type[T] = dict[str, Any]) -> None:
+    def __init__(self, name: str, kind: type[T]) -> None:
         self.name, self.kind = name, kind
 
     def read(self) -> T:
