@@ -20,6 +20,7 @@ import catalogue
 
 from registry import source
 from registry.code import NoIdentityError
+from registry.errors import REFUSED, UdonxError
 from registry.options import Option, first_paragraph, options_of
 
 
@@ -29,13 +30,12 @@ def _entry_points() -> importlib.metadata.EntryPoints:
     return importlib.metadata.entry_points()
 
 
-class RegistryError(ValueError):
+class RegistryError(UdonxError, ValueError):
     """A component that cannot be registered, or a name that is not registered; the message says
     what to do.
     """
 
-    for_people = True
-    exit_status = 2
+    exit_code = REFUSED
 
 
 @attrs.frozen(kw_only=True)

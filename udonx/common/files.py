@@ -19,6 +19,8 @@ from typing import Any, BinaryIO, Generic, TypeVar
 
 import cattrs
 
+from udonx.common.errors import UdonxError
+
 T = TypeVar("T")
 
 _FULL = 2**20  # a disk with less than this many bytes free counts as full
@@ -29,15 +31,13 @@ _JSON_ERRORS = (ValueError, RecursionError)
 _converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=False)
 
 
-class DamagedFileError(ValueError):
+class DamagedFileError(UdonxError, ValueError):
     """A stored file that is not what was written.
 
     Attributes:
         path: the file.
         why: what is wrong with it, in a few words.
     """
-
-    for_people = True
 
     def __init__(self, path: Path | str, why: str, cure: str = "") -> None:
         self.path, self.why = Path(path), why
