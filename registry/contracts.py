@@ -430,3 +430,31 @@ class Scheme(Protocol):
     branches: tuple[str, ...]
 
     def plan(self, row: Row, facts: tuple[DomainFacts, ...]) -> tuple[EvaluationSpec, ...]: ...
+
+
+class Metric(Protocol):
+    """A retrieval metric: a pure function of where the relevant items stand in a query's ranking.
+
+    Shapes: Q queries, K neighbours.
+
+    Attributes:
+        label: the header of the metric's column in a table, such as `R@1`.
+        depth: how many neighbours it reads; None for as many as the query with the most relevant
+            items has.
+    """
+
+    label: str
+    depth: int | None
+
+    def __call__(self, relevant_QK: Any, relevant_Q: Any) -> Any:
+        """The metric of every query; a query's value depends on its own row alone.
+
+        Args:
+            relevant_QK: bool [Q, K], whether the neighbour at each rank is relevant, best first.
+                K is `depth`. The query itself is left out; behind the end of the index is False.
+            relevant_Q: int64 [Q], relevant items in the whole index, without the query itself.
+
+        Returns:
+            float64 [Q], each between 0 and 1.
+        """
+        ...

@@ -22,14 +22,14 @@ from typing import Any
 import attrs
 import catalogue
 
-from registry import backbones, heads, losses, samplers, schemes
+from registry import backbones, heads, losses, metrics, samplers, schemes
 from registry.contracts import ComponentSpec, StageSpec
 from registry.registry import Component, Registry, RegistryError, location
 from udonx.common.files import JsonCache, cached_sha256, write_atomic
 
 REGISTRIES: dict[str, Registry] = {
     module.registry.kind: module.registry
-    for module in (backbones, heads, losses, samplers, schemes)
+    for module in (backbones, heads, losses, samplers, schemes, metrics)
 }
 _TORCH_FREE = ("samplers", "schemes")
 
