@@ -147,6 +147,21 @@ def archive(spec: StageSpec, folder: Path) -> None:
         write_atomic(folder / name, content)
 
 
+def spec_of(component: Component, options: Mapping[str, Any]) -> ComponentSpec:
+    """A component with all of its options, known by its version, its source and its files.
+
+    Raises:
+        RegistryError: its source, or a file that an option names, cannot be had.
+    """
+    return ComponentSpec(
+        use=component.name,
+        options={name: value for name, value in options.items() if value is not None},
+        version=component.version,
+        source=source_hash(component.kind, component.name),
+        files=option_files(component, options),
+    )
+
+
 def option_files(component: Component, values: Mapping[str, Any]) -> dict[str, str] | None:
     """What the files hold that an option of type Path names: their sha256 by the option's name; a
     folder counts with all files below it.
