@@ -20,17 +20,58 @@ from tests.tiny import write_domain
 from udonx.cli.options import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-BLOCK = re.compile(r"(<!-- not run: [^>]*-->\n)?```(\w+)\n(.*?)```", re.DOTALL)
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
+BLOCK = re.compile(r"(<!-- not run: [^>]*-->\n)?^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+NAMED = re.compile(r"\bas\s+`(\w+\.(?:toml|py))`")
+
+# What a reader does with a file that a page asks to save, beyond the commands of the page itself.
+CHECKED = {
+    "my_defaults.toml": "udonx plan my_defaults.toml",
+    "my_sequel.toml": "udonx check my_sequel.toml",
+    "my_setting.toml": "udonx check my_setting.toml",
+    "my_parts.py": (
+        "udonx run my_question.toml --row baseline --plugin my_parts.py"
+        " --set sampler=square_root --set student_head.use=dropout_linear"
+    ),
+    "load_model.py": "python load_model.py",
+}
 
 
-def _blocks() -> list[tuple[str, str]]:
-    """(language, text) of the blocks, README first, without those that say why they are not run and
-    without `make`.
+def _steps(page: Path) -> list[tuple[str | None, str]]:
+    """The blocks of a page as (name of the file to save it as, text); a command has no name.
+
+    Blocks that say why they are not run are left out, and so are `make` and plain text.
     """
-    text = "\n".join(page.read_text() for page in PAGES)
-    found = [(language, text) for skipped, language, text in BLOCK.findall(text) if not skipped]
-    return [(language, text) for language, text in found if "make run" not in text]
+    text, steps, end = page.read_text(), [], 0
+    for block in BLOCK.finditer(text):
+        before, end = text[end : block.start()], block.end()
+        skipped, language, content = block.groups()
+        if skipped or language not in ("sh", "toml", "python") or content.startswith("make "):
+            continue
+        names = NAMED.findall(before)
+        assert names or language != "toml", f"{page.name}: how is this file called?\n{content}"
+        if names:
+            steps.append((names[-1], content))
+        else:
+            steps.append((None, content if language == "sh" else f"python - <<'END'\n{content}END"))
+    return steps
+
+
+def _shell(command: str, folder: Path) -> str:
+    """What a command prints that ends well."""
+    result = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", command],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
+    return result.stdout
 
 
 def test_readme_runs_from_top_to_bottom(tmp_path, monkeypatch):
@@ -40,48 +81,13 @@ def test_readme_runs_from_top_to_bottom(tmp_path, monkeypatch):
     for name in ("experiments", "tests/data"):
         shutil.copytree(ROOT / name, tmp_path / name)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:/usr/bin:/bin")
-    names = {
-        "toml": iter(
-            [
-                "my_question.toml",
-                "my_defaults.toml",
-                "my_sequel.toml",
-                "my_table.toml",
-                "my_setting.toml",
-            ]
-        ),
-        "python": iter(["my_loss.py", "load_model.py", "my_parts.py"]),
-    }
+    write_domain(tmp_path / "DIR", "cars")  # what a reader has in place of DIR
     printed = {}
-    for number, (language, text) in enumerate(_blocks()):
-        if language in names:
-            name = next(names[language])
+    for name, text in [step for page in PAGES for step in _steps(page)]:
+        if name is not None:
             (tmp_path / name).write_text(text)
-            # as a reader would, with the domains of the tests in place of DIR
-            if name == "my_setting.toml":
-                write_domain(tmp_path / "DIR", "cars")
-            command = {
-                "my_question.toml": ["udonx", "check", name],
-                "my_defaults.toml": ["udonx", "plan", name],
-                "my_sequel.toml": ["udonx", "check", name],
-                "my_parts.py": [
-                    *("udonx", "run", "my_question.toml", "--row", "baseline", "--plugin", name),
-                    *("--set", "sampler=square_root", "--set", "student_head.use=dropout_linear"),
-                ],
-                "my_setting.toml": ["udonx", "check", name],
-                "load_model.py": [sys.executable, name],
-            }.get(name)
-        else:
-            name, command = (
-                f"block {number}",
-                (["bash", "-euo", "pipefail", "-c", text] if language == "sh" else None),
-            )
-        if command:
-            result = subprocess.run(
-                command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
-            )
-            assert result.returncode == 0, f"{text}\n{result.stdout}\n{result.stderr}"
-            printed[text if language == "sh" else name] = result.stdout
+        if command := text if name is None else CHECKED.get(name):
+            printed[name or text] = _shell(command, tmp_path)
     shown = dict(
         re.findall(r"^(udon|mine) +([\d.]+) ", printed["udonx run my_table.toml\n"], re.MULTILINE)
     )
@@ -110,8 +116,8 @@ def test_links_lead_somewhere(page):
 
 
 @pytest.mark.parametrize("command", ["run", "check", "show", "plan", "table"])
-def test_every_option_is_named_in_readme(command):
-    """Whatever these commands take stands in the README."""
+def test_every_option_is_documented(command):
+    """Whatever these commands take stands in docs/commands.md."""
     parser = argparse.ArgumentParser()
     COMMANDS[command][1](parser)
     options = {
@@ -120,11 +126,27 @@ def test_every_option_is_named_in_readme(command):
         for option in action.option_strings
         if option.startswith("--")
     }
-    text = (ROOT / "README.md").read_text()
+    text = (ROOT / "docs" / "commands.md").read_text()
     assert sorted(option for option in options - {"--help"} if f"`{option}" not in text) == []
 
 
-def test_shipped_files_are_named_in_readme():
+def test_every_command_is_named_in_readme():
     """Each command of the command line has its line in the README."""
     text = (ROOT / "README.md").read_text()
     assert [name for name in COMMANDS if f"`udonx {name}" not in text] == []
+
+
+def test_readme_is_short():
+    """The README fits in 250 lines; the rest is in docs/."""
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 250
+
+
+WRITTEN = [page for page in PAGES if page.name != "keys.md"]  # that one is generated
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.name)
+def test_lines_of_pages_are_short(page):
+    """Lines of text have at most 100 characters; those of tables may be longer."""
+    text = BLOCK.sub("", page.read_text())
+    lines = [line for line in text.splitlines() if not line.startswith("|") and len(line) > 100]
+    assert [line for line in lines if "](" not in line] == []
