@@ -93,7 +93,8 @@ def measure(options: argparse.Namespace) -> None:
     from udonx.data.benchmark import Benchmark
     from udonx.data.images import ImageStore
     from udonx.engine.build import build_model
-    from udonx.engine.train import Job, _Training
+    from udonx.engine.job import Job
+    from udonx.engine.loop import Loop
     from udonx.evaluation.protocol import Embedder, embed_paths
     from udonx.store.stage import StageFolder
 
@@ -131,7 +132,7 @@ def measure(options: argparse.Namespace) -> None:
                 "folder": StageFolder(Path(folder)),
                 "device": device,
             }
-            loop = _Training(
+            loop = Loop(
                 Job(spec=spec, benchmark=benchmark, store=store, workers=options.workers, **about),
                 model,
             )

@@ -4,7 +4,7 @@ classification baseline's.
 Three contenders train in one process, in blocks of a few steps, in turn and in an order that is
 drawn anew for every round:
 
-* engine UDON: the real loop (`_Training.steps`), with images loaded ahead, dynamic sampler, sums,
+* engine UDON: the real loop (`Loop.steps`), with images loaded ahead, dynamic sampler, sums,
   log lines and report;
 * bare UDON: plain torch on batches that are already in memory: the same backbone, heads, losses,
   drift and AdamW, nothing else;
@@ -55,7 +55,7 @@ from udonx.data.loader import BatchLoader
 from udonx.engine.build import build_model
 from udonx.engine.device import repeatable
 from udonx.engine.job import Job
-from udonx.engine.train import _Training
+from udonx.engine.loop import Loop
 from udonx.store.stage import StageFolder
 
 STUDENT_DIM, TEACHER_DIM, SCALE, TEMPERATURE = 64, 256, 16.0, 0.1
@@ -161,7 +161,7 @@ def engine(
     benchmark: Benchmark,
     store: ImageStore,
     folder: Path,
-) -> _Training:
+) -> Loop:
     """The real loop of a stage, not started."""
     folder.mkdir()
     classes = {domain: len(benchmark.labels(domain)) for domain in spec.domains}
@@ -177,12 +177,10 @@ def engine(
         workers=options.workers,
         weights=options.weights,
     )
-    return _Training(job, build_model(spec, classes, options.weights).to(device))
+    return Loop(job, build_model(spec, classes, options.weights).to(device))
 
 
-def bare(
-    options: argparse.Namespace, start: _Training, batches: list[Batch]
-) -> Iterator[torch.Tensor]:
+def bare(options: argparse.Namespace, start: Loop, batches: list[Batch]) -> Iterator[torch.Tensor]:
     """UDON in plain torch, from the engine's start weights, over batches in memory; yields each
     step's total loss.
     """
@@ -292,7 +290,7 @@ def seconds(advance: Callable[[], object], steps: int, device: torch.device) -> 
     return (time.perf_counter() - began) / steps
 
 
-def first_losses(loop: _Training, steps: Iterator[int], count: int) -> list[float]:
+def first_losses(loop: Loop, steps: Iterator[int], count: int) -> list[float]:
     """The engine's first total losses, read from its log."""
     for _ in range(count):
         next(steps)

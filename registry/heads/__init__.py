@@ -1,7 +1,8 @@
-"""The registry of heads: features [B, F] to L2-normalised embeddings [B, D].
+"""The registry of heads: features [B, F] to L2-normalised embeddings [B, D]. Torch is imported with
+a component, not here.
 
 A head is trained, or it has `fit(moments)` and is fitted once on the features of the training
-images (registry/heads/moments.py). Torch is imported with a component, not here.
+images (registry/heads/moments.py).
 """
 
 from registry.registry import Registry

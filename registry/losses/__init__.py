@@ -1,6 +1,7 @@
-"""The registry of losses. Torch is imported with a component, not here.
+"""The registry of losses. A loss is called `(branch, batch)`, or `(student, teacher, batch)` where
+it needs a teacher.
 
-A loss is called `(branch, batch)`, or `(student, teacher, batch)` where it needs a teacher.
+Torch is imported with a component, not here.
 """
 
 import inspect

@@ -14,18 +14,13 @@ from registry.samplers.schedule import FixedOrder
 class RoundRobin(FixedOrder):
     """Every domain in turn, in their order, again and again; what remains goes to the first ones.
 
-    Args:
-        domains: names in training order.
-        train_counts: training images per domain (not used).
-        steps: the budget.
-        seed: not used.
+    domains: names in training order. train_counts: training images per domain (not used). steps:
+    the budget. seed: not used. Source: UDON, NeurIPS 2024; `round_robin` of the released dataset
+    sampling.
 
-    Source: UDON, NeurIPS 2024; `round_robin` of the released dataset sampling.
-
-    Example:
-        >>> sampler = RoundRobin(["cars", "sop"], {"cars": 10, "sop": 90}, 5, 0)
-        >>> [sampler.domain_at(step) for step in range(5)]
-        ['cars', 'sop', 'cars', 'sop', 'cars']
+    >>> sampler = RoundRobin(["cars", "sop"], {"cars": 10, "sop": 90}, 5, 0)
+    >>> [sampler.domain_at(step) for step in range(5)]
+    ['cars', 'sop', 'cars', 'sop', 'cars']
     """
 
     def __init__(

@@ -8,8 +8,6 @@ from collections.abc import Iterable
 
 import attrs
 
-from udonx.common.errors import REFUSED, UdonxError
-
 
 @attrs.frozen(kw_only=True)
 class Problem:
@@ -29,10 +27,11 @@ class Problem:
         return f"{self.where}{rows}{': ' + self.key if self.key else ''}: {self.message}"
 
 
-class ConfigError(UdonxError, ValueError):
+class ConfigError(ValueError):
     """All problems of one or more experiment files; `str()` is the numbered list."""
 
-    exit_code = REFUSED
+    for_people = True
+    exit_status = 2
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = merge_rows(problems)

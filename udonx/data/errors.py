@@ -1,17 +1,9 @@
-"""What data raise."""
-
-from __future__ import annotations
-
-from udonx.common.errors import REFUSED, UdonxError
+"""The one error that data raises."""
 
 
-class DataError(UdonxError, ValueError):
+class DataError(ValueError):
     """Data on disk is missing or malformed; the message is one sentence: where, what was got, what
     is allowed, what to do.
     """
 
-
-class SplitError(DataError):
-    """Folders that cannot be split as they were asked to be; nothing was written."""
-
-    exit_code = REFUSED
+    for_people = True

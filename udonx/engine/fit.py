@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from contextlib import closing
+from typing import Any
 
 from registry.heads.moments import Moments
-from udonx.common.interrupts import Stopped, deferred
+from udonx.common.interrupts import StopRequest, deferred
 from udonx.common.progress import Report
+from udonx.common.stopwatch import Stopwatch
 from udonx.data.unreadable import Unreadable, left_out
-from udonx.engine.checkpoint import read_checkpoint, reading_checkpoint
+from udonx.engine.checkpoint import Checkpoint, stopped
 from udonx.engine.errors import TrainingError
 from udonx.engine.job import Job
 from udonx.engine.model import Model
@@ -24,6 +25,10 @@ class Fit:
 
     Of the features only their moments are held; a checkpoint has them, and after how many training
     images of each domain they stand.
+
+    Args:
+        job: A stage that does not train.
+        model: Its model, on its device.
     """
 
     def __init__(self, job: Job, model: Model) -> None:
@@ -37,46 +42,40 @@ class Fit:
         self.moments = Moments(model.backbone.dim)
         self.taken = dict.fromkeys(self.paths, 0)
         self.unreadable = {domain: self._unreadable(domain) for domain in self.paths}
-        self.seconds = 0.0
-
-    def _unreadable(self, domain: str, known: Iterable[str] = ()) -> Unreadable:
-        return Unreadable(
-            f"the train split of {domain}", len(self.paths[domain]), self.job.store, known
-        )
-
-    def _left_out(self) -> list[str]:
-        """The images that could not be decoded, among those that are taken in."""
-        found = (
-            self.unreadable[domain].paths.intersection(paths[: self.taken[domain]])
-            for domain, paths in self.paths.items()
-        )
-        return sorted(set().union(*found))
+        self.stopwatch = Stopwatch()
+        self.checkpoint = Checkpoint(job, self)
+        self.stop = StopRequest()
 
     def run(self) -> Done:
         """Fit to the end; returns done.json. SIGINT and SIGTERM let the batch that is under way
         finish.
         """
-        job, head = self.job, self.model.student_head
-        self.began = self.saved = time.monotonic()
         with deferred() as self.stop:
-            if head is not None:
-                self._start()
+            if self.model.student_head is not None:
+                self.checkpoint.restore()
                 self._measure()
-                try:
-                    head.fit(self.moments)
-                except ValueError as error:
-                    raise TrainingError(f"{job.title}: {error}") from error
-            weights = job.folder.save_best(self.model.state_dict(), {"stage": job.id})
-            seconds = self.seconds + time.monotonic() - self.began
-            about = {
-                "images": self.images,
-                "seconds": seconds,
-                "weights": weights,
-                "unreadable": left_out(self._left_out()),
-            }
-            done = Done(steps=0, best_step=0, best_r1=None, **about)
-            job.folder.finish(done)
-            return done
+                self._fit_head()
+            return self._finish()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps: tensors and plain data."""
+        return {
+            "taken": self.taken,
+            "seconds": self.stopwatch.seconds,
+            "unreadable": self._left_out(),
+            "moments": self.moments.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where `state_dict` was taken; earlier versions' lack `unreadable`."""
+        self.taken = {domain: state["taken"][domain] for domain in self.paths}
+        known = set(state.get("unreadable", ()))
+        self.unreadable = {
+            domain: self._unreadable(domain, known.intersection(paths))
+            for domain, paths in self.paths.items()
+        }
+        self.stopwatch = Stopwatch(state["seconds"])
+        self.moments.load_state_dict(state["moments"])
 
     def _measure(self) -> None:
         """Take in the features of all training images that are not taken in yet."""
@@ -101,31 +100,42 @@ class Fit:
 
     def _after_batch(self) -> None:
         if self.stop.signal is not None:
-            self._save()
-            where = f"stopped after {sum(self.taken.values())} of {self.images} images"
-            raise Stopped(
-                self.stop.signal, f"{self.job.title}: {where}; the same command continues there"
-            )
-        if time.monotonic() - self.saved > self.job.checkpoint_seconds:
-            self._save()
+            self.checkpoint.save()
+            where = f"{sum(self.taken.values())} of {self.images} images"
+            raise stopped(self.job, self.stop.signal, where)
+        if self.checkpoint.due:
+            self.checkpoint.save()
 
-    def _save(self) -> None:
-        seconds = self.seconds + time.monotonic() - self.began
-        about = {"taken": self.taken, "seconds": seconds, "unreadable": self._left_out()}
-        self.job.folder.save_state({**about, "moments": self.moments.state_dict()})
-        self.saved = time.monotonic()
+    def _fit_head(self) -> None:
+        try:
+            self.model.student_head.fit(self.moments)
+        except ValueError as error:
+            raise TrainingError(f"{self.job.title}: {error}") from error
 
-    def _start(self) -> None:
-        """Continue from the checkpoint where there is one that can be read."""
-        state = read_checkpoint(self.job)
-        if state is None:
-            return
-        with reading_checkpoint(self.job):
-            self.taken = {domain: state["taken"][domain] for domain in self.paths}
-            known = set(state.get("unreadable", ()))
-            self.unreadable = {
-                domain: self._unreadable(domain, known.intersection(paths))
-                for domain, paths in self.paths.items()
-            }
-            self.seconds = state["seconds"]
-            self.moments.load_state_dict(state["moments"])
+    def _finish(self) -> Done:
+        """Keep the weights and write done.json."""
+        folder = self.job.folder
+        done = Done(
+            steps=0,
+            images=self.images,
+            seconds=self.stopwatch.seconds,
+            best_step=0,
+            best_r1=None,
+            weights=folder.save_best(self.model.state_dict(), {"stage": self.job.id}),
+            unreadable=left_out(self._left_out()),
+        )
+        folder.finish(done)
+        return done
+
+    def _unreadable(self, domain: str, known: Iterable[str] = ()) -> Unreadable:
+        return Unreadable(
+            f"the train split of {domain}", len(self.paths[domain]), self.job.store, known
+        )
+
+    def _left_out(self) -> list[str]:
+        """The images that could not be decoded, among those that are taken in."""
+        found = (
+            self.unreadable[domain].paths.intersection(paths[: self.taken[domain]])
+            for domain, paths in self.paths.items()
+        )
+        return sorted(set().union(*found))

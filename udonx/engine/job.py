@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 import attrs
 import torch
@@ -12,42 +10,30 @@ import torch
 from registry.contracts import StageSpec
 from udonx.data.benchmark import Benchmark
 from udonx.data.images import ImageStore
+from udonx.engine.hooks import Hook
 from udonx.store.stage import StageFolder
-
-
-class Timer(Protocol):
-    """Is told how long the parts of a stage took; see `udonx.forecast.costs.StageTimer`."""
-
-    def lap(self, first: int, last: int, seconds: float) -> None:
-        """The 0-based steps `first` to `last` - 1 took so long."""
-
-    def embedded(self, images: int, seconds: float) -> None:
-        """So many images were embedded and searched in so long."""
-
-    def save(self) -> None:
-        """Keep what was measured so far."""
-
-
-class NoTimer:
-    """Keeps nothing."""
-
-    def lap(self, first: int, last: int, seconds: float) -> None:
-        """Forget it."""
-
-    def embedded(self, images: int, seconds: float) -> None:
-        """Forget it."""
-
-    def save(self) -> None:
-        """Keep nothing."""
 
 
 @attrs.frozen(kw_only=True)
 class Job:
-    """A stage to run: its spec and identity, where it is kept, its data, and where it runs.
-    `weights` is the folder of the start weights; `teachers` are the folders of the earlier stages
-    in the order of `spec.teachers`; `summary` is told (key, value, step) of the few figures that a
-    run record keeps; `manifest` hashes the split files of each domain; `checkpoint_seconds` are
-    between two checkpoints at most, but for the time that a step or a validation takes.
+    """A stage to run.
+
+    Attributes:
+        spec: What the stage is.
+        id: Its identity.
+        title: What it is called in lines that people read.
+        folder: Where it is kept.
+        benchmark: Its data.
+        store: Where its images are loaded from.
+        device: Where it runs.
+        workers: Threads that load images.
+        weights: The folder of its start weights; None where they are random.
+        teachers: The folders of its teachers' stages, in the order of `spec.teachers`.
+        plugins: The plug-ins that were imported, kept in the stage's folder.
+        manifest: The hash of each domain's split files.
+        checkpoint_seconds: What lies between two checkpoints at most, but for the time that a step
+            or a validation takes.
+        hooks: Who listens to the training loop.
     """
 
     spec: StageSpec
@@ -63,5 +49,4 @@ class Job:
     plugins: tuple[str, ...] = ()
     manifest: dict[str, str] = attrs.field(factory=dict)
     checkpoint_seconds: float = 300.0
-    timer: Timer = attrs.field(factory=NoTimer)
-    summary: Callable[[str, float, int], None] = lambda key, value, step: None
+    hooks: tuple[Hook, ...] = ()

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from registry.contracts import StageSpec
 from registry.registry import RegistryError
 from udonx.common.errors import sentence_of
 from udonx.common.files import DamagedFileError
@@ -26,7 +27,6 @@ from udonx.data.images import MAX_PIXELS, decode, to_array, to_rgb, turned_uprig
 from udonx.data.transforms import CentreCrop
 from udonx.engine.build import build_model
 from udonx.engine.device import loading_threads
-from udonx.engine.errors import StageError
 from udonx.engine.model import Model
 from udonx.planning.identity import from_plain
 from udonx.store.stage import RETRAIN, StageFolder
@@ -39,13 +39,12 @@ _NAMED = 5  # of many files that cannot be read, so many are named
 def load_stage(folder: StageFolder, device: torch.device) -> Model:
     """The best model of a finished stage, in eval mode, without gradients.
 
-    Raises:
-        StageError: the folder is no finished stage, or a component that it needs is not registered:
-            nothing is imported for it, the message names the plug-in.
-        DamagedFileError: its files are damaged.
+    Raises ValueError where the folder is no finished stage or its files are damaged, or where a
+    component that it needs is not registered: nothing is imported for it, the message names the
+    plug-in.
     """
     if not (folder.path / "model.json").is_file() or not os.path.lexists(folder.best):
-        raise StageError(
+        raise ValueError(
             f"{folder.path} is no trained stage: it needs model.json and best.safetensors (a folder"
             " of results/stages)"
         )
@@ -65,7 +64,7 @@ def load_stage(folder: StageFolder, device: torch.device) -> Model:
             if plugins
             else ""
         )
-        raise StageError(f"{folder.path}: {error}{hint}") from None
+        raise ValueError(f"{folder.path}: {error}{hint}") from None
     except (
         Exception
     ) as error:  # a description that was changed fails in as many ways as there are components
@@ -83,6 +82,22 @@ def load_stage(folder: StageFolder, device: torch.device) -> Model:
             folder.best, f"is not of this model ({' '.join(str(error).split())})", RETRAIN
         ) from error
     return model.requires_grad_(False).eval().to(device)
+
+
+def load_teachers(
+    spec: StageSpec, folders: Sequence[StageFolder], device: torch.device
+) -> dict[str, Model]:
+    """The frozen teacher of each domain; empty where a stage has none.
+
+    Args:
+        spec: The stage that is taught.
+        folders: The finished stages of `spec.teachers`, in their order.
+        device: Where it trains.
+    """
+    teachers: dict[str, Model] = {}
+    for teacher, folder in zip(spec.teachers, folders, strict=True):
+        teachers |= dict.fromkeys(teacher.taught_domains, load_stage(folder, device))
+    return teachers
 
 
 def _kept_plugin(folder: StageFolder, name: str) -> str:

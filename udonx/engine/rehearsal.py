@@ -22,7 +22,7 @@ from udonx.engine.build import build_sampler
 from udonx.engine.errors import TrainingError, explained
 from udonx.engine.model import Model
 from udonx.engine.objective import Objective
-from udonx.engine.sampling import check_progress, guarded, plain_state
+from udonx.engine.sampling import GuardedSampler
 
 _IMAGES = 8
 _SEED = 0
@@ -165,8 +165,8 @@ def rehearse_sampler(spec: StageSpec, train_counts: Mapping[str, int], signal: f
         TrainingError: it fails, stands still, or keeps what no checkpoint can hold.
     """
     steps, use = spec.training.steps, spec.training.sampler.use
-    sampler = guarded(build_sampler(spec, train_counts), use)
-    check_progress(sampler, use, 0, steps)
+    sampler = GuardedSampler(build_sampler(spec, train_counts), use)
+    sampler.check_progress(0, steps)
     _ask(sampler, spec, 0)
     if (step := sampler.known_until()) < steps:
         sampler.update(
@@ -176,15 +176,15 @@ def rehearse_sampler(spec: StageSpec, train_counts: Mapping[str, int], signal: f
                 for domain in spec.domains
             },
         )
-        check_progress(sampler, use, step, steps)
+        sampler.check_progress(step, steps)
         _ask(sampler, spec, step)
         sampler.shares()
     else:
         step = 0
     kept = io.BytesIO()
-    torch.save(plain_state(sampler, use), kept)
+    torch.save(sampler.state_dict(), kept)
     kept.seek(0)
-    again = guarded(build_sampler(spec, train_counts), use)
+    again = GuardedSampler(build_sampler(spec, train_counts), use)
     again.load_state_dict(torch.load(kept, weights_only=True))
     if _ask(again, spec, step) != _ask(sampler, spec, step):
         raise TrainingError(

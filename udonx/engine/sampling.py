@@ -5,59 +5,124 @@ names it.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from registry.contracts import Sampler
+from registry.contracts import Batch, Sampler
 from udonx.engine.errors import TrainingError, explained
 
 
-class _Guarded:
-    """A sampler whose failures are TrainingErrors with its name and line."""
+class GuardedSampler:
+    """A sampler whose failures are TrainingErrors with its name and line.
+
+    Args:
+        sampler: What is asked.
+        use: What it is registered as.
+    """
 
     def __init__(self, sampler: Sampler, use: str) -> None:
-        self.__wrapped__, self._what = sampler, f"sampler '{use}'"
+        self.__wrapped__, self.name = sampler, f"sampler '{use}'"
 
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self.__wrapped__, name)
+    def _explained(self) -> AbstractContextManager[None]:
+        return explained(self.name, type(self.__wrapped__))
 
-        def call(*arguments: Any) -> Any:
-            with explained(self._what, type(self.__wrapped__)):
-                return method(*arguments)
+    def domain_at(self, step: int) -> str:
+        """The domain of a step."""
+        with self._explained():
+            return self.__wrapped__.domain_at(step)
 
-        return call
+    def known_until(self) -> int:
+        """The first step whose domain is not known yet."""
+        with self._explained():
+            return self.__wrapped__.known_until()
+
+    def clears_at(self, step: int) -> bool:
+        """Whether the window starts anew before a step."""
+        with self._explained():
+            return self.__wrapped__.clears_at(step)
+
+    def update(self, step: int, sums: Mapping[str, tuple[float, int]]) -> None:
+        """Take in a window's sums (signal loss, samples) by domain."""
+        with self._explained():
+            self.__wrapped__.update(step, sums)
+
+    def shares(self) -> dict[str, float]:
+        """Each domain's share of the batches."""
+        with self._explained():
+            return self.__wrapped__.shares()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain data. Raises TrainingError for what could be written into a checkpoint, but not be
+        read back.
+        """
+        with self._explained():
+            state = self.__wrapped__.state_dict()
+        if odd := next(_not_plain(state, "state_dict()"), None):
+            raise TrainingError(
+                f"{self.name}: {odd}, which a checkpoint cannot hold; allowed are numbers, text,"
+                " lists, dicts and tensors"
+            )
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where `state_dict` was taken."""
+        with self._explained():
+            self.__wrapped__.load_state_dict(state)
+
+    def check_progress(self, step: int, steps: int) -> None:
+        """Raises TrainingError where no domain is known for `step` of `steps`, though the sampler
+        has been updated for it.
+        """
+        if step < steps and (known := self.known_until()) <= step:
+            done = f"after update({step})" if step else "at the start"
+            raise TrainingError(
+                f"{self.name} stands still: known_until() is {known} {done}, allowed is more than"
+                f" {step}, up to {steps}"
+            )
 
 
-def guarded(sampler: Sampler, use: str) -> Sampler:
-    """A sampler, registered as `use`, that raises nothing but TrainingError."""
-    return _Guarded(sampler, use)
+class SignalWindow:
+    """What a sampler follows: the sums of its signal loss since its window began, kept on the
+    device.
 
+    Args:
+        domains: The stage's domains.
+        signal: The name of the loss; None where the sampler follows none.
+        device: Where the stage trains.
 
-def check_progress(sampler: Sampler, use: str, step: int, steps: int) -> None:
-    """Raises TrainingError where a sampler knows no domain for `step`, though it has been updated
-    for it.
+    Attributes:
+        sums_D2: float64 [D, 2], per domain the sum of the loss over samples, and the samples.
     """
-    if step < steps and (known := sampler.known_until()) <= step:
-        done = f"after update({step})" if step else "at the start"
-        raise TrainingError(
-            f"sampler '{use}' stands still: known_until() is {known} {done}, allowed is more than"
-            f" {step}, up to {steps}"
-        )
 
+    def __init__(self, domains: Sequence[str], signal: str | None, device: torch.device) -> None:
+        self.signal = signal
+        self.sums_D2 = torch.zeros(len(domains), 2, dtype=torch.float64, device=device)
+        self._row = {domain: row for row, domain in enumerate(domains)}
 
-def plain_state(sampler: Sampler, use: str) -> dict[str, Any]:
-    """A sampler's state_dict(). Raises TrainingError for what could be written into a checkpoint,
-    but not be read back.
-    """
-    state = sampler.state_dict()
-    if odd := next(_not_plain(state, "state_dict()"), None):
-        raise TrainingError(
-            f"sampler '{use}': {odd}, which a checkpoint cannot hold; allowed are numbers, text,"
-            " lists, dicts and tensors"
-        )
-    return state
+    def clear(self) -> None:
+        """Start anew."""
+        self.sums_D2.zero_()
+
+    def add(self, batch: Batch, values: Mapping[str, Tensor]) -> None:
+        """Add a batch, whose losses by name are `values`; waits for nothing."""
+        if self.signal is None:
+            return
+        sums_2 = self.sums_D2[self._row[batch.domain]]
+        sums_2[0] += values[self.signal].double() * len(batch.labels)
+        sums_2[1] += len(batch.labels)
+
+    def sums(self) -> dict[str, tuple[float, int]]:
+        """(sum of the loss, samples) of the domains that had a batch; waits for the device."""
+        sums_D2 = self.sums_D2.cpu().tolist()
+        return {
+            domain: (sums_D2[row][0], int(sums_D2[row][1]))
+            for domain, row in self._row.items()
+            if sums_D2[row][1]
+        }
 
 
 def _not_plain(value: Any, where: str) -> Iterator[str]:

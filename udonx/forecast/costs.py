@@ -29,7 +29,7 @@ from registry.contracts import StageSpec, Training
 from udonx.common.files import JsonCache
 from udonx.data.benchmark import Benchmark
 from udonx.engine.device import describe, loading_threads
-from udonx.engine.job import NoTimer, Timer
+from udonx.engine.hooks import Hook, Lap, Validation
 from udonx.planning.identity import digest, to_plain
 
 Kind = dict[str, Any]
@@ -173,16 +173,21 @@ class Timings:
         )
 
 
-class StageTimer:
-    """Collects what the training loop measures of one stage.
+class StageTimer(Hook):
+    """Keeps what the steps and images of one stage cost, as its training loop measures them.
 
     The first lap of each kind is left out as soon as there is a second: it holds memory being taken
     and the loader's start.
+
+    Args:
+        timings: Where the costs are kept.
+        spec: A stage that trains.
+        benchmark: Its data.
     """
 
     def __init__(self, timings: Timings, spec: StageSpec, benchmark: Benchmark) -> None:
         self._timings = timings
-        self._held = held_steps(spec.training)
+        self._held = held_steps(spec.required_training)
         self._kinds = {
             backward: step_kind(spec, benchmark, backward=backward) for backward in (False, True)
         }
@@ -190,16 +195,18 @@ class StageTimer:
         self._images = embed_kind(spec, benchmark)
         self._embedded: list[tuple[float, int]] = []
 
-    def lap(self, first: int, last: int, seconds: float) -> None:
-        """The 0-based steps `first` to `last` - 1 took so long; a lap in which the backbone wakes
-        says nothing of either kind.
-        """
-        if last <= self._held or first >= self._held:
-            self._laps[first >= self._held].append((seconds, last - first))
+    def on_lap(self, lap: Lap) -> None:
+        """Note a lap; one in which the backbone wakes says nothing of either kind."""
+        if lap.last <= self._held or lap.first >= self._held:
+            self._laps[lap.first >= self._held].append((lap.seconds, lap.last - lap.first))
 
-    def embedded(self, images: int, seconds: float) -> None:
-        """So many images were embedded and searched in so long."""
-        self._embedded.append((seconds, images))
+    def on_validation(self, validation: Validation) -> None:
+        """Note what embedding and searching took."""
+        self._embedded.append((validation.seconds, validation.images))
+
+    def on_checkpoint(self, step: int) -> None:
+        """Keep what was measured so far."""
+        self.save()
 
     def save(self) -> None:
         """Keep what was measured so far."""
@@ -211,22 +218,24 @@ class StageTimer:
             yield kind, sum(seconds for seconds, _ in parts), sum(count for _, count in parts)
 
 
-def stage_timer(spec: StageSpec, benchmark: Benchmark, device: torch.device, workers: int) -> Timer:
+def stage_timers(
+    spec: StageSpec, benchmark: Benchmark, device: torch.device, workers: int
+) -> tuple[StageTimer, ...]:
     """What keeps the costs of a stage's steps and images.
 
     Args:
-        spec: the stage.
-        benchmark: its data.
-        device: where it is trained.
-        workers: threads that load its images.
+        spec: The stage.
+        benchmark: Its data.
+        device: Where it is trained.
+        workers: Threads that load its images.
 
     Returns:
-        A timer; one that keeps nothing for a stage without steps, and where `workers` is not the
-        usual number: its costs are not those of others.
+        One timer; none for a stage without steps, and where `workers` is not the usual number: its
+        costs are not those of others.
     """
     if spec.training is None or workers != loading_threads(device):
-        return NoTimer()
-    return StageTimer(Timings(describe(device)), spec, benchmark)
+        return ()
+    return (StageTimer(Timings(describe(device)), spec, benchmark),)
 
 
 def _without_classifiers(kind: Kind) -> str:

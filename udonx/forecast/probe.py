@@ -22,10 +22,11 @@ import torch
 from registry.contracts import StageSpec
 from udonx.engine.device import describe, loading_threads, repeatable
 from udonx.engine.job import Job
+from udonx.engine.loop import Loop
 from udonx.engine.model import Model
-from udonx.engine.train import _Training, prepare
+from udonx.engine.train import prepare
 from udonx.evaluation.protocol import EMBED_BATCH, Embedder, embed_paths
-from udonx.forecast.costs import Timings, embed_kind, held_steps, stage_timer
+from udonx.forecast.costs import Timings, embed_kind, held_steps, stage_timers
 from udonx.forecast.remaining import PlannedStage, Workload, stage_work
 from udonx.inputs.open import open_images
 from udonx.planning.identity import digest
@@ -108,7 +109,6 @@ class _Probe:
             workers=self.threads,
             weights=plan.weights_of(spec).folder,
             teachers=teachers,
-            timer=stage_timer(spec, plan.benchmark, self.device, self.threads),
         )
 
     def _teacher(self, plan: Plan, spec: StageSpec) -> StageFolder:
@@ -122,17 +122,20 @@ class _Probe:
         return job.folder
 
     def _steps(self, job: Job, model: Model) -> None:
-        training = job.spec.training
+        training = job.spec.required_training
         held = _LAPS * self.lap if held_steps(training) else 0
         stop = held + _LAPS * self.lap
         steps = stop + 2 * self.threads + 1  # the loader is as busy in the last lap as amid a run
         optimiser = attrs.evolve(training.optimiser, frozen=held)
         short = attrs.evolve(training, steps=steps, optimiser=optimiser, validate_every=steps)
-        loop = _Training(attrs.evolve(job, spec=attrs.evolve(job.spec, training=short)), model)
+        spec = attrs.evolve(job.spec, training=short)
+        timers = stage_timers(spec, job.benchmark, self.device, self.threads)
+        loop = Loop(attrs.evolve(job, spec=spec, hooks=timers), model)
         loop.log_every = self.lap
         with closing(loop.steps()) as running:
             next(step for step in running if step == stop)
-        job.timer.save()
+        for timer in timers:
+            timer.save()
 
     def _images(self, job: Job, model: Model) -> None:
         benchmark, paths = job.benchmark, []

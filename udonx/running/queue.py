@@ -35,14 +35,21 @@ from udonx.engine.load import load_stage
 from udonx.engine.train import run_stage
 from udonx.evaluation.kept import KeptEmbeddings
 from udonx.evaluation.protocol import Embedder, evaluate, image_count
-from udonx.forecast.costs import Timings, embed_kind, stage_timer
+from udonx.forecast.costs import Timings, embed_kind, stage_timers
 from udonx.inputs.open import open_benchmark, resolve_weights
 from udonx.inputs.sources import source_problems
 from udonx.planning.plan import Plan, PlannedEvaluation, PlannedRow, make_plan
 from udonx.planning.stages import stage_title
 from udonx.running.fresh import FreshCall
 from udonx.running.preflight import preflight
-from udonx.running.record import Recorder, check_observers, command_line, git_state
+from udonx.running.record import (
+    Recorder,
+    StageFigures,
+    check_observers,
+    command_line,
+    git_state,
+    log_figure,
+)
 from udonx.store.lock import StageLock
 from udonx.store.results import Results, Run
 from udonx.tables.kept import KeptTable, shown_table
@@ -433,10 +440,10 @@ class _Runner:
         row: dict[str, Any] = {}
         for evaluation in planned.evaluations:
             stored = self.results.read_evaluation(evaluation.id)
-            row[evaluation.spec.branch] = stored.to_plain()
+            row[evaluation.spec.branch] = attrs.asdict(stored)
             _, figures = stored.figures(own_index=False)
-            for metric, mean in figures.means.items():
-                _record(record, f"test.{evaluation.spec.branch}.{metric}", mean)
+            log_figure(record, f"test.{evaluation.spec.branch}.r1", figures.r1)
+            log_figure(record, f"test.{evaluation.spec.branch}.mmp5", figures.mmp5)
             record.add_artifact(
                 self.results.evaluation(evaluation.id) / "metrics.json",
                 name=f"{evaluation.spec.branch}_metrics.json",
@@ -489,7 +496,6 @@ class _Runner:
             device=self.device,
             workers=self.workers,
             weights=self.plan.weights_of(spec).folder,
-            timer=stage_timer(spec, self.plan.benchmark, self.device, self.workers),
             teachers=tuple(
                 self.results.stage(self.plan.identity(teacher.stage)) for teacher in spec.teachers
             ),
@@ -498,8 +504,9 @@ class _Runner:
                 domain: self.plan.identities.training_manifest(domain) for domain in spec.domains
             },
             checkpoint_seconds=60 * self.options.checkpoint_minutes,
-            summary=lambda key, value, step: _record(
-                record, f"{stage_title(spec).replace(' ', '_')}.{key}", value, step
+            hooks=(
+                StageFigures(record, stage_title(spec).replace(" ", "_")),
+                *stage_timers(spec, self.plan.benchmark, self.device, self.workers),
             ),
         )
         try:
@@ -568,12 +575,6 @@ def _in_words(error: Exception) -> str:
     return (
         f"{type(error).__name__} at {frame.filename}:{frame.lineno}: {' '.join(str(error).split())}"
     )
-
-
-def _record(run: Any, key: str, value: float, step: int | None = None) -> None:
-    """Give a figure to the run record, whose JSON has no place for one that is not finite."""
-    if math.isfinite(value):
-        run.log_scalar(key, value, step)
 
 
 def _versions() -> dict[str, str]:

@@ -14,7 +14,6 @@ from registry.contracts import (
     HeadSpec,
     LossSpec,
     Optimiser,
-    Recipe,
     Row,
     Schedule,
     Transform,
@@ -35,9 +34,6 @@ DISTILLATION = (
 )
 
 
-RECIPE = {field.name for field in attrs.fields(Recipe)}
-
-
 def row(**changes) -> Row:
     """A row of 10 steps with UDON's four losses, on three domains."""
     parts = {
@@ -54,8 +50,6 @@ def row(**changes) -> Row:
         "precision": "fp32",
         "seed": 7,
         "student_head": HeadSpec(use="linear", dim=4),
-    }
-    recipe = {
         "teacher_head": HeadSpec(use="linear", dim=8),
         "losses": (*CLASSIFICATION, *DISTILLATION),
         "sampler": ComponentSpec(use="dynamic", options={"interval": "20%"}),
@@ -64,9 +58,7 @@ def row(**changes) -> Row:
         "budget": Budget(steps=10, batch=8),
         "validation": Validation(every="50%"),
     }
-    for key, value in changes.items():
-        (recipe if key in RECIPE else parts)[key] = value
-    return Row(recipe=Recipe(**recipe), **parts)
+    return Row(**(parts | changes))
 
 
 def plan(name: str, planned: Row, **options):

@@ -48,9 +48,9 @@ def test_the_same_run_gives_the_same_weights(tmp_path, precision):
 
 def test_the_step_does_not_wait_for_the_gpu(small_benchmark, tmp_path, monkeypatch):
     """CUDA's own check for synchronising calls stays silent inside the training step."""
-    from udonx.engine import train
+    from udonx.engine.loop import Loop
 
-    original = train._Training._train_step
+    original = Loop._train_step
 
     def watched(self, step, batch):
         torch.cuda.set_sync_debug_mode("error")
@@ -59,7 +59,7 @@ def test_the_step_does_not_wait_for_the_gpu(small_benchmark, tmp_path, monkeypat
         finally:
             torch.cuda.set_sync_debug_mode("default")
 
-    monkeypatch.setattr(train._Training, "_train_step", watched)
+    monkeypatch.setattr(Loop, "_train_step", watched)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         _run(tmp_path, rows=("udon", "baseline"))

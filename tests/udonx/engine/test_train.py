@@ -40,12 +40,14 @@ from udonx.common.files import DamagedFileError
 from udonx.data.benchmark import Benchmark
 from udonx.data.errors import DataError
 from udonx.data.images import ImageStore
-from udonx.engine import train
+from udonx.data.loader import BatchLoader
+from udonx.engine import train, validation
 from udonx.engine.build import build_model
 from udonx.engine.errors import TrainingError
 from udonx.engine.job import Job
+from udonx.engine.loop import Loop
 from udonx.engine.model import Model
-from udonx.engine.train import _Training, run_stage
+from udonx.engine.train import run_stage
 from udonx.evaluation import protocol
 from udonx.store.stage import Done, StageFolder
 
@@ -61,11 +63,11 @@ class Stopped(RuntimeError):
     """What the tests throw into a run."""
 
 
-def training(job: Job) -> _Training:
+def training(job: Job) -> Loop:
     """The loop of a job, not started."""
     classes = {domain: len(job.benchmark.labels(domain)) for domain in job.spec.domains}
     job.folder.path.mkdir(parents=True, exist_ok=True)
-    return _Training(job, build_model(job.spec, classes, job.weights).to(job.device))
+    return Loop(job, build_model(job.spec, classes, job.weights).to(job.device))
 
 
 def snapshot(parts: Any) -> dict[str, torch.Tensor]:
@@ -171,10 +173,10 @@ def test_resume(
     chance = random.Random(seed)
     print(f"seed {seed}")
     seconds = 0.0 if every_step else 300.0
-    whole = _Training._train_step
+    whole = Loop._train_step
     stops = sorted(chance.sample(range(1, 100), 3))
 
-    def stopping(self: _Training, step: int, batch: Any) -> None:
+    def stopping(self: Loop, step: int, batch: Any) -> None:
         if stops and step >= stops[0]:
             stops.pop(0)
             if chance.random() < 0.5:
@@ -182,7 +184,7 @@ def test_resume(
             raise Stopped
         whole(self, step, batch)
 
-    monkeypatch.setattr(_Training, "_train_step", stopping)
+    monkeypatch.setattr(Loop, "_train_step", stopping)
     spec = small_spec(**LONG)
     while stops:
         with pytest.raises(Stopped):
@@ -217,9 +219,9 @@ def test_not_finite(
     """A loss or weight that is not finite stops the run in one sentence before anything is kept:
     checkpoint and best weights are good.
     """
-    whole = _Training._train_step
+    whole = Loop._train_step
 
-    def poisoned(self: _Training, step: int, batch: Any) -> None:
+    def poisoned(self: Loop, step: int, batch: Any) -> None:
         # the window is updated at 63, the log is due at 60, the validation too
         if where == "loss" and step == 58:
             self.model.student_head.projection.weight.data.fill_(torch.nan)
@@ -227,9 +229,9 @@ def test_not_finite(
         if where == "weight" and step == 59:
             self.model.student_head.projection.weight.data[0, 0] = torch.inf
 
-    monkeypatch.setattr(_Training, "_train_step", poisoned)
+    monkeypatch.setattr(Loop, "_train_step", poisoned)
     job = small_job(tmp_path, small_spec(**LONG), small_benchmark)
-    monkeypatch.setattr(_Training, "_log", lambda self: None)  # the log interval may be long
+    monkeypatch.setattr(Loop, "_end_lap", lambda self: "")  # the log interval may be long
     with pytest.raises(TrainingError, match="not finite") as caught:
         run_stage(job)
     assert "\n" not in str(caught.value)
@@ -265,7 +267,7 @@ def test_corrupt_image(short: StageFolder, small_benchmark: Benchmark, tmp_path:
     job = small_job(tmp_path / "stage", small_spec(), benchmark, checkpoint_seconds=0.0)
     # of an image that is needed for the first time when some steps are done
     seen, path = set(), None
-    batches = train.BatchLoader(benchmark, job.store, DOMAINS, job.spec.transform, 8, 0, 1).batches(
+    batches = BatchLoader(benchmark, job.store, DOMAINS, job.spec.transform, 8, 0, 1).batches(
         loop.sampler, 0, 20, {}
     )
     for step, batch in batches:
@@ -382,17 +384,17 @@ def test_best_is_strictly_better(
     """The best step is the first with the highest validation R@1: ties keep the earlier, and later
     weights do not replace its.
     """
-    scores, whole = iter([0.25, 0.5, 0.5, 0.4]), train.evaluate
+    scores, whole = iter([0.25, 0.5, 0.5, 0.4]), validation.evaluate
 
     def scored(*args: Any, **kwargs: Any) -> Any:
         result = whole(*args, **kwargs)
         return attrs.evolve(result, merged=attrs.evolve(result.merged, r1=next(scores)))
 
-    monkeypatch.setattr(train, "evaluate", scored)
+    monkeypatch.setattr(validation, "evaluate", scored)
     job = small_job(tmp_path, small_spec(steps=8, validate_every=2), small_benchmark)
     loop = training(job)
     weights = {step: snapshot(loop.model) for step in loop.steps()}
-    done = loop._finish()
+    done = loop.finish()
     assert (done.best_step, done.best_r1) == (4, 0.5)
     assert same(job.folder.load_best(), weights[4])
 
@@ -404,7 +406,7 @@ def test_best_weights_are_those_that_the_checkpoint_names(
     the next, even where validation, made again, would no longer call that step the best (another
     device, another number of threads).
     """
-    scores, whole, save = iter([0.25, 0.5, 0.4, 0.3]), train.evaluate, StageFolder.save_best
+    scores, whole, save = iter([0.25, 0.5, 0.4, 0.3]), validation.evaluate, StageFolder.save_best
 
     def scored(*args: Any, **kwargs: Any) -> Any:
         result = whole(*args, **kwargs)
@@ -417,7 +419,7 @@ def test_best_weights_are_those_that_the_checkpoint_names(
         return save(self, tensors, about)
 
     stopped: list[bool] = []
-    monkeypatch.setattr(train, "evaluate", scored)
+    monkeypatch.setattr(validation, "evaluate", scored)
     monkeypatch.setattr(StageFolder, "save_best", dying)
     job = small_job(tmp_path, small_spec(steps=8, validate_every=2), small_benchmark)
     with pytest.raises(Stopped):
@@ -426,7 +428,7 @@ def test_best_weights_are_those_that_the_checkpoint_names(
     weights = {}
     for _ in loop.steps():
         weights = weights or job.folder.load_best()
-    done = loop._finish()
+    done = loop.finish()
     with safetensors.safe_open(job.folder.best, "pt") as file:
         about = json.loads(file.metadata()["udonx"])
     assert (done.best_step, done.best_r1) == (4, 0.5) and about == {
@@ -452,9 +454,9 @@ def test_a_signal_is_followed_by_a_checkpoint(
     with a checkpoint; the sentence says after which step, the status which signal it was, and the
     stage continues there to the same bytes.
     """
-    step, evaluate = _Training._train_step, train.evaluate
+    step, evaluate = Loop._train_step, validation.evaluate
 
-    def signalled(self: _Training, number_of_step: int, batch: Any) -> None:
+    def signalled(self: Loop, number_of_step: int, batch: Any) -> None:
         if (number_of_step, when) == (41, "step"):
             os.kill(os.getpid(), number)
         step(self, number_of_step, batch)
@@ -469,8 +471,8 @@ def test_a_signal_is_followed_by_a_checkpoint(
         [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)],
     )
     with monkeypatch.context() as patch:
-        patch.setattr(_Training, "_train_step", signalled)
-        patch.setattr(train, "evaluate", validated)
+        patch.setattr(Loop, "_train_step", signalled)
+        patch.setattr(validation, "evaluate", validated)
         with pytest.raises(
             interrupts.Stopped,
             match=f"stopped after step {42 if when == 'step' else 30} of 100; the same command",
@@ -661,9 +663,9 @@ def test_no_host_sync(
         )
     )
     calls: list[str] = []
-    whole = _Training._train_step
+    whole = Loop._train_step
 
-    def watched(self: _Training, step: int, batch: Any) -> None:
+    def watched(self: Loop, step: int, batch: Any) -> None:
         with monkeypatch.context() as patch, CountSyncs() as mode:
             for name in ("item", "cpu", "tolist", "numpy", "__bool__", "__float__", "__int__"):
                 original = getattr(torch.Tensor, name)
@@ -677,12 +679,12 @@ def test_no_host_sync(
             whole(self, step, batch)
         calls.extend(mode.found)
 
-    monkeypatch.setattr(_Training, "_train_step", watched)
+    monkeypatch.setattr(Loop, "_train_step", watched)
     assert loop.run().steps == 4
     assert calls == []
 
 
-def driven(loop: _Training, steps: int) -> Iterator[tuple[int, dict[str, torch.Tensor]]]:
+def driven(loop: Loop, steps: int) -> Iterator[tuple[int, dict[str, torch.Tensor]]]:
     """(steps done, the backbone's state) after each of the first `steps` steps."""
     going = loop.steps()
     for _ in range(steps):

@@ -26,8 +26,8 @@ from tests.parity import Arrays, below, heads_state, images_b3hw, tensor, tiny_v
 from tests.tiny import write_experiment
 from udonx.config.experiment import load_experiment
 from udonx.engine.job import Job
+from udonx.engine.loop import Loop
 from udonx.engine.model import Classifiers, Model
-from udonx.engine.train import _Training
 from udonx.inputs.weights import StartWeights
 from udonx.planning.plan import row_evaluations
 from udonx.store.stage import StageFolder
@@ -223,7 +223,7 @@ def test_replay(shared_dir: Path, tmp_path: Path, file: str, name: str) -> None:
         device=torch.device("cpu"),
         workers=1,
     )
-    training = _Training(job, model)
+    training = Loop(job, model)
     sequence, log = trajectory.facts["domain_sequence"], trajectory.facts["log"]
     rounding_level: set[str] = set()
     frozen_parts = {key: value.clone() for key, value in model.backbone.state_dict().items()}

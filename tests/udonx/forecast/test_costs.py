@@ -33,8 +33,10 @@ from tests.udonx.engine.small import (
 from udonx.common.files import read_json
 from udonx.data.benchmark import Benchmark
 from udonx.engine.device import describe, loading_threads
+from udonx.engine.hooks import Lap, Validation
 from udonx.engine.job import Job
-from udonx.engine.train import _Training, prepare, run_stage
+from udonx.engine.loop import Loop
+from udonx.engine.train import prepare, run_stage
 from udonx.evaluation.protocol import image_count
 from udonx.forecast.costs import (
     Cost,
@@ -42,7 +44,7 @@ from udonx.forecast.costs import (
     Timings,
     embed_kind,
     held_steps,
-    stage_timer,
+    stage_timers,
     step_kind,
 )
 from udonx.planning.identity import digest
@@ -311,14 +313,19 @@ def test_seconds_of_work() -> None:
 # ------------------------------------------------------------------------------------- measuring
 
 
+def lap(first: int, last: int, seconds: float) -> Lap:
+    """A lap whose losses do not matter."""
+    return Lap(first=first, last=last, seconds=seconds, total=1.0, losses={})
+
+
 def test_laps() -> None:
     """The first lap of each kind gives way to later ones, and a lap in which the backbone wakes
     counts for neither.
     """
     timings, spec = Timings(CPU), small_spec()
     timer = StageTimer(timings, spec, data())
-    timer.lap(0, 2, 50.0)
-    timer.save()
+    timer.on_lap(lap(0, 2, 50.0))
+    timer.on_checkpoint(2)
     assert timings.cost(kind(spec, backward=False)) == 25.0 and timings.cost(kind(spec)) is None
     for first, last, seconds in [
         (2, 4, 2.0),
@@ -327,10 +334,10 @@ def test_laps() -> None:
         (8, 10, 6.0),
         (10, 14, 6.0),
     ]:
-        timer.lap(first, last, seconds)
-    timer.embedded(10, 1.0)
-    timer.embedded(30, 1.0)
-    timer.save()
+        timer.on_lap(lap(first, last, seconds))
+    for images_seen in (10, 30):
+        timer.on_validation(Validation(step=14, result=None, images=images_seen, seconds=1.0))
+    timer.on_checkpoint(14)
     costs = [timings.cost(one) for one in (kind(spec, backward=False), kind(spec), images(spec))]
     assert costs == [1.0, 2.0, 0.05]
 
@@ -349,7 +356,7 @@ def counts(spec: StageSpec, benchmark: Benchmark) -> list[int | None]:
 def timed_job(folder: Path, spec: StageSpec, benchmark: Benchmark, **changes: Any) -> Job:
     """A job that keeps its costs, as one of a run does."""
     job = small_job(folder, spec, benchmark, **{"workers": THREADS, **changes})
-    return attrs.evolve(job, timer=stage_timer(spec, benchmark, job.device, job.workers))
+    return attrs.evolve(job, hooks=stage_timers(spec, benchmark, job.device, job.workers))
 
 
 def test_a_stage_is_measured(small_benchmark: Benchmark, tmp_path: Path) -> None:
@@ -383,7 +390,7 @@ def test_a_resumed_stage_is_measured(
 ) -> None:
     """A process measures the steps that it trains itself, whatever was trained before."""
     job = timed_job(tmp_path / "stage", small_spec(), small_benchmark)
-    steps = _Training(job, prepare(job)).steps()
+    steps = Loop(job, prepare(job)).steps()
     while next(steps) < 12:
         pass
     steps.close()

@@ -79,6 +79,17 @@ def test_measure_gives_an_estimate(
     assert again == out and "timing" not in err
 
 
+def test_measure_tells_frozen_steps_from_others(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Steps with a frozen backbone and others are two kinds, also where the stage is frozen for
+    longer than it is timed.
+    """
+    long = [*command, "--row", "udon", "--set", "budget.steps=2000"]
+    assert main([*long, "--measure"]) == 0
+    assert "no estimate" not in capsys.readouterr().out
+
+
 def test_measure_reads_trained_teachers(
     command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

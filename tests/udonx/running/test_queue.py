@@ -20,7 +20,7 @@ from udonx.config.problems import ConfigError
 from udonx.data.benchmark import open_demo
 from udonx.data.unreadable import LeftOut
 from udonx.engine.errors import TrainingError
-from udonx.engine.train import _Training
+from udonx.engine.loop import Loop
 from udonx.evaluation import kept, protocol
 from udonx.store.lock import StageLock
 from udonx.store.results import Results
@@ -432,7 +432,7 @@ def stopping_at(monkeypatch, number, *, sent=None):
     """Let the `number`th stage that is trained be stopped after its first step; returns the ids of
     those that were begun.
     """
-    begun, step = [], _Training._train_step
+    begun, step = [], Loop._train_step
 
     def stopped(self, at, batch):
         if at == 0:
@@ -441,7 +441,7 @@ def stopping_at(monkeypatch, number, *, sent=None):
                 os.kill(os.getpid(), sent or signal.SIGINT)
         step(self, at, batch)
 
-    monkeypatch.setattr(_Training, "_train_step", stopped)
+    monkeypatch.setattr(Loop, "_train_step", stopped)
     return begun
 
 

@@ -198,11 +198,11 @@ def test_the_commit_is_that_of_the_working_directory(tmp_path):
 
 def test_a_figure_that_is_not_finite_is_not_recorded(tmp_path):
     """JSON has no NaN."""
-    from udonx.running.queue import _record
+    from udonx.running.record import log_figure
 
     def body(run) -> dict:
-        _record(run, "loss", float("nan"), 1)
-        _record(run, "loss", 2.0, 2)
+        log_figure(run, "loss", float("nan"), 1)
+        log_figure(run, "loss", 2.0, 2)
         return {}
 
     Recorder(tmp_path, ()).run("test", {}, body, lambda identity: None)

@@ -1,0 +1,63 @@
+"""What a training loop tells whoever listens: laps, validations, checkpoints."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+if TYPE_CHECKING:
+    from udonx.evaluation.protocol import ProtocolResult
+
+
+@attrs.frozen(kw_only=True)
+class Lap:
+    """The steps from one line of the log to the next.
+
+    Attributes:
+        first: Steps that were done when its clock was started.
+        last: Steps that are done at its end.
+        seconds: How long the steps between them took.
+        total: What is minimised, the mean over the steps since the line before.
+        losses: Every loss by name, unweighted, the mean over the same steps.
+    """
+
+    first: int
+    last: int
+    seconds: float
+    total: float
+    losses: dict[str, float]
+
+
+@attrs.frozen(kw_only=True)
+class Validation:
+    """A model, measured on the validation images of its stage.
+
+    Attributes:
+        step: Steps that the model has been trained.
+        result: The metrics, and the images that could not be decoded.
+        images: How many images were embedded and searched.
+        seconds: How long that took.
+    """
+
+    step: int
+    result: ProtocolResult
+    images: int
+    seconds: float
+
+
+class Hook:
+    """Listens to a training loop; this one does nothing with what it hears.
+
+    Its methods are called between two steps, with figures that are on the host already: a hook
+    costs the steps no wait for the device. What it raises ends the training.
+    """
+
+    def on_lap(self, lap: Lap) -> None:
+        """A line was written to the log."""
+
+    def on_validation(self, validation: Validation) -> None:
+        """The model was validated; its checkpoint is not written yet."""
+
+    def on_checkpoint(self, step: int) -> None:
+        """A checkpoint was written after `step` steps."""

@@ -1,0 +1,267 @@
+"""THE training loop: every scheme's stages run through it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+
+import torch
+
+from registry.contracts import Batch
+from udonx.common.interrupts import StopRequest, deferred
+from udonx.common.progress import Report
+from udonx.common.seeds import stream_seed
+from udonx.data.loader import BatchLoader
+from udonx.data.unreadable import left_out
+from udonx.engine.build import build_sampler
+from udonx.engine.checkpoint import Checkpoint, stopped
+from udonx.engine.errors import explained
+from udonx.engine.finite import refuse_not_finite, weight_norm
+from udonx.engine.hooks import Lap
+from udonx.engine.job import Job
+from udonx.engine.lines import lap_line, validation_line
+from udonx.engine.load import load_teachers
+from udonx.engine.model import Model
+from udonx.engine.objective import Objective
+from udonx.engine.optim import TwoGroupAdamW
+from udonx.engine.sampling import GuardedSampler
+from udonx.engine.state import TrainingState
+from udonx.engine.validation import log_entry, validate
+from udonx.store.stage import Done
+
+logger = logging.getLogger(__name__)
+
+
+class Loop:
+    """The training of one stage, from its checkpoint on where there is one.
+
+    Sums stay on the device until a lap ends, every `log_every` steps: a step waits for nothing.
+
+    Args:
+        job: A stage that trains; its hooks are told of laps, validations and checkpoints.
+        model: Its untrained model, on its device.
+
+    Attributes:
+        state: Everything that a checkpoint keeps, the model with it.
+        log_every: Steps of a lap.
+    """
+
+    def __init__(self, job: Job, model: Model) -> None:
+        spec, training = job.spec, job.spec.required_training
+        self.job, self.training, self.model = job, training, model
+        counts = {domain.name: domain.train_images for domain in job.benchmark.facts}
+        self.sampler = GuardedSampler(build_sampler(spec, counts), training.sampler.use)
+        self.objective = Objective(spec)
+        self.names = list(self.objective.specs)
+        self.teachers = load_teachers(spec, job.teachers, job.device)
+        backbone, heads = model.parameter_groups(training.student_head_group or "heads")
+        self.optimiser = TwoGroupAdamW(
+            backbone, heads, training.optimiser, training.schedule, training.steps
+        )
+        self.state = TrainingState(spec, model, self.optimiser, self.sampler)
+        self.window, self.sums_L = self.state.window, self.state.sums_L
+        self.checkpoint = Checkpoint(job, self.state)
+        self.stop = StopRequest()
+        self.log_every = min(max(1, training.steps // 50), 100)
+        self._begin_lap()
+
+    def run(self) -> Done:
+        """Train to the end; returns done.json. The first SIGINT or SIGTERM lets the step that is
+        under way finish.
+        """
+        with deferred() as self.stop:
+            for _ in self.steps():
+                pass
+            return self.finish()
+
+    def steps(self) -> Iterator[int]:
+        """Train; yields the number of steps done after each."""
+        state, steps = self.state, self.training.steps
+        self._restore()
+        self.sampler.check_progress(state.step, steps)
+        loader = self._loader()
+        batches = loader.batches(self.sampler, state.step, steps, state.taken, self.sampler.name)
+        self.model.train()
+        # closing: whatever stops the loop stops the loader's threads too
+        with (
+            Report(self.job.title, steps, "steps", done=state.step) as report,
+            closing(batches),
+        ):
+            self._begin_lap()
+            if state.unvalidated:
+                self._validate()
+            for step, batch in batches:
+                if self.sampler.clears_at(step):
+                    self.window.clear()
+                self._train_step(step, batch)
+                state.step, state.unreadable = step + 1, loader.unreadable
+                last = state.step == steps
+                if state.step % self.log_every == 0 or last:
+                    report.note(self._end_lap())
+                if state.step == self.sampler.known_until() and not last:
+                    self._update_sampler()
+                state.unvalidated = state.step % self.training.validate_every == 0 or last
+                self._stop_if_asked()
+                if state.unvalidated:
+                    self._validate()
+                elif self.checkpoint.due:
+                    self._save()
+                report.tick()
+                yield state.step
+
+    def _train_step(self, step: int, batch: Batch) -> None:
+        """One step of the optimiser on a batch of one domain (docs/method.md)."""
+        torch.manual_seed(stream_seed(self.job.spec.seed or 0, f"model/{step}"))
+        device = self.job.device
+        batch.images = batch.images.to(device, non_blocking=True)
+        batch.labels = batch.labels.to(device, non_blocking=True)
+        needs_backbone = self.optimiser.prepare(step)
+        with explained("the model"):
+            student, teacher = self.model(batch, train_backbone=needs_backbone)
+        if self.teachers:
+            with torch.no_grad():
+                teacher = self.teachers[batch.domain].teaching_branch(batch)
+        total, values = self.objective(self.model, student, teacher, batch)
+        with explained("the backward pass of the losses"):
+            total.backward()
+        self.optimiser.step()
+        self.sums_L += torch.stack([*values.values(), total.detach()])
+        self.window.add(batch, values)
+        self.state.summed += 1
+        self.state.taken[batch.domain] = self.state.taken.get(batch.domain, 0) + 1
+
+    def _update_sampler(self) -> None:
+        """Let the sampler choose the next domains by its window."""
+        self._check_finite()
+        step = self.state.step
+        self.sampler.update(step, self.window.sums())
+        self.sampler.check_progress(step, self.training.steps)
+        self.job.folder.log({"step": step, "shares": self.sampler.shares()})
+
+    def _validate(self) -> None:
+        """Keep the weights where validation R@1 is strictly better than before; without a
+        validation split, the last ones.
+        """
+        self._check_finite()
+        state, job, steps = self.state, self.job, self.training.steps
+        validation = validate(job, self.model, state.step, self._stop_if_asked)
+        better = state.judge(validation, last=state.step == steps)
+        if validation is not None:
+            job.folder.log(log_entry(validation))
+            for hook in job.hooks:
+                hook.on_validation(validation)
+            line = validation_line(validation, steps, state.best_step, state.best_r1)
+            logger.info(f"{job.title}: {line}")
+        self._save()
+        if better:
+            self._save_best()
+        self._begin_lap()
+
+    def finish(self) -> Done:
+        """Write done.json and remove the checkpoint; call it after the last step."""
+        state, training = self.state, self.training
+        done = Done(
+            steps=training.steps,
+            images=training.steps * training.batch,
+            seconds=state.stopwatch.seconds,
+            best_step=state.best_step,
+            best_r1=state.best_r1 if state.best_r1 >= 0 else None,
+            batches=state.taken,
+            weights=state.best,
+            unreadable=left_out(state.left_out.union(*state.unreadable.values())),
+        )
+        self.job.folder.finish(done)
+        return done
+
+    # --------------------------------------------------------------------------- between two steps
+
+    def _loader(self) -> BatchLoader:
+        job, spec = self.job, self.job.spec
+        return BatchLoader(
+            job.benchmark,
+            job.store,
+            spec.domains,
+            spec.transform,
+            self.training.batch,
+            spec.seed or 0,
+            job.workers,
+            pin=job.device if job.device.type == "cuda" else None,
+            unreadable=self.state.unreadable,
+        )
+
+    def _begin_lap(self) -> None:
+        self.lap_began, self.lap_first = time.monotonic(), self.state.step
+
+    def _end_lap(self) -> str:
+        """Log the mean losses since the last lap; returns what stands behind the bar."""
+        state = self.state
+        *means, total = (self.sums_L / state.summed).cpu().tolist()
+        losses = dict(zip(self.names, means, strict=True))
+        self._refuse_not_finite({**losses, "total": total})
+        seconds = time.monotonic() - self.lap_began
+        lap = Lap(
+            first=self.lap_first, last=state.step, seconds=seconds, total=total, losses=losses
+        )
+        self.job.folder.log({"step": lap.last, "total": lap.total, "losses": lap.losses})
+        for hook in self.job.hooks:
+            hook.on_lap(lap)
+        self.sums_L.zero_()
+        state.summed = 0
+        self._begin_lap()
+        shares = self.sampler.shares() if self.window.signal is not None else {}
+        return lap_line(lap, self.training.batch, shares)
+
+    # ------------------------------------------------------------------------------- what is kept
+
+    def _restore(self) -> None:
+        """Continue from the checkpoint where there is one."""
+        if not self.checkpoint.restore():
+            return
+        state, folder = self.state, self.job.folder
+        logger.info(f"{self.job.title}: continues after step {state.step}")
+        if state.best_step == state.step:
+            self._save_best()
+        elif state.best_step:
+            # a checkpoint of an earlier version does not say what the weights are
+            state.best = state.best or folder.weigh_best()
+            folder.check_best(state.best)
+
+    def _save(self) -> None:
+        """Write a checkpoint."""
+        self._check_finite()
+        self.checkpoint.save()
+        for hook in self.job.hooks:
+            hook.on_checkpoint(self.state.step)
+
+    def _save_best(self) -> None:
+        """Keep the weights as the best. This comes after the checkpoint of the same step, which
+        holds them too: a process that is killed between the two finds them there, and the weights
+        are never those of a step that no checkpoint knows.
+        """
+        state = self.state
+        about = {
+            "stage": self.job.id,
+            "step": state.step,
+            "validation_r1": state.best_r1 if state.best_r1 >= 0 else None,
+        }
+        state.best = self.job.folder.save_best(self.model.state_dict(), about)
+
+    def _stop_if_asked(self) -> None:
+        """Write a checkpoint and give in to a signal, where one has come."""
+        if self.stop.signal is not None:
+            self._save()
+            where = f"step {self.state.step} of {self.training.steps}"
+            raise stopped(self.job, self.stop.signal, where)
+
+    def _check_finite(self) -> None:
+        """Nothing may follow a loss, or be kept with weights, that are not finite; called where the
+        host waits for the device anyway.
+        """
+        values = torch.cat([self.sums_L, weight_norm(self.model)]).cpu().tolist()
+        names = [*self.names, "total", "a weight of the model"]
+        self._refuse_not_finite(dict(zip(names, values, strict=True)))
+
+    def _refuse_not_finite(self, values: Mapping[str, float]) -> None:
+        refuse_not_finite(values, self.job.title, self.lap_first, self.state.step)

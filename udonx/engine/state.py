@@ -1,0 +1,112 @@
+"""Everything that a checkpoint keeps of a stage that trains."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import torch
+
+from registry.contracts import StageSpec
+from udonx.common.stopwatch import Stopwatch
+from udonx.engine.hooks import Validation
+from udonx.engine.model import Model
+from udonx.engine.optim import TwoGroupAdamW
+from udonx.engine.sampling import GuardedSampler, SignalWindow
+from udonx.store.stage import Weights
+
+
+class TrainingState:
+    """Everything that a checkpoint keeps of a stage that trains.
+
+    Attributes:
+        model: What is trained.
+        optimiser: With its moments.
+        sampler: Which domain the next batch comes from.
+        window: What the sampler follows.
+        sums_L: float32 [L + 1], the sums of every loss and of their total since the last lap.
+        summed: Steps in `sums_L`.
+        step: Steps that are done.
+        stopwatch: How long they took.
+        taken: Batches that each domain has given.
+        unreadable: Training images that could not be decoded, by domain.
+        left_out: Validation images that could not be decoded, as of the last validation.
+        unvalidated: Whether the validation after `step` is still to be made.
+        best_r1: The highest validation R@1; -1 before the first.
+        best_step: After which step it was measured; 0 before the first.
+        best: What best.safetensors is; None where it is written right after the checkpoint.
+    """
+
+    def __init__(
+        self, spec: StageSpec, model: Model, optimiser: TwoGroupAdamW, sampler: GuardedSampler
+    ) -> None:
+        device, training = model.scale.device, spec.required_training
+        self.model, self.optimiser, self.sampler = model, optimiser, sampler
+        self.window = SignalWindow(spec.domains, training.sampler.options.get("signal"), device)
+        self.sums_L = torch.zeros(len(training.losses) + 1, device=device)
+        self.summed = 0
+        self.step = 0
+        self.stopwatch = Stopwatch()
+        self.taken: dict[str, int] = {}
+        self.unreadable: dict[str, list[str]] = {}
+        self.left_out: frozenset[str] = frozenset()
+        self.unvalidated = False
+        self.best_r1, self.best_step = -1.0, 0
+        self.best: Weights | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain data."""
+        return {
+            "step": self.step,
+            "unvalidated": self.unvalidated,
+            "seconds": self.stopwatch.seconds,
+            "taken": self.taken,
+            "unreadable": self.unreadable,
+            "left_out": sorted(self.left_out),
+            "best_r1": self.best_r1,
+            "best_step": self.best_step,
+            "best": self.best and attrs.asdict(self.best),
+            "window": self.window.sums_D2,
+            "sums": self.sums_L,
+            "summed": self.summed,
+            "sampler": self.sampler.state_dict(),
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where `state_dict` was taken; earlier versions' lack some keys."""
+        self.step, self.taken = state["step"], state["taken"]
+        self.stopwatch = Stopwatch(state["seconds"])
+        self.best_r1, self.best_step = state["best_r1"], state["best_step"]
+        self.best = Weights(**state["best"]) if state.get("best") else None
+        self.unvalidated = state.get("unvalidated", False)
+        self.unreadable = state.get("unreadable", {})
+        self.left_out = frozenset(state.get("left_out", ()))
+        self.window.sums_D2.copy_(state["window"])
+        self.sums_L.copy_(state["sums"])
+        self.summed = state["summed"]
+        self.sampler.load_state_dict(state["sampler"])
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+
+    def judge(self, validation: Validation | None, *, last: bool) -> bool:
+        """Take in the validation after `step`, and say whether the weights are the best so far.
+
+        They are where R@1 is strictly higher than before.
+
+        Args:
+            validation: What was measured; None where there are no validation images. The last
+                step's weights are the best then.
+            last: Whether this is the last step.
+        """
+        self.unvalidated = False
+        if validation is None:
+            self.best_step = self.step if last else 0
+            return last
+        self.left_out = validation.result.unreadable
+        r1 = validation.result.main.r1
+        if r1 <= self.best_r1:
+            return False
+        self.best_r1, self.best_step = r1, self.step
+        return True

@@ -1,0 +1,63 @@
+"""How good a stage's model is on its validation images, and what is said and kept of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from udonx.common.progress import Report
+from udonx.engine.hooks import Validation
+from udonx.engine.job import Job
+from udonx.engine.model import Model
+from udonx.evaluation.protocol import Embedder, evaluate, image_count
+
+
+def validate(job: Job, model: Model, step: int, check: Callable[[], None]) -> Validation | None:
+    """Measure the student (the teacher where there is none) on the validation images.
+
+    Args:
+        job: The stage.
+        model: Its model, in training mode before and after.
+        step: Steps that it has been trained.
+        check: Called after every batch: a validation may take longer than whoever sent a signal
+            waits.
+
+    Returns:
+        The metrics; None where the stage's domains have no validation images.
+    """
+    images = image_count(job.benchmark, job.spec.domains, "val")
+    if not images:
+        return None
+    branch = "student" if job.spec.student_head is not None else "teacher"
+    began = time.monotonic()
+    model.eval()
+    with Report(f"{job.title}: validation", images, "images", closing_line=False) as report:
+
+        def tick(count: int = 1) -> None:
+            report.tick(count)
+            check()
+
+        result = evaluate(
+            {domain: Embedder(model, branch) for domain in job.spec.domains},
+            job.benchmark,
+            job.store,
+            "val",
+            merged=branch == "student",
+            device=job.device,
+            workers=job.workers,
+            tick=tick,
+        )
+    model.train()
+    seconds = time.monotonic() - began
+    return result and Validation(step=step, result=result, images=images, seconds=seconds)
+
+
+def log_entry(validation: Validation) -> dict[str, Any]:
+    """The line of a stage's log."""
+    metrics = validation.result.main
+    per_domain = {name: metrics.per_domain[name].r1 for name in metrics.per_domain}
+    return {
+        "step": validation.step,
+        "validation": {"r1": metrics.r1, "mmp5": metrics.mmp5, "per_domain": per_domain},
+    }
