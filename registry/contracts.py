@@ -317,31 +317,128 @@ class DomainFacts:
     train_classes: int
 
 
+# ------------------------------------------------------------------------------------------ rows
+
+
+@attrs.frozen
+class Slot:
+    """Marks a key of a row that names components of a kind, in its annotation."""
+
+    kind: str
+
+
 @attrs.frozen(kw_only=True)
-class Row:
-    """One row of a table, resolved, for one seed: what a scheme plans from. Slots that the scheme
-    lacks are None or empty.
+class Recipe:
+    """How the models of a row are trained: each field is a key of a row, declared here alone.
+
+    A key that the row's scheme has no slot for has its default, and the scheme does not read it.
     """
 
+    losses: Annotated[
+        tuple[LossSpec, ...],
+        Slot("losses"),
+        Field(
+            description=(
+                "The terms of the total loss, each a table `[losses.NAME]` or the name of a loss."
+                " `NAME = false` removes an inherited one."
+            )
+        ),
+    ] = ()
+    teacher_head: Annotated[
+        HeadSpec | None,
+        Slot("heads"),
+        Field(description="The head of each domain's teacher."),
+    ] = None
+    sampler: Annotated[
+        ComponentSpec,
+        Slot("samplers"),
+        Field(description="Which domain the next batch comes from."),
+    ] = ComponentSpec(use="round_robin")
+    optimiser: Optimiser = Optimiser()
+    schedule: Schedule = Schedule()
+    budget: Budget = Budget()
+    validation: Validation = Validation()
+    classifier: Annotated[
+        Literal["separate", "joint"],
+        Field(
+            description=(
+                "Of the student: `separate` has one per domain, `joint` one over the classes of all"
+                " domains."
+            )
+        ),
+    ] = "separate"
+    normalise_total: Annotated[
+        bool,
+        Field(description="Divides the weighted sum of the losses by the sum of their weights."),
+    ] = True
+    distill_to_backbone: Annotated[
+        bool,
+        Field(
+            description=(
+                "Lets the gradient of the distillation losses flow through the student's head into"
+                " the backbone."
+            )
+        ),
+    ] = True
+    teacher_budget: Annotated[
+        Literal["equal_exposure", "full"],
+        Field(
+            description=(
+                "How long one model per domain trains: `equal_exposure` gives each the steps that"
+                " round robin gives its domain within the student's budget, `full` all of that"
+                " budget."
+            )
+        ),
+    ] = "equal_exposure"
+
+
+@attrs.frozen(kw_only=True)
+class RowSpec:
+    """One row of a table as its file says it: each field but `recipe` is a key of a row, declared
+    here alone.
+
+    `recipe` is None where nothing is trained: where the scheme has no slot for any of its keys.
+    """
+
+    scheme: Annotated[
+        ComponentSpec,
+        Slot("schemes"),
+        Field(description="Who teaches whom; every row has one, its own or from [defaults]."),
+    ]
+    transform: Transform = Transform()
+    student_head: Annotated[
+        HeadSpec | None,
+        Slot("heads"),
+        Field(description="The head whose embedding is the result."),
+    ] = None
+    evaluate: Annotated[
+        tuple[str, ...],
+        Field(
+            min_length=1,
+            description=(
+                "Whose embeddings are evaluated: `student`, `teacher` or both; the scheme says"
+                " which it has."
+            ),
+        ),
+    ] = ("student",)
+    precision: Annotated[
+        Literal["fp32", "bf16"],
+        Field(
+            description=(
+                "Of the backbone in training and evaluation; heads and losses are always fp32."
+            )
+        ),
+    ] = "fp32"
+    recipe: Recipe | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Row(RowSpec):
+    """A row for one backbone and one seed: what a scheme plans from."""
+
     name: str
-    scheme: ComponentSpec
     backbone: BackboneSpec
-    transform: Transform
-    precision: Literal["fp32", "bf16"]
     seed: int
-    evaluate: tuple[str, ...] = ("student",)
-    student_head: HeadSpec | None = None
-    teacher_head: HeadSpec | None = None
-    classifier: Literal["separate", "joint"] = "separate"
-    losses: tuple[LossSpec, ...] = ()
-    sampler: ComponentSpec | None = None
-    optimiser: Optimiser | None = None
-    schedule: Schedule | None = None
-    budget: Budget | None = None
-    validation: Validation | None = None
-    normalise_total: bool = True
-    distill_to_backbone: bool = True
-    teacher_budget: Literal["equal_exposure", "full"] = "equal_exposure"
 
 
 # ----------------------------------------------------------------------------------- in the step
@@ -437,3 +534,31 @@ class Scheme(Protocol):
     branches: tuple[str, ...]
 
     def plan(self, row: Row, facts: tuple[DomainFacts, ...]) -> tuple[EvaluationSpec, ...]: ...
+
+
+class Metric(Protocol):
+    """A retrieval metric: a pure function of where the relevant items stand in a query's ranking.
+
+    Shapes: Q queries, K neighbours.
+
+    Attributes:
+        label: the header of the metric's column in a table, such as `R@1`.
+        depth: how many neighbours it reads; None for as many as the query with the most relevant
+            items has.
+    """
+
+    label: str
+    depth: int | None
+
+    def __call__(self, relevant_QK: Any, relevant_Q: Any) -> Any:
+        """The metric of every query; a query's value depends on its own row alone.
+
+        Args:
+            relevant_QK: bool [Q, K], whether the neighbour at each rank is relevant, best first.
+                K is `depth`. The query itself is left out; behind the end of the index is False.
+            relevant_Q: int64 [Q], relevant items in the whole index, without the query itself.
+
+        Returns:
+            float64 [Q], each between 0 and 1.
+        """
+        ...

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -215,8 +215,12 @@ def format_type(spec: Mapping[str, Any]) -> str:
     return f"{words} {bounds}".rstrip()
 
 
-def options_of(target: Any) -> tuple[Option, ...]:
+def options_of(target: Any, names: Container[str] | None = None) -> tuple[Option, ...]:
     """The keyword-only parameters of a class's `__init__`, or of a function, as options.
+
+    Args:
+        target: the class or function.
+        names: only the parameters of these names; None for all.
 
     Raises:
         TypeError: a parameter without annotation, or of a type that is not allowed.
@@ -228,7 +232,7 @@ def options_of(target: Any) -> tuple[Option, ...]:
     return tuple(
         _option(target, parameter, hints)
         for parameter in inspect.signature(init).parameters.values()
-        if parameter.kind is parameter.KEYWORD_ONLY
+        if parameter.kind is parameter.KEYWORD_ONLY and (names is None or parameter.name in names)
     )
 
 

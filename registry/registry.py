@@ -20,6 +20,7 @@ import catalogue
 
 from registry import source
 from registry.code import NoIdentityError
+from registry.errors import REFUSED, UdonxError
 from registry.options import Option, first_paragraph, options_of
 
 
@@ -29,13 +30,12 @@ def _entry_points() -> importlib.metadata.EntryPoints:
     return importlib.metadata.entry_points()
 
 
-class RegistryError(ValueError):
+class RegistryError(UdonxError, ValueError):
     """A component that cannot be registered, or a name that is not registered; the message says
     what to do.
     """
 
-    for_people = True
-    exit_status = 2
+    exit_code = REFUSED
 
 
 @attrs.frozen(kw_only=True)
@@ -99,6 +99,7 @@ class Registry:
         self._facts = facts
         self._entries = catalogue.create("udonx", kind)
         self._versions: dict[str, int] = {}
+        self._described: dict[str, tuple[Any, Component]] = {}
 
     def register(self, name: str, *, version: int = 1) -> Callable[[Any], Any]:
         """Decorator that registers a class or function under `name`.
@@ -230,6 +231,13 @@ class Registry:
     def describe(self, name: str) -> Component:
         """Options, facts and source of `name`; imports the component."""
         target = self.get(name)
+        described, component = self._described.get(name, (None, None))
+        if component is None or described is not target:  # a plug-in may have been imported anew
+            component = self._described_anew(name, target)
+            self._described[name] = (target, component)
+        return component
+
+    def _described_anew(self, name: str, target: Any) -> Component:
         file, line = _source(target)
         return Component(
             kind=self.kind,

@@ -21,6 +21,7 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 _HOMES = {
     "load_experiment": ("udonx.config.experiment", "load_experiment"),
+    "UdonxError": ("registry.errors", "UdonxError"),
     "ConfigError": ("udonx.config.problems", "ConfigError"),
     "RowsFailed": ("udonx.running.queue", "RowsFailed"),
     "Stopped": ("udonx.common.interrupts", "Stopped"),

@@ -1,8 +1,7 @@
-"""The registry of heads: features [B, F] to L2-normalised embeddings [B, D]. Torch is imported with
-a component, not here.
+"""The registry of heads: features [B, F] to L2-normalised embeddings [B, D].
 
 A head is trained, or it has `fit(moments)` and is fitted once on the features of the training
-images (registry/heads/moments.py).
+images (registry/heads/moments.py). Torch is imported with a component, not here.
 """
 
 from registry.registry import Registry

@@ -1,5 +1,6 @@
-"""The cosine classifier that training puts on top of an embedding. Part of every model, hence not a
-registered choice.
+"""The cosine classifier that training puts on top of an embedding.
+
+It is part of every model, hence not a registered choice.
 """
 
 from __future__ import annotations
@@ -11,18 +12,22 @@ from registry.heads.initialisers import l2_normalise, lecun_uniform_
 
 
 class CosineClassifier(nn.Module):
-    """Cosines between an embedding and one learned direction per class; no bias, no scale, no
-    margin (a loss adds those).
+    """Cosines between an embedding and one learned direction per class.
 
-    Maps an embedding float [B, dim] with unit rows to cosines float [B, classes]. The parameter
-    kernel_CD [classes, dim] starts LeCun uniform; its rows are divided by their norms, without an
-    epsilon, and the norms are differentiated, so that the gradient of each row is orthogonal to the
-    row. Source: UDON, NeurIPS 2024; output projections of the released model.
+    It has no bias, no scale and no margin; a loss adds those. An embedding float [B, dim] with unit
+    rows becomes cosines float [B, classes]. The rows of the kernel are divided by their norms
+    without an epsilon, and the norms are differentiated: the gradient of a row is orthogonal to it.
 
-    >>> classifier = CosineClassifier(4, 3)
-    >>> cosine_BC = classifier(torch.eye(4))
-    >>> cosine_BC.shape, bool((cosine_BC.abs() <= 1).all())
-    (torch.Size([4, 3]), True)
+    Attributes:
+        kernel_CD: parameter [classes, dim]; starts LeCun uniform.
+
+    Source: UDON, NeurIPS 2024; output projections of the released model.
+
+    Example:
+        >>> classifier = CosineClassifier(4, 3)
+        >>> cosine_BC = classifier(torch.eye(4))
+        >>> cosine_BC.shape, bool((cosine_BC.abs() <= 1).all())
+        (torch.Size([4, 3]), True)
     """
 
     def __init__(self, dim: int, classes: int) -> None:

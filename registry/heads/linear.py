@@ -1,6 +1,4 @@
-"""One linear projection to the embedding: what the released UDON code uses for the student and for
-every teacher.
-"""
+"""One linear projection: what the released UDON code uses for student and teachers."""
 
 from __future__ import annotations
 
@@ -14,14 +12,16 @@ from registry.heads.initialisers import l2_normalise, lecun_normal_
 class LinearHead(nn.Module):
     """A linear projection with bias, then L2 normalisation without an epsilon.
 
-    Maps features float [B, in_dim] to an embedding float [B, dim] with unit rows. Weights start
-    LeCun normal (truncated), the bias at zero. Source: UDON, NeurIPS 2024; teacher and student
-    projections of the released model.
+    Features float [B, in_dim] become an embedding float [B, dim] with unit rows. Weights start
+    LeCun normal (truncated), the bias at zero.
 
-    >>> import torch
-    >>> embedding_BD = LinearHead(8, 4)(torch.ones(2, 8))
-    >>> embedding_BD.shape, torch.allclose(embedding_BD.norm(dim=1), torch.ones(2))
-    (torch.Size([2, 4]), True)
+    Source: UDON, NeurIPS 2024; teacher and student projections of the released model.
+
+    Example:
+        >>> import torch
+        >>> embedding_BD = LinearHead(8, 4)(torch.ones(2, 8))
+        >>> embedding_BD.shape, torch.allclose(embedding_BD.norm(dim=1), torch.ones(2))
+        (torch.Size([2, 4]), True)
     """
 
     def __init__(self, in_dim: int, dim: int) -> None:

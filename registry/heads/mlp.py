@@ -1,6 +1,4 @@
-"""A projection of several layers: what the released UDON code builds when a projection is given
-more than one width.
-"""
+"""A projection of several layers, as the released UDON code builds it for several widths."""
 
 from __future__ import annotations
 
@@ -24,17 +22,22 @@ Hidden = Annotated[
 
 @heads.register("mlp")
 class MlpHead(nn.Module):
-    """Linear layers with LayerNorm and tanh-GELU after all but the last, then L2 normalisation
-    without an epsilon.
+    """Linear layers with LayerNorm and tanh-GELU between them, then L2 normalisation.
 
-    Maps features float [B, in_dim] to an embedding float [B, dim] with unit rows. Weights start
-    LeCun normal (truncated), biases at zero; LayerNorm has epsilon 1e-6.
+    Features float [B, in_dim] become an embedding float [B, dim] with unit rows (no epsilon).
+    Weights start LeCun normal (truncated), biases at zero; LayerNorm has epsilon 1e-6.
+
+    Args:
+        in_dim: width of the features.
+        dim: width of the embedding.
+        hidden: widths of the layers before the last.
 
     Source: UDON, NeurIPS 2024; projections of the released model with more than one width.
 
-    >>> import torch
-    >>> MlpHead(8, 4, hidden=(16, 12))(torch.arange(8.0)[None]).shape
-    torch.Size([1, 4])
+    Example:
+        >>> import torch
+        >>> MlpHead(8, 4, hidden=(16, 12))(torch.arange(8.0)[None]).shape
+        torch.Size([1, 4])
     """
 
     def __init__(self, in_dim: int, dim: int, *, hidden: Hidden = (512,)) -> None:

@@ -9,8 +9,7 @@ from torch import Tensor
 
 
 class Moments:
-    """Count, mean and scatter of features, float64 on the CPU: no more is kept of them, however
-    many they are.
+    """Count, mean and scatter of features, float64 on the CPU; nothing else is kept of them.
 
     Parts are merged as Chan, Golub and LeVeque (1979) do, which loses no digits where the mean is
     large beside the spread. The same parts in the same order give the same bits.
@@ -21,11 +20,12 @@ class Moments:
     Attributes:
         count: items so far.
         mean_F: their mean [F].
-        scatter_FF: sum over them of the outer product of their deviation from the mean [F, F].
+        scatter_FF: sum of the outer products of their deviations from the mean [F, F].
 
-    >>> moments = Moments(1).add(torch.tensor([[0.0], [2.0]])).add(torch.tensor([[4.0]]))
-    >>> moments.count, moments.mean_F.item(), moments.covariance_FF().item()
-    (3, 2.0, 4.0)
+    Example:
+        >>> moments = Moments(1).add(torch.tensor([[0.0], [2.0]])).add(torch.tensor([[4.0]]))
+        >>> moments.count, moments.mean_F.item(), moments.covariance_FF().item()
+        (3, 2.0, 4.0)
     """
 
     def __init__(self, dim: int) -> None:
@@ -57,8 +57,11 @@ class Moments:
         return {"count": self.count, "mean": self.mean_F, "scatter": self.scatter_FF}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state; on any device. Raises KeyError or RuntimeError where it is not that
-        of as many features.
+        """Go on from a state; on any device.
+
+        Raises:
+            KeyError: the state lacks a part.
+            RuntimeError: it is of another number of features.
         """
         self.mean_F.copy_(state["mean"])
         self.scatter_FF.copy_(state["scatter"])

@@ -1,6 +1,4 @@
-"""Principal components as a head: reduces features without training, for the off-the-shelf
-comparison.
-"""
+"""Principal components as a head: fewer dimensions without training."""
 
 from __future__ import annotations
 
@@ -17,19 +15,29 @@ from registry.heads.moments import Moments
 
 @heads.register("pca")
 class PcaHead(nn.Module):
-    """Projection to the first principal components, then L2 normalisation; used by `off_the_shelf`,
-    fitted and never trained.
+    """Projection to the first principal components, then L2 normalisation; fitted, never trained.
 
-    Maps features float [B, in_dim] to an embedding float [B, dim] with unit rows: (features - mean)
-    @ components. It has no trainable parameters, only the buffers mean_F [in_dim] and components_FD
-    [in_dim, dim].
+    The scheme `off_the_shelf` uses it. Features float [B, in_dim] become an embedding float
+    [B, dim] with unit rows: (features - mean) @ components.
 
-    Raises ValueError where dim > in_dim; RuntimeError when called before `fit` or before fitted
-    values are loaded.
+    Args:
+        in_dim: width of the features.
+        dim: how many components, at most `in_dim`.
+        whiten: divides every component by its standard deviation on the fitted features.
 
-    >>> head = PcaHead(2, 1).fit(Moments(2).add(torch.tensor([[0.0, 1.0], [2.0, 1.0], [4.0, 1.0]])))
-    >>> head.components_FD[:, 0], head(torch.tensor([[5.0, 0.0]]))
-    (tensor([1., 0.]), tensor([[1.]]))
+    Attributes:
+        mean_F: buffer [in_dim].
+        components_FD: buffer [in_dim, dim].
+
+    Raises:
+        ValueError: dim > in_dim.
+        RuntimeError: it is called before `fit`, or before fitted values are loaded.
+
+    Example:
+        >>> moments = Moments(2).add(torch.tensor([[0.0, 1.0], [2.0, 1.0], [4.0, 1.0]]))
+        >>> head = PcaHead(2, 1).fit(moments)
+        >>> head.components_FD[:, 0], head(torch.tensor([[5.0, 0.0]]))
+        (tensor([1., 0.]), tensor([[1.]]))
     """
 
     mean_F: Tensor
@@ -62,12 +70,13 @@ class PcaHead(nn.Module):
 
     @torch.no_grad()
     def fit(self, moments: Moments) -> PcaHead:
-        """Computes mean and components from the moments of N features [N, in_dim] and returns the
-        head.
+        """Compute mean and components from the moments of N features [N, in_dim]; returns the head.
 
-        Deterministic: eigenvectors of the float64 covariance by falling variance, and of each the
-        entry of largest magnitude made positive. Raises ValueError where N items cannot span the
-        components, or the features are not finite.
+        Deterministic: eigenvectors of the float64 covariance by falling variance, of each the entry
+        of largest magnitude made positive.
+
+        Raises:
+            ValueError: N items cannot span the components, or the features are not finite.
         """
         in_dim, dim = self.components_FD.shape
         if moments.count <= dim:

@@ -1,7 +1,6 @@
-"""The registry of losses. A loss is called `(branch, batch)`, or `(student, teacher, batch)` where
-it needs a teacher.
+"""The registry of losses. Torch is imported with a component, not here.
 
-Torch is imported with a component, not here.
+A loss is called `(branch, batch)`, or `(student, teacher, batch)` where it needs a teacher.
 """
 
 import inspect

@@ -1,6 +1,4 @@
-"""Classification: softmax cross-entropy over cosines, with or without a margin. On the student's or
-the teacher's branch.
-"""
+"""Classification by softmax cross-entropy over cosines, with or without a margin."""
 
 from __future__ import annotations
 
@@ -18,21 +16,31 @@ from registry.losses import functional
 class CrossEntropy:
     """Softmax cross-entropy of scaled cosines, with an optional margin on the target.
 
-    Called (branch, batch); returns a float32 scalar. The target of label i is column
-    `class_range.start + i`, and all columns compete: a joint classifier classifies over the classes
-    of all domains.
+    It is called (branch, batch), on the student's or the teacher's branch, and returns a float32
+    scalar. The target of label i is column `class_range.start + i`. All columns compete: a joint
+    classifier classifies over the classes of all domains.
 
-    The maths: `registry.losses.functional.cross_entropy`. Raises ValueError for m > 0 with
-    `normface`, which has no margin. Source: UDON, NeurIPS 2024; classification loss of the released
-    train step (normface, scale 16, for student and teacher).
+    The maths is `registry.losses.functional.cross_entropy`.
 
-    >>> import torch
-    >>> cosine_BC = torch.tensor([[0.0, 1.0, 0.0, 0.0]])
-    >>> rest = {"features_BF": None, "embedding_BD": None}
-    >>> branch = Branch(cosine_BC=cosine_BC, class_range=range(1, 3), **rest)
-    >>> batch = Batch(images=None, labels=torch.tensor([0]), domain="cars")
-    >>> bool(CrossEntropy()(branch, batch) < 1e-6)
-    True
+    Args:
+        margin: what `m` changes on the target class.
+        m: the margin, a cosine (`cosface`) or radians (`arcface`).
+        scale: factor on all cosines, an inverse temperature.
+
+    Raises:
+        ValueError: for m > 0 with `normface`, which has no margin.
+
+    Source: UDON, NeurIPS 2024; classification loss of the released train step (normface, scale 16,
+    for student and teacher).
+
+    Example:
+        >>> import torch
+        >>> cosine_BC = torch.tensor([[0.0, 1.0, 0.0, 0.0]])
+        >>> rest = {"features_BF": None, "embedding_BD": None}
+        >>> branch = Branch(cosine_BC=cosine_BC, class_range=range(1, 3), **rest)
+        >>> batch = Batch(images=None, labels=torch.tensor([0]), domain="cars")
+        >>> bool(CrossEntropy()(branch, batch) < 1e-6)
+        True
     """
 
     def __init__(

@@ -22,25 +22,33 @@ def cross_entropy(
     m: float = 0.0,
     scale: float = 16.0,
 ) -> Tensor:
-    """Softmax cross-entropy of scaled cosines with a margin on the target class, mean over the
-    batch.
+    """Softmax cross-entropy of scaled cosines with a margin on the target class.
 
-    cosine_BC: float [B, C], cosines to the class columns. labels_B: int64 [B], target columns.
-    Returns a float32 scalar.
+    It is the mean over the batch.
 
-    margin: `normface` leaves the target cosine c as it is; `cosface` makes it c - m; `arcface`
-    cos(acos(c) + m), neither clamped nor replaced beyond pi, as in the released code: rounding that
-    pushes a cosine past 1 then gives nan. m: the margin, >= 0. scale: factor on all cosines, > 0.
+    Args:
+        cosine_BC: float [B, C], cosines to the class columns.
+        labels_B: int64 [B], target columns.
+        margin: `normface` leaves the target cosine c as it is; `cosface` makes it c - m; `arcface`
+            makes it cos(acos(c) + m). As in the released code, arcface neither clamps nor replaces
+            what lies beyond pi: rounding that pushes a cosine past 1 gives nan.
+        m: the margin, >= 0.
+        scale: factor on all cosines, > 0.
 
-    Raises ValueError for a margin m with `normface`, which has none.
+    Returns:
+        A float32 scalar.
 
-    >>> cosine_BC = torch.tensor([[0.5, 0.5]])
-    >>> labels_B = torch.tensor([0])
-    >>> cross_entropy(cosine_BC, labels_B)
-    tensor(0.6931)
-    >>> plain = cross_entropy(cosine_BC, labels_B)
-    >>> cross_entropy(cosine_BC, labels_B, margin="cosface", m=0.1) > plain
-    tensor(True)
+    Raises:
+        ValueError: for m > 0 with `normface`, which has no margin.
+
+    Example:
+        >>> cosine_BC = torch.tensor([[0.5, 0.5]])
+        >>> labels_B = torch.tensor([0])
+        >>> cross_entropy(cosine_BC, labels_B)
+        tensor(0.6931)
+        >>> plain = cross_entropy(cosine_BC, labels_B)
+        >>> cross_entropy(cosine_BC, labels_B, margin="cosface", m=0.1) > plain
+        tensor(True)
     """
     if margin == "normface" and m != 0:
         raise ValueError(
@@ -64,19 +72,24 @@ def kl_logit(
     student_temperature: float = 0.1,
     teacher_temperature: float = 0.1,
 ) -> Tensor:
-    """KL(teacher || student) between softmaxes of raw cosines (no margin, no scale): sum over
-    classes, mean over the batch.
+    """KL(teacher || student) between softmaxes of cosines: sum over classes, mean over the batch.
 
-    student_cosine_BC, teacher_cosine_BC: float [B, C], the same classes in the same order. Returns
-    a float32 scalar, not multiplied by the squared temperature. The teacher gets no gradient. The
-    log-softmax form has the value of the released code, which takes the log of the softmax, without
-    its underflow.
+    The cosines are raw: no margin, no scale. The value is that of the released code, which takes
+    the log of a softmax; the log-softmax here does not underflow.
 
-    student_temperature, teacher_temperature: what the cosines are divided by, > 0.
+    Args:
+        student_cosine_BC: float [B, C].
+        teacher_cosine_BC: float [B, C], the same classes in the same order; it gets no gradient.
+        student_temperature: what the student's cosines are divided by, > 0.
+        teacher_temperature: what the teacher's cosines are divided by, > 0.
 
-    >>> teacher_cosine_BC = torch.tensor([[0.3, -0.2], [0.0, 0.9]])
-    >>> bool(kl_logit(teacher_cosine_BC, teacher_cosine_BC) == 0)
-    True
+    Returns:
+        A float32 scalar, not multiplied by the squared temperature.
+
+    Example:
+        >>> teacher_cosine_BC = torch.tensor([[0.3, -0.2], [0.0, 0.9]])
+        >>> bool(kl_logit(teacher_cosine_BC, teacher_cosine_BC) == 0)
+        True
     """
     student_BC = F.log_softmax(student_cosine_BC.float() / student_temperature, dim=1)
     teacher_BC = F.log_softmax(teacher_cosine_BC.detach().float() / teacher_temperature, dim=1)
@@ -86,17 +99,21 @@ def kl_logit(
 def relational(
     student_BD: Tensor, teacher_BE: Tensor, *, reduction: Literal["official", "mean"] = "official"
 ) -> Tensor:
-    """Squared difference of the Gram matrices of student and teacher embeddings, diagonal included.
+    """Squared difference of the Gram matrices of student and teacher, diagonal included.
 
-    student_BD: float [B, D], teacher_BE: float [B, E], both with unit rows; D and E may differ.
-    Returns a float32 scalar. The teacher gets no gradient.
+    Args:
+        student_BD: float [B, D], unit rows.
+        teacher_BE: float [B, E], unit rows; E may differ from D; it gets no gradient.
+        reduction: `mean` is the mean square over the B x B pairs. `official` is that times B / 4,
+            which is what the released code computes on one device.
 
-    reduction: `official` is (B / 4) * mean square, what the released code computes on one device
-    for a batch of B; `mean` is the mean square over the B x B pairs.
+    Returns:
+        A float32 scalar.
 
-    >>> student_BD, teacher_BE = torch.eye(2), torch.tensor([[1.0], [1.0]])
-    >>> relational(student_BD, teacher_BE, reduction="mean"), relational(student_BD, teacher_BE)
-    (tensor(0.5000), tensor(0.2500))
+    Example:
+        >>> student_BD, teacher_BE = torch.eye(2), torch.tensor([[1.0], [1.0]])
+        >>> relational(student_BD, teacher_BE, reduction="mean"), relational(student_BD, teacher_BE)
+        (tensor(0.5000), tensor(0.2500))
     """
     student_BD, teacher_BE = student_BD.float(), teacher_BE.detach().float()
     mean_square = (student_BD @ student_BD.T - teacher_BE @ teacher_BE.T).square().mean()

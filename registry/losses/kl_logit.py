@@ -18,23 +18,29 @@ def _of_domain(branch: Branch) -> Tensor:
 
 @losses.register("kl_logit")
 class LogitKL:
-    """KL divergence from the student's to the teacher's softmax over the classes of the batch's
-    domain.
+    """KL divergence from the student's to the teacher's class distribution.
 
-    Called (student, teacher, batch); returns a float32 scalar. Both sides are cut to their own
-    `class_range`, so that a joint classifier can be distilled from a separate one. The teacher gets
-    no gradient.
+    It is called (student, teacher, batch) and returns a float32 scalar. Both softmaxes are over the
+    classes of the batch's domain: each side is cut to its own `class_range`, so that a joint
+    classifier can be distilled from a separate one. The teacher gets no gradient.
 
-    The maths: `registry.losses.functional.kl_logit`. Source: UDON, NeurIPS 2024; logit distillation
-    of the released train step (both temperatures 0.1).
+    The maths is `registry.losses.functional.kl_logit`.
 
-    >>> import torch
-    >>> rest = {"features_BF": None, "embedding_BD": None}
-    >>> joint_BC, own_BC = torch.tensor([[0.9, 0.1, 0.2]]), torch.tensor([[0.1, 0.2]])
-    >>> joint = Branch(cosine_BC=joint_BC, class_range=range(1, 3), **rest)
-    >>> own = Branch(cosine_BC=own_BC, class_range=range(0, 2), **rest)
-    >>> bool(LogitKL()(joint, own, None).abs() < 1e-6)
-    True
+    Args:
+        student_temperature: what the student's cosines are divided by.
+        teacher_temperature: what the teacher's cosines are divided by.
+
+    Source: UDON, NeurIPS 2024; logit distillation of the released train step (both temperatures
+    0.1).
+
+    Example:
+        >>> import torch
+        >>> rest = {"features_BF": None, "embedding_BD": None}
+        >>> joint_BC, own_BC = torch.tensor([[0.9, 0.1, 0.2]]), torch.tensor([[0.1, 0.2]])
+        >>> joint = Branch(cosine_BC=joint_BC, class_range=range(1, 3), **rest)
+        >>> own = Branch(cosine_BC=own_BC, class_range=range(0, 2), **rest)
+        >>> bool(LogitKL()(joint, own, None).abs() < 1e-6)
+        True
     """
 
     def __init__(

@@ -1,6 +1,4 @@
-"""Relational distillation: the student's pairwise similarities in a batch are pulled to the
-teacher's.
-"""
+"""Relational distillation: the student's similarities within a batch follow the teacher's."""
 
 from __future__ import annotations
 
@@ -16,22 +14,26 @@ from registry.losses import functional
 
 @losses.register("relational")
 class Relational:
-    """Squared difference between the student's and the teacher's similarities of all pairs in the
-    batch.
+    """Squared difference between the student's and the teacher's pairwise similarities.
 
-    Called (student, teacher, batch); returns a float32 scalar. Embeddings are compared, not
-    classes, so the two dimensions may differ and no classifier is trained by it. The teacher gets
-    no gradient.
+    It is called (student, teacher, batch) and returns a float32 scalar. The pairs are those of the
+    batch. Embeddings are compared, not classes: the two dimensions may differ, and no classifier is
+    trained by it. The teacher gets no gradient.
 
-    The maths: `registry.losses.functional.relational`.
+    The maths is `registry.losses.functional.relational`.
+
+    Args:
+        reduction: the mean over all pairs, or that times batch / 4.
+
     Source: UDON, NeurIPS 2024; relational distillation of the released train step, on one device.
 
-    >>> import torch
-    >>> rest = {"features_BF": None, "cosine_BC": None, "class_range": range(0)}
-    >>> student = Branch(embedding_BD=torch.eye(2), **rest)
-    >>> teacher = Branch(embedding_BD=torch.ones(2, 1), **rest)
-    >>> Relational(reduction="mean")(student, teacher, None)
-    tensor(0.5000)
+    Example:
+        >>> import torch
+        >>> rest = {"features_BF": None, "cosine_BC": None, "class_range": range(0)}
+        >>> student = Branch(embedding_BD=torch.eye(2), **rest)
+        >>> teacher = Branch(embedding_BD=torch.ones(2, 1), **rest)
+        >>> Relational(reduction="mean")(student, teacher, None)
+        tensor(0.5000)
     """
 
     def __init__(

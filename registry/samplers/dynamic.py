@@ -1,6 +1,4 @@
-"""The dynamic sampler of UDON: domains whose teacher still has a high loss are
-trained more often.
-"""
+"""The dynamic sampler of UDON: domains that are learned slowest get more batches."""
 
 from __future__ import annotations
 
@@ -19,25 +17,33 @@ from registry.samplers.schedule import shuffled_order, weights_from_losses
 
 @samplers.register("dynamic")
 class Dynamic:
-    """Shares that follow each domain's mean loss, updated every `interval` steps; round robin
-    before the first update.
+    """Shares that follow each domain's mean loss, updated every `interval` steps.
 
-    At each update a domain seen in the window weighs its mean loss / the sum of the seen domains'
-    mean losses, an unseen one keeps its weight, and all are divided by their sum. A schedule of the
-    whole budget is rebuilt from the weights (floor, the last domain takes the rest), permuted with
-    a seed derived from (seed, step), and read on at the current position.
+    Before the first update it is round robin. At an update a domain that was seen in the window
+    weighs its mean loss / the sum of the seen domains' mean losses; an unseen one keeps its weight;
+    then all are divided by their sum. From the weights a schedule of the whole budget is built
+    (floor; the last domain takes the rest). It is permuted with a seed derived from (seed, step),
+    and read on from the current position.
 
-    domains: names in training order. train_counts: training images per domain (not used). steps:
-    the budget. seed: of the order.
+    Args:
+        domains: names in training order.
+        train_counts: training images per domain (not used).
+        steps: the budget.
+        seed: of the order.
+        interval: steps between two updates.
+        signal: the loss that the shares follow.
+        window: what the mean loss is over.
+        log_interval: how often the released code logs; read by the window `since_log` alone.
 
     Source: UDON, NeurIPS 2024, dynamic sampling; dataset sampling of the released implementation.
 
-    >>> sampler = Dynamic(["cars", "sop"], {"cars": 10, "sop": 90}, 400, 0, interval="25%")
-    >>> sampler.known_until(), sampler.domain_at(0), sampler.domain_at(1)
-    (100, 'cars', 'sop')
-    >>> sampler.update(100, {"cars": (30.0, 10), "sop": (10.0, 10)})
-    >>> sampler.known_until(), sampler.shares()
-    (200, {'cars': 0.75, 'sop': 0.25})
+    Example:
+        >>> sampler = Dynamic(["cars", "sop"], {"cars": 10, "sop": 90}, 400, 0, interval="25%")
+        >>> sampler.known_until(), sampler.domain_at(0), sampler.domain_at(1)
+        (100, 'cars', 'sop')
+        >>> sampler.update(100, {"cars": (30.0, 10), "sop": (10.0, 10)})
+        >>> sampler.known_until(), sampler.shares()
+        (200, {'cars': 0.75, 'sop': 0.25})
     """
 
     needs_signal = True
@@ -90,8 +96,9 @@ class Dynamic:
 
     @staticmethod
     def unread(options: Mapping[str, Any]) -> frozenset[str]:
-        """The options that others leave without effect: only the window `since_log` reads
-        `log_interval`.
+        """Names of the options that others leave without effect.
+
+        Only the window `since_log` reads `log_interval`.
         """
         return frozenset() if options.get("window") == "since_log" else frozenset({"log_interval"})
 
@@ -103,8 +110,10 @@ class Dynamic:
         )
 
     def domain_at(self, step: int) -> str:
-        """The domain of the batch of 0-based `step`; raises ValueError outside the steps from the
-        last update to `known_until()`.
+        """The domain of the batch of 0-based `step`.
+
+        Raises:
+            ValueError: outside the steps from the last update to `known_until()`.
         """
         if not self._updated <= step < self.known_until():
             raise ValueError(
@@ -123,8 +132,9 @@ class Dynamic:
         )
 
     def clears_at(self, step: int) -> bool:
-        """Whether the window starts anew before 0-based `step` (with `since_update`, right after
-        the update at that step).
+        """Whether the window starts anew before 0-based `step`.
+
+        With `since_update` that is right after the update at that step.
         """
         if step < 1:
             return False
@@ -133,11 +143,14 @@ class Dynamic:
         return step == 1 or step % self._log_interval == 1 % self._log_interval
 
     def update(self, step: int, sums: Mapping[str, tuple[float, int]]) -> None:
-        """Takes the window's (sum of losses, samples) per domain before `step` is trained; steps
-        from there on follow it.
+        """Take in a window before `step` is trained; the steps from there on follow it.
 
-        Raises ValueError where `step` is not the next update, and where a loss is negative or not
-        finite.
+        Args:
+            step: the 0-based step, which must be `known_until()`.
+            sums: (sum of losses, samples) per domain.
+
+        Raises:
+            ValueError: `step` is not the next update, or a loss is negative or not finite.
         """
         if step != self.known_until():
             raise ValueError(
@@ -156,8 +169,10 @@ class Dynamic:
         return {"weights": dict(self._weights), "updated": self._updated}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continues where `state_dict` was taken; raises ValueError where the domains are not the
-        same.
+        """Continue where `state_dict` was taken.
+
+        Raises:
+            ValueError: the state is for other domains.
         """
         if set(state["weights"]) != set(self._domains):
             raise ValueError(

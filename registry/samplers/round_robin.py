@@ -14,13 +14,18 @@ from registry.samplers.schedule import FixedOrder
 class RoundRobin(FixedOrder):
     """Every domain in turn, in their order, again and again; what remains goes to the first ones.
 
-    domains: names in training order. train_counts: training images per domain (not used). steps:
-    the budget. seed: not used. Source: UDON, NeurIPS 2024; `round_robin` of the released dataset
-    sampling.
+    Args:
+        domains: names in training order.
+        train_counts: training images per domain (not used).
+        steps: the budget.
+        seed: not used.
 
-    >>> sampler = RoundRobin(["cars", "sop"], {"cars": 10, "sop": 90}, 5, 0)
-    >>> [sampler.domain_at(step) for step in range(5)]
-    ['cars', 'sop', 'cars', 'sop', 'cars']
+    Source: UDON, NeurIPS 2024; `round_robin` of the released dataset sampling.
+
+    Example:
+        >>> sampler = RoundRobin(["cars", "sop"], {"cars": 10, "sop": 90}, 5, 0)
+        >>> [sampler.domain_at(step) for step in range(5)]
+        ['cars', 'sop', 'cars', 'sop', 'cars']
     """
 
     def __init__(

@@ -1,5 +1,4 @@
-"""How shares of the domains become an order of steps: pure helpers, and the base of samplers whose
-shares never change.
+"""From shares of the domains to an order of steps, and the base of samplers with fixed shares.
 
 Source: UDON, NeurIPS 2024; dataset sampling of the released implementation.
 """
@@ -15,11 +14,14 @@ from numpy.typing import NDArray
 
 
 def normalised(weights: Mapping[str, float]) -> dict[str, float]:
-    """The weights divided by their sum. Raises ValueError where one is negative or not finite, or
-    all are zero.
+    """The weights divided by their sum.
 
-    >>> normalised({"cars": 1, "sop": 3})
-    {'cars': 0.25, 'sop': 0.75}
+    Raises:
+        ValueError: one is negative or not finite, or all are zero.
+
+    Example:
+        >>> normalised({"cars": 1, "sop": 3})
+        {'cars': 0.25, 'sop': 0.75}
     """
     for name, weight in weights.items():
         if not math.isfinite(weight) or weight < 0:
@@ -35,13 +37,16 @@ def normalised(weights: Mapping[str, float]) -> dict[str, float]:
 
 
 def step_counts(weights: Sequence[float], steps: int) -> list[int]:
-    """How many of `steps` each domain gets: floor(steps * weight), and the last domain that has a
-    share takes the rest.
+    """How many of `steps` each domain gets.
 
-    Raises ValueError where the weights are not shares: one is negative, or their sum is not 1.
+    That is floor(steps * weight); the last domain that has a share takes the rest.
 
-    >>> step_counts([0.29, 0.31, 0.4], 99)
-    [28, 30, 41]
+    Raises:
+        ValueError: the weights are not shares: one is negative, or their sum is not 1.
+
+    Example:
+        >>> step_counts([0.29, 0.31, 0.4], 99)
+        [28, 30, 41]
     """
     # The guard keeps a product like 100 * 0.29 = 28.999999999999996 from losing the step that it
     # stands for.
@@ -59,12 +64,15 @@ def step_counts(weights: Sequence[float], steps: int) -> list[int]:
 def shuffled_order(
     weights: Sequence[float], steps: int, seed: int | Sequence[int]
 ) -> NDArray[np.int16]:
-    """Domain index of every step, int16 [steps]: `step_counts` of each, in an order that `seed`
-    determines.
+    """The domain of every step: `step_counts` of each, in an order that `seed` determines.
 
-    >>> order = shuffled_order([0.5, 0.25, 0.25], 8, seed=0)
-    >>> np.bincount(order).tolist()
-    [4, 2, 2]
+    Returns:
+        Positions of domains, int16 [steps].
+
+    Example:
+        >>> order = shuffled_order([0.5, 0.25, 0.25], 8, seed=0)
+        >>> np.bincount(order).tolist()
+        [4, 2, 2]
     """
     order = np.repeat(np.arange(len(weights), dtype=np.int16), step_counts(weights, steps))
     return np.random.default_rng(seed).permutation(order)
@@ -73,19 +81,27 @@ def shuffled_order(
 def weights_from_losses(
     weights: Mapping[str, float], sums: Mapping[str, tuple[float, int]]
 ) -> dict[str, float]:
-    """New shares of the domains from a window's (sum of losses, samples) per domain.
+    """New shares of the domains from the losses of a window.
 
-    A domain seen in the window weighs its mean loss / the sum of the seen domains' mean losses; an
-    unseen one (absent, or no samples) keeps its weight; then all are divided by their sum. Where
-    nothing was seen, or every seen loss is zero, the window says nothing and the shares stay.
+    A domain seen in the window weighs its mean loss / the sum of the seen domains' mean losses. An
+    unseen one (absent, or no samples) keeps its weight. Then all are divided by their sum. Where
+    nothing was seen, or every seen loss is zero, the shares stay.
 
-    Raises ValueError for an unknown domain and for a loss that is negative or not finite.
+    Args:
+        weights: the shares so far.
+        sums: (sum of losses, samples) per domain.
 
-    >>> weights_from_losses({"cars": 0.5, "sop": 0.5}, {"cars": (30.0, 10), "sop": (10.0, 10)})
-    {'cars': 0.75, 'sop': 0.25}
-    # cars keeps 0.25, then both are divided by 1.25
-    >>> weights_from_losses({"cars": 0.25, "sop": 0.75}, {"sop": (8.0, 8)})
-    {'cars': 0.2, 'sop': 0.8}
+    Raises:
+        ValueError: an unknown domain, or a loss that is negative or not finite.
+
+    Example:
+        >>> weights_from_losses({"cars": 0.5, "sop": 0.5}, {"cars": (30.0, 10), "sop": (10.0, 10)})
+        {'cars': 0.75, 'sop': 0.25}
+
+        Here cars keeps 0.25, then both are divided by 1.25:
+
+        >>> weights_from_losses({"cars": 0.25, "sop": 0.75}, {"sop": (8.0, 8)})
+        {'cars': 0.2, 'sop': 0.8}
     """
     if unknown := [name for name in sums if name not in weights]:
         raise ValueError(
@@ -107,15 +123,15 @@ def weights_from_losses(
 
 
 class FixedOrder:
-    """Base of the samplers whose order is known from the start: they take no signal and have no
-    state.
+    """Base of the samplers whose order is known from the start: no signal, no state.
 
     Args:
         domains: names in training order.
         weights: share of the steps per domain, for `shares`.
         order: of each step the position of its domain in `domains`, int [steps].
 
-    Raises ValueError where the order holds anything else.
+    Raises:
+        ValueError: the order holds anything else.
     """
 
     def __init__(
@@ -137,7 +153,11 @@ class FixedOrder:
         self._domains, self._weights, self._order = tuple(domains), dict(weights), order
 
     def domain_at(self, step: int) -> str:
-        """The domain of the batch of 0-based `step`; raises ValueError outside the budget."""
+        """The domain of the batch of 0-based `step`.
+
+        Raises:
+            ValueError: outside the budget.
+        """
         if not 0 <= step < len(self._order):
             raise ValueError(f"step {step} is outside the {len(self._order)} steps of the sampler")
         return self._domains[self._order[step]]

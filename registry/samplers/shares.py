@@ -28,11 +28,15 @@ class _Shuffled(FixedOrder):
 class Uniform(_Shuffled):
     """All domains equally often, in a shuffled order (`balanced` in the released code).
 
-    domains: names in training order. train_counts: training images per domain (not used). steps:
-    the budget. seed: of the order.
+    Args:
+        domains: names in training order.
+        train_counts: training images per domain (not used).
+        steps: the budget.
+        seed: of the order.
 
-    >>> Uniform(["cars", "sop"], {"cars": 10, "sop": 90}, 100, 0).shares()
-    {'cars': 0.5, 'sop': 0.5}
+    Example:
+        >>> Uniform(["cars", "sop"], {"cars": 10, "sop": 90}, 100, 0).shares()
+        {'cars': 0.5, 'sop': 0.5}
     """
 
     def __init__(
@@ -43,14 +47,19 @@ class Uniform(_Shuffled):
 
 @samplers.register("size_proportional")
 class SizeProportional(_Shuffled):
-    """Every domain as often as it has training images, in a shuffled order (`dataset_size` in the
-    released code).
+    """Every domain as often as it has training images, in a shuffled order.
 
-    domains: names in training order. train_counts: training images per domain. steps: the budget.
-    seed: of the order.
+    The released code calls it `dataset_size`.
 
-    >>> SizeProportional(["cars", "sop"], {"cars": 10, "sop": 90}, 100, 0).shares()
-    {'cars': 0.1, 'sop': 0.9}
+    Args:
+        domains: names in training order.
+        train_counts: training images per domain.
+        steps: the budget.
+        seed: of the order.
+
+    Example:
+        >>> SizeProportional(["cars", "sop"], {"cars": 10, "sop": 90}, 100, 0).shares()
+        {'cars': 0.1, 'sop': 0.9}
     """
 
     def __init__(
@@ -63,13 +72,20 @@ class SizeProportional(_Shuffled):
 class Fixed(_Shuffled):
     """Stated shares per domain, in a shuffled order (`specialist_top_steps` in the released code).
 
-    domains: names in training order. train_counts: training images per domain (not used). steps:
-    the budget. seed: of the order. Raises ValueError for a domain without a share, a share without
-    a domain, and shares that are all zero.
+    Args:
+        domains: names in training order.
+        train_counts: training images per domain (not used).
+        steps: the budget.
+        seed: of the order.
+        shares: one number per domain; they are divided by their sum.
 
-    >>> images, shares = {"cars": 10, "sop": 90}, {"cars": 3, "sop": 1}
-    >>> Fixed(["cars", "sop"], images, 100, 0, shares=shares).shares()
-    {'cars': 0.75, 'sop': 0.25}
+    Raises:
+        ValueError: a domain without a share, a share without a domain, or shares that are all zero.
+
+    Example:
+        >>> images, shares = {"cars": 10, "sop": 90}, {"cars": 3, "sop": 1}
+        >>> Fixed(["cars", "sop"], images, 100, 0, shares=shares).shares()
+        {'cars': 0.75, 'sop': 0.25}
     """
 
     def __init__(

@@ -12,6 +12,7 @@ from registry.contracts import (
     ComponentSpec,
     DomainFacts,
     LossSpec,
+    Recipe,
     Row,
     StageSpec,
     TeacherSpec,
@@ -20,20 +21,14 @@ from registry.contracts import (
 )
 from registry.options import parse_share
 
-TRAINING_SLOTS = frozenset(
-    {
-        "student_head",
-        "classifier",
-        "losses",
-        "sampler",
-        "optimiser",
-        "schedule",
-        "budget",
-        "validation",
-        "normalise_total",
-    }
-)
+_RECIPE = frozenset(field.name for field in attrs.fields(Recipe))
+_OF_TEACHERS = frozenset({"teacher_head", "distill_to_backbone", "teacher_budget"})
+
+TRAINING_SLOTS = (_RECIPE - _OF_TEACHERS) | {"student_head"}
+"""Slots of a scheme that trains one student."""
+
 TEACHER_SLOTS = TRAINING_SLOTS | {"teacher_head", "distill_to_backbone"}
+"""Slots of a scheme whose student learns from teachers."""
 
 CLASSIFICATION_ROW: Mapping[str, Any] = {"losses": {"student_ce": {"use": "ce", "on": "student"}}}
 """Classification of the student alone."""
@@ -59,11 +54,22 @@ DISTILLATION_ROW: Mapping[str, Any] = {
 """The four terms of UDON, all weights 1 (docs/method.md, "Losses")."""
 
 
+def recipe_of(row: Row) -> Recipe:
+    """How the models of a row are trained.
+
+    Raises:
+        ValueError: the row's scheme has no slots of training.
+    """
+    if row.recipe is None:
+        raise ValueError(f"scheme '{row.scheme.use}' trains, so its slots need TRAINING_SLOTS")
+    return row.recipe
+
+
 def student_steps(row: Row, facts: tuple[DomainFacts, ...], *, published: bool = False) -> int:
     """Steps of the student's budget: `steps`, or `epochs` of floor(training images / batch) steps,
     times `scale`; `published` takes seven tenths of it.
     """
-    budget = row.budget
+    budget = recipe_of(row).budget
     if budget.steps is not None:
         steps = budget.steps * budget.scale
     else:
@@ -82,7 +88,7 @@ def steps_per_domain(
     gives the domain within the student's budget, else all of that budget.
     """
     steps = student_steps(row, facts, published=published)
-    if row.teacher_budget == "full":
+    if recipe_of(row).teacher_budget == "full":
         return [steps] * len(facts)
     return [max(1, share) for share in round_robin_steps(steps, len(facts))]
 
@@ -144,15 +150,18 @@ def _training(
     distill_to_backbone: bool = True,
     published: bool = False,
 ) -> Training:
+    recipe = recipe_of(row)
     return Training(
         steps=steps,
-        batch=row.budget.batch,
+        batch=recipe.budget.batch,
         losses=losses,
         sampler=_resolved(sampler, steps),
-        optimiser=attrs.evolve(row.optimiser, frozen=parse_share(row.optimiser.frozen, steps)),
-        schedule=attrs.evolve(row.schedule, warm_up=parse_share(row.schedule.warm_up, steps)),
-        validate_every=max(1, parse_share(row.validation.every, steps)),
-        normalise_total=row.normalise_total,
+        optimiser=attrs.evolve(
+            recipe.optimiser, frozen=parse_share(recipe.optimiser.frozen, steps)
+        ),
+        schedule=attrs.evolve(recipe.schedule, warm_up=parse_share(recipe.schedule.warm_up, steps)),
+        validate_every=max(1, parse_share(recipe.validation.every, steps)),
+        normalise_total=recipe.normalise_total,
         distill_to_backbone=distill_to_backbone,
         student_head_group="backbone" if published else None,
     )
@@ -170,7 +179,8 @@ def student_stage(
     teacher heads of its own, or alone; `published` as the official baselines, with the projection
     in the backbone's group.
     """
-    losses = tuple(loss for loss in row.losses if own_teachers or loss.on != "teacher")
+    recipe = recipe_of(row)
+    losses = tuple(loss for loss in recipe.losses if own_teachers or loss.on != "teacher")
     distilled = own_teachers or bool(teachers)
     return StageSpec(
         domains=tuple(domain.name for domain in facts),
@@ -178,15 +188,15 @@ def student_stage(
         transform=read_transform(row.transform, trains=True),
         precision=row.precision,
         student_head=row.student_head,
-        teacher_head=row.teacher_head if own_teachers else None,
-        classifier=row.classifier,
+        teacher_head=recipe.teacher_head if own_teachers else None,
+        classifier=recipe.classifier,
         teachers=teachers,
         training=_training(
             row,
             student_steps(row, facts, published=published),
             losses,
-            row.sampler,
-            distill_to_backbone=row.distill_to_backbone if distilled else True,
+            recipe.sampler,
+            distill_to_backbone=recipe.distill_to_backbone if distilled else True,
             published=published,
         ),
         seed=row.seed,
@@ -201,7 +211,7 @@ def specialist_stage(row: Row, domain: str, steps: int, *, published: bool = Fal
         transform=read_transform(row.transform, trains=True),
         precision=row.precision,
         student_head=row.student_head,
-        training=_training(row, steps, row.losses, _round_robin(), published=published),
+        training=_training(row, steps, recipe_of(row).losses, _round_robin(), published=published),
         seed=row.seed,
     )
 
@@ -210,13 +220,14 @@ def teacher_stage(row: Row, domains: tuple[str, ...], steps: int) -> StageSpec:
     """A stage that trains the teacher heads of `domains` beforehand, by the losses on the teacher,
     round robin.
     """
-    losses = tuple(loss for loss in row.losses if loss.on == "teacher")
+    recipe = recipe_of(row)
+    losses = tuple(loss for loss in recipe.losses if loss.on == "teacher")
     return StageSpec(
         domains=domains,
         backbone=row.backbone,
         transform=read_transform(row.transform, trains=True),
         precision=row.precision,
-        teacher_head=row.teacher_head,
+        teacher_head=recipe.teacher_head,
         training=_training(row, steps, losses, _round_robin()),
         seed=row.seed,
     )

@@ -60,9 +60,9 @@ def _guarded(parsed: argparse.Namespace) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        from udonx.common.errors import exit_status, sentence_of
+        from udonx.common.errors import exit_code, sentence_of
 
         if (sentence := sentence_of(error)) is None:
             raise
         print(f"udonx {parsed.command}: {sentence}", file=sys.stderr)
-        return exit_status(error)
+        return exit_code(error)

@@ -16,13 +16,7 @@ def main(parsed: argparse.Namespace) -> int:
     load_plugins(parsed.plugins, None, where="--plugin")
     from udonx.engine.export import export_stage
 
-    try:
-        export = export_stage(parsed.stage, parsed.out, parsed.dtype, overwrite=parsed.overwrite)
-    except (
-        ValueError
-    ) as error:  # the folder is no finished stage or not one of timm's, or DIR holds something else
-        logger.error(f"udonx export: {error}")
-        return 2
+    export = export_stage(parsed.stage, parsed.out, parsed.dtype, overwrite=parsed.overwrite)
     out = export.path
     backbone = (
         f"the backbone ({export.features} features; timm.create_model('local-dir:{out}',"

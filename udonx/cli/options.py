@@ -188,7 +188,10 @@ def _plan(parser: argparse.ArgumentParser) -> None:
 
 def _components(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "kind", nargs="?", metavar="KIND", help="backbones, heads, losses, samplers or schemes"
+        "kind",
+        nargs="?",
+        metavar="KIND",
+        help="backbones, heads, losses, samplers, schemes or metrics",
     )
     parser.add_argument("name", nargs="?", metavar="NAME", help="one component of that kind")
     parser.add_argument(

@@ -1,15 +1,13 @@
-"""Which errors are meant for people, and the sentence and exit status that the command line ends
-with.
-"""
+"""Which errors are meant for people, and the sentence and exit code that a command ends with."""
 
 from __future__ import annotations
 
 import errno
 import os
 
-DONE, FAILED, REFUSED = 0, 1, 2
-"""Exit statuses: done; failed on the way, what was earned is kept; bad input, nothing was started.
-"""
+from registry.errors import FAILED, REFUSED, UdonxError
+
+__all__ = ["FAILED", "REFUSED", "UdonxError", "exit_code", "sentence_of"]
 
 _KEPT = "what was written before is whole, and the same command continues"
 
@@ -44,7 +42,7 @@ def sentence_of(error: BaseException) -> str | None:
     >>> sentence_of(OSError(28, "No space left on device", "results/a.json"))[:46]
     'results/a.json: No space left on device; free '
     """
-    if getattr(error, "for_people", False):
+    if isinstance(error, UdonxError):
         return str(error)
     if isinstance(error, OSError):
         return _of_system(error)
@@ -66,9 +64,9 @@ def sentence_of(error: BaseException) -> str | None:
     return None
 
 
-def exit_status(error: BaseException) -> int:
-    """REFUSED for an error that was found before anything was started, else FAILED."""
-    return getattr(error, "exit_status", FAILED)
+def exit_code(error: BaseException) -> int:
+    """What a command that ends with an error exits with."""
+    return error.exit_code if isinstance(error, UdonxError) else FAILED
 
 
 def _of_system(error: OSError) -> str | None:

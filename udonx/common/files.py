@@ -13,11 +13,13 @@ import shutil
 import stat
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Generic, TypeVar
 
 import cattrs
+
+from udonx.common.errors import UdonxError
 
 T = TypeVar("T")
 
@@ -29,15 +31,13 @@ _JSON_ERRORS = (ValueError, RecursionError)
 _converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=False)
 
 
-class DamagedFileError(ValueError):
+class DamagedFileError(UdonxError, ValueError):
     """A stored file that is not what was written.
 
     Attributes:
         path: the file.
         why: what is wrong with it, in a few words.
     """
-
-    for_people = True
 
     def __init__(self, path: Path | str, why: str, cure: str = "") -> None:
         self.path, self.why = Path(path), why
@@ -219,7 +219,12 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     write_atomic(path, json.dumps({**content, _DIGEST: _sha256(content)}, indent=1))
 
 
-def read_json(path: Path, kind: type[T], cure: str = "") -> T:
+def read_json(
+    path: Path,
+    kind: type[T],
+    cure: str = "",
+    upgrade: Callable[[dict[str, Any]], dict[str, Any]] = lambda content: content,
+) -> T:
     """Read what `write_json` wrote, as `kind`: an attrs class, or `dict[str, ...]`.
 
     Args:
@@ -227,6 +232,7 @@ def read_json(path: Path, kind: type[T], cure: str = "") -> T:
             exactly the keys of `kind`.
         kind: what it holds; unknown keys are refused.
         cure: the end of the sentence for a damaged file: what makes it again.
+        upgrade: makes the content of a file of another layout one that `kind` has.
 
     Raises:
         DamagedFileError: it is no such file, whatever is wrong with it.
@@ -245,7 +251,7 @@ def read_json(path: Path, kind: type[T], cure: str = "") -> T:
     except _JSON_ERRORS as error:
         raise DamagedFileError(path, f"is no valid JSON ({type(error).__name__})", cure) from None
     try:
-        return _converter.structure(content, kind)
+        return _converter.structure(upgrade(content), kind)
     except Exception as error:  # cattrs raises what the classes and converters that it calls raise
         raise DamagedFileError(path, "does not hold what was written", cure) from error
 

@@ -22,14 +22,14 @@ from typing import Any
 import attrs
 import catalogue
 
-from registry import backbones, heads, losses, samplers, schemes
+from registry import backbones, heads, losses, metrics, samplers, schemes
 from registry.contracts import ComponentSpec, StageSpec
 from registry.registry import Component, Registry, RegistryError, location
 from udonx.common.files import JsonCache, cached_sha256, write_atomic
 
 REGISTRIES: dict[str, Registry] = {
     module.registry.kind: module.registry
-    for module in (backbones, heads, losses, samplers, schemes)
+    for module in (backbones, heads, losses, samplers, schemes, metrics)
 }
 _TORCH_FREE = ("samplers", "schemes")
 
@@ -145,6 +145,21 @@ def archive(spec: StageSpec, folder: Path) -> None:
                 kept[f"{hashlib.sha256(content).hexdigest()[:8]}/{name}"] = content
     for name, content in kept.items():
         write_atomic(folder / name, content)
+
+
+def spec_of(component: Component, options: Mapping[str, Any]) -> ComponentSpec:
+    """A component with all of its options, known by its version, its source and its files.
+
+    Raises:
+        RegistryError: its source, or a file that an option names, cannot be had.
+    """
+    return ComponentSpec(
+        use=component.name,
+        options={name: value for name, value in options.items() if value is not None},
+        version=component.version,
+        source=source_hash(component.kind, component.name),
+        files=option_files(component, options),
+    )
 
 
 def option_files(component: Component, values: Mapping[str, Any]) -> dict[str, str] | None:

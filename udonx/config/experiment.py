@@ -35,10 +35,11 @@ from udonx.config.keys import (
     StartOptions,
 )
 from udonx.config.labels import fill
+from udonx.config.layers import Layers, slot_key
 from udonx.config.merge import Layer, Merged
 from udonx.config.plugins import load_plugins
 from udonx.config.problems import ConfigError, Problem
-from udonx.config.rows import Layers, RowConfig, RowResolver, check_kind_tables, slot_key
+from udonx.config.rows import RowConfig, resolve_row
 from udonx.config.settings import (
     OWN_SETTING,
     RawSetting,
@@ -50,6 +51,7 @@ from udonx.config.settings import (
     read_settings,
     shipped,
 )
+from udonx.config.slots import check_kind_tables
 from udonx.config.typed import table_options, validate
 
 
@@ -445,9 +447,8 @@ class _FileResolver:
         resolved = []
         complete = True
         for name in self.names:
-            resolver = RowResolver(name, layers, self.problems)
-            row = resolver.resolve()
-            used |= resolver.used
+            row, its_used = resolve_row(name, layers, self.problems)
+            used |= its_used
             if row is None:
                 complete = False
                 continue
@@ -471,7 +472,10 @@ class _FileResolver:
                         name for name in value if slot_key(layer, f"losses.{name}") not in used
                     ]:
                         there = {
-                            loss.name for row in resolved for loss in row.parts.get("losses", ())
+                            loss.name
+                            for row in resolved
+                            if row.spec.recipe
+                            for loss in row.spec.recipe.losses
                         }
                         but = f"but this is an {unknown(name, there, 'loss of these rows')}"
                         self._of_no_row(layer, f"losses.{name}", value[name], but)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import typing
+from typing import Annotated, Any, Literal
 
 import attrs
 from pydantic import Field
 
-from registry.contracts import Budget, Optimiser, Schedule, Transform, Validation
-from registry.options import first_paragraph
+from registry.contracts import Recipe, RowSpec, Slot
+from registry.options import Option, description_and_unit, first_paragraph, options_of
 
 
 @attrs.frozen(kw_only=True)
@@ -182,8 +183,8 @@ class SettingOptions:
 
 
 @attrs.frozen(kw_only=True)
-class PlainKeys:
-    """The plain keys of a row."""
+class RowOptions:
+    """Keys of a row that no component reads: how the row is shown, and the role of its backbone."""
 
     label: Annotated[
         str | None,
@@ -214,56 +215,6 @@ class PlainKeys:
             )
         ),
     ] = False
-    evaluate: Annotated[
-        list[str],
-        Field(
-            min_length=1,
-            description=(
-                "Whose embeddings are evaluated: `student`, `teacher` or both; the scheme says"
-                " which it has."
-            ),
-        ),
-    ] = attrs.field(factory=lambda: ["student"])
-    precision: Annotated[
-        Literal["fp32", "bf16"],
-        Field(
-            description=(
-                "Of the backbone in training and evaluation; heads and losses are always fp32."
-            )
-        ),
-    ] = "fp32"
-    classifier: Annotated[
-        Literal["separate", "joint"],
-        Field(
-            description=(
-                "Of the student: `separate` has one per domain, `joint` one over the classes of all"
-                " domains."
-            )
-        ),
-    ] = "separate"
-    normalise_total: Annotated[
-        bool,
-        Field(description="Divides the weighted sum of the losses by the sum of their weights."),
-    ] = True
-    distill_to_backbone: Annotated[
-        bool,
-        Field(
-            description=(
-                "Lets the gradient of the distillation losses flow through the student's head into"
-                " the backbone."
-            )
-        ),
-    ] = True
-    teacher_budget: Annotated[
-        Literal["equal_exposure", "full"],
-        Field(
-            description=(
-                "How long one model per domain trains: `equal_exposure` gives each the steps that"
-                " round robin gives its domain within the student's budget, `full` all of that"
-                " budget."
-            )
-        ),
-    ] = "equal_exposure"
 
 
 @attrs.frozen(kw_only=True)
@@ -305,22 +256,52 @@ class PlainSlot:
     use: Annotated[str, Field(description="Which component of the registry.")]
 
 
-TABLES: dict[str, type] = {
-    "transform": Transform,
-    "optimiser": Optimiser,
-    "schedule": Schedule,
-    "budget": Budget,
-    "validation": Validation,
+OWN_KEYS: dict[str, type] = {
+    "heads": HeadSlot,
+    "losses": LossSlot,
+    "samplers": PlainSlot,
+    "schemes": PlainSlot,
 }
+"""The own keys of a slot that names a component of a kind."""
+
+
+def _annotations(cls: type) -> dict[str, Any]:
+    """The annotations of an attrs class's fields, by name, with their words."""
+    hints = typing.get_type_hints(cls, include_extras=True)
+    return {field.name: hints[field.name] for field in attrs.fields(cls)}
+
+
+def _kind(annotation: Any) -> str | None:
+    """The kind of component that a key of this annotation names; None where it names none."""
+    marks = [item for item in typing.get_args(annotation)[1:] if isinstance(item, Slot)]
+    return marks[0].kind if marks else None
+
+
+_SPEC = {key: item for key, item in _annotations(RowSpec).items() if key != "recipe"}
+_RECIPE = _annotations(Recipe)
+_DECLARED = _SPEC | _RECIPE
+
+RECIPE_KEYS = frozenset(_RECIPE)
+"""Keys of a row that say how it is trained."""
+
+TABLES: dict[str, type] = {key: item for key, item in _DECLARED.items() if attrs.has(item)}
 """Keys of a row that hold a table of their own keys."""
 
 SLOT_KEYS: dict[str, tuple[str, type]] = {
-    "scheme": ("schemes", PlainSlot),
-    "student_head": ("heads", HeadSlot),
-    "teacher_head": ("heads", HeadSlot),
-    "sampler": ("samplers", PlainSlot),
+    key: (kind, OWN_KEYS[kind])
+    for key, item in _DECLARED.items()
+    if (kind := _kind(item)) and key != "losses"
 }
 """Keys of a row that hold one component: its kind, and the slot's own keys."""
+
+_PLAIN = frozenset(_DECLARED) - TABLES.keys() - SLOT_KEYS.keys() - {"losses"}
+
+PLAIN_KEYS: tuple[Option, ...] = (
+    *options_of(RowOptions),
+    *options_of(RowSpec, _PLAIN),
+    *options_of(Recipe, _PLAIN),
+)
+"""Keys of a row that hold a plain value, with types and defaults."""
 
 KIND_TABLES = ("heads", "losses", "samplers", "schemes")
 """Tables of a setting that give components new defaults."""
@@ -344,14 +325,7 @@ DOCS: dict[str, str] = {
         "The backbones that rows may name, each a table `[backbones.ROLE]`. A row without"
         " `backbone` has the role `main`."
     ),
-    "losses": (
-        "The terms of the total loss, each a table `[losses.NAME]` or the name of a loss. `NAME ="
-        " false` removes an inherited one."
-    ),
-    "scheme": "Who teaches whom; every row has one, its own or from [defaults].",
-    "student_head": "The head whose embedding is the result.",
-    "teacher_head": "The head of each domain's teacher.",
-    "sampler": "Which domain the next batch comes from.",
+    **{key: description_and_unit(item)[0] for key, item in _DECLARED.items() if _kind(item)},
     **{key: first_paragraph(cls) for key, cls in TABLES.items()},
     "reported": (
         "Figures of this row from elsewhere, such as a paper: for the reader of the file, not used"
@@ -369,31 +343,16 @@ SETTING_DOCS = {
 }
 """The same in a setting, where `losses` are defaults and not terms."""
 
-COMMON = frozenset(
-    {
-        "label",
-        "reference",
-        "own_index",
-        "reported",
-        "scheme",
-        "backbone",
-        "evaluate",
-        "transform",
-        "precision",
-    }
-)
-ROW_KEYS = (
-    COMMON
-    | set(TABLES)
-    | set(SLOT_KEYS)
-    | {"losses"}
-    | {field.name for field in attrs.fields(PlainKeys)}
-)
+VIEW = frozenset({"label", "reference", "own_index", "reported"})
+"""Keys of a row that say how it is shown, and change nothing that is computed."""
+
+COMMON = VIEW | {"backbone"} | (_SPEC.keys() - {"student_head"})
+"""Keys that every row may have, whatever its scheme."""
+
+ROW_KEYS = COMMON | _DECLARED.keys()
 FILE_KEYS = frozenset(
     {"setting", "defaults", "rows", "results", *(field.name for field in attrs.fields(FileOptions))}
 )
-VIEW = frozenset({"label", "reference", "own_index", "reported"})
-"""Keys of a row that say how it is shown, and change nothing that is computed."""
 SETTING_KEYS = frozenset({"inherit", "data", "backbones", *KIND_TABLES}) | (
     ROW_KEYS - VIEW - {"scheme"}
 )

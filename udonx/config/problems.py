@@ -8,6 +8,8 @@ from collections.abc import Iterable
 
 import attrs
 
+from udonx.common.errors import REFUSED, UdonxError
+
 
 @attrs.frozen(kw_only=True)
 class Problem:
@@ -27,11 +29,10 @@ class Problem:
         return f"{self.where}{rows}{': ' + self.key if self.key else ''}: {self.message}"
 
 
-class ConfigError(ValueError):
+class ConfigError(UdonxError, ValueError):
     """All problems of one or more experiment files; `str()` is the numbered list."""
 
-    for_people = True
-    exit_status = 2
+    exit_code = REFUSED
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = merge_rows(problems)

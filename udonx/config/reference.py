@@ -17,6 +17,7 @@ from udonx.config import descriptions as components
 from udonx.config.keys import (
     DOCS,
     KIND_TABLES,
+    PLAIN_KEYS,
     SETTING_DOCS,
     SLOT_KEYS,
     TABLES,
@@ -24,7 +25,6 @@ from udonx.config.keys import (
     FileOptions,
     HeadSlot,
     LossSlot,
-    PlainKeys,
     PlainSlot,
     ResultOptions,
     SettingOptions,
@@ -33,7 +33,7 @@ from udonx.config.keys import (
 from udonx.config.typed import table_options
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen
 class Section:
     """Keys that stand together in a file: `name` is how to ask for them, `place` where they are
     written.
@@ -86,7 +86,7 @@ def sections() -> dict[str, Section]:
     found = [
         _section("file", "at the top of an experiment file", _FILE, FileOptions, file),
         _section("results", "[results] of an experiment file", DOCS["results"], ResultOptions),
-        _section("row", "[rows.NAME], or [defaults] for all rows", _ROW, PlainKeys, row),
+        Section("row", "[rows.NAME], or [defaults] for all rows", _ROW, (*PLAIN_KEYS, *row)),
         *(_section(key, f"[{key}] {of_row}", DOCS[key], cls) for key, cls in TABLES.items()),
         _section(
             "scheme",

@@ -18,6 +18,7 @@ from udonx.config.keys import (
     COMMON,
     DOCS,
     KIND_TABLES,
+    PLAIN_KEYS,
     ROW_KEYS,
     SETTING_DOCS,
     SETTING_KEYS,
@@ -26,7 +27,6 @@ from udonx.config.keys import (
     DataOptions,
     FileOptions,
     LossSlot,
-    PlainKeys,
     ResultOptions,
     SettingOptions,
     StartOptions,
@@ -115,7 +115,7 @@ def _setting() -> dict[str, Any]:
 
 def _row_keys() -> dict[str, Any]:
     """Each key of a row."""
-    keys: dict[str, Any] = _properties(table_options(PlainKeys))
+    keys: dict[str, Any] = _properties(PLAIN_KEYS)
     keys |= {
         key: {"description": DOCS[key], **_closed(_properties(table_options(cls)))}
         for key, cls in TABLES.items()

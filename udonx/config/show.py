@@ -14,7 +14,7 @@ import tomli_w
 from registry.options import Option
 from udonx.config.descriptions import describe
 from udonx.config.experiment import Experiment
-from udonx.config.keys import SLOT_KEYS, TABLES, LossSlot, PlainKeys
+from udonx.config.keys import PLAIN_KEYS, SLOT_KEYS, TABLES, LossSlot
 from udonx.config.typed import table_options
 
 
@@ -87,7 +87,7 @@ def _difference(name: str, row: dict[str, Any], first: dict[str, Any]) -> list[s
 
 def _defaults(row: dict[str, Any]) -> dict[str, Any]:
     """The row as it would be if it had named its components and nothing else."""
-    known = dict(_of_options(table_options(PlainKeys)))
+    known = dict(_of_options(PLAIN_KEYS))
     known |= {key: _of_options(table_options(cls)) for key, cls in TABLES.items() if key in row}
     known |= {
         key: _of_component(kind, slot, row[key])

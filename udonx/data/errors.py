@@ -1,9 +1,17 @@
-"""The one error that data raises."""
+"""What data raise."""
+
+from __future__ import annotations
+
+from udonx.common.errors import REFUSED, UdonxError
 
 
-class DataError(ValueError):
+class DataError(UdonxError, ValueError):
     """Data on disk is missing or malformed; the message is one sentence: where, what was got, what
     is allowed, what to do.
     """
 
-    for_people = True
+
+class SplitError(DataError):
+    """Folders that cannot be split as they were asked to be; nothing was written."""
+
+    exit_code = REFUSED

@@ -7,15 +7,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from registry.registry import location
-from udonx.common.errors import sentence_of
+from udonx.common.errors import REFUSED, UdonxError, sentence_of
 
 
-class TrainingError(RuntimeError):
+class TrainingError(UdonxError, RuntimeError):
     """Training cannot go on; the message is one sentence, and the last good
     checkpoint is intact.
     """
 
-    for_people = True
+
+class StageError(UdonxError, ValueError):
+    """A folder that is no trained stage, or that cannot be used as it was asked to be."""
+
+    exit_code = REFUSED
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from registry.heads.linear import LinearHead
 from registry.heads.mlp import MlpHead
 from registry.heads.pca import PcaHead
 from udonx.common.files import atomic_path, write_atomic
+from udonx.engine.errors import StageError
 from udonx.engine.load import load_stage
 from udonx.engine.model import Model
 from udonx.store.stage import StageFolder
@@ -67,7 +68,7 @@ def export_stage(
             float32.
         overwrite: replace an earlier export in `out`; other files there stay as they are.
 
-    Raises ValueError, in one sentence, where `stage` is no finished stage, its backbone is not a
+    Raises StageError where `stage` is no finished stage, its backbone is not a
     timm model, or `out` holds anything that may not be replaced.
     """
     folder, out = StageFolder(Path(stage)), Path(out)
@@ -75,7 +76,7 @@ def export_stage(
     model = load_stage(folder, torch.device("cpu"))
     spec = folder.read_model().spec
     if spec["backbone"]["use"] != "timm":
-        raise ValueError(
+        raise StageError(
             f"{folder.path}: its backbone is '{spec['backbone']['use']}', only timm models have"
             " timm's layout"
         )
@@ -104,19 +105,19 @@ def export_stage(
 
 def _refuse_to_overwrite(out: Path, overwrite: bool) -> None:
     if out.exists() and not out.is_dir():
-        raise ValueError(f"{out} is a file; give a folder")
+        raise StageError(f"{out} is a file; give a folder")
     there = (
         sorted(file.name for file in out.iterdir() if file.name != "__pycache__")
         if out.is_dir()
         else []
     )
     if there and not overwrite:
-        raise ValueError(
+        raise StageError(
             f"{out} is not empty (it holds {', '.join(there[:4])}); give another folder, or"
             " --overwrite for an earlier export"
         )
     if (ours := [name for name in there if name in _FILES]) and not _is_export(out):
-        raise ValueError(
+        raise StageError(
             f"{out} holds {', '.join(ours)}, which no export of udonx wrote; give another folder"
         )
 

@@ -27,6 +27,7 @@ from udonx.data.images import MAX_PIXELS, decode, to_array, to_rgb, turned_uprig
 from udonx.data.transforms import CentreCrop
 from udonx.engine.build import build_model
 from udonx.engine.device import loading_threads
+from udonx.engine.errors import StageError
 from udonx.engine.model import Model
 from udonx.planning.identity import from_plain
 from udonx.store.stage import RETRAIN, StageFolder
@@ -39,12 +40,13 @@ _NAMED = 5  # of many files that cannot be read, so many are named
 def load_stage(folder: StageFolder, device: torch.device) -> Model:
     """The best model of a finished stage, in eval mode, without gradients.
 
-    Raises ValueError where the folder is no finished stage or its files are damaged, or where a
-    component that it needs is not registered: nothing is imported for it, the message names the
-    plug-in.
+    Raises:
+        StageError: the folder is no finished stage, or a component that it needs is not registered:
+            nothing is imported for it, the message names the plug-in.
+        DamagedFileError: its files are damaged.
     """
     if not (folder.path / "model.json").is_file() or not os.path.lexists(folder.best):
-        raise ValueError(
+        raise StageError(
             f"{folder.path} is no trained stage: it needs model.json and best.safetensors (a folder"
             " of results/stages)"
         )
@@ -64,7 +66,7 @@ def load_stage(folder: StageFolder, device: torch.device) -> Model:
             if plugins
             else ""
         )
-        raise ValueError(f"{folder.path}: {error}{hint}") from None
+        raise StageError(f"{folder.path}: {error}{hint}") from None
     except (
         Exception
     ) as error:  # a description that was changed fails in as many ways as there are components

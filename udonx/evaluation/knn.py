@@ -18,12 +18,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
+BATCH = 4096
+"""Queries that are searched at once."""
 # Candidates beyond k. They make room for groups of equal scores that straddle rank k.
 _SPARE = 16
 # Above this many candidates per query, ties between *different* vectors at rank k keep faiss's
 # order: memory stays bounded.
 _MOST_CANDIDATES = 1024
-# (query, candidate) pairs that are ranked at once.
+# (query, index row) pairs that are ranked at once.
 _PAIRS = 2**18
 # Index rows that are hashed or compared at once.
 _ROWS = 2**11
@@ -73,7 +75,7 @@ def search(
     queries_QD: torch.Tensor | np.ndarray,
     index_ND: torch.Tensor | np.ndarray,
     k: int,
-    batch: int = 4096,
+    batch: int = BATCH,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find the k index rows with the highest inner product for every query; among equals the lower
     row comes first.
@@ -104,6 +106,31 @@ def search(
         >>> rows.tolist(), scores.tolist()
         ([[1, 2]], [[1.0, 1.0]])
     """
+    found = list(search_batches(queries_QD, index_ND, k, batch))
+    if not found:
+        return _nothing(0, k)
+    _, scores, rows = zip(*found, strict=True)
+    return np.concatenate(scores), np.concatenate(rows)
+
+
+def search_batches(
+    queries_QD: torch.Tensor | np.ndarray,
+    index_ND: torch.Tensor | np.ndarray,
+    k: int,
+    batch: int = BATCH,
+) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+    """What `search` finds, one batch of queries after the other: a deep search of many queries need
+    not lie in memory as a whole.
+
+    Args:
+        queries_QD, index_ND, k, batch: as for `search`.
+
+    Yields:
+        (the batch's queries, scores_BK float32, rows_BK int64).
+
+    Raises:
+        ValueError: as `search` does, before the first batch.
+    """
     queries_QD, index_ND = as_matrix("queries", queries_QD), as_matrix("index", index_ND)
     if queries_QD.shape[1] != index_ND.shape[1]:
         raise ValueError(
@@ -112,14 +139,18 @@ def search(
         )
     if k < 1 or batch < 1:
         raise ValueError(f"k and batch must be at least 1, got k={k} and batch={batch}.")
-    scores_QK = np.full((len(queries_QD), k), -np.inf, dtype=np.float32)
-    rows_QK = np.full((len(queries_QD), k), -1, dtype=np.int64)
-    if len(queries_QD) and len(index_ND):
-        distinct = _DistinctRows(index_ND)
-        for start in range(0, len(queries_QD), batch):
-            part = slice(start, start + batch)
-            scores_QK[part], rows_QK[part] = _search_batch(queries_QD[part], distinct, k)
-    return scores_QK, rows_QK
+    distinct = _DistinctRows(index_ND) if len(queries_QD) and len(index_ND) else None
+    for start in range(0, len(queries_QD), batch):
+        part = slice(start, min(start + batch, len(queries_QD)))
+        if distinct is None:
+            yield part, *_nothing(len(queries_QD[part]), k)
+        else:
+            yield part, *_search_batch(queries_QD[part], distinct, k)
+
+
+def _nothing(count: int, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The result of queries that find nothing."""
+    return np.full((count, k), -np.inf, np.float32), np.full((count, k), -1, np.int64)
 
 
 class _DistinctRows:
@@ -141,6 +172,12 @@ class _DistinctRows:
         self.largest_norm = max(
             float(np.linalg.norm(part_ND, axis=1).max()) for part_ND in _parts(self.vectors_UD)
         )
+
+    def counts(self, groups_QC: np.ndarray, k: int) -> np.ndarray:
+        """How many rows each distinct row stands for, int64 [Q, C]; more than k of one can never be
+        needed.
+        """
+        return np.minimum(self.sizes_U[groups_QC], k)
 
     def propose(self, queries_QD: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
         """(scores, distinct rows) of the `count` best candidates of each query, as faiss finds
@@ -207,7 +244,8 @@ def _search_batch(
     while len(open_Q):
         wanted = min(wanted, len(distinct.sizes_U))
         proposed_QC, groups_QC = distinct.propose(queries_QD[open_Q], wanted)
-        step = max(1, _PAIRS // wanted)
+        most_rows = int(distinct.counts(groups_QC, k).sum(axis=1).max())
+        step = max(1, _PAIRS // most_rows)
         for start in range(0, len(open_Q), step):
             part = open_Q[start : start + step]
             scores_QK[part], rows_QK[part] = _rank(
@@ -232,15 +270,27 @@ def _rank(
         # Product, then a sum over the last axis of a contiguous array: the same order of additions
         # for every pair.
         scores_QC[:, column] = (queries_QD * distinct.vectors_UD[groups_Q]).sum(axis=1)
-    # More than k members of one group can never be needed.
-    member_M = np.arange(min(k, int(distinct.sizes_U[groups_QC].max())))
-    exists_QCM = member_M < distinct.sizes_U[groups_QC][..., None]
-    places_QCM = np.where(exists_QCM, distinct.starts_U[groups_QC][..., None] + member_M, 0)
-    rows_QR = np.where(exists_QCM, distinct.members_N[places_QCM], -1).reshape(len(queries_QD), -1)
-    scores_QR = np.where(exists_QCM, scores_QC[..., None], -np.inf).reshape(len(queries_QD), -1)
-    order_QK = np.lexsort((rows_QR, -scores_QR), axis=-1)[:, :k]
+    # One entry for each row that a candidate stands for; `place` counts within the candidate.
+    counts_QC = distinct.counts(groups_QC, k)
+    candidate_R = np.repeat(np.arange(counts_QC.size), counts_QC.ravel())
+    place_R = _places(counts_QC.ravel())
+    query_R = candidate_R // groups_QC.shape[1]
+    row_R = distinct.members_N[distinct.starts_U[groups_QC].ravel()[candidate_R] + place_R]
+    score_R = scores_QC.ravel()[candidate_R]
+    order_R = np.lexsort((row_R, -score_R, query_R))
+    rank_R = _places(counts_QC.sum(axis=1))
+    order_K, rank_K = order_R[rank_R < k], rank_R[rank_R < k]
     scores_QK = np.full((len(queries_QD), k), -np.inf)
     rows_QK = np.full((len(queries_QD), k), -1, dtype=np.int64)
-    scores_QK[:, : order_QK.shape[1]] = np.take_along_axis(scores_QR, order_QK, axis=1)
-    rows_QK[:, : order_QK.shape[1]] = np.take_along_axis(rows_QR, order_QK, axis=1)
+    scores_QK[query_R[order_K], rank_K] = score_R[order_K]
+    rows_QK[query_R[order_K], rank_K] = row_R[order_K]
     return scores_QK, rows_QK
+
+
+def _places(counts: np.ndarray) -> np.ndarray:
+    """0, 1, ... anew for each count: int64 [sum of the counts].
+
+    >>> _places(np.array([2, 3])).tolist()
+    [0, 1, 0, 1, 2]
+    """
+    return np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)

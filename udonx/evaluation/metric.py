@@ -4,13 +4,14 @@ pure function.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torchmetrics import Metric
 
+from registry.metrics import DEFAULTS
 from udonx.evaluation.metrics import Labels, RetrievalMetrics, retrieval_metrics
 
 
@@ -24,7 +25,7 @@ class RetrievalMetric(Metric):
     value of its own.
 
     Args:
-        k: the 5 of mMP@5.
+        metrics: names of registered metrics.
         own_domain_only: search only the index items of the query's domain.
 
     Raises:
@@ -42,9 +43,9 @@ class RetrievalMetric(Metric):
     is_differentiable = False
     higher_is_better = True
 
-    def __init__(self, *, k: int = 5, own_domain_only: bool = False) -> None:
+    def __init__(self, *, metrics: Iterable[str] = DEFAULTS, own_domain_only: bool = False) -> None:
         super().__init__()
-        self.k = k
+        self.metrics = tuple(metrics)
         self.own_domain_only = own_domain_only
         for role in ("query", "index"):
             for state in ("embeddings", "labels", "label_counts", "domains", "ids"):
@@ -102,7 +103,7 @@ class RetrievalMetric(Metric):
         return retrieval_metrics(
             *query[:3],
             *index[:3],
-            k=self.k,
+            metrics=self.metrics,
             query_ids=query[3],
             index_ids=index[3],
             own_domain_only=self.own_domain_only,

@@ -1,52 +1,97 @@
-"""R@1 and mMP@5 over a merged or an own-domain index, as pure functions of embeddings, labels and
-identities.
+"""Retrieval metrics over a merged or an own-domain index, as pure functions of embeddings, labels
+and identities. Which metrics there are says registry/metrics.
 
 Shapes: Q queries, N index items, D dimensions, K neighbours, L labels of the query that has most.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from itertools import chain, count
 
 import attrs
 import numpy as np
 import torch
 
-from udonx.evaluation.knn import as_matrix, search
+from registry import metrics as registered
+from registry.contracts import Metric
+from registry.registry import RegistryError
+from udonx.evaluation.knn import BATCH, as_matrix, search_batches
 
 Labels = np.ndarray | torch.Tensor | Sequence[int] | Sequence[Sequence[int]]
+# Neighbours whose relevance is looked at at once.
+_NEIGHBOURS = 2**22
+# How far beyond 0 and 1 a metric may come by the rounding of its sums.
+_ROUNDING = 1e-9
+
+
+class Means:
+    """Base of what holds `means`: the benchmark's own two figures by names of their own."""
+
+    means: Mapping[str, float]
+
+    @property
+    def r1(self) -> float:
+        """R@1."""
+        return self.means["r1"]
+
+    @property
+    def mmp5(self) -> float:
+        """mMP@5."""
+        return self.means["mmp5"]
 
 
 @attrs.frozen
-class DomainMetrics:
-    """Means over one domain's queries, as fractions."""
+class DomainMetrics(Means):
+    """Means over one domain's queries.
 
-    r1: float
-    mmp5: float
+    Attributes:
+        means: fractions by the metric's name.
+        queries: how many there are.
+    """
+
+    means: dict[str, float]
     queries: int
 
 
 @attrs.frozen(eq=False)
 class PerQuery:
-    """One entry per query, in the order of the queries: arrays [Q]."""
+    """One entry per query, in the order of the queries.
 
-    domain: np.ndarray  # as given: text or integers
-    hit: np.ndarray  # bool: the nearest neighbour is relevant
-    mmp5: np.ndarray  # float64 in [0, 1]
-    positives: np.ndarray  # int64: relevant items in the index, the query itself left out
-    ids: np.ndarray | None  # as given
+    Attributes:
+        domain: [Q], as given: text or integers.
+        values: float64 [Q] in [0, 1] by the metric's name.
+        positives: int64 [Q], relevant items in the index, the query itself left out.
+        ids: [Q], as given; None where nothing was given.
+    """
+
+    domain: np.ndarray
+    values: dict[str, np.ndarray]
+    positives: np.ndarray
+    ids: np.ndarray | None
+
+    @property
+    def hit(self) -> np.ndarray:
+        """Whether the nearest neighbour is relevant, bool [Q]: R@1 of each query."""
+        return self.values["r1"] == 1
+
+    @property
+    def mmp5(self) -> np.ndarray:
+        """mMP@5 of each query, float64 [Q]."""
+        return self.values["mmp5"]
 
 
 @attrs.frozen(eq=False)
-class RetrievalMetrics:
-    """Unweighted means over domains (fractions, not rounded; NaN without a query), each domain's
-    own, and each query's.
+class RetrievalMetrics(Means):
+    """Figures of one search.
+
+    Attributes:
+        means: unweighted means over domains, fractions by the metric's name; NaN without a query.
+        per_domain: each domain's own, in the order in which they first occur among the queries.
+        per_query: each query's own.
     """
 
-    r1: float
-    mmp5: float
-    # in the order in which the domains first occur among the queries
+    means: dict[str, float]
     per_domain: dict[Hashable, DomainMetrics]
     per_query: PerQuery
 
@@ -95,18 +140,19 @@ def retrieval_metrics(
     index_labels: Labels,
     index_domains: Sequence[Hashable],
     *,
-    k: int = 5,
+    metrics: Iterable[str] = registered.DEFAULTS,
     query_ids: Sequence[Hashable] | None = None,
     index_ids: Sequence[Hashable] | None = None,
     own_domain_only: bool = False,
 ) -> RetrievalMetrics:
-    """Compute R@1 and mMP@k of every query, every domain, and their unweighted means over domains.
+    """Compute metrics of every query, of every domain, and their unweighted means over domains.
 
     An index item is relevant to a query when one of the query's labels is its label AND both are of
     one domain. Items with the query's own id are the query itself: they are dropped wherever they
-    rank. With n relevant items in the index, mMP@k of a query is (relevant among the first min(k,
-    n) neighbours) / min(k, n); n = 0 gives 0, and the query still counts. R@1 is whether the first
-    neighbour is relevant. Equal scores are ordered by index row.
+    rank. A query without a relevant item still counts. Equal scores are ordered by index row.
+
+    One search serves all metrics: it is as deep as the metric that reads most neighbours. No
+    metric sees more neighbours than it asks for, so its value does not depend on the others.
 
     Args:
         query_embeddings: float [Q, D], already L2-normalised where cosine similarity is meant.
@@ -116,7 +162,7 @@ def retrieval_metrics(
         index_embeddings: float [N, D].
         index_labels: N integers.
         index_domains: N names or integers.
-        k: the 5 of mMP@5; the results keep the name `mmp5`.
+        metrics: names of registered metrics.
         query_ids: Q image names or numbers; without them, or without `index_ids`, nothing is
             dropped.
         index_ids: N image names or numbers.
@@ -124,11 +170,13 @@ def retrieval_metrics(
             all (the merged index).
 
     Returns:
-        RetrievalMetrics with `.r1`, `.mmp5`, `.per_domain[domain]` and `.per_query`.
+        RetrievalMetrics with `.means[name]`, `.per_domain[domain].means[name]` and `.per_query`.
 
     Raises:
         ValueError: lengths or widths that disagree, NaN or infinite embeddings, labels that are not
-            integers, several labels for one index item, k below 1.
+            integers, several labels for one index item.
+        RegistryError: a metric that is not registered, or that gives something else than a number
+            from 0 to 1 for every query.
 
     Source: the protocol of UnED (docs/method.md, "Evaluation"). The official code drops the first
     rank without looking, here the query is dropped by identity.
@@ -149,8 +197,6 @@ def retrieval_metrics(
         raise ValueError(
             f"query_embeddings and index_embeddings must have the same width, got {widths}."
         )
-    if k < 1:
-        raise ValueError(f"k must be at least 1, got {k}.")
     for name, values, length in (
         ("query_labels", query_labels, len(query_QD)),
         ("query_domains", query_domains, len(query_QD)),
@@ -173,23 +219,67 @@ def retrieval_metrics(
     own_queries, own_rows = items.own_rows()
     positives_Q = _count_positives(items, own_queries, own_rows)
     most_own = int(np.bincount(own_queries).max()) if len(own_queries) else 0
-    rows_QK = np.full((len(query_QD), k), -1, dtype=np.int64)
+    wanted = _wanted(metrics, most_positives=int(positives_Q.max(initial=1)))
+    depth = max((depth for _, depth in wanted.values()), default=1)
+    values = {name: np.zeros(len(query_QD)) for name in wanted}
+    batch = max(1, min(BATCH, _NEIGHBOURS // depth))
     for queries, rows in _searches(domains_Q, domains_N, own_domain_only):
-        found_QK = search(_take(query_QD, queries), _take(index_ND, rows), k + most_own)[1]
-        found_QK = np.where(found_QK >= 0, rows[found_QK], -1) if len(rows) else found_QK
-        rows_QK[queries] = _drop_own(found_QK, queries, items)[:, :k]
-
-    relevant_QK = items.relevant(np.arange(len(query_QD))[:, None], rows_QK)
-    depth_Q = np.minimum(positives_Q, k)
-    inside_QK = np.arange(k) < depth_Q[:, None]
+        found = search_batches(
+            _take(query_QD, queries), _take(index_ND, rows), depth + most_own, batch
+        )
+        for part, _, found_BK in found:
+            part_B = queries[part]
+            rows_BK = np.where(found_BK >= 0, rows[found_BK], -1) if len(rows) else found_BK
+            neighbours_BK = _drop_own(rows_BK, part_B, items)[:, :depth]
+            relevant_BK = items.relevant(part_B[:, None], neighbours_BK)
+            for name, (metric, read) in wanted.items():
+                values[name][part_B] = _values(
+                    name, metric, relevant_BK[:, :read], positives_Q[part_B]
+                )
     per_query = PerQuery(
         domain=np.asarray(query_domains),
-        hit=relevant_QK[:, 0],
-        mmp5=(relevant_QK & inside_QK).sum(axis=1) / np.maximum(depth_Q, 1),
+        values=values,
         positives=positives_Q,
         ids=None if query_ids is None else np.asarray(list(query_ids)),
     )
     return _average(per_query, domain_names, domains_Q)
+
+
+def version_of(name: str) -> str:
+    """Which version of a metric is registered, with the hash of its source where it is a plug-in.
+
+    Raises:
+        RegistryError: it is not registered.
+    """
+    version, source = registered.describe(name).version, registered.registry.source(name)
+    return str(version) if source is None else f"{version}+{source.sha256}"
+
+
+def _wanted(names: Iterable[str], most_positives: int) -> dict[str, tuple[Metric, int]]:
+    """Metrics by name, each with the number of neighbours that it reads."""
+    found = {}
+    for name in names:
+        metric = registered.get(name)()
+        found[name] = (metric, max(1, most_positives) if metric.depth is None else metric.depth)
+    return found
+
+
+def _values(
+    name: str, metric: Metric, relevant_QK: np.ndarray, relevant_Q: np.ndarray
+) -> np.ndarray:
+    """What a metric gives for some queries, float64 [Q]; what breaks the contract is refused."""
+    values_Q = np.asarray(metric(relevant_QK, relevant_Q), dtype=np.float64)
+    if values_Q.shape != relevant_Q.shape:
+        raise RegistryError(
+            f"metrics: {name!r} gave an array of shape {values_Q.shape} for"
+            f" {len(relevant_Q)} queries; allowed is one number for each query"
+        )
+    if not ((values_Q >= -_ROUNDING) & (values_Q <= 1 + _ROUNDING)).all():
+        raise RegistryError(
+            f"metrics: {name!r} gave values from {values_Q.min()} to {values_Q.max()}; allowed are"
+            " numbers from 0 to 1"
+        )
+    return np.clip(values_Q, 0, 1)
 
 
 def _encode(*sequences: Sequence[Hashable]) -> tuple[list[Hashable], np.ndarray, np.ndarray]:
@@ -295,14 +385,18 @@ def _average(
     for domain in np.unique(domains_Q):
         own = domains_Q == domain
         per_domain[domain_names[domain]] = DomainMetrics(
-            r1=float(per_query.hit[own].mean()),
-            mmp5=float(per_query.mmp5[own].mean()),
+            means={
+                name: float(values_Q[own].mean()) for name, values_Q in per_query.values.items()
+            },
             queries=int(own.sum()),
         )
-    means = per_domain.values()
     return RetrievalMetrics(
-        r1=float(np.mean([mean.r1 for mean in means])) if means else float("nan"),
-        mmp5=float(np.mean([mean.mmp5 for mean in means])) if means else float("nan"),
+        means={
+            name: float(np.mean([domain.means[name] for domain in per_domain.values()]))
+            if per_domain
+            else float("nan")
+            for name in per_query.values
+        },
         per_domain=per_domain,
         per_query=per_query,
     )

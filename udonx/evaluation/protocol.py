@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from registry.metrics import DEFAULTS
 from udonx.common.threads import in_threads
 from udonx.data.benchmark import Benchmark
 from udonx.data.errors import DataError
@@ -168,15 +169,25 @@ def evaluate(
     merged: bool,
     device: torch.device,
     workers: int,
+    metrics: Iterable[str] = DEFAULTS,
     tick: Tick = _no_tick,
     kept: KeptEmbeddings | None = None,
 ) -> ProtocolResult | None:
     """Embed and search the queries of all domains in `embedders` that have any at this stage; None
     where none has.
 
-    `merged` asks for the merged index beside the own-domain one; it makes sense where all domains
-    share one embedding. `kept` is where embeddings are kept until whoever calls removes them, and
-    looked for first.
+    Args:
+        embedders: a model and its branch for each domain.
+        benchmark: the split files.
+        store: the images.
+        stage: "val" or "test".
+        merged: whether to search the merged index beside the own-domain one; it makes sense where
+            all domains share one embedding.
+        device: where images are embedded.
+        workers: threads that load images.
+        metrics: names of registered metrics.
+        tick: is told of images that are done.
+        kept: where embeddings are kept until whoever calls removes them, and looked for first.
     """
     splits = {
         domain: names
@@ -223,6 +234,7 @@ def evaluate(
             index.embeddings_ND,
             index_labels,
             index.domains,
+            metrics=metrics,
             query_ids=queries.ids,
             index_ids=index.ids,
             own_domain_only=own_domain_only,

@@ -17,6 +17,7 @@ import attrs
 from pydantic import BaseModel, Field, Strict, ValidationError
 
 from registry.backbones.timm_arguments import REFUSED
+from udonx.common.errors import UdonxError
 from udonx.common.files import DamagedFileError, cached_sha256, read_bytes
 from udonx.common.words import display_path
 from udonx.config.backbones import BackboneConfig
@@ -30,12 +31,10 @@ _FILES = ("config.json", "model.safetensors")
 _GIVEN = ("img_size", "num_classes")
 
 
-class WeightsError(ValueError):
+class WeightsError(UdonxError, ValueError):
     """Start weights that are missing or do not fit; the message says where they were looked for and
     how to get them.
     """
-
-    for_people = True
 
 
 @attrs.frozen(kw_only=True)

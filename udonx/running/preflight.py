@@ -108,8 +108,8 @@ def _batch_problems(experiment: Experiment, facts: tuple[DomainFacts, ...]) -> I
     most = max(images, _ANY_BATCH)
     rows: dict[int, list[str]] = {}
     for row in experiment.wanted_rows():
-        if not row.skipped and (budget := row.parts.get("budget")) and budget.batch > most:
-            rows.setdefault(budget.batch, []).append(row.name)
+        if not row.skipped and (recipe := row.spec.recipe) and recipe.budget.batch > most:
+            rows.setdefault(recipe.budget.batch, []).append(row.name)
     for batch, names in rows.items():
         message = (
             f"got {batch}, allowed is at most {most}, for there are {images} training images in all"
@@ -142,8 +142,8 @@ def _look_at_data(
 
 def _trains(experiment: Experiment) -> bool:
     """Whether any row reads training images: to train, or to fit a head."""
-    parts = (row.parts for row in experiment.wanted_rows() if not row.skipped)
-    return any("losses" in row or row.get("student_head") for row in parts)
+    specs = (row.spec for row in experiment.wanted_rows() if not row.skipped)
+    return any(spec.recipe or spec.student_head for spec in specs)
 
 
 def _facts(benchmark: Benchmark, broken: set[str]) -> tuple[DomainFacts, ...]:

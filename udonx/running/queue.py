@@ -440,10 +440,10 @@ class _Runner:
         row: dict[str, Any] = {}
         for evaluation in planned.evaluations:
             stored = self.results.read_evaluation(evaluation.id)
-            row[evaluation.spec.branch] = attrs.asdict(stored)
+            row[evaluation.spec.branch] = stored.to_plain()
             _, figures = stored.figures(own_index=False)
-            log_figure(record, f"test.{evaluation.spec.branch}.r1", figures.r1)
-            log_figure(record, f"test.{evaluation.spec.branch}.mmp5", figures.mmp5)
+            for metric, mean in figures.means.items():
+                log_figure(record, f"test.{evaluation.spec.branch}.{metric}", mean)
             record.add_artifact(
                 self.results.evaluation(evaluation.id) / "metrics.json",
                 name=f"{evaluation.spec.branch}_metrics.json",

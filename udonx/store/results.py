@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -13,6 +13,7 @@ import attrs
 import cattrs
 import numpy as np
 
+from registry.metrics import DEFAULTS
 from udonx.common.files import (
     DamagedFileError,
     append_json_line,
@@ -23,7 +24,7 @@ from udonx.common.files import (
     write_json,
 )
 from udonx.data.unreadable import LeftOut, left_out
-from udonx.evaluation.metrics import DomainMetrics, RetrievalMetrics
+from udonx.evaluation.metrics import DomainMetrics, Means, PerQuery, RetrievalMetrics, version_of
 from udonx.evaluation.protocol import ProtocolResult
 from udonx.store.stage import StageFolder
 
@@ -33,19 +34,27 @@ AGAIN = "the same `udonx run` makes it again, and trains nothing for it"
 _converter = cattrs.Converter(forbid_extra_keys=True)
 
 
-def _share(_: Any, attribute: attrs.Attribute, value: float) -> None:
-    if not 0 <= value <= 1:
-        raise ValueError(f"{attribute.name} must lie between 0 and 1, got {value}")
+def _shares(_: Any, attribute: attrs.Attribute, values: dict[str, float]) -> None:
+    if not set(DEFAULTS) <= set(values):
+        raise ValueError(f"{attribute.name} must hold {', '.join(DEFAULTS)}, got {list(values)}")
+    for name, value in values.items():
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name} must lie between 0 and 1, got {value}")
 
 
 @attrs.frozen(kw_only=True)
-class StoredFigures:
-    """What metrics.json keeps of one index: means over domains and each domain's own,
-    as fractions.
+class StoredFigures(Means):
+    """What metrics.json keeps of one index.
+
+    In the file each metric is a key of its own beside the others, of the index and of its domains.
+
+    Attributes:
+        means: means over domains, fractions by the metric's name.
+        per_domain: each domain's own.
+        without_positives: queries without a relevant item in the index.
     """
 
-    r1: float = attrs.field(validator=_share)
-    mmp5: float = attrs.field(validator=_share)
+    means: dict[str, float] = attrs.field(validator=_shares)
     per_domain: dict[str, DomainMetrics]
     without_positives: int
 
@@ -53,20 +62,54 @@ class StoredFigures:
     def of(cls, metrics: RetrievalMetrics) -> StoredFigures:
         """What is kept of an evaluation's metrics."""
         without = int((metrics.per_query.positives == 0).sum())
-        return cls(
-            r1=metrics.r1,
-            mmp5=metrics.mmp5,
-            per_domain=metrics.per_domain,
-            without_positives=without,
-        )
+        return cls(means=metrics.means, per_domain=metrics.per_domain, without_positives=without)
+
+    def to_plain(self) -> dict[str, Any]:
+        """The index as it stands in metrics.json."""
+        per_domain = {
+            name: {**domain.means, "queries": domain.queries}
+            for name, domain in self.per_domain.items()
+        }
+        return {
+            **self.means,
+            "per_domain": per_domain,
+            "without_positives": self.without_positives,
+        }
+
+
+def _nested(content: dict[str, Any]) -> dict[str, Any]:
+    """metrics.json as StoredEvaluation has it: the metrics of an index and of a domain together."""
+
+    def means_apart(figures: dict[str, Any], *others: str) -> dict[str, Any]:
+        means = {name: value for name, value in figures.items() if name not in others}
+        return {"means": means, **{name: figures[name] for name in others}}
+
+    nested = dict(content)
+    for index in ("merged", "own"):
+        if nested[index] is not None:
+            figures = means_apart(nested[index], "per_domain", "without_positives")
+            figures["per_domain"] = {
+                name: means_apart(domain, "queries")
+                for name, domain in figures["per_domain"].items()
+            }
+            nested[index] = figures
+    return nested
 
 
 @attrs.frozen(kw_only=True)
 class StoredEvaluation:
-    """metrics.json: the figures of an evaluation with the merged index (None where its embeddings
-    are not of one space) and the own-domain index, the stages that embedded each domain, and what
-    it was: row, seed, hashes of the test files, versions of the packages, images that could not be
-    decoded and are in neither queries nor index (None: none).
+    """metrics.json: an evaluation's figures, and what it was.
+
+    Attributes:
+        merged: the figures with the merged index; None where its embeddings are not of one space.
+        own: the figures with the own-domain index.
+        stages: the stages that embedded each domain.
+        branch, row, seed: whose evaluation it was.
+        data: hashes of the test files by domain.
+        versions: of the packages.
+        metrics: the version of each metric (`version_of`); one that is not named is of version 1.
+        unreadable: images that could not be decoded and are in neither queries nor index; None for
+            none.
     """
 
     merged: StoredFigures | None
@@ -77,7 +120,21 @@ class StoredEvaluation:
     seed: int | None = None
     data: dict[str, str] = attrs.field(factory=dict)
     versions: dict[str, str] = attrs.field(factory=dict)
+    metrics: dict[str, str] = attrs.field(factory=dict)
     unreadable: LeftOut | None = None
+
+    def lacking(self, names: Iterable[str]) -> list[str]:
+        """Which metrics are not there, or were computed by an earlier version of them."""
+        return [
+            name
+            for name in names
+            if name not in self.own.means or self.metrics.get(name, "1") != version_of(name)
+        ]
+
+    def to_plain(self) -> dict[str, Any]:
+        """What stands in metrics.json."""
+        merged = None if self.merged is None else self.merged.to_plain()
+        return {**attrs.asdict(self), "merged": merged, "own": self.own.to_plain()}
 
     def figures(self, *, own_index: bool) -> tuple[str, StoredFigures]:
         """The index that is shown, "merged" or "own", and its figures."""
@@ -152,14 +209,17 @@ class Results:
         whose sentence says what to do.
         """
         try:
-            return read_json(self.evaluation(identity) / "metrics.json", StoredEvaluation, AGAIN)
+            file = self.evaluation(identity) / "metrics.json"
+            return read_json(file, StoredEvaluation, AGAIN, upgrade=_nested)
         except FileNotFoundError:
             return None
 
-    def has_evaluation(self, identity: str) -> bool:
-        """Whether an evaluation is there, whole."""
-        made = (self.evaluation(identity) / "metrics.json").exists()
-        return made and self.evaluation_problem(identity) is None
+    def has_evaluation(self, identity: str, metrics: Iterable[str] = DEFAULTS) -> bool:
+        """Whether an evaluation is there, whole and with all of `metrics`."""
+        if self.evaluation_problem(identity) is not None:
+            return False
+        stored = self.read_evaluation(identity)
+        return stored is not None and not stored.lacking(metrics)
 
     def evaluation_problem(self, identity: str) -> str | None:
         """Why an evaluation that was made cannot be used, in one sentence: it is damaged, or lacks
@@ -189,20 +249,18 @@ class Results:
         }
         for name, metrics in (("own", result.own), ("merged", result.merged)):
             if metrics is not None:
-                arrays |= {
-                    f"{name}_hit": metrics.per_query.hit,
-                    f"{name}_mmp5": metrics.per_query.mmp5,
-                }
+                arrays |= _query_arrays(name, metrics.per_query)
         with atomic_path(folder / "per_query.npz") as temporary, open(temporary, "wb") as handle:
             np.savez_compressed(handle, **arrays)
         merged = None if result.merged is None else StoredFigures.of(result.merged)
         stored = StoredEvaluation(
             merged=merged,
             own=StoredFigures.of(result.own),
+            metrics={name: version_of(name) for name in result.own.means},
             unreadable=left_out(result.unreadable),
             **about,
         )
-        write_json(folder / "metrics.json", attrs.asdict(stored))
+        write_json(folder / "metrics.json", stored.to_plain())
 
     def read_hits(self, identity: str, index: str) -> StoredHits:
         """What per_query.npz says of R@1 with the index "merged" or "own". Raises PerQueryError.
@@ -275,6 +333,15 @@ class Results:
             ):  # cattrs raises what the types that it calls raise: a line of another form
                 left_out += 1
         return runs, left_out
+
+
+def _query_arrays(index: str, queries: PerQuery) -> dict[str, np.ndarray]:
+    """The arrays of per_query.npz with an index's values: R@1 as hits, which need a bit each."""
+    others = {name: values_Q for name, values_Q in queries.values.items() if name != "r1"}
+    return {
+        f"{index}_hit": queries.hit,
+        **{f"{index}_{name}": values_Q for name, values_Q in others.items()},
+    }
 
 
 @contextlib.contextmanager

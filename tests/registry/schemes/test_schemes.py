@@ -14,6 +14,7 @@ from registry.contracts import (
     HeadSpec,
     LossSpec,
     Optimiser,
+    Recipe,
     Row,
     Schedule,
     Transform,
@@ -34,6 +35,9 @@ DISTILLATION = (
 )
 
 
+RECIPE = {field.name for field in attrs.fields(Recipe)}
+
+
 def row(**changes) -> Row:
     """A row of 10 steps with UDON's four losses, on three domains."""
     parts = {
@@ -50,6 +54,8 @@ def row(**changes) -> Row:
         "precision": "fp32",
         "seed": 7,
         "student_head": HeadSpec(use="linear", dim=4),
+    }
+    recipe = {
         "teacher_head": HeadSpec(use="linear", dim=8),
         "losses": (*CLASSIFICATION, *DISTILLATION),
         "sampler": ComponentSpec(use="dynamic", options={"interval": "20%"}),
@@ -58,7 +64,9 @@ def row(**changes) -> Row:
         "budget": Budget(steps=10, batch=8),
         "validation": Validation(every="50%"),
     }
-    return Row(**(parts | changes))
+    for key, value in changes.items():
+        (recipe if key in RECIPE else parts)[key] = value
+    return Row(recipe=Recipe(**recipe), **parts)
 
 
 def plan(name: str, planned: Row, **options):

@@ -9,12 +9,14 @@ import sys
 import pytest
 import torch
 
+import udonx
 from registry.registry import RegistryError
 from tests.tiny import ROOT
-from udonx.common.errors import exit_status, sentence_of
+from udonx.common.errors import exit_code, sentence_of
 from udonx.common.files import DamagedFileError
 from udonx.config.problems import ConfigError, Problem
-from udonx.data.errors import DataError
+from udonx.data.errors import DataError, SplitError
+from udonx.engine.errors import StageError, TrainingError
 from udonx.inputs.weights import WeightsError
 
 
@@ -75,12 +77,19 @@ def test_an_error_of_ours_keeps_its_traceback():
     )
 
 
-def test_errors_for_people_are_their_own_sentence_and_bad_input_exits_with_2():
+def test_errors_for_people_have_one_parent_which_knows_the_exit_code():
     """What was refused before anything started is told from what failed on the way."""
-    refused = [ConfigError([Problem(where="a.toml", message="m")]), RegistryError("m")]
-    failed = [DataError("m"), WeightsError("m"), DamagedFileError("a", "m"), OSError(5, "m")]
-    assert [exit_status(error) for error in (*refused, *failed)] == [2, 2, 1, 1, 1, 1]
-    assert all(sentence_of(error) for error in (*refused, *failed))
+    refused = [
+        ConfigError([Problem(where="a.toml", message="m")]),
+        RegistryError("m"),
+        SplitError("m"),
+        StageError("m"),
+    ]
+    failed = [DataError("m"), WeightsError("m"), DamagedFileError("a", "m"), TrainingError("m")]
+    assert all(isinstance(error, udonx.UdonxError) for error in (*refused, *failed))
+    assert all(sentence_of(error) == str(error) for error in (*refused, *failed))
+    assert [exit_code(error) for error in refused] == [2, 2, 2, 2]
+    assert [exit_code(error) for error in (*failed, OSError(5, "m"))] == [1, 1, 1, 1, 1]
 
 
 def test_a_system_without_posix_is_said_in_one_sentence():

@@ -74,9 +74,9 @@ more.scheme = "classification"
     experiment = load(tmp_path, text)
     rows = {row.name: row for row in experiment.rows}
     assert list(rows) == ["udon", "raw", "more"]
-    kl = next(loss for loss in rows["udon"].parts["losses"] if loss.name == "kl_logit")
+    kl = next(loss for loss in rows["udon"].spec.recipe.losses if loss.name == "kl_logit")
     assert (kl.weight, kl.options["student_temperature"], rows["udon"].label) == (0.5, 0.2, "UDON")
-    optimiser = rows["more"].parts["optimiser"]
+    optimiser = rows["more"].spec.recipe.optimiser
     assert (optimiser.lr_heads, optimiser.lr_backbone) == (0.5, 0.25)
 
 
@@ -145,7 +145,7 @@ def test_a_parents_plug_ins_lie_beside_the_parent(tmp_path):
     )
     text = 'inherit = "../parent.toml"\n[rows.a]\nlosses.more = "above"\n'
     experiment = load_experiment(write_experiment(tmp_path / "below", text))
-    assert [loss.use for loss in experiment.rows[0].parts["losses"]][-1] == "above"
+    assert [loss.use for loss in experiment.rows[0].spec.recipe.losses][-1] == "above"
 
 
 @pytest.mark.parametrize(
@@ -228,9 +228,7 @@ def test_a_row_that_roles_made_is_changed_and_left_out_under_its_name(tmp_path):
     experiment = load(tmp_path, text)
     assert [row.name for row in experiment.rows] == ["udon", "baseline", "clip_udon", "raw"]
     rates = {
-        row.name: row.parts["optimiser"].lr_heads
-        for row in experiment.rows
-        if "optimiser" in row.parts
+        row.name: row.spec.recipe.optimiser.lr_heads for row in experiment.rows if row.spec.recipe
     }
     assert rates == {"udon": 0.5, "baseline": 0.5, "clip_udon": 0.25}
     assert experiment.rows[2].backbone == "clip"
@@ -264,7 +262,7 @@ def test_a_setting_is_looked_up_beside_the_file_that_names_it(tmp_path):
     write_experiment(tmp_path / "above", PARENT.replace('"smoke"', '"mine"'), "parent.toml")
     child = write_experiment(tmp_path / "below", 'inherit = "../above/parent.toml"\n', "child.toml")
     experiment = load_experiment(child)
-    assert (experiment.setting, experiment.rows[0].parts["budget"].steps) == ("mine", 3)
+    assert (experiment.setting, experiment.rows[0].spec.recipe.budget.steps) == ("mine", 3)
     with pytest.raises(ConfigError, match="unknown setting"):
         load_experiment(child, setting="mine")
 
@@ -281,12 +279,12 @@ def test_a_setting_of_its_own_lies_over_the_parents_own(tmp_path):
     over = write_experiment(
         tmp_path, 'inherit = "parent.toml"\n[setting.budget]\nsteps = 6\n', "over.toml"
     )
-    budget = load_experiment(over).rows[0].parts["budget"]
+    budget = load_experiment(over).rows[0].spec.recipe.budget
     assert (budget.steps, budget.batch) == (6, 4)
     instead = write_experiment(
         tmp_path, 'inherit = "parent.toml"\nsetting = "smoke"\n', "instead.toml"
     )
-    assert load_experiment(instead).rows[0].parts["budget"].batch == 8
+    assert load_experiment(instead).rows[0].spec.recipe.budget.batch == 8
 
 
 def test_a_problem_of_a_parents_plain_key_or_setting_names_the_parent(tmp_path):

@@ -31,8 +31,8 @@ def load(tmp_path: Path, text: str, **options):
 
 
 def rows(experiment) -> dict:
-    """The parts of each row."""
-    return {row.name: row.parts for row in experiment.rows}
+    """The typed keys of each row."""
+    return {row.name: row.spec for row in experiment.rows}
 
 
 def problems(tmp_path: Path, text: str, **options) -> str:
@@ -66,7 +66,7 @@ def test_every_layer_beats_the_one_below(tmp_path, layers):
         6 - layers if layers >= 5 else 2 :
     ]
     experiment = load_experiment(write_experiment(tmp_path, text), overrides=overrides)
-    assert rows(experiment)["a"]["optimiser"].lr_heads == (layers or 1e-3)
+    assert rows(experiment)["a"].recipe.optimiser.lr_heads == (layers or 1e-3)
 
 
 def test_component_defaults_of_a_setting_lie_below_everything(tmp_path):
@@ -80,11 +80,11 @@ def test_component_defaults_of_a_setting_lie_below_everything(tmp_path):
         + "[rows.b.losses.student_ce]\nscale = 4.0\n"
     )
     parts = rows(load(tmp_path, text))
-    assert [(loss.name, loss.options["scale"]) for loss in parts["a"]["losses"][:2]] == [
+    assert [(loss.name, loss.options["scale"]) for loss in parts["a"].recipe.losses[:2]] == [
         ("teacher_ce", 8.0),
         ("student_ce", 8.0),
     ]
-    assert parts["b"]["losses"][0].options == {"margin": "normface", "m": 0.0, "scale": 4.0}
+    assert parts["b"].recipe.losses[0].options == {"margin": "normface", "m": 0.0, "scale": 4.0}
 
 
 def test_a_schemes_default_row_lies_below_the_defaults(tmp_path):
@@ -92,19 +92,19 @@ def test_a_schemes_default_row_lies_below_the_defaults(tmp_path):
     text = TWO_ROWS + "[defaults.losses.student_ce]\nweight = 2.0\n"
     text += '[rows.a.losses]\nrelational = false\nagain = { use = "ce", weight = 0.5 }\n'
     parts = rows(load(tmp_path, text))
-    assert [(loss.name, loss.weight, loss.on) for loss in parts["a"]["losses"]] == [
+    assert [(loss.name, loss.weight, loss.on) for loss in parts["a"].recipe.losses] == [
         ("teacher_ce", 1.0, "teacher"),
         ("student_ce", 2.0, "student"),
         ("kl_logit", 1.0, None),
         ("again", 0.5, "student"),
     ]
-    assert [(loss.name, loss.weight) for loss in parts["b"]["losses"]] == [("student_ce", 2.0)]
+    assert [(loss.name, loss.weight) for loss in parts["b"].recipe.losses] == [("student_ce", 2.0)]
 
 
 def test_a_default_without_a_slot_is_dropped_for_that_row(tmp_path):
     """A default for teachers is not for a row without them."""
     parts = rows(load(tmp_path, "[defaults]\nteacher_head = { dim = 5 }\n" + TWO_ROWS))
-    assert parts["a"]["teacher_head"].dim == 5 and "teacher_head" not in parts["b"]
+    assert parts["a"].recipe.teacher_head.dim == 5 and parts["b"].recipe.teacher_head is None
 
 
 def test_a_default_that_no_row_has_a_slot_for_is_an_error(tmp_path):
@@ -141,7 +141,7 @@ def test_settings_inherit_and_do_not_run_in_circles(tmp_path):
         tmp_path / "settings", 'inherit = "smoke"\n[budget]\nsteps = 3\n', "short.toml"
     )
     experiment = load_experiment(write_experiment(tmp_path, 'setting = "short"\n' + TWO_ROWS))
-    budget = rows(experiment)["a"]["budget"]
+    budget = rows(experiment)["a"].recipe.budget
     assert (experiment.setting, budget.steps, budget.batch, experiment.data.size) == (
         "short",
         3,
@@ -166,9 +166,9 @@ def test_set_reaches_all_rows_one_row_and_the_setting(tmp_path):
     ]
     experiment = load(tmp_path, TWO_ROWS, overrides=given)
     parts = rows(experiment)
-    assert [parts[name]["budget"].scale for name in "ab"] == [0.5, 0.5]
-    assert [parts[name]["sampler"].use for name in "ab"] == ["dynamic", "uniform"]
-    assert [parts[name]["transform"].flip for name in "ab"] == [False, False]
+    assert [parts[name].recipe.budget.scale for name in "ab"] == [0.5, 0.5]
+    assert [parts[name].recipe.sampler.use for name in "ab"] == ["dynamic", "uniform"]
+    assert [parts[name].transform.flip for name in "ab"] == [False, False]
     assert experiment.data.seed == 3
 
 

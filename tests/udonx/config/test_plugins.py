@@ -47,7 +47,7 @@ def test_a_file_beside_the_experiment_adds_a_loss(tmp_path, logged):
     experiment = load_experiment(write_experiment(tmp_path, text % 3.0), setting="smoke")
     assert len(logged) == 1 and logged[0].startswith("plug-in ") and logged[0].endswith(file)
     assert experiment.plugins == (file,)
-    assert experiment.rows[0].parts["losses"][-1].options == {"sharpness": 3.0}
+    assert experiment.rows[0].spec.recipe.losses[-1].options == {"sharpness": 3.0}
     with pytest.raises(ConfigError, match=r'losses\.mine\.sharpness: got "x", allowed is float'):
         load_experiment(write_experiment(tmp_path, text % '"x"'), setting="smoke")
 
@@ -303,7 +303,7 @@ def test_files_that_options_name_count(tmp_path):
     for table, inner in (("1", "1"), ("2", "1"), ("2", "1"), ("2", "2")):
         (tmp_path / "t.csv").write_text(table)
         (tmp_path / "folder" / "a.txt").write_text(inner)
-        seen.append(load_experiment(path, setting="smoke").rows[0].parts["losses"][-1].files)
+        seen.append(load_experiment(path, setting="smoke").rows[0].spec.recipe.losses[-1].files)
     assert set(seen[0]) == {"table.0", "more.0"}
     assert seen[0] != seen[1] == seen[2] != seen[3] and seen[2]["table.0"] == seen[3]["table.0"]
 

@@ -139,6 +139,36 @@ def test_widening_is_bounded(monkeypatch):
     assert (scores == 1).all() and len(set(rows[0].tolist())) == 5
 
 
+def test_batches_are_the_whole_search():
+    """One batch after the other gives what the search of all queries gives."""
+    rng = np.random.default_rng(0)
+    index = rng.integers(0, 3, (60, 4)).astype(np.float32)
+    queries = rng.integers(0, 3, (10, 4)).astype(np.float32)
+    scores, rows = search(queries, index, 40)
+    parts = list(knn.search_batches(queries, index, 40, batch=4))
+    assert [(part.start, part.stop) for part, _, _ in parts] == [(0, 4), (4, 8), (8, 10)]
+    np.testing.assert_array_equal(np.concatenate([part for _, part, _ in parts]), scores)
+    np.testing.assert_array_equal(np.concatenate([part for _, _, part in parts]), rows)
+
+
+def test_a_deep_search_among_repeated_rows_needs_little_memory():
+    """A row that is there 600 times does not make room for 600 rows behind every candidate."""
+    rng = np.random.default_rng(0)
+    index = rng.standard_normal((1200, 8), dtype=np.float32)
+    index[::2] = index[0]
+    queries = rng.standard_normal((200, 8), dtype=np.float32)
+    tracemalloc.start()
+    try:
+        scores, rows = search(queries, index, 500)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    exact = queries.astype(np.float64) @ index.T.astype(np.float64)
+    # sums of float64 products, in whatever order
+    np.testing.assert_allclose(scores, np.sort(exact, axis=1)[:, :-501:-1], atol=1e-5)
+    assert peak < 100e6 and all(len(set(row)) == 500 for row in rows.tolist())
+
+
 @pytest.mark.parametrize(
     ("queries", "index", "k", "message"),
     [

@@ -5,6 +5,9 @@ import numpy as np
 import pytest
 import torch
 
+from registry import metrics
+from registry.registry import RegistryError
+from udonx.evaluation import metrics as module
 from udonx.evaluation.metrics import retrieval_metrics
 
 EMBEDDINGS = {"student": "universal_student_embedd", "teacher": "teacher_embedd"}
@@ -91,6 +94,64 @@ def test_equals_the_slow_oracle(seed, own_domain_only):
     assert list(result.per_domain) == list(dict.fromkeys(query_domains))
     assert result.r1 == pytest.approx(np.mean(means), abs=1e-12)
     assert ((result.per_query.mmp5 >= 0) & (result.per_query.mmp5 <= 1)).all()
+
+
+SHIPPED = ("r1", "mmp5", "r5", "map_r", "mrr")
+
+
+def clusters() -> tuple[np.ndarray, list[int]]:
+    """Noisy points around eight centres, of classes of 2 to 60 items."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(8), [2, 5, 9, 20, 30, 40, 50, 60])
+    x = rng.normal(size=(8, 16))[labels] + 1.3 * rng.normal(size=(len(labels), 16))
+    return x.astype(np.float32), labels.tolist()
+
+
+@pytest.mark.parametrize("neighbours", [2**22, 150])
+def test_every_metric_reads_as_deep_as_it_asks(monkeypatch, neighbours):
+    """All metrics of one search are those of the whole ranking, also in batches of a few queries;
+    R@1 and mMP@5 are the same bits as without the others.
+    """
+    monkeypatch.setattr(module, "_NEIGHBOURS", neighbours)
+    x, labels = clusters()
+    sides = (x, labels, ["a"] * len(x))
+    ids = {"query_ids": range(len(x)), "index_ids": range(len(x))}
+    result = retrieval_metrics(*sides, *sides, metrics=SHIPPED, **ids)
+    shallow = retrieval_metrics(*sides, *sides, **ids)
+    assert list(result.means) == list(SHIPPED) and list(shallow.means) == ["r1", "mmp5"]
+    for name in shallow.means:
+        np.testing.assert_array_equal(result.per_query.values[name], shallow.per_query.values[name])
+    scores_QQ = x.astype(np.float64) @ x.T.astype(np.float64)
+    np.fill_diagonal(scores_QQ, -np.inf)
+    order_QK = np.argsort(-scores_QQ, axis=1, kind="stable")[:, :-1]
+    relevant_QK = np.array(labels)[order_QK] == np.array(labels)[:, None]
+    for name in SHIPPED:
+        whole_Q = metrics.get(name)()(relevant_QK, relevant_QK.sum(axis=1))
+        np.testing.assert_allclose(result.per_query.values[name], whole_Q, atol=1e-12)
+        assert 0 < result.means[name] < 1
+
+
+class Percent:
+    label, depth = "R@1 %", 1
+
+    def __call__(self, relevant_QK, relevant_Q):
+        return 100.0 * relevant_QK[:, 0]
+
+
+class Mean(Percent):
+    def __call__(self, relevant_QK, relevant_Q):
+        return relevant_QK.mean()
+
+
+@pytest.mark.parametrize(
+    ("metric", "message"),
+    [(Percent, "'mine' gave values from 0.0 to 100.0"), (Mean, "'mine' gave an array of shape")],
+)
+def test_a_metric_that_breaks_its_contract_is_named(monkeypatch, metric, message):
+    """A metric of one's own that gives percent, or one number for all queries, is refused."""
+    monkeypatch.setattr(metrics, "get", lambda name: metric)
+    with pytest.raises(RegistryError, match=message):
+        retrieval_metrics(np.eye(2), [0, 1], "aa", np.eye(2), [0, 0], "aa", metrics=["mine"])
 
 
 @pytest.fixture(scope="module")
@@ -208,7 +269,7 @@ def test_without_queries_or_index():
             "query_embeddings holds NaN or infinity in 1 of 2 rows",
         ),
         ({"index_embeddings": np.eye(3)[:2]}, "same width, got 2 and 3"),
-        ({"k": 0}, "k must be at least 1"),
+        ({"metrics": ["r2"]}, "metrics: 'r2' is not registered; registered are"),
     ],
 )
 def test_bad_input_is_one_sentence(change, message):

@@ -46,8 +46,8 @@ def plan(folder: Path, teachers: str) -> Plan:
     rows = f'[rows.a]\nscheme = "{name}"\nsampler = "round_robin"\n'
     file = write_experiment(folder, f'plugins = ["{name}.py"]\n{SETTING}{rows}')
     experiment = load_experiment(file, data=folder / "data")
-    benchmark = open_benchmark(experiment, quiet=True)
-    return make_plan(experiment, benchmark, resolve_weights(experiment, None, print))
+    benchmark = open_benchmark(experiment)
+    return make_plan(experiment, benchmark, resolve_weights(experiment, None))
 
 
 @pytest.mark.parametrize(

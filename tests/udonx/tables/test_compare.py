@@ -62,17 +62,16 @@ def write(
     )
     per_query = PerQuery(
         domains[order_Q],
-        hit_Q[order_Q],
-        hit_Q[order_Q].astype(float),
+        {"r1": hit_Q[order_Q].astype(float), "mmp5": hit_Q[order_Q].astype(float)},
         np.ones(len(ids), dtype=int),
         ids[order_Q],
     )
     per_domain = {
-        domain: DomainMetrics(r1=float(hit.mean()), mmp5=0.0, queries=len(hit))
+        domain: DomainMetrics({"r1": float(hit.mean()), "mmp5": 0.0}, queries=len(hit))
         for domain, hit in hits.items()
     }
     r1 = float(np.mean([metrics.r1 for metrics in per_domain.values()]))
-    metrics = RetrievalMetrics(r1=r1, mmp5=0.0, per_domain=per_domain, per_query=per_query)
+    metrics = RetrievalMetrics({"r1": r1, "mmp5": 0.0}, per_domain, per_query)
     results.write_evaluation(
         identity, ProtocolResult(merged=None if own_only else metrics, own=metrics), {"stages": {}}
     )

@@ -7,7 +7,6 @@ import logging
 from contextlib import ExitStack
 
 from udonx.common.progress import Report
-from udonx.data.errors import DataError
 from udonx.data.prepare.folders import FolderSplit, split_folders
 from udonx.data.prepare.report import describe_split
 
@@ -18,15 +17,11 @@ def main(parsed: argparse.Namespace) -> int:
     """Split, then print what became of each domain and what to do next."""
     try:
         split = _split(parsed)
-    except DataError as error:  # the folders or the options are not right
-        logger.error(f"udonx data split: {error}")
-        return 2
     except OSError as error:  # a full disk, no permission
         logger.error(f"udonx data split: {error.strerror}: {error.filename}; nothing was written")
         return 1
     except KeyboardInterrupt:
-        logger.error("\nstopped; nothing was written")
-        return 130
+        raise KeyboardInterrupt("stopped; nothing was written") from None
     print(f"\n{describe_split(split)}")
     return 0
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import attrs
 
-from udonx.data.errors import DataError
+from udonx.data.errors import SplitError
 
 PHOTOS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 
@@ -79,16 +79,16 @@ def read_domains(root: Path) -> tuple[list[DomainFolder], Ignored]:
     Domains are in alphabetical order; nothing depends on the order in which the disk lists files.
 
     Raises:
-        DataError: there is no such folder, or no folder in it; or one that cannot be read.
+        SplitError: there is no such folder, or no folder in it; or one that cannot be read.
     """
     if not root.is_dir():
-        raise DataError(
+        raise SplitError(
             f"{root} is {'no folder' if root.exists() else 'not there'}; give a folder of"
             " <domain>/<class>/<image>"
         )
     folders, images, others = _listing(root)
     if {"images", "info_files"} <= set(folders):
-        raise DataError(
+        raise SplitError(
             f"{root} is in UnED's layout already (images and info_files): give it to `udonx run"
             " --data`"
         )
@@ -98,7 +98,7 @@ def read_domains(root: Path) -> tuple[list[DomainFolder], Ignored]:
             if images
             else "no folders: it must hold"
         )
-        raise DataError(f"{root} holds {holds} <domain>/<class>/<image>")
+        raise SplitError(f"{root} holds {holds} <domain>/<class>/<image>")
     ignored = Ignored()
     ignored.loose.add(*images)
     ignored.files.add(*others)
@@ -135,7 +135,7 @@ def _listing(folder: Path) -> tuple[list[str], list[str], list[str]]:
                 else:
                     others.append(entry.name)
     except OSError as error:
-        raise DataError(f"{printable(str(folder))} cannot be read: {error.strerror}") from error
+        raise SplitError(f"{printable(str(folder))} cannot be read: {error.strerror}") from error
     return sorted(folders), sorted(images), sorted(others)
 
 

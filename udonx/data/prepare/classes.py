@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 
 from udonx.common.seeds import stream_seed
-from udonx.data.errors import DataError
+from udonx.data.errors import SplitError
 
 SPLITS = ("train", "val", "test")
 
@@ -27,7 +27,7 @@ def checked_shares(shares: Sequence[float]) -> dict[str, Fraction]:
             and test are above 0.
 
     Raises:
-        DataError: another number of shares, one that is negative or no number, none for train or
+        SplitError: another number of shares, one that is negative or no number, none for train or
             test, another sum.
 
     Example:
@@ -40,24 +40,24 @@ def checked_shares(shares: Sequence[float]) -> dict[str, Fraction]:
         # equal.
         exact = [Fraction(str(share)) for share in shares]
     except ValueError:
-        raise DataError(
+        raise SplitError(
             f"the shares are {got}; allowed are three finite numbers such as 0.6,0.2,0.2"
         ) from None
     if len(exact) != len(SPLITS) or min(exact) < 0:
-        raise DataError(
+        raise SplitError(
             f"the shares are {got}; allowed are three numbers, none below 0: of train, val and"
             " test, such as 0.6,0.2,0.2"
         )
     total = sum(exact, Fraction())
     if abs(total - 1) > _ROUNDING:
-        raise DataError(
+        raise SplitError(
             f"the shares {got} sum to {float(total):g}; the shares of train, val and test must sum"
             " to 1"
         )
     named = {split: share / total for split, share in zip(SPLITS, exact, strict=True) if share}
     for split in ("train", "test"):
         if split not in named:
-            raise DataError(
+            raise SplitError(
                 f"the shares are {got}, which leaves {split} without classes; only val may have a"
                 " share of 0"
             )

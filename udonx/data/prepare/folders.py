@@ -15,7 +15,7 @@ from pathlib import Path
 import attrs
 
 from udonx.common.files import atomic_folder, atomic_path
-from udonx.data.errors import DataError
+from udonx.data.errors import SplitError
 from udonx.data.prepare.class_folders import (
     DomainFolder,
     Ignored,
@@ -108,7 +108,7 @@ def split_folders(
         progress: `progress(done, total)` is called with numbers of opened images.
 
     Raises:
-        DataError: all that is wrong with the folders and options; nothing is written.
+        SplitError: all that is wrong with the folders and options; nothing is written.
         OSError: `out` cannot be written (no space, no permission); nothing is left behind.
 
     Example:
@@ -170,7 +170,7 @@ def split_folders(
 def _checked(
     source: Path, out: Path, shares: Sequence[float], min_images: int
 ) -> tuple[dict[str, Fraction], list[DomainFolder], Ignored]:
-    """Shares, domains, and what lies beside them. Raises DataError with all that is known to be
+    """Shares, domains, and what lies beside them. Raises SplitError with all that is known to be
     wrong before images are opened.
     """
     problems: list[str] = []
@@ -179,7 +179,7 @@ def _checked(
     ignored = Ignored()
     try:
         exact = checked_shares(shares)
-    except DataError as error:
+    except SplitError as error:
         problems.append(str(error))
     if min_images < 2:
         problems.append(
@@ -188,7 +188,7 @@ def _checked(
         )
     try:
         domains, ignored = read_domains(source)
-    except DataError as error:
+    except SplitError as error:
         problems.append(str(error))
     problems += _out_problem(source, out)
     wrong = layout_problems(source, domains) if domains else {}
@@ -224,10 +224,10 @@ def _out_problem(source: Path, out: Path) -> list[str]:
 
 def _refuse(problems: Sequence[str]) -> None:
     if len(problems) == 1:
-        raise DataError(f"{problems[0]}.")
+        raise SplitError(f"{problems[0]}.")
     if problems:
         lines = (f"  {number}. {problem}" for number, problem in enumerate(problems, 1))
-        raise DataError("\n".join([f"{len(problems)} problems; nothing was written", *lines]))
+        raise SplitError("\n".join([f"{len(problems)} problems; nothing was written", *lines]))
 
 
 def _kept(domain: DomainFolder, unreadable: Mapping[str, str], min_images: int) -> DomainFolder:
@@ -283,7 +283,7 @@ def _link(link: Path, target: Path, out: Path) -> None:
         if number in _TOLD_BY_NUMBER:
             raise
         why = os.strerror(number) if number else error
-        raise DataError(
+        raise SplitError(
             f"{out} is on a file system without symbolic links ({why}); name a folder on another"
             " one."
         ) from error

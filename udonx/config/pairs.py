@@ -1,0 +1,188 @@
+"""What does not go together in one row, although each key is good by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import attrs
+
+from registry import schemes
+from registry.contracts import LossSpec, Recipe, RowSpec, Scheme
+from udonx.common.words import format_value
+from udonx.config import descriptions as components
+from udonx.config.merge import Merged
+from udonx.config.slots import heads
+
+Complaints = Iterator[tuple[str, str]]
+"""(key, sentence) of each problem."""
+
+
+@attrs.frozen(kw_only=True)
+class Candidate:
+    """A row whose pairs are looked at.
+
+    Attributes:
+        spec: the row; a key in `broken` has its default.
+        recipe: how it is trained; one of defaults where it is not.
+        scheme: who teaches whom in it.
+        merged: where its keys come from.
+        broken: keys with a problem of their own, of which nothing more is said.
+    """
+
+    spec: RowSpec
+    recipe: Recipe
+    scheme: Scheme
+    merged: Merged
+    broken: frozenset[str]
+
+    @property
+    def trains(self) -> bool:
+        """Whether rows of this scheme have losses."""
+        return "losses" in self.scheme.slots
+
+
+def impossible_pairs(spec: RowSpec, scheme: Scheme, merged: Merged, broken: set[str]) -> Complaints:
+    """Everything in a row that does not go together."""
+    row = Candidate(
+        spec=spec,
+        recipe=spec.recipe or Recipe(),
+        scheme=scheme,
+        merged=merged,
+        broken=frozenset(broken),
+    )
+    for complaints_of in _PAIRS:
+        yield from complaints_of(row)
+    if row.trains:
+        for complaints_of in _PAIRS_OF_TRAINING:
+            yield from complaints_of(row)
+
+
+def _branches(row: Candidate) -> Complaints:
+    """`evaluate` names branches that the scheme has, each once."""
+    if "evaluate" in row.broken:
+        return
+    wanted = row.spec.evaluate
+    for branch in wanted:
+        if branch not in row.scheme.branches:
+            allowed = f"with scheme '{row.spec.scheme.use}': {', '.join(row.scheme.branches)}"
+            yield "evaluate", f"got {format_value(branch)}, allowed {allowed}"
+    if len(set(wanted)) < len(wanted):
+        yield "evaluate", f"got {format_value(list(wanted))}, allowed is each branch once"
+
+
+def _sizes(row: Candidate) -> Complaints:
+    """A crop fits into the resized image, and a range runs upwards."""
+    transform = row.spec.transform
+    if "transform" in row.broken:
+        return
+    if transform.mode == "resize_crop" and transform.resize < transform.crop:
+        key = row.merged.latest("transform.resize", "transform.crop")
+        if key == "transform.crop":
+            yield key, f"got {transform.crop}, allowed is at most resize = {transform.resize}"
+        else:
+            yield key, f"got {transform.resize}, allowed is at least crop = {transform.crop}"
+    if transform.scale[0] > transform.scale[1]:
+        got = format_value(list(transform.scale))
+        yield "transform.scale", f"got {got}, allowed is [smallest, largest]"
+
+
+def _heads(row: Candidate) -> Complaints:
+    """A scheme that trains needs heads that are trained, any other one that is fitted."""
+    slots = {"student_head": row.spec.student_head, "teacher_head": row.recipe.teacher_head}
+    for key, head in slots.items():
+        if head and components.describe("heads", head.use).facts["fitted"] == row.trains:
+            wanted = "trained" if row.trains else "fitted"
+            names = ", ".join(heads(fitted=not row.trains))
+            yield (
+                f"{key}.use",
+                (
+                    f"got \"{head.use}\", but scheme '{row.spec.scheme.use}' needs a head that is"
+                    f" {wanted}: {names}"
+                ),
+            )
+
+
+def _budget(row: Candidate) -> Complaints:
+    """A budget is in steps or in epochs."""
+    budget = row.recipe.budget
+    if "budget" not in row.broken and (budget.steps is None) == (budget.epochs is None):
+        got = "both steps and epochs" if budget.steps else "neither steps nor epochs"
+        yield "budget", f"got {got}, allowed is one of them"
+
+
+def _teachers(row: Candidate) -> Complaints:
+    """A loss between student and teacher has no branch of its own, and needs a teacher."""
+    for loss in row.recipe.losses:
+        needs_teacher = components.describe("losses", loss.use).facts["needs_teacher"]
+        if needs_teacher and loss.on:
+            yield (
+                f"losses.{loss.name}.on",
+                (
+                    f"got \"{loss.on}\", but '{loss.use}' is a loss between student and teacher;"
+                    " leave `on` out"
+                ),
+            )
+        if row.scheme.teacher == "none" and (needs_teacher or loss.on == "teacher"):
+            yield (
+                f"losses.{loss.name}",
+                (
+                    f"got '{loss.use}', which needs a teacher: an impossible pair with scheme"
+                    f" '{row.spec.scheme.use}'; schemes with a teacher are"
+                    f" {', '.join(_schemes_with_teacher())}"
+                ),
+            )
+
+
+def _schemes_with_teacher() -> list[str]:
+    names = schemes.names()
+    return [name for name in names if getattr(schemes.get(name), "teacher", "none") != "none"]
+
+
+def _trained_branches(row: Candidate) -> Complaints:
+    """Each branch has a loss that trains its classifier. What a row lacks may be what has a problem
+    of its own, so nothing is said of a row with problems.
+    """
+    if row.broken:
+        return
+    for branch in ("student",) if row.scheme.teacher == "none" else ("teacher", "student"):
+        if not any(loss.on == branch and loss.weight > 0 for loss in row.recipe.losses):
+            yield (
+                "losses",
+                (
+                    f"no loss is on the {branch}, whose classifier would stay untrained; add one"
+                    f' with on = "{branch}"'
+                ),
+            )
+
+
+def _signal(row: Candidate) -> Complaints:
+    """A sampler that follows a loss names one of the stage that trains the student."""
+    sampler = row.recipe.sampler
+    if row.broken or "sampler" not in row.scheme.slots:
+        return
+    if not components.describe("samplers", sampler.use).facts["needs_signal"]:
+        return
+    signals = [loss.name for loss in row.recipe.losses if _is_signal(loss, row.scheme)]
+    if sampler.options.get("signal") not in signals:
+        yield (
+            "sampler.signal",
+            (
+                f"got {format_value(sampler.options.get('signal'))}, an impossible pair with"
+                f" scheme '{row.spec.scheme.use}': the stage that trains the student has no such"
+                f" classification loss; it has {', '.join(signals) or 'none'}"
+            ),
+        )
+
+
+def _is_signal(loss: LossSpec, scheme: Scheme) -> bool:
+    """Whether a loss is a classification in the stage that trains the student."""
+    return loss.on == "student" or (loss.on == "teacher" and scheme.teacher == "together")
+
+
+_PAIRS: tuple[Callable[[Candidate], Complaints], ...] = (_branches, _sizes, _heads)
+_PAIRS_OF_TRAINING: tuple[Callable[[Candidate], Complaints], ...] = (
+    _budget,
+    _teachers,
+    _trained_branches,
+    _signal,
+)
