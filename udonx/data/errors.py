@@ -6,8 +6,9 @@ from udonx.common.errors import REFUSED, UdonxError
 
 
 class DataError(UdonxError, ValueError):
-    """Data on disk is missing or malformed; the message is one sentence: where, what was got, what
-    is allowed, what to do.
+    """Data on disk is missing or malformed.
+
+    The message is one sentence: where, what was got, what is allowed, what to do.
     """
 
 

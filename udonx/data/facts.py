@@ -1,5 +1,6 @@
-"""What identities need to know of a benchmark: a hash of what its split files say, and one of the
-images that they name.
+"""What identities need to know of a benchmark.
+
+That is a hash of what its split files say, and one of the images that they name.
 
 Nothing here is kept between calls: what would have to be looked at to know that a kept hash still
 holds is what the hash is made of.
@@ -32,8 +33,9 @@ def train_facts(domain: str, train: Split | None) -> DomainFacts:
 
 
 def split_digest(split: Split) -> str:
-    """sha256 in hex over paths and class ids in the file's order: what a split file says, not where
-    it lies or how it is formatted.
+    """Hash of what a split file says: sha256 in hex over paths and class ids in its order.
+
+    Where the file lies and how it is formatted is no part of it.
     """
     digest = hashlib.sha256()
     several = {row: json.dumps(labels) for row, labels in split.several.items()}
@@ -44,9 +46,10 @@ def split_digest(split: Split) -> str:
 
 
 def images_digest(root: Path | str, split: Split, sizes_N: np.ndarray) -> str:
-    """sha256 in hex over the images of a split: the sizes of all, and the bytes of a few at fixed
-    positions, the first and the last among them. Where they lie and when they were written is no
-    part of it.
+    """Hash of the images of a split, sha256 in hex.
+
+    It covers the sizes of all, and the bytes of a few at fixed positions, the first and the last
+    among them. Where they lie and when they were written is no part of it.
 
     Args:
         root: the folder that holds `images`.
@@ -66,8 +69,10 @@ def images_digest(root: Path | str, split: Split, sizes_N: np.ndarray) -> str:
 
 
 def manifest_hash(domain: str, fingerprint: str, splits: Sequence[tuple[str, ...]]) -> str:
-    """sha256 in hex over a domain, what generated its images, and for each split its name, its
-    `split_digest` and, of images that were not generated, its `images_digest`.
+    """Hash of a domain and its splits, sha256 in hex.
+
+    It covers what generated the images, and for each split its name, its `split_digest` and, of
+    images that were not generated, its `images_digest`.
     """
     content = [domain, fingerprint, [list(split) for split in splits]]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()

@@ -57,8 +57,9 @@ Prepared = TypeVar("Prepared", bound=_Array)
 
 
 class UndecodableError(DataError):
-    """A file whose content is no image that can be decoded: damaged, or of a format that is not
-    read.
+    """A file whose content is no image that can be decoded.
+
+    It is damaged, or of a format that is not read.
 
     Attributes:
         path: the file.
@@ -105,8 +106,9 @@ def decode(path: Path | str, *, upright: bool = False, max_pixels: int = MAX_PIX
 
 
 def _read(path: Path | str) -> bytes:
-    """A file's bytes, read before anything is decoded: what the disk refuses is not taken for a
-    damaged image.
+    """A file's bytes, read before anything is decoded.
+
+    So what the disk refuses is not taken for a damaged image.
     """
     try:
         return read_bytes(path)
@@ -130,8 +132,9 @@ def _open_rgb(data: bytes, path: Path | str, upright: bool, max_pixels: int) -> 
 
 @contextlib.contextmanager
 def _opened(file: BinaryIO, path: Path | str, max_pixels: int) -> Iterator[Image.Image]:
-    """An image whose header was read. Whatever Pillow raises over its bytes becomes an
-    UndecodableError: nobody has listed all of it.
+    """An image whose header was read.
+
+    Whatever Pillow raises over its bytes becomes an UndecodableError: nobody has listed all of it.
     """
     try:
         with Image.open(file, formats=FORMATS) as image:
@@ -153,8 +156,9 @@ def _opened(file: BinaryIO, path: Path | str, max_pixels: int) -> Iterator[Image
 
 
 def orientation(image: Image.Image) -> int:
-    """An image's EXIF orientation, 1 to 8; 1 (upright) where it has none or its EXIF data are
-    damaged.
+    """An image's EXIF orientation, 1 to 8.
+
+    It is 1 (upright) where the image has none or its EXIF data are damaged.
     """
     try:
         value = image.getexif().get(_ORIENTATION, 1)
@@ -183,8 +187,9 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def to_array(image: Image.Image) -> np.ndarray:
-    """An RGB image as uint8 [H, W, 3], copied in bands: Pillow would hold a large one
-    twice more.
+    """An RGB image as uint8 [H, W, 3].
+
+    It is copied in bands: Pillow would hold a large one twice more.
     """
     array = np.empty((image.height, image.width, 3), dtype=np.uint8)
     for top in range(0, image.height, _BAND):
@@ -195,8 +200,11 @@ def to_array(image: Image.Image) -> np.ndarray:
 
 @attrs.frozen
 class Look:
-    """What was seen of an image file: why it cannot be used, "" where it can, and whether its EXIF
-    orientation turns it.
+    """What was seen of an image file.
+
+    Attributes:
+        problem: why it cannot be used; "" where it can.
+        turned: whether its EXIF orientation turns it.
     """
 
     problem: str = ""
@@ -204,8 +212,9 @@ class Look:
 
 
 def look(path: Path | str, *, whole: bool = False, max_pixels: int = MAX_PIXELS) -> Look:
-    """Look at an image file: at its header, which is quick, or at the `whole` of it, since damage
-    further on shows only there.
+    """Look at an image file: at its header, or at the `whole` of it.
+
+    The header is quick; damage further on shows only in the whole.
 
     Example:
         >>> look("nowhere.jpg").problem
@@ -223,8 +232,9 @@ def look(path: Path | str, *, whole: bool = False, max_pixels: int = MAX_PIXELS)
 
 
 class ImageStore:
-    """Images of one root, kept in memory until a limit: as they were decoded, or as what was made
-    of them, whichever is smaller.
+    """Images of one root, kept in memory until a limit.
+
+    They are kept as they were decoded, or as what was made of them, whichever is smaller.
 
     Nothing is evicted: training passes over all images in turn, and over a set larger than the
     memory a least-recently-used cache would drop every image just before it is needed again. Here
@@ -283,10 +293,12 @@ class ImageStore:
         """What `prepare` makes of an image, float32; callers share it and must not change it.
 
         Args:
-            path, upright: see `load`.
+            path: see `load`.
+            upright: see `load`.
             prepare: a hashable function; equal ones make the same of an image.
 
-        Raises: as `load` does.
+        Raises:
+            DataError: as `load` does.
         """
         if (kept := self._kept.get((path, upright, prepare))) is not None:
             return kept

@@ -1,5 +1,6 @@
-"""Batches of one domain, loaded ahead of the step. What a batch holds depends on (seed, domain,
-position) alone, never on timing.
+"""Batches of one domain, loaded ahead of the step.
+
+What a batch holds depends on (seed, domain, position) alone, never on timing.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from udonx.data.unreadable import Unreadable
 
 
 class DomainOrder:
-    """The endless order of one domain's images: its epochs' permutations end to end, so that no
-    remainder is dropped.
+    """The endless order of one domain's images.
+
+    It is its epochs' permutations end to end, so that no remainder is dropped.
 
     >>> order = DomainOrder(seed=0, domain="cars", size=3)
     >>> sorted(order.items(0, 3)) == sorted(order.items(3, 6)) == [0, 1, 2]
@@ -118,8 +120,9 @@ class BatchLoader:
 
     @property
     def unreadable(self) -> dict[str, list[str]]:
-        """The images that could not be decoded for the batches that `batches` has given (or were
-        known before), by domain, sorted; what was loaded ahead does not count yet.
+        """The images that could not be decoded for the batches given so far, by domain, sorted.
+
+        Those that were known before are among them; what was loaded ahead does not count yet.
         """
         return {name: sorted(paths) for name, paths in self._left_out.items() if paths}
 
@@ -158,8 +161,10 @@ class BatchLoader:
     def _image(
         self, data: _Domain, row: int, crop: CropParams, left_out: list[str]
     ) -> tuple[int, torch.Tensor]:
-        """The crop of a row's image, or of the next row's in the split that can be decoded; and
-        which row it is. The others join `left_out`.
+        """The crop of a row's image, and which row it is.
+
+        Where it cannot be decoded, the next row of the split that can takes its place. The others
+        join `left_out`.
         """
         while True:
             try:
@@ -182,8 +187,10 @@ class BatchLoader:
         taken: dict[str, int],
         name: str = "the sampler",
     ) -> Iterator[tuple[int, Batch]]:
-        """Yield (step, batch) for steps start..steps-1. `taken` counts the batches that each domain
-        has given before `start`; `name` is what the sampler is called in sentences.
+        """Yield (step, batch) for steps start..steps-1.
+
+        `taken` counts the batches that each domain has given before `start`; `name` is what the
+        sampler is called in sentences.
 
         The sampler is asked again after every step, so an update that is made between two steps is
         followed.

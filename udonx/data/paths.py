@@ -1,5 +1,6 @@
-"""Finds an image whose name was written differently by the program that unpacked the archive, and
-never looks outside its folder.
+"""Finds an image whose name was written differently by what unpacked the archive.
+
+It never looks outside its folder.
 """
 
 from __future__ import annotations
@@ -88,8 +89,10 @@ def resolve_image(root: Path | str, path: str) -> Path:
 
 
 def _is_file(path: Path) -> bool:
-    """Whether a regular file, or a link to one, is there. Raises OSError where that
-    cannot be told.
+    """Whether a regular file, or a link to one, is there.
+
+    Raises:
+        OSError: it cannot be known.
     """
     try:
         return stat.S_ISREG(path.stat().st_mode)
@@ -100,8 +103,9 @@ def _is_file(path: Path) -> bool:
 
 
 def _forms(path: str) -> Iterator[str]:
-    """The spellings of a path, the one given first; lazily, for it is nearly always
-    the right one.
+    """The spellings of a path, the one given first.
+
+    They come lazily, for the first is nearly always the right one.
     """
     yield path
     if path.isascii() and not _ESCAPE.search(path):
@@ -119,8 +123,9 @@ def _unescape(match: re.Match[str]) -> str:
 
 
 def _escape(character: str, digits: str) -> str:
-    """One character as unzip writes it, with lower-case ("x") or upper-case ("X") hexadecimal
-    digits.
+    """One character as unzip writes it.
+
+    Its hexadecimal digits are in lower case ("x") or upper case ("X").
 
     Example:
         >>> _escape("中", "x"), _escape("a", "x")

@@ -1,5 +1,6 @@
-"""Which images of a split are there, and how large their files are: cheap enough to be asked of
-millions at every start.
+"""Which images of a split are there, and how large their files are.
+
+It is cheap enough to be asked of millions at every start.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ _THREADS = 8  # a local disk needs one; on a network disk each listing is waited
 
 
 def image_sizes(root: Path | str, paths: Sequence[str]) -> np.ndarray:
-    """Sizes in bytes of image files, int64 [N]; `MISSING` where there is none, however its name is
-    spelled.
+    """Sizes in bytes of image files, int64 [N].
+
+    A size is `MISSING` where there is no file, however its name is spelled.
 
     A folder is listed once: asking for millions of files one by one takes minutes on a network
     disk.
@@ -54,8 +56,9 @@ def image_sizes(root: Path | str, paths: Sequence[str]) -> np.ndarray:
 
 
 def _in_folder(folder: Path, names: list[str]) -> list[int]:
-    """The sizes of the regular files of these names in a folder, and `MISSING` where
-    there is none.
+    """The sizes of the regular files of these names in a folder.
+
+    A size is `MISSING` where there is none.
     """
     try:
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -51,8 +51,9 @@ class Split:
         return len(self.paths)
 
     def labels(self) -> np.ndarray | list[list[int]]:
-        """Labels as the retrieval metrics take them: int64 [N], or N lists where some entry has
-        several.
+        """Labels as the retrieval metrics take them.
+
+        They are int64 [N], or N lists where some entry has several.
         """
         if not self.several:
             return self.class_ids
@@ -115,8 +116,9 @@ class BenchmarkLayout:
     root: Path = attrs.field(converter=Path)
 
     def domains(self, wanted: Sequence[str] | None = None) -> list[str]:
-        """The domains (folders of `info_files` with at least one JSON file): alphabetical, or
-        exactly `wanted` in its order.
+        """The domains: folders of `info_files` with at least one JSON file.
+
+        They are in alphabetical order, or exactly `wanted` in its order.
 
         Raises:
             DataError: no such root, no domain, a wanted domain that is missing or named twice, a
@@ -187,8 +189,9 @@ class BenchmarkLayout:
         )
 
     def query_index_splits(self, domain: str, stage: str) -> tuple[str, str] | None:
-        """The (query, index) splits of a domain at "val" or "test", or None where the domain has no
-        such queries.
+        """The (query, index) splits of a domain in a phase.
+
+        It is None where the domain has no such queries.
 
         At test the index is `index` where that exists, else the queries themselves; at validation
         it is `small_index` (met), else the validation queries.
@@ -237,7 +240,11 @@ def read_split(root: Path | str, domain: str, split: str) -> Split:
 
 
 def _entries(file: Path, root: Path | str, domain: str, split: str) -> object:
-    """What a split file holds, each well-formed entry as a pair. Raises DataError."""
+    """What a split file holds, each well-formed entry as a pair.
+
+    Raises:
+        DataError: it is missing or malformed.
+    """
     try:
         # The hook keeps a pair in place of every entry's dict as soon as it is parsed: less memory
         # at 1.4 M entries.

@@ -1,5 +1,6 @@
-"""Resizing and cropping as in the official code: bilinear, half-pixel centres, no antialiasing,
-float32 throughout.
+"""Resizing and cropping as in the official code.
+
+Bilinear, half-pixel centres, no antialiasing, float32 throughout.
 
 Images come in as uint8 [H, W, 3] and leave as float32 [3, crop, crop] on the 0..255 scale; a model
 normalises. PIL's and torchvision's defaults (antialiasing, rounding to bytes) compute something
@@ -48,8 +49,9 @@ class TransformOptions(Protocol):
 
 @attrs.frozen
 class ResizeCrop:
-    """Resize to `resize` x `resize` without keeping the aspect ratio, then cut `crop` x `crop` at
-    (top, left), then perhaps flip.
+    """Resize to `resize` x `resize`, then cut `crop` x `crop` at (top, left), then perhaps flip.
+
+    The aspect ratio is not kept.
     """
 
     resize: int
@@ -76,8 +78,9 @@ class RandomResizedCrop:
     flip: bool
 
     def box(self, height: int, width: int) -> tuple[int, int, int, int]:
-        """(top, left, height, width) in pixels of an image of this size; a side longer than the
-        image is cut to it.
+        """The (top, left, height, width) in pixels of an image of this size.
+
+        A side longer than the image is cut to it.
 
         Example:
             >>> place = {"top": 1.0, "left": 0.0, "flip": False}
@@ -123,8 +126,9 @@ def sample_crop(rng: np.random.Generator, options: TransformOptions) -> CropPara
 
 @attrs.frozen
 class Squash:
-    """Resizes an image, uint8 [H, W, 3], to float32 [3, size, size] without keeping its aspect
-    ratio.
+    """Resizes an image, uint8 [H, W, 3], to float32 [3, size, size].
+
+    Its aspect ratio is not kept.
     """
 
     size: int
@@ -135,8 +139,9 @@ class Squash:
 
 @attrs.frozen
 class CentreCrop:
-    """What the evaluation sees of an image, uint8 [H, W, 3]: its smaller edge resized to `crop`,
-    the centre cut; float32 [3, crop, crop].
+    """What the evaluation sees of an image, uint8 [H, W, 3]: float32 [3, crop, crop].
+
+    Its smaller edge is resized to `crop`, then the centre is cut.
 
     The longer edge is truncated to an integer, the offset of the crop is floored.
 
@@ -158,16 +163,18 @@ class CentreCrop:
 
 
 def cut(squashed: torch.Tensor, crop: ResizeCrop) -> torch.Tensor:
-    """The training crop of an image that was resized to float32 [3, resize, resize]: float32 [3,
-    crop, crop].
+    """The training crop of an image that was resized, float32 [3, crop, crop].
+
+    The image is float32 [3, resize, resize].
     """
     part = squashed[:, crop.top : crop.top + crop.crop, crop.left : crop.left + crop.crop]
     return part.flip(-1) if crop.flip else part
 
 
 def cut_box(image: np.ndarray, crop: RandomResizedCrop) -> torch.Tensor:
-    """The training crop of an image, uint8 [H, W, 3]: its box resized to float32 [3,
-    crop, crop].
+    """The training crop of an image, uint8 [H, W, 3].
+
+    Its box is resized to float32 [3, crop, crop].
     """
     top, left, height, width = crop.box(*image.shape[:2])
     part = _resize(image[top : top + height, left : left + width], crop.crop, crop.crop)
@@ -213,8 +220,9 @@ def _resize(image: np.ndarray, height: int, width: int) -> torch.Tensor:
 
 
 def _needed(length: int, size: int) -> np.ndarray:
-    """The rows of `length` that may count in a resize to `size`: two for each, one more where
-    rounding could decide.
+    """The rows of `length` that may count in a resize to `size`.
+
+    They are two for each, one more where rounding could decide.
     """
     at = (np.arange(size) + 0.5) * (length / size) - 0.5
     lowest = np.floor(at - 0.01)
@@ -236,8 +244,9 @@ def _zeros(shape: tuple[int, ...]) -> np.ndarray:
 def _resize_window(
     image: np.ndarray, size: tuple[int, int], corner: tuple[int, int], crop: int
 ) -> torch.Tensor:
-    """`crop` x `crop` at `corner` of what `_resize` to `size` would give, but for rounding, without
-    making the rest of it.
+    """The `crop` x `crop` at `corner` of what `_resize` to `size` would give, but for rounding.
+
+    The rest of it is not made.
     """
     (y0, y1, down), (x0, x1, right) = (
         _taps(*edge, crop) for edge in zip(image.shape[:2], size, corner, strict=True)
@@ -254,8 +263,9 @@ def _resize_window(
 def _taps(
     length: int, size: int, start: int, count: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For places start..start+count-1 of `length` resized to `size`: the two source places and the
-    weight of the second.
+    """The two source places and the weight of the second, for each place of a resized edge.
+
+    The places are start..start+count-1 of `length` resized to `size`.
     """
     at = ((np.arange(start, start + count) + 0.5) * (length / size) - 0.5).clip(0, length - 1)
     first = np.floor(at).astype(np.int64)

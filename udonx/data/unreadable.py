@@ -1,5 +1,6 @@
-"""Images that turn out not to be decodable amid a run: they are left out, counted and named, up to
-a limit.
+"""Images that turn out not to be decodable amid a run.
+
+They are left out, counted and named, up to a limit.
 
 Which ones they are depends on the files alone, and so does what comes in their place: a run that is
 continued stays exact.
@@ -60,8 +61,11 @@ class Unreadable:
 
 @attrs.frozen
 class LeftOut:
-    """What is kept with a result of images that could not be decoded: how many, and the first of
-    them in alphabetical order.
+    """What is kept with a result of images that could not be decoded.
+
+    Attributes:
+        images: how many they are.
+        first: the first of them in alphabetical order.
     """
 
     images: int

@@ -1,5 +1,6 @@
-"""The demo benchmark: eight domains of generated 48 px pictures whose cues conflict on purpose,
-written in UnED's layout.
+"""The demo benchmark: eight domains of generated pictures, in UnED's layout.
+
+They have 48 px, and cues that conflict on purpose.
 
 `write_benchmark(root)` writes it from a seed with no download; with `pretrain=True` it writes eight
 other families of pictures, on which the demo's small backbone is pre-trained.

@@ -1,5 +1,6 @@
-"""Write a generated benchmark in UnED's layout: `images/<domain>/<class>/<image>.png` and
-`info_files/<domain>/<split>.json`.
+"""Write a generated benchmark in UnED's layout.
+
+That is `images/<domain>/<class>/<image>.png` and `info_files/<domain>/<split>.json`.
 """
 
 from __future__ import annotations
@@ -37,14 +38,16 @@ def write_benchmark(
 ) -> None:
     """Write the benchmark whole or not at all.
 
-    root: the folder to make; it must not exist, or be empty.
+    Args:
+        root: the folder to make; it must not exist, or be empty.
+        seed: of every class and picture.
+        size: "smoke" for a few classes of 32 px, for tests.
+        pretrain: the other eight families, on which the demo's small backbone is pre-trained.
+        progress: `progress(done, total)` is called with numbers of images.
 
-    Options: `seed` of every class and picture; `size` "smoke" for a few classes of 32 px, for
-    tests; `pretrain` for the other eight families, on which the demo's small backbone is
-    pre-trained; `progress(done, total)` is called with numbers of images.
-
-    Raises: `FileExistsError` if root holds anything; any other `OSError` from writing. In both
-    cases nothing is left behind.
+    Raises:
+        FileExistsError: root holds something.
+        OSError: it cannot be written; then nothing is left behind.
     """
     root = Path(root)
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
@@ -78,8 +81,9 @@ def write_benchmark(
 
 
 def is_whole(root: Path) -> bool:
-    """Whether a folder holds what `write_benchmark` wrote, by names and sizes of its files; reads
-    none of them but one.
+    """Whether a folder holds what `write_benchmark` wrote.
+
+    Names and sizes of its files decide; none but one is read.
     """
     try:
         return _sizes(root) == read_json(root / _SIZES, dict[str, int])
@@ -100,8 +104,9 @@ def plan_benchmark(
 def plan_domain(
     name: str, domain: Domain, *, seed: int, size: Size
 ) -> dict[str, list[tuple[int, int]]]:
-    """Which classes a domain has: split -> [(class id, number of images)]; ids run on from train to
-    val to test.
+    """Which classes a domain has: split -> [(class id, number of images)].
+
+    Ids run on from train to val to test.
     """
     splits = {"train": domain.train, "val": domain.val, "test": domain.test}
     if size == "smoke":
@@ -117,8 +122,9 @@ def plan_domain(
 
 
 def long_tail(split: Split, exponent: float, least: int) -> list[int]:
-    """Images per class, falling as a power law of the class's rank: at least `least` each,
-    `split.images` in all.
+    """Images per class, falling as a power law of the class's rank.
+
+    Each class has at least `least`, all of them `split.images`.
     """
     weights = np.arange(1, split.classes + 1) ** -float(exponent)
     exact = (split.images - least * split.classes) * weights / weights.sum()

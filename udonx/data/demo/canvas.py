@@ -1,5 +1,6 @@
-"""What every family draws with: seeded generators, colours, outlines, and a supersampled canvas
-with a pose.
+"""What every family draws with.
+
+Seeded generators, colours, outlines, and a supersampled canvas with a pose.
 
 Coordinates are those of the unit square, x to the right and y down, both in [-1, 1]; an array of N
 points is `[N, 2]`. A canvas moves them by its pose before it draws, so a family describes its
@@ -24,8 +25,9 @@ SUPERSAMPLING = 2
 
 
 def rng_for(*key: object) -> Rng:
-    """The generator that belongs to a key, e.g. `rng_for(seed, "glyphs", "class", 3)`; the same on
-    every machine and in every process.
+    """The generator that belongs to a key, such as `(seed, "glyphs", "class", 3)`.
+
+    It is the same on every machine and in every process.
     """
     digest = hashlib.sha256("/".join(map(str, key)).encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:16], "little"))
@@ -35,8 +37,9 @@ def rng_for(*key: object) -> Rng:
 
 
 def hsv(hue: float, saturation: float, value: float) -> RGB:
-    """A colour from hue (any real number, modulo 1), saturation and value (both
-    clipped to [0, 1]).
+    """A colour from hue, saturation and value.
+
+    The hue is any real number, modulo 1; the others are clipped to [0, 1].
     """
     r, g, b = colorsys.hsv_to_rgb(
         hue % 1.0, min(max(saturation, 0.0), 1.0), min(max(value, 0.0), 1.0)
@@ -52,8 +55,9 @@ def random_colour(
 
 
 def contrasting_pair(rng: Rng, least: float = 0.45) -> tuple[RGB, RGB]:
-    """Two random colours whose luma differs by at least `least` of the full range, in either order:
-    shapes stay visible.
+    """Two random colours whose luma differs by at least `least` of the full range.
+
+    They come in either order; shapes stay visible.
     """
     while True:
         a, b = (
@@ -70,8 +74,9 @@ def luma(colour: RGB) -> float:
 
 
 def jitter(colour: RGB, rng: Rng, amount: float) -> RGB:
-    """The colour with independent normal noise per channel, of standard deviation `amount` (as a
-    part of the full range).
+    """The colour with independent normal noise per channel.
+
+    `amount` is its standard deviation, as a part of the full range.
     """
     r, g, b = (
         round(min(max(c + 255 * amount * n, 0), 255))
@@ -115,8 +120,9 @@ def star(points: int, inner: float, angle: float = 0.0) -> np.ndarray:
 
 
 def harmonic_outline(amplitudes: np.ndarray, phases: np.ndarray, points: int = 40) -> np.ndarray:
-    """The closed curve of radius 1 + sum_k a_k cos((k + 2) t + phase_k), scaled to a largest radius
-    of 1.
+    """The closed curve of radius 1 + sum_k a_k cos((k + 2) t + phase_k).
+
+    It is scaled to a largest radius of 1.
     """
     t = np.arange(points) * (2 * math.pi / points)
     k = np.arange(len(amplitudes))[:, None] + 2
@@ -168,9 +174,14 @@ class Pose:
     ) -> Pose:
         """A random pose.
 
-        Options: `scale` range (log-uniform), `turn` largest angle in radians either way, `shift`
-        largest move along each axis, `stretch` largest log aspect ratio, `shear` largest horizontal
-        shear, `mirror` whether half of the poses are mirrored.
+        Args:
+            rng: draws it.
+            scale: its range (log-uniform).
+            turn: largest angle in radians either way.
+            shift: largest move along each axis.
+            stretch: largest log aspect ratio.
+            shear: largest horizontal shear.
+            mirror: whether half of the poses are mirrored.
         """
         size = math.exp(rng.uniform(math.log(scale[0]), math.log(scale[1])))
         aspect = math.exp(rng.uniform(-stretch, stretch) / 2)
@@ -202,8 +213,9 @@ class Canvas:
         self._draw.polygon(self._place(points), fill=fill)
 
     def line(self, points: np.ndarray, width: float, fill: RGB) -> None:
-        """Draw an open path `[N, 2]` with round ends; `width` is in unit coordinates and follows
-        the scale of the pose.
+        """Draw an open path `[N, 2]` with round ends.
+
+        `width` is in unit coordinates and follows the scale of the pose.
         """
         flat = self._place(points)
         scale = math.sqrt(abs(float(np.linalg.det(self.pose.matrix))))
@@ -215,8 +227,9 @@ class Canvas:
                 self._draw.ellipse((x - r, y - r, x + r, y + r), fill=fill)
 
     def clutter(self, rng: Rng, count: int, near: RGB | None = None, spread: float = 0.12) -> None:
-        """Scatter `count` patches and bars that mean nothing, in any colour or in colours `near`
-        one; they ignore the pose.
+        """Scatter `count` patches and bars that mean nothing.
+
+        They have any colour, or colours `near` one, and ignore the pose.
         """
         pose, self.pose = self.pose, UPRIGHT
         for _ in range(count):
@@ -253,10 +266,14 @@ class Canvas:
 def photograph(
     picture: np.ndarray, rng: Rng, *, light: float = 0.2, cast: float = 0.04, noise: float = 0.02
 ) -> Image.Image:
-    """Turn a clean picture `[px, px, 3]` in [0, 1] into an RGB image, under random lighting.
+    """Turn a clean picture into an RGB image, under random lighting.
 
-    Options: `light` strength of exposure and of a brightness ramp across the picture, `cast`
-    standard deviation of the log gain per channel, `noise` standard deviation of pixel noise.
+    Args:
+        picture: float32 [px, px, 3] in [0, 1].
+        rng: draws the lighting.
+        light: strength of exposure and of a brightness ramp across the picture.
+        cast: standard deviation of the log gain per channel.
+        noise: standard deviation of pixel noise.
     """
     x, y = grid(picture.shape[0])
     angle = rng.uniform(0, 2 * math.pi)
@@ -274,7 +291,7 @@ def photograph(
 
 @lru_cache(maxsize=4)
 def grid(px: int) -> tuple[np.ndarray, np.ndarray]:
-    """x and y of every pixel's centre in unit coordinates, each `[px, px]`, float32."""
+    """The x and y of every pixel's centre in unit coordinates, each float32 [px, px]."""
     axis = ((np.arange(px, dtype=np.float32) + 0.5) / px) * 2 - 1
     x, y = np.meshgrid(axis, axis)
     return x, y

@@ -36,8 +36,10 @@ _WORKER = (
 
 
 def draw_class(root: Path, job: ClassJob, seed: int, px: int) -> int:
-    """Draw all images of a class into the folder of its domain, which exists; returns how many they
-    are.
+    """Draw all images of a class into the folder of its domain, which exists.
+
+    Returns:
+        How many they are.
     """
     name, class_id, count = job
     domain = (DEMO | PRETRAIN)[name]
@@ -60,7 +62,8 @@ def draw(
     Args:
         root: holds `images/<domain>` for every domain.
         jobs: the classes.
-        seed, px: of the benchmark.
+        seed: of the benchmark.
+        px: the edge of a picture.
         workers: processes; 1 draws in this one. They end with this process, however it ends.
 
     Raises:
@@ -96,8 +99,9 @@ def draw(
 
 
 def _start(root: Path, seed: int, px: int) -> subprocess.Popen[bytes]:
-    """A process that serves this one; it says nothing of its own, since whatever stops it shows
-    again here.
+    """A process that serves this one.
+
+    It prints nothing of its own, since whatever stops it shows again here.
     """
     command = [sys.executable, "-c", _WORKER, str(root), str(seed), str(px), *sys.path]
     return subprocess.Popen(
@@ -121,8 +125,9 @@ def _give(worker: _Worker, job: ClassJob, busy: dict[_Worker, ClassJob]) -> None
 
 
 def serve(root: str, seed: str, px: str) -> None:
-    """Draw the classes that come on stdin, a line each, and answer a byte for each, until stdin
-    ends, as it does when the parent dies.
+    """Draw the classes that come on stdin, a line each, and answer a byte for each.
+
+    It ends when stdin does, as it does when the parent dies.
     """
     for line in sys.stdin.buffer:
         draw_class(Path(root), tuple(json.loads(line)), int(seed), int(px))

@@ -36,8 +36,10 @@ class Glyph(NamedTuple):
 
 
 class Glyphs:
-    """Handwritten signs. The strokes decide; ink, paper and pen are noise, and so is a small slant
-    (a large turn would be another sign).
+    """Handwritten signs.
+
+    The strokes decide; ink, paper and pen are noise, and so is a small slant (a large turn would be
+    another sign).
     """
 
     def draw_class(self, genus: Rng, own: Rng) -> Glyph:
@@ -78,8 +80,9 @@ class Silhouette(NamedTuple):
 
 
 class Silhouettes:
-    """Solid shapes, some with a hole. The outline decides; colour, the pattern inside, turn and a
-    mirror image are noise.
+    """Solid shapes, some with a hole.
+
+    The outline decides; colour, the pattern inside, turn and a mirror image are noise.
     """
 
     def draw_class(self, genus: Rng, own: Rng) -> Silhouette:
@@ -131,8 +134,9 @@ def _shifted(colour: RGB, drift: np.ndarray) -> RGB:
 
 
 class Logos:
-    """Emblems of a plate and a few marks. Shapes, layout and colours together decide; some prints
-    are negative or off in hue.
+    """Emblems of a plate and a few marks.
+
+    Shapes, layout and colours together decide; some prints are negative or off in hue.
     """
 
     def draw_class(self, genus: Rng, own: Rng) -> Logo:
@@ -199,8 +203,10 @@ class Flower(NamedTuple):
 
 
 class Flowers:
-    """Blossoms seen from above. Number and form of the petals, the heart and a little the hue
-    decide; any turn and tilt are noise.
+    """Blossoms seen from above.
+
+    Number and form of the petals, the heart and a little the hue decide; any turn and tilt are
+    noise.
     """
 
     def draw_class(self, genus: Rng, own: Rng) -> Flower:

@@ -1,5 +1,6 @@
-"""The families of pictures, one per domain, with their sizes. A family draws a class, then any
-number of pictures of it.
+"""The families of pictures, one per domain, with their sizes.
+
+A family draws a class, then any number of pictures of it.
 """
 
 from __future__ import annotations
@@ -43,9 +44,16 @@ class Split:
 class Domain:
     """One domain: its family, a line about it, and its sizes.
 
-    Options: `genera` into which all its classes fall, `tail` exponent of the power law of images
-    per class (0: all classes are equal), `has_index` whether a third of each test class are queries
-    against the rest (`index.json`), as in UnED's inshop and met.
+    Attributes:
+        family: what it shows.
+        about: a line about it.
+        genera: into how many kinds its classes fall.
+        train: its size.
+        val: its size.
+        test: its size.
+        tail: exponent of the power law of images per class (0: all classes are equal).
+        has_index: whether a third of each test class are queries against the rest (`index.json`),
+            as in UnED's inshop and met.
     """
 
     family: Family[Any]

@@ -42,8 +42,10 @@ class Creature(NamedTuple):
 
 
 class Creatures:
-    """Beasts. The body's outline, the numbers of legs, eyes and horns, and the coat decide; gait,
-    view and light are noise.
+    """Beasts.
+
+    The body's outline, the numbers of legs, eyes and horns, and the coat decide; gait, view and
+    light are noise.
     """
 
     def draw_class(self, genus: Rng, own: Rng) -> Creature:
@@ -120,8 +122,10 @@ class Face(NamedTuple):
 
 
 class Faces:
-    """Cartoon faces. Hair, form of the head, eyes, nose and mouth decide; how the head is held, its
-    glance and the light are noise.
+    """Cartoon faces.
+
+    Hair, form of the head, eyes, nose and mouth decide; how the head is held, its glance and the
+    light are noise.
     """
 
     def draw_class(self, genus: Rng, own: Rng) -> Face:
@@ -209,8 +213,10 @@ class Tree(NamedTuple):
 
 
 class Trees:
-    """Branching plants. Angle and number of the twigs, their length and the leaves decide; wind,
-    season's light and viewpoint are noise.
+    """Branching plants.
+
+    Angle and number of the twigs, their length and the leaves decide; wind, season's light and
+    viewpoint are noise.
     """
 
     def draw_class(self, genus: Rng, own: Rng) -> Tree:
@@ -285,8 +291,10 @@ class Terrain(NamedTuple):
 
 
 class Terrains:
-    """Maps of blobs. Size, angle, length and form of the grain and the shares of the tones decide;
-    colours and layout are noise.
+    """Maps of blobs.
+
+    Size, angle, length and form of the grain and the shares of the tones decide; colours and layout
+    are noise.
     """
 
     def draw_class(self, genus: Rng, own: Rng) -> Terrain:

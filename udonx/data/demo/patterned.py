@@ -36,8 +36,10 @@ class Plate(NamedTuple):
 
 
 class Plates:
-    """Dishes of coloured blobs. The colours and their shares decide; where the blobs lie, their
-    shape, size and number are noise.
+    """Dishes of coloured blobs.
+
+    The colours and their shares decide; where the blobs lie, their shape, size and number are
+    noise.
     """
 
     def draw_class(self, genus: Rng, own: Rng) -> Plate:
@@ -90,8 +92,9 @@ class Texture(NamedTuple):
 
 
 class Textures:
-    """Two plane waves, laid over each other. Angles and frequencies decide; colours, phases,
-    contrast and shadows are noise.
+    """Two plane waves, laid over each other.
+
+    Angles and frequencies decide; colours, phases, contrast and shadows are noise.
     """
 
     def draw_class(self, genus: Rng, own: Rng) -> Texture:
@@ -145,8 +148,10 @@ class Facade(NamedTuple):
 
 
 class Facades:
-    """House fronts. Storeys, windows per storey, their form, roof and door decide; paint, sky, hour
-    and viewpoint are noise.
+    """House fronts.
+
+    Storeys, windows per storey, their form, roof and door decide; paint, sky, hour and viewpoint
+    are noise.
     """
 
     def draw_class(self, genus: Rng, own: Rng) -> Facade:
@@ -212,8 +217,10 @@ class Garment(NamedTuple):
 
 
 class Garments:
-    """Striped tops. The order, colours and widths of the stripes decide, then the cut; how the
-    cloth is turned and folded is noise.
+    """Striped tops.
+
+    The order, colours and widths of the stripes decide, then the cut; how the cloth is turned and
+    folded is noise.
     """
 
     def draw_class(self, genus: Rng, own: Rng) -> Garment:

@@ -33,8 +33,9 @@ class Maze(NamedTuple):
 
 
 class Mazes:
-    """Grids of blocks. The pattern decides, and the colour of a few of the blocks; the other
-    colours are noise.
+    """Grids of blocks.
+
+    The pattern decides, and the colour of a few of the blocks; the other colours are noise.
     """
 
     def draw_class(self, genus: Rng, own: Rng) -> Maze:
@@ -75,8 +76,9 @@ class Gear(NamedTuple):
 
 
 class Gears:
-    """Toothed wheels. The numbers of teeth and holes, their form and the hub decide; colour and any
-    turn are noise.
+    """Toothed wheels.
+
+    The numbers of teeth and holes, their form and the hub decide; colour and any turn are noise.
     """
 
     def draw_class(self, genus: Rng, own: Rng) -> Gear:
@@ -132,8 +134,9 @@ _BARS = [
 
 
 class Letters:
-    """Signs built of straight segments and dots, upright. Which segments are there decides;
-    colours, weight and slant are noise.
+    """Signs built of straight segments and dots, upright.
+
+    Which segments are there decides; colours, weight and slant are noise.
     """
 
     def draw_class(self, genus: Rng, own: Rng) -> Letter:
@@ -175,8 +178,9 @@ class Flag(NamedTuple):
 
 
 class Flags:
-    """Bands and an emblem. Colours, their order and direction, and the emblem decide; waving, light
-    and ground are noise.
+    """Bands and an emblem.
+
+    Colours, their order and direction, and the emblem decide; waving, light and ground are noise.
     """
 
     def draw_class(self, genus: Rng, own: Rng) -> Flag:

@@ -1,5 +1,6 @@
-"""Folders of images by class, `root/<domain>/<class>/<image>`: what is there, and what is not as it
-should be.
+"""Folders of images by class, `root/<domain>/<class>/<image>`.
+
+What is there, and what is not as it should be.
 """
 
 from __future__ import annotations
@@ -38,8 +39,9 @@ class Tally:
 
 @attrs.frozen
 class Ignored:
-    """What lies in a tree without being an image of a class, as paths below its root. What is
-    hidden is not even counted.
+    """What lies in a tree without being an image of a class, as paths below its root.
+
+    What is hidden is not even counted.
 
     Attributes:
         files: files that are no images by their suffix.
@@ -59,8 +61,9 @@ class Ignored:
 
 @attrs.frozen
 class DomainFolder:
-    """A domain: its class folders, each with the names of its images; both in
-    alphabetical order.
+    """A domain: its class folders, each with the names of its images.
+
+    Both are in alphabetical order.
     """
 
     name: str
@@ -145,8 +148,9 @@ def _is_folder(entry: os.DirEntry) -> bool:
 
 
 def _is_file(entry: os.DirEntry) -> bool:
-    """A file, or a link that leads nowhere: that is an image to be reported; a pipe would be waited
-    for without end.
+    """A file, or a link that leads nowhere, which is an image to be reported.
+
+    A pipe would be waited for without end.
     """
     return (
         not os.path.exists(entry.path) or os.path.isfile(entry.path)

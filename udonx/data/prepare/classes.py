@@ -1,4 +1,5 @@
 """Which classes of a domain are for training, validation and testing: how many of each, and which.
+
 No file is touched.
 """
 
@@ -19,8 +20,9 @@ _ROUNDING = Fraction(1, 1000)
 
 
 def checked_shares(shares: Sequence[float]) -> dict[str, Fraction]:
-    """The shares of train, val and test as exact fractions that sum to 1; val is left out where its
-    share is 0.
+    """The shares of train, val and test as exact fractions that sum to 1.
+
+    val is left out where its share is 0.
 
     Args:
         shares: three numbers that sum to 1, give or take 0.001: thirds may be written 0.333. Train

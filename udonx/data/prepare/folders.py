@@ -1,5 +1,6 @@
-"""From class folders to UnED's layout: every class in one of train, val and test, images linked
-where they lie.
+"""From class folders to UnED's layout.
+
+Every class is in one of train, val and test; images are linked where they lie.
 """
 
 from __future__ import annotations
@@ -40,8 +41,10 @@ class Count:
 
 @attrs.frozen
 class DomainSplit:
-    """What became of a domain: its splits (no val where its share is 0), and what is in none: small
-    classes, unreadable images.
+    """What became of a domain.
+
+    It has its splits (no val where its share is 0), and what is in none: small classes, unreadable
+    images.
     """
 
     name: str
@@ -84,8 +87,9 @@ def split_folders(
     verify: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> FolderSplit:
-    """Turn folders `source/<domain>/<class>/<image>` into a benchmark in UnED's layout, in which no
-    class is in two splits.
+    """Turn folders `source/<domain>/<class>/<image>` into a benchmark in UnED's layout.
+
+    No class is in two splits.
 
     Writes `out/info_files/<domain>/{train,val,test}.json`, beside them `classes.csv` (class_id,
     name, split, images), and `out/images/<domain>`, a link to the domain's folder: no image is
@@ -170,8 +174,10 @@ def split_folders(
 def _checked(
     source: Path, out: Path, shares: Sequence[float], min_images: int
 ) -> tuple[dict[str, Fraction], list[DomainFolder], Ignored]:
-    """Shares, domains, and what lies beside them. Raises SplitError with all that is known to be
-    wrong before images are opened.
+    """Shares, domains, and what lies beside them.
+
+    Raises:
+        SplitError: all that is known to be wrong before images are opened.
     """
     problems: list[str] = []
     exact: dict[str, Fraction] = {}
@@ -290,8 +296,9 @@ def _link(link: Path, target: Path, out: Path) -> None:
 
 
 def _write_lists(folder: Path, domain: DomainFolder, assigned: Mapping[str, str]) -> None:
-    """The split files, one entry a line, and classes.csv: every .json file in the folder would
-    count as a split.
+    """Write the split files, one entry a line, and classes.csv.
+
+    That one is no .json file, since every one in the folder counts as a split.
     """
     entries: dict[str, list[str]] = {}
     rows = []

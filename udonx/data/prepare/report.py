@@ -1,5 +1,6 @@
-"""What `udonx data split` prints: a table of domains, what was left out and why, and what to do
-next.
+"""What `udonx data split` prints.
+
+A table of domains, what was left out and why, and what to do next.
 """
 
 from __future__ import annotations
@@ -136,8 +137,9 @@ def _named(tally: Tally) -> str:
 
 
 def _columns(text: str) -> int:
-    """How many columns of a terminal a text takes: Chinese, Japanese and Korean characters take
-    two, accents of their own none.
+    """How many columns of a terminal a text takes.
+
+    Chinese, Japanese and Korean characters take two, accents of their own none.
 
     >>> _columns("cars"), _columns("汽车"), _columns("e\u0301")
     (4, 4, 1)

@@ -1,5 +1,6 @@
-"""Looks at many image files: which cannot be used, and which are turned by their EXIF
-orientation.
+"""Looks at many image files.
+
+Which cannot be used, and which are turned by their EXIF orientation.
 """
 
 from __future__ import annotations
