@@ -457,7 +457,7 @@ class ResultFiles:
                 results=self.whole / "results",
                 device="cpu",
             )
-        for name in ("components.json", "timm.json", "weights.json", "timings.json"):
+        for name in ("components.json", "libraries.json", "weights.json", "timings.json"):
             # so that the inputs are the same, whatever this process has done before
             if not (self.whole / "cache" / name).exists():
                 write_json(self.whole / "cache" / name, {})

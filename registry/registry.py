@@ -69,6 +69,13 @@ def nearest(name: str, allowed: typing.Iterable[str], count: int = 3) -> list[st
     return difflib.get_close_matches(str(name), list(allowed), n=count, cutoff=0.55)
 
 
+Names = dict[str, list[str]]
+"""Names that a library knows, each with its variants."""
+
+Remember = Callable[[str, Callable[[], Names]], Names]
+"""`remember(library, make)`: what `make()` returned, kept on disk for this version of a library."""
+
+
 class Registry:
     """The components of one kind.
 
@@ -78,7 +85,7 @@ class Registry:
     this loss need a teacher?) from a registered object.
 
     `reserved` are keys of the slots that name a component of this kind, which no option may be
-    called.
+    called. `checks` maps built-ins that are slow to import to modules with their `problems`.
 
     Third-party packages may offer components through the entry-point group `udonx_<kind>`.
     """
@@ -90,12 +97,14 @@ class Registry:
         positional: tuple[str, ...] = (),
         builtin: Mapping[str, str],
         reserved: tuple[str, ...] = ("use",),
+        checks: Mapping[str, str] | None = None,
         facts: Callable[[Any], dict[str, Any]] = lambda target: {},
     ) -> None:
         self.kind = kind
         self.positional = positional
         self.builtin = dict(builtin)
         self.reserved = reserved
+        self.checks = dict(checks or {})
         self._facts = facts
         self._entries = catalogue.create("udonx", kind)
         self._versions: dict[str, int] = {}
@@ -195,6 +204,27 @@ class Registry:
             return self._entries.get(name)
         except catalogue.RegistryError:
             raise RegistryError(self.unknown(name)) from None
+
+    def problems(
+        self, name: str, options: Mapping[str, Any], remember: Remember
+    ) -> list[tuple[str, str]]:
+        """What a component says is wrong with its options, although their types are right.
+
+        It says so in a function `problems(options, remember)` that yields (key, what is wrong); a
+        class may have a static method of that name.
+
+        Args:
+            name: the component's.
+            options: its options, and the keys of the slot that names it.
+            remember: keeps what is slow to find out.
+        """
+        if name in self.checks:
+            check = importlib.import_module(self.checks[name]).problems
+        elif name in self.builtin:
+            return []
+        else:
+            check = getattr(self.get(name), "problems", None)
+        return list(check(options, remember)) if check else []
 
     def unknown(self, name: str) -> str:
         """The sentence for a name that is not registered."""

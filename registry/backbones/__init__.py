@@ -8,6 +8,7 @@ registry = Registry(
     "backbones",
     positional=("start",),
     builtin={"timm": "registry.backbones.timm"},
+    checks={"timm": "registry.backbones.timm_arguments"},
     reserved=("use", "local", "hub", "prefer", "random"),
 )
 register, get, names, describe = registry.register, registry.get, registry.names, registry.describe

@@ -1,8 +1,13 @@
-"""Which of timm's arguments `kwargs` may not hold; kept apart from the backbone so that a check
-reads it without importing timm.
+"""What may be wrong with the options of a timm backbone; kept apart from the backbone so that a
+check needs no import of timm.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from registry.registry import Names, Remember, nearest
 
 _FILES = (
     "it names weights, which would then be no part of what the stage is known by; say where a"
@@ -42,3 +47,34 @@ REFUSED: dict[str, str] = {
 """Arguments of `timm.create_model` and of what it calls, in this and earlier versions of timm, each
 with the reason.
 """
+
+
+def problems(options: Mapping[str, Any], remember: Remember) -> Iterator[tuple[str, str]]:
+    """(key, what is wrong) of a model or tag that timm does not have, and of kwargs that are not
+    allowed.
+    """
+    models = remember("timm", _models)
+    model, hub = options["model"], options.get("hub")
+    if model not in models:
+        close = nearest(model, models, 3)
+        hint = f"did you mean {', '.join(close)}?" if close else "see timm.list_models()"
+        yield "model", f"which is an unknown timm model; {hint}"
+    for name in sorted((options.get("kwargs") or {}).keys() & REFUSED.keys()):
+        yield f"kwargs.{name}", f"but this may not be set: {REFUSED[name]}"
+    if model in models and hub and not options.get("random") and hub not in models[model]:
+        close = nearest(hub, models[model], 2)
+        hint = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
+        allowed = ", ".join(sorted(models[model])) or "none"
+        what = f"unknown tag of timm's weights of {model}"
+        yield "hub", f"which is an {what}; {hint}allowed: {allowed}"
+
+
+def _models() -> Names:
+    """timm's model names, each with its tags of pre-trained weights, best first."""
+    import timm
+
+    models: Names = {name: [] for name in timm.list_models()}
+    for full in timm.list_models(pretrained=True):
+        name, _, tag = full.partition(".")
+        models.setdefault(name, []).append(tag)
+    return models

@@ -1,16 +1,33 @@
-"""A backbone of a setting: its component, and where its start weights come from."""
+"""The backbones of a setting: their components, and where their start weights come from."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import attrs
 
+from registry.registry import RegistryError
+from udonx.common.words import format_value, unknown
+from udonx.config import descriptions as components
+from udonx.config.keys import StartOptions
+from udonx.config.merge import Layer, Merged
+from udonx.config.problems import Problem
+from udonx.config.settings import merged_table
+from udonx.config.typed import table_options, validate
+
 
 @attrs.frozen(kw_only=True)
 class BackboneConfig:
-    """One role of a setting: the component with its options, and where its start
-    weights come from.
+    """One role of a setting: the component with its options, and where its start weights come from.
+
+    Attributes:
+        role: the name that rows know it by.
+        use, options, version, source, files: the component (see `ComponentSpec`).
+        local: a folder of start weights that must be there.
+        hub: a tag of timm's weights.
+        random: whether it starts from random weights.
+        prefer: a folder of start weights that is taken in place of `hub` where it is there.
     """
 
     role: str
@@ -23,3 +40,85 @@ class BackboneConfig:
     prefer: str | None = None
     source: str | None = None
     files: dict[str, str] | None = None
+
+
+def read_backbones(layers: Iterable[Layer], problems: list[Problem]) -> dict[str, BackboneConfig]:
+    """The backbones of a setting's layers by role, without those that have problems, which are
+    added to `problems`.
+    """
+    merged = merged_table(layers, "backbones")
+    found = {}
+    for role, value in merged.data.get("backbones", {}).items():
+        before = len(problems)
+        problems += _role_problems(role, value, merged)
+        if len(problems) > before:
+            continue
+        own, given = _own_and_options(value)
+        start = validate(table_options(StartOptions), own)[0]
+        component = components.describe("backbones", start["use"])
+        options = validate(component.options, given)[0]
+        try:
+            spec = components.spec_of(component, options)
+        except RegistryError as error:
+            where = merged.source_of(f"backbones.{role}").where
+            problems.append(Problem(where=where, key=f"backbones.{role}", message=str(error)))
+            continue
+        found[role] = BackboneConfig(
+            role=role,
+            local=start["local"] or None,  # `false` removes an inherited one
+            hub=start["hub"] or None,
+            random=start["random"],
+            prefer=start["prefer"],
+            **attrs.asdict(spec, recurse=False),
+        )
+    return found
+
+
+def _own_and_options(value: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A role's keys, and the options of its component."""
+    own = {option.name for option in table_options(StartOptions)}
+    return (
+        {name: item for name, item in value.items() if name in own},
+        {name: item for name, item in value.items() if name not in own},
+    )
+
+
+def _role_problems(role: str, value: Any, merged: Merged) -> Iterator[Problem]:
+    """What is wrong with one role."""
+    key = f"backbones.{role}"
+    layer = merged.source_of(key)
+    for name, message in _complaints(value):
+        source = merged.source_of(f"{key}.{name}") or layer
+        yield Problem(where=source.where, key=f"{key}.{name}" if name else key, message=message)
+
+
+def _complaints(value: Any) -> Iterator[tuple[str, str]]:
+    """(key, sentence) of what is wrong with a role's table: its own keys and the component's
+    options, and where those are good, what the component says of them.
+    """
+    if not isinstance(value, dict):
+        yield "", f"got {format_value(value)}, allowed is a table"
+        return
+    own, given = _own_and_options(value)
+    start, found = validate(table_options(StartOptions), own)
+    use = value.get("use", StartOptions().use)
+    names = components.registry_of("backbones").names()
+    if use not in names:
+        what = unknown(use, names, "component of backbones")
+        yield "use", f"got {format_value(use)}, which is an {what}"
+        return
+    component = components.describe("backbones", use)
+    options, more = validate(component.options, given)
+    if found or more:
+        yield from (*found, *more)
+        return
+    for name, why in components.own_problems("backbones", use, {**start, **options}):
+        yield name, f"got {format_value(_at({**start, **options}, name))}, {why}"
+
+
+def _at(table: dict[str, Any], key: str) -> Any:
+    """The value at a dotted key."""
+    value: Any = table
+    for part in key.split("."):
+        value = value[part]
+    return value

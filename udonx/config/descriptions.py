@@ -15,7 +15,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ import catalogue
 
 from registry import backbones, heads, losses, metrics, samplers, schemes
 from registry.contracts import ComponentSpec, StageSpec
-from registry.registry import Component, Registry, RegistryError, location
+from registry.registry import Component, Names, Registry, RegistryError, location
 from udonx.common.files import JsonCache, cached_sha256, write_atomic
 
 REGISTRIES: dict[str, Registry] = {
@@ -44,7 +44,7 @@ class _Described:
 
 _descriptions = JsonCache("components.json", dict[str, _Described])
 _memory: dict[str, _Described] = {}
-_models = JsonCache("timm.json", dict[str, dict[str, list[str]]])
+_of_libraries = JsonCache("libraries.json", dict[str, dict[str, Names]])
 
 
 def registry_of(kind: str) -> Registry:
@@ -208,21 +208,21 @@ def _paths(described: Mapping[str, Any], value: Any) -> Iterator[Path]:
             yield from _paths(choice, item)
 
 
-def timm_models() -> dict[str, list[str]]:
-    """timm's model names, each with its tags of pre-trained weights (best first), without importing
-    timm where they are cached.
+def own_problems(kind: str, name: str, options: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What a component itself says is wrong with its options, as (key, what is wrong): things that
+    their types do not tell. Nothing heavy is imported for a built-in.
     """
-    version = importlib.metadata.version("timm")
-    if models := _models.read().get(version):
-        return models
-    import timm
+    return registry_of(kind).problems(name, options, _remember)
 
-    models: dict[str, list[str]] = {name: [] for name in timm.list_models()}
-    for full in timm.list_models(pretrained=True):
-        name, _, tag = full.partition(".")
-        models.setdefault(name, []).append(tag)
-    _models.write({version: models})
-    return models
+
+def _remember(library: str, make: Callable[[], Names]) -> Names:
+    """What `make` returns, kept for this version of a library, which is slow to import."""
+    version = importlib.metadata.version(library)
+    kept = _of_libraries.read().get(library, {})
+    if version not in kept:
+        kept = {version: make()}
+        _of_libraries.write({**_of_libraries.read(), library: kept})
+    return kept[version]
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Reading TOML: experiment files, settings with their parents, and `--set`."""
+"""Reading TOML: experiment files, and settings with their parents."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ import os
 import re
 import sys
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import attrs
 
 from udonx.common.files import DamagedFileError, read_bytes
-from udonx.common.words import did_you_mean, display_path, format_value, unknown
-from udonx.config.merge import Layer
+from udonx.common.words import did_you_mean, display_path, dotted_key, format_value, unknown
+from udonx.config.keys import KIND_TABLES, SETTING_KEYS
+from udonx.config.merge import Layer, Merged
 from udonx.config.problems import ConfigError, Problem
 
 OWN_SETTING = "own"
@@ -32,7 +34,7 @@ def _shipped_folder() -> Path:
 
 SHIPPED = _shipped_folder()
 
-_DEEPEST = 32  # tables in tables: far beyond any use, far below what recursion stands
+DEEPEST = 32  # tables in tables: far beyond any use, far below what recursion stands
 _LARGEST = 2**63  # of TOML's own whole numbers
 
 
@@ -124,7 +126,7 @@ def parse_toml(text: str) -> dict[str, Any]:
             f"a whole number has more than {sys.get_int_max_str_digits()} digits"
         ) from None
     level = [content]
-    for _ in range(_DEEPEST):
+    for _ in range(DEEPEST):
         level = [
             item
             for value in level
@@ -134,7 +136,7 @@ def parse_toml(text: str) -> dict[str, Any]:
             raise ValueError("a whole number has more than 64 bits")
         level = [item for item in level if isinstance(item, dict | list)]
     if level:
-        raise ValueError(f"its tables and lists are more than {_DEEPEST} deep")
+        raise ValueError(f"its tables and lists are more than {DEEPEST} deep")
     return content
 
 
@@ -233,52 +235,31 @@ def _find(name: str, beside: Path) -> Path:
     raise ConfigError([Problem(where=display_path(beside), key="setting", message=message)])
 
 
-def parse_override(text: str) -> tuple[list[str], Any]:
-    """`key.path=value` as path and value. The value is TOML; a bare word stands for itself.
+def check_setting(layer: Layer, problems: list[Problem]) -> None:
+    """Note what is wrong with the keys of a layer of a setting: unknown ones, and what is no table.
 
-    >>> parse_override("optimiser.lr_heads=3e-3"), parse_override("rows.udon.sampler=dynamic")
-    ((['optimiser', 'lr_heads'], 0.003), (['rows', 'udon', 'sampler'], 'dynamic'))
-
-    Raises ConfigError where it is no path and value.
+    Args:
+        layer: one file of the setting, or a `--set` of it.
+        problems: what is wrong is added to them.
     """
-    key, equals, value = text.partition("=")
-    where = f"--set {text}"
-    if not equals or not key.strip():
-        raise ConfigError(
-            [
-                Problem(
-                    where=where,
-                    message="must be key.path=value, with a path that `udonx show` prints",
-                )
-            ]
+    for key in [key for key in layer.data if key not in SETTING_KEYS]:
+        what = unknown(key, SETTING_KEYS, "key of a setting")
+        message = f"got {format_value(layer.data[key])}, but this is an {what}"
+        problems.append(
+            Problem(where=layer.where, key=dotted_key(layer.prefix, key), message=message)
         )
-    path = key.strip().split(".")
-    if len(path) > _DEEPEST:
-        raise ConfigError(
-            [
-                Problem(
-                    where=where, message=f"its path has {len(path)} parts, allowed are {_DEEPEST}"
-                )
-            ]
-        )
-    if re.fullmatch(r"[A-Za-z_][\w./:-]*", value) and value not in ("true", "false", "inf", "nan"):
-        return path, value
-    try:
-        return path, parse_toml(f"value = {value}")["value"]
-    except ValueError:
-        allowed = (
-            "a number, true, false, a list such as [32, 64], or text, in quotes if it has spaces"
-        )
-        message = f"got {value}, allowed is one TOML value: {allowed}"
-        raise ConfigError([Problem(where=where, key=key, message=message)]) from None
+    for key in ("data", "backbones", *KIND_TABLES):
+        if not isinstance(layer.data.get(key, {}), dict):
+            message = f"got {format_value(layer.data[key])}, allowed is a table"
+            problems.append(
+                Problem(where=layer.where, key=dotted_key(layer.prefix, key), message=message)
+            )
 
 
-def nested(path: list[str], value: Any) -> dict[str, Any]:
-    """A value as nested tables along `path`.
-
-    >>> nested(["a", "b"], 1)
-    {'a': {'b': 1}}
-    """
-    for key in reversed(path):
-        value = {key: value}
-    return value
+def merged_table(layers: Iterable[Layer], key: str) -> Merged:
+    """One table of a setting, its layers merged: `data` or `backbones`."""
+    merged = Merged()
+    for layer in layers:
+        if isinstance(layer.data.get(key), dict):
+            merged.add(attrs.evolve(layer, data={key: layer.data[key]}))
+    return merged

@@ -7,6 +7,7 @@ import types
 
 import pytest
 
+from registry import backbones
 from registry.registry import RegistryError
 from tests.tiny import ROOT, python
 from udonx.common.files import cache_dir
@@ -18,6 +19,33 @@ DESCRIBE = (
     " option in described.options], 'torch' in sys.modules)"
 )
 CE = "ce {'needs_teacher': False} ['margin', 'm', 'scale']"
+
+
+def of_timm(**options) -> list[tuple[str, str]]:
+    """What timm's backbone says is wrong with options."""
+    return components.own_problems("backbones", "timm", options)
+
+
+def test_a_plug_in_says_what_is_wrong_with_its_options():
+    """A component with a static method `problems` is asked; one without has nothing to say."""
+
+    class Picky:
+        def __init__(self, start, *, depth: int) -> None: ...
+
+        @staticmethod
+        def problems(options, remember):
+            if options["depth"] % 2:
+                yield "depth", "but only even depths are known"
+
+    backbones.register("picky")(Picky)
+    backbones.register("easy")(lambda start: None)
+    try:
+        assert components.own_problems("backbones", "picky", {"depth": 2}) == []
+        found = components.own_problems("backbones", "picky", {"depth": 3})
+        assert found == [("depth", "but only even depths are known")]
+        assert components.own_problems("backbones", "easy", {}) == []
+    finally:
+        backbones.registry.forget({__name__})
 
 
 def test_the_second_description_imports_no_torch_until_the_source_changes(tmp_path):
@@ -50,14 +78,14 @@ def test_an_unwritable_cache_folder_is_no_error(monkeypatch):
     monkeypatch.setattr(components, "_memory", {})
     assert cache_dir() is None
     assert components.describe("heads", "mlp").facts == {"fitted": False}
-    assert "resnet10t" in components.timm_models()
+    assert of_timm(model="resnet10t") == []
 
 
 def test_timms_models_have_their_tags(monkeypatch):
     """Names without a tag, each with the tags of its pre-trained weights."""
-    models = components.timm_models()
-    assert "ra_in1k" in models["mobilenetv2_100"]
-    assert not any("." in name for name in models)
+    assert of_timm(model="mobilenetv2_100", hub="ra_in1k") == []
+    assert [key for key, _ in of_timm(model="mobilenetv2_100.ra_in1k")] == ["model"]
+    assert [key for key, _ in of_timm(model="mobilenetv2_100", hub="a1_in1k")] == ["hub"]
 
 
 def test_an_unknown_kind_or_name_lists_what_there_is():
@@ -74,10 +102,19 @@ def test_an_unknown_kind_or_name_lists_what_there_is():
         components.describe("losses", "cee")
 
 
-@pytest.mark.parametrize("name", ["components.json", "timm.json"])
+@pytest.mark.parametrize("name", ["components.json", "libraries.json"])
 @pytest.mark.parametrize(
     "content",
-    ["null", "3", "[]", '{"losses.ce": 3}', '{"losses.ce": {"key": 1}}', '{"1.0": null}', "["],
+    [
+        "null",
+        "3",
+        "[]",
+        '{"losses.ce": 3}',
+        '{"losses.ce": {"key": 1}}',
+        '{"1.0": null}',
+        '{"timm": {"1.0": 3}}',
+        "[",
+    ],
 )
 def test_a_damaged_cache_is_made_anew(name, content, tmp_path, monkeypatch):
     """Whatever stands in a cache, components and timm's models are described all the same."""
@@ -88,10 +125,8 @@ def test_a_damaged_cache_is_made_anew(name, content, tmp_path, monkeypatch):
         components, "catalogue", types.SimpleNamespace(check_exists=lambda *_: False)
     )
     (tmp_path / name).write_text(content)
-    assert (
-        components.describe("losses", "ce").name == "ce" and "resnet10t" in components.timm_models()
-    )
+    assert components.describe("losses", "ce").name == "ce" and of_timm(model="resnet10t") == []
     assert (
         "normface" in (tmp_path / "components.json").read_text()
-        and "resnet10t" in (tmp_path / "timm.json").read_text()
+        and "resnet10t" in (tmp_path / "libraries.json").read_text()
     )
