@@ -378,19 +378,25 @@ def test_without_validation(small_benchmark: Benchmark, tmp_path: Path) -> None:
     assert same(job.folder.load_best(), loop.model.state_dict())
 
 
+def scored(monkeypatch: pytest.MonkeyPatch, scores: list[float]) -> None:
+    """Let the validations of a stage measure these R@1, one after another."""
+    coming, whole = iter(scores), validation.evaluate
+
+    def evaluate(*args: Any, **kwargs: Any) -> Any:
+        result = whole(*args, **kwargs)
+        means = {**result.merged.means, "r1": next(coming)}
+        return attrs.evolve(result, merged=attrs.evolve(result.merged, means=means))
+
+    monkeypatch.setattr(validation, "evaluate", evaluate)
+
+
 def test_best_is_strictly_better(
     small_benchmark: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The best step is the first with the highest validation R@1: ties keep the earlier, and later
     weights do not replace its.
     """
-    scores, whole = iter([0.25, 0.5, 0.5, 0.4]), validation.evaluate
-
-    def scored(*args: Any, **kwargs: Any) -> Any:
-        result = whole(*args, **kwargs)
-        return attrs.evolve(result, merged=attrs.evolve(result.merged, r1=next(scores)))
-
-    monkeypatch.setattr(validation, "evaluate", scored)
+    scored(monkeypatch, [0.25, 0.5, 0.5, 0.4])
     job = small_job(tmp_path, small_spec(steps=8, validate_every=2), small_benchmark)
     loop = training(job)
     weights = {step: snapshot(loop.model) for step in loop.steps()}
@@ -406,11 +412,7 @@ def test_best_weights_are_those_that_the_checkpoint_names(
     the next, even where validation, made again, would no longer call that step the best (another
     device, another number of threads).
     """
-    scores, whole, save = iter([0.25, 0.5, 0.4, 0.3]), validation.evaluate, StageFolder.save_best
-
-    def scored(*args: Any, **kwargs: Any) -> Any:
-        result = whole(*args, **kwargs)
-        return attrs.evolve(result, merged=attrs.evolve(result.merged, r1=next(scores)))
+    save = StageFolder.save_best
 
     def dying(self: StageFolder, tensors: Any, about: dict[str, Any]) -> Any:
         if about["step"] == 4 and not stopped:
@@ -419,7 +421,7 @@ def test_best_weights_are_those_that_the_checkpoint_names(
         return save(self, tensors, about)
 
     stopped: list[bool] = []
-    monkeypatch.setattr(validation, "evaluate", scored)
+    scored(monkeypatch, [0.25, 0.5, 0.4, 0.3])
     monkeypatch.setattr(StageFolder, "save_best", dying)
     job = small_job(tmp_path, small_spec(steps=8, validate_every=2), small_benchmark)
     with pytest.raises(Stopped):
