@@ -21,7 +21,8 @@ class CosineClassifier(nn.Module):
     Attributes:
         kernel_CD: parameter [classes, dim]; starts LeCun uniform.
 
-    Source: UDON, NeurIPS 2024; output projections of the released model.
+    Source: UDON, NeurIPS 2024; output projections of the released model (equation 3 of
+    docs/method.md).
 
     Example:
         >>> classifier = CosineClassifier(4, 3)

@@ -15,7 +15,8 @@ class LinearHead(nn.Module):
     Features float [B, in_dim] become an embedding float [B, dim] with unit rows. Weights start
     LeCun normal (truncated), the bias at zero.
 
-    Source: UDON, NeurIPS 2024; teacher and student projections of the released model.
+    Source: UDON, NeurIPS 2024; teacher and student projections of the released model
+    (equation 2 of docs/method.md).
 
     Example:
         >>> import torch

@@ -24,7 +24,7 @@ def cross_entropy(
 ) -> Tensor:
     """Softmax cross-entropy of scaled cosines with a margin on the target class.
 
-    It is the mean over the batch.
+    It is the mean over the batch: equation 4 of docs/method.md.
 
     Args:
         cosine_BC: float [B, C], cosines to the class columns.
@@ -74,6 +74,8 @@ def kl_logit(
 ) -> Tensor:
     """KL(teacher || student) between softmaxes of cosines: sum over classes, mean over the batch.
 
+    Equation 5 of docs/method.md.
+
     The cosines are raw: no margin, no scale. The value is that of the released code, which takes
     the log of a softmax; the log-softmax here does not underflow.
 
@@ -100,6 +102,8 @@ def relational(
     student_BD: Tensor, teacher_BE: Tensor, *, reduction: Literal["official", "mean"] = "official"
 ) -> Tensor:
     """Squared difference of the Gram matrices of student and teacher, diagonal included.
+
+    Equation 6 of docs/method.md.
 
     Args:
         student_BD: float [B, D], unit rows.

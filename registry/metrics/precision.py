@@ -14,7 +14,7 @@ class ModifiedPrecisionAt5:
     A query without a relevant item in the index counts with 0.
 
     Source: Ypsilantis et al., "Towards Universal Image Embeddings", ICCV 2023; the modification is
-    that of the Google Universal Image Embedding Challenge, 2022.
+    that of the Google Universal Image Embedding Challenge, 2022. Equation 10 of docs/method.md.
 
     Example:
         >>> relevant_QK = np.array([[True, False, True, False, False]] * 2)

@@ -21,7 +21,8 @@ class RecallAt1(_RecallAt):
 
     A query without a relevant item in the index counts with 0.
 
-    Source: Ypsilantis et al., "Towards Universal Image Embeddings", ICCV 2023.
+    Source: Ypsilantis et al., "Towards Universal Image Embeddings", ICCV 2023; equation 9 of
+    docs/method.md.
 
     Example:
         >>> RecallAt1()(np.array([[True, False], [False, True]]), np.array([3, 1])).tolist()

@@ -81,7 +81,7 @@ def shuffled_order(
 def weights_from_losses(
     weights: Mapping[str, float], sums: Mapping[str, tuple[float, int]]
 ) -> dict[str, float]:
-    """New shares of the domains from the losses of a window.
+    """New shares of the domains from the losses of a window: equation 8 of docs/method.md.
 
     A domain seen in the window weighs its mean loss / the sum of the seen domains' mean losses. An
     unseen one (absent, or no samples) keeps its weight. Then all are divided by their sum. Where
