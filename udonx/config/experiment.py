@@ -10,9 +10,18 @@ from typing import Any
 
 import attrs
 
-from udonx.common.words import did_you_mean, display_path, dotted_key, printable
+from registry.metrics import DEFAULTS
+from udonx.common.words import (
+    did_you_mean,
+    display_path,
+    dotted_key,
+    format_value,
+    printable,
+    unknown,
+)
 from udonx.config.backbones import BackboneConfig, read_backbones
 from udonx.config.data import read_data
+from udonx.config.descriptions import registry_of
 from udonx.config.document import Document, read_document
 from udonx.config.keys import DataOptions, FileOptions, ResultOptions
 from udonx.config.labels import fill
@@ -39,6 +48,7 @@ class Experiment:
 
     Attributes:
         overrides: the `--set` texts.
+        metrics: the columns of the table.
         selected: the rows of `--row`; empty for all.
         only_seeds: whether `--seeds` replaced the file's, so that no other seed is shown.
         weights: the folder of `--weights`.
@@ -53,6 +63,7 @@ class Experiment:
     seeds: tuple[int, ...]
     plugins: tuple[str, ...]
     observers: tuple[str, ...]
+    metrics: tuple[str, ...] = DEFAULTS
     overrides: tuple[str, ...] = ()
     selected: tuple[str, ...] = ()
     only_seeds: bool = False
@@ -145,6 +156,7 @@ def load_experiment(
         raw = read_setting(setting, path) if setting else _own_setting(document, path)
     except ConfigError as error:  # without plug-ins and setting nothing further can be judged
         raise ConfigError([*problems, *error.problems]) from None
+    problems += _unknown_metrics(document.plain["metrics"], where)
     for layer in raw.layers:
         check_setting(layer, problems)
     sets = read_overrides(overrides, list(document.rows), problems)
@@ -169,6 +181,7 @@ def load_experiment(
         seeds=wanted_seeds,
         plugins=imported,
         observers=observers,
+        metrics=tuple(dict.fromkeys(document.plain["metrics"])),
         overrides=overrides,
         selected=selected,
         only_seeds=seeds is not None,
@@ -222,6 +235,14 @@ def _unknown_rows(document: Document, selected: Iterable[str], where: str) -> It
             hint = did_you_mean(name, names) or ";"
             message = f"{where} has no such row{hint} its rows are {', '.join(names)}"
             yield Problem(where=f"--row {name}", message=message)
+
+
+def _unknown_metrics(wanted: Iterable[str], where: str) -> Iterator[Problem]:
+    names = registry_of("metrics").names()
+    for name in wanted:
+        if name not in names:
+            message = f"got {format_value(name)}, which is an {unknown(name, names, 'metric')}"
+            yield Problem(where=where, key="metrics", message=message)
 
 
 def _roles(rows: Iterable[RowConfig], selected: Collection[str]) -> dict[str, list[str]]:

@@ -9,6 +9,7 @@ import attrs
 from pydantic import Field
 
 from registry.contracts import Recipe, RowSpec, Slot
+from registry.metrics import DEFAULTS
 from registry.options import Option, description_and_unit, first_paragraph, options_of
 
 
@@ -166,6 +167,16 @@ class FileOptions:
             ),
         ),
     ] = attrs.field(factory=lambda: [0])
+    metrics: Annotated[
+        list[str],
+        Field(
+            min_length=1,
+            description=(
+                "The columns of the table, in this order; `udonx components metrics` lists them."
+                " Screens show domains by the first; differences are in R@1, whatever is shown."
+            ),
+        ),
+    ] = attrs.field(factory=lambda: list(DEFAULTS))
 
 
 @attrs.frozen(kw_only=True)

@@ -52,7 +52,7 @@ def experiment_schema() -> dict[str, Any]:
         "title": "udonx experiment",
         **_closed(
             {
-                **_properties(table_options(FileOptions)),
+                **_file_keys(),
                 "setting": {
                     "description": DOCS["setting"],
                     **_table_or({"type": "string"}, {"$ref": "#/$defs/setting"}),
@@ -80,6 +80,13 @@ def experiment_schema() -> dict[str, Any]:
             **_row_keys(),
         },
     }
+
+
+def _file_keys() -> dict[str, Any]:
+    """The plain keys of an experiment file."""
+    keys = _properties(table_options(FileOptions))
+    keys["metrics"]["items"] = {"enum": components.registry_of("metrics").names()}
+    return keys
 
 
 def setting_schema() -> dict[str, Any]:

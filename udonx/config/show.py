@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 import tomli_w
 
+from registry.metrics import DEFAULTS
 from registry.options import Option
 from udonx.config.descriptions import describe
 from udonx.config.experiment import Experiment
@@ -32,6 +33,8 @@ def to_toml(experiment: Experiment) -> str:
             key: value for key, value in start.items() if value is not None
         } | backbone.options
     document: dict[str, Any] = {"title": experiment.title, "seeds": list(experiment.seeds)}
+    if experiment.metrics != DEFAULTS:
+        document["metrics"] = list(experiment.metrics)
     if experiment.plugins:
         document["plugins"] = [
             _absolute(name, experiment.path.parent) for name in experiment.plugins

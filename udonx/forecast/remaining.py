@@ -83,7 +83,7 @@ def workload(plans: Sequence[Plan], results: Results, *, fresh: bool = False) ->
             stages[identity].users += [f"{prefix}{row}" for row in rows]
         for evaluation in (evaluation for row in plan.rows for evaluation in row.evaluations):
             if evaluation.id not in evaluations and (
-                fresh or not results.has_evaluation(evaluation.id)
+                fresh or not results.has_evaluation(evaluation.id, plan.experiment.metrics)
             ):
                 evaluations[evaluation.id] = evaluation_work(evaluation.spec, benchmark)
         skipped += [

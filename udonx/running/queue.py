@@ -20,6 +20,7 @@ import attrs
 import torch
 
 import udonx
+from registry import metrics
 from udonx.common.errors import sentence_of
 from udonx.common.files import cache_dir, folder_problem, sha256_file, sweep
 from udonx.common.interrupts import stoppable
@@ -355,7 +356,7 @@ class _Runner:
         missing = [
             evaluation
             for evaluation in planned.evaluations
-            if not self.results.has_evaluation(evaluation.id)
+            if not self.results.has_evaluation(evaluation.id, self.plan.experiment.metrics)
         ]
         for evaluation in missing:
             if problem := self.results.evaluation_problem(evaluation.id):
@@ -524,7 +525,7 @@ class _Runner:
             domain: Embedder(models[identity], evaluation.spec.branch)
             for domain, identity in evaluation.stages.items()
         }
-        benchmark = self.plan.benchmark
+        benchmark, wanted = self.plan.benchmark, self.plan.experiment.metrics
         total = image_count(benchmark, embedders, "test")
         began = time.monotonic()
         weights = {
@@ -542,11 +543,17 @@ class _Runner:
                 merged=evaluation.spec.merged,
                 device=self.device,
                 workers=self.workers,
+                metrics=self.results.metrics_to_compute(evaluation.id, wanted),
                 tick=report.tick,
                 kept=kept,
             )
             seconds = time.monotonic() - began
-            report.note(f"R@1 {100 * result.main.r1:.1f}, mMP@5 {100 * result.main.mmp5:.1f}")
+            report.note(
+                ", ".join(
+                    f"{metrics.get(name).label} {100 * result.main.means[name]:.1f}"
+                    for name in wanted
+                )
+            )
         # see udonx/forecast/costs.py
         if self.workers == loading_threads(self.device) and not kept.loaded:
             # a row has one backbone, so their kinds are all the same

@@ -13,7 +13,7 @@ import attrs
 import cattrs
 import numpy as np
 
-from registry.metrics import DEFAULTS
+from registry.metrics import DEFAULTS, names
 from udonx.common.files import (
     DamagedFileError,
     append_json_line,
@@ -219,7 +219,16 @@ class Results:
         if self.evaluation_problem(identity) is not None:
             return False
         stored = self.read_evaluation(identity)
-        return stored is not None and not stored.lacking(metrics)
+        return stored is not None and not stored.lacking([*DEFAULTS, *metrics])
+
+    def metrics_to_compute(self, identity: str, metrics: Iterable[str]) -> tuple[str, ...]:
+        """The metrics that an evaluation is made with: those that are wanted, and those that it had
+        before and that are still registered, for the tables that show them.
+        """
+        whole = self.evaluation_problem(identity) is None
+        stored = self.read_evaluation(identity) if whole else None
+        before = [name for name in stored.own.means if name in names()] if stored else []
+        return tuple(dict.fromkeys((*DEFAULTS, *metrics, *before)))
 
     def evaluation_problem(self, identity: str) -> str | None:
         """Why an evaluation that was made cannot be used, in one sentence: it is damaged, or lacks

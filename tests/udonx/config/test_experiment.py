@@ -549,6 +549,27 @@ def test_data_is_refused_where_it_would_be_ignored(tmp_path):
     )
 
 
+def test_metrics_are_the_files_in_its_order_once_each(tmp_path):
+    """Without the key R@1 and mMP@5; a file that inherits has its parent's."""
+    row = '[rows.a]\nscheme = "off_the_shelf"\n'
+    for name, text in (
+        ("above", f'metrics = ["map_r", "r1", "map_r"]\n{row}'),
+        ("below", 'inherit = "above.toml"\n'),
+        ("plain", row),
+    ):
+        (tmp_path / f"{name}.toml").write_text(text)
+    for name in ("above", "below"):
+        assert load_experiment(tmp_path / f"{name}.toml").metrics == ("map_r", "r1")
+    assert load_experiment(tmp_path / "plain.toml").metrics == ("r1", "mmp5")
+
+
+def test_unknown_metrics_are_problems_with_the_nearest_names(tmp_path):
+    """Beside whatever else is wrong."""
+    text = problems(tmp_path, 'metrics = ["r1", "mapr"]\n[rows.a]\nscheme = "udn"\n')
+    assert "metrics: got \"mapr\", which is an unknown metric; did you mean 'map_r'" in text
+    assert "2 problems" in text
+
+
 def test_rows_and_seeds_are_selected(tmp_path):
     """--row keeps the rows named, --seeds replaces the file's, each seed once; unknown rows and
     negative seeds are errors.

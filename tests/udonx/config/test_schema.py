@@ -51,6 +51,7 @@ def test_it_accepts_the_shipped_settings(validator, path):
         {},
         {"rows": {}},
         {"rows": {"a": {"scheme": "udon"}}, "titel": "x"},
+        {"rows": {"a": {"scheme": "udon"}}, "metrics": ["r2"]},
         {"rows": {"a": {"scheme": "udn"}}},
         {"rows": {"a": {"scheme": "udon", "optimiser": {"lr_head": 1.0}}}},
         {"rows": {"a": {"scheme": "udon", "budget": {"batch": 0}}}},

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from udonx.common.files import DamagedFileError
+from udonx.store import results as module
 from udonx.store.results import Results, Run
 
 RUN = Run(
@@ -108,6 +109,25 @@ def test_files_of_an_earlier_revision_are_read(stored):
     }
     (results.root / "runs.jsonl").write_text(json.dumps({**line, "resumes": None}) + "\n")
     assert results.runs() == [Run(**{**line, "stages": ("s",)}, resumes=None)]
+
+
+def test_an_evaluation_lacks_what_it_does_not_hold(stored, monkeypatch):
+    """A metric that is wanted and not there, or of another version, makes it be made again; what it
+    held before is computed with it, unless that is not registered any more.
+    """
+    results, identity = stored
+    file = results.evaluation(identity) / "metrics.json"
+    assert results.has_evaluation(identity, ["mmp5", "r1"])
+    assert not results.has_evaluation(identity, ["r1", "r5"])
+    strip_digest(file)
+    content = json.loads(file.read_text())
+    for index in (content["own"], content["merged"]):
+        index |= {"r5": 0.9, "gone": 0.5}
+    file.write_text(json.dumps(content))
+    assert results.has_evaluation(identity, ["r5"])
+    assert results.metrics_to_compute(identity, ["mrr"]) == ("r1", "mmp5", "mrr", "r5")
+    monkeypatch.setattr(module, "version_of", lambda name: "2" if name == "r5" else "1")
+    assert not results.has_evaluation(identity, ["r5"]) and results.has_evaluation(identity)
 
 
 DAMAGES = {
