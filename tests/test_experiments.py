@@ -79,7 +79,7 @@ def test_every_row_of_every_file_runs_on_smoke(everything, file):
     }
     assert {row.name for row in table.rows} == names and table.missing == ()
     for row in table.rows:
-        assert len(row.r1_per_domain) == 8 and 0 <= row.r1.mean <= 1, row.name
+        assert len(row.per_domain["r1"]) == 8 and 0 <= row.r1.mean <= 1, row.name
     assert (everything.results / "tables" / file / "smoke" / "table.md").is_file()
 
 

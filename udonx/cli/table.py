@@ -23,7 +23,7 @@ def main(parsed: argparse.Namespace) -> int:
     """Print each table: stored ones that FILE names as they stand, those of experiment files made
     anew from what is stored.
     """
-    from udonx.tables.table import find_tables, read_table
+    from udonx.tables.storage import find_tables, read_table
 
     stored = {name: find_tables(Path(name)) for name in parsed.files}
     for file in (file for files in stored.values() for file in files):
@@ -65,7 +65,7 @@ def _as_written(parsed: argparse.Namespace) -> Iterator[Table]:
     setting.
     """
     from udonx.tables.question import question_of
-    from udonx.tables.table import find_tables, read_table
+    from udonx.tables.storage import find_tables, read_table
 
     try:
         experiments = load_all(parsed, check_sources=False)

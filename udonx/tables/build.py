@@ -10,14 +10,17 @@ from types import MappingProxyType
 
 import attrs
 
+from registry import metrics as registered
 from udonx.common.files import DamagedFileError
 from udonx.config.experiment import Experiment
+from udonx.evaluation.metrics import Means
 from udonx.planning.plan import Plan, PlannedEvaluation, PlannedRow
 from udonx.store.results import Results, StoredEvaluation
 from udonx.store.stage import Done
 from udonx.tables.compare import Comparisons
+from udonx.tables.content import OTHER_SEEDS, About, Cell, MetricColumn, TableRow
 from udonx.tables.groups import all_seeds, common_seeds, first_rows, group_of, on_other_seeds
-from udonx.tables.table import OTHER_SEEDS, About, Cell, Table, TableRow
+from udonx.tables.table import Table
 
 _Found = tuple[PlannedRow, PlannedEvaluation, StoredEvaluation]
 
@@ -52,10 +55,14 @@ def build_table(
         title=experiment.title,
         setting=experiment.setting,
         domains=domains,
+        metrics=tuple(
+            MetricColumn(name=name, label=registered.get(name).label) for name in experiment.metrics
+        ),
         rows=tuple(lines),
         missing=(
             *experiment.skipped(len(domains)),
             *([f"not run yet: {'; '.join(waiting)}"] if waiting else []),
+            *_not_computed(lines, experiment),
             *damaged,
             *_on_other_seeds(lines),
             *_about_stages(lines, plan, results),
@@ -98,7 +105,7 @@ def _table_row(group: list[_Found], plan: Plan, results: Results) -> TableRow:
     planned, evaluation, first = group[0]
     index = first.figures(own_index=planned.row.own_index)[0]
     measured = [stored.figures(own_index=planned.row.own_index)[1] for _, _, stored in group]
-    own = [stored.own for _, _, stored in group]
+    metrics = _there([stored for _, _, stored in group], plan.experiment.metrics)
     done = [[_done(results, stage) for stage in row.stages] for row, _, _ in group]
     whole = all(stage is not None for stages in done for stage in stages)
     alone = len(planned.evaluations) == 1 or evaluation.spec.branch == "student"
@@ -112,21 +119,18 @@ def _table_row(group: list[_Found], plan: Plan, results: Results) -> TableRow:
         backbone=planned.row.backbone,
         reference=planned.row.reference,
         seeds=tuple(row.seed for row, _, _ in group),
-        r1=Cell.of([figures.r1 for figures in measured]),
+        metrics=_cells(metrics, measured),
         r1_per_seed=tuple(figures.r1 for figures in measured),
-        mmp5=Cell.of([figures.mmp5 for figures in measured]),
         difference=None,
         interval=None,
-        r1_per_domain={
-            name: Cell.of([figures.per_domain[name].r1 for figures in measured])
-            for name in measured[0].per_domain
+        per_domain={
+            name: {
+                domain: Cell.of([figures.per_domain[domain].means[name] for figures in measured])
+                for domain in measured[0].per_domain
+            }
+            for name in metrics
         },
-        mmp5_per_domain={
-            name: Cell.of([figures.per_domain[name].mmp5 for figures in measured])
-            for name in measured[0].per_domain
-        },
-        own_r1=Cell.of([figures.r1 for figures in own]),
-        own_mmp5=Cell.of([figures.mmp5 for figures in own]),
+        own_metrics=_cells(metrics, [stored.own for _, _, stored in group]),
         best_steps=tuple(step for step, _ in chosen),
         validation=Cell.of(validated) if len(validated) == len(group) else None,
         steps=sum(stage.steps for stage in done[0]) if whole else None,
@@ -139,6 +143,29 @@ def _table_row(group: list[_Found], plan: Plan, results: Results) -> TableRow:
         evaluations=tuple(evaluation.id for _, evaluation, _ in group),
         stages=tuple(dict.fromkeys(stage for row, _, _ in group for stage in row.stages)),
     )
+
+
+def _there(group: Sequence[StoredEvaluation], metrics: Iterable[str]) -> list[str]:
+    """R@1, mMP@5 and those of `metrics` that every evaluation holds."""
+    names = dict.fromkeys((*registered.DEFAULTS, *metrics))
+    lacking = {name for stored in group for name in stored.lacking(names)}
+    return [name for name in names if name in registered.DEFAULTS or name not in lacking]
+
+
+def _cells(metrics: Iterable[str], seeds: Sequence[Means]) -> dict[str, Cell]:
+    """A cell over seeds for each metric."""
+    return {name: Cell.of([figures.means[name] for figures in seeds]) for name in metrics}
+
+
+def _not_computed(lines: Sequence[TableRow], experiment: Experiment) -> list[str]:
+    """Which metrics the stored evaluations of which rows lack, and what computes them."""
+    labels: dict[str, list[str]] = {}
+    for row in lines:
+        if lacking := [name for name in experiment.metrics if name not in row.metrics]:
+            what = ", ".join(registered.get(name).label for name in lacking)
+            labels.setdefault(what, []).append(row.label)
+    cure = "`udonx run` with the same arguments evaluates again, and trains nothing"
+    return [f"no {what} yet of {'; '.join(rows)}: {cure}" for what, rows in labels.items()]
 
 
 def _choice(

@@ -18,7 +18,8 @@ from udonx.store.results import Results
 from udonx.tables.build import build_table
 from udonx.tables.groups import all_seeds
 from udonx.tables.question import Question, question_of
-from udonx.tables.table import Table, loses_figures, write_table
+from udonx.tables.storage import loses_figures, write_table
+from udonx.tables.table import Table
 
 logger = logging.getLogger(__name__)
 

@@ -24,7 +24,8 @@ from udonx.engine.loop import Loop
 from udonx.evaluation import kept, protocol
 from udonx.store.lock import StageLock
 from udonx.store.results import Results
-from udonx.tables.table import Table, read_table
+from udonx.tables.storage import read_table
+from udonx.tables.table import Table
 
 SHARED = """
 [defaults]

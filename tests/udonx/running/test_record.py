@@ -35,7 +35,7 @@ def test_every_row_is_a_completed_sacred_run_whose_result_is_the_table_row(smoke
         merged = run["result"]["student" if "student" in run["result"] else "feature"]["merged"]
         assert (merged["r1"], merged["mmp5"]) == (row.r1.mean, row.mmp5.mean)
         assert {name: domain["r1"] for name, domain in merged["per_domain"].items()} == {
-            name: cell.mean for name, cell in row.r1_per_domain.items()
+            name: cell.mean for name, cell in row.per_domain["r1"].items()
         }
         assert config["resolved"]["scheme"]["use"] in {
             "classification",

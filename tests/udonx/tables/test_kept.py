@@ -14,7 +14,8 @@ import udonx
 from tests.tiny import ROOT, SETTING, write_domain, write_experiment
 from udonx.cli import main
 from udonx.store.results import Results
-from udonx.tables.table import Table, read_table
+from udonx.tables.storage import read_table
+from udonx.tables.table import Table
 
 TABLE3 = ROOT / "experiments" / "table3_ablation.toml"
 ROWS = (

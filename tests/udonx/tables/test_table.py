@@ -20,7 +20,9 @@ from udonx.running.queue import Options, load_plan, stored_table
 from udonx.store.results import Results
 from udonx.tables.bootstrap import paired_interval
 from udonx.tables.build import _about_own_index, build_table
-from udonx.tables.table import OTHER_SEEDS, About, Cell, Table, TableRow, read_table, write_table
+from udonx.tables.content import OTHER_SEEDS, About, Cell, TableRow
+from udonx.tables.storage import read_table, write_table
+from udonx.tables.table import Table
 
 TABLE3 = ROOT / "experiments" / "table3_ablation.toml"
 DOMAINS = (
@@ -59,15 +61,15 @@ def table_row(
         backbone=backbone,
         reference=reference,
         seeds=tuple(range(seeds)),
-        r1=Cell.of([1.0, 0.75, 0.5][:seeds]),
+        metrics={
+            "r1": Cell.of([1.0, 0.75, 0.5][:seeds]),
+            "mmp5": Cell.of([1.0, 0.8, 0.9][:seeds]),
+        },
         r1_per_seed=(1.0, 0.75, 0.5)[:seeds],
-        mmp5=Cell.of([1.0, 0.8, 0.9][:seeds]),
         difference=difference,
         interval=interval,
-        r1_per_domain=figures,
-        mmp5_per_domain=figures,
-        own_r1=Cell.of([0.9]),
-        own_mmp5=Cell.of([0.8]),
+        per_domain={"r1": figures, "mmp5": figures},
+        own_metrics={"r1": Cell.of([0.9]), "mmp5": Cell.of([0.8])},
         steps=1_234_567,
         images=9_876_543,
         minutes=1234.5,
@@ -98,7 +100,7 @@ def test_a_cell_is_mean_and_sample_deviation():
         pytest.approx(np.std(values, ddof=1)),
     )
     assert Cell.of([0.4321]) == Cell(mean=0.4321, std=None)
-    assert (Cell.of([0.5, 0.6]).spell(), Cell.of([0.5]).spell()) == ("55.0 ± 7.1", "50.0")
+    assert (Cell.of([0.5, 0.6]).format(), Cell.of([0.5]).format()) == ("55.0 ± 7.1", "50.0")
 
 
 def test_the_text_stays_within_100_columns():
@@ -365,7 +367,7 @@ def test_json_leads_from_a_row_to_its_evaluations_and_stages():
     row, second = json.loads(
         table(table_row("a"), table_row("b", difference=0.1, interval=(0.0, 0.25))).to_json()
     )["rows"]
-    assert (row["evaluations"], row["stages"], row["r1"]) == (
+    assert (row["evaluations"], row["stages"], row["metrics"]["r1"]) == (
         ["e1"],
         ["s1", "s2"],
         {"mean": 0.75, "std": 0.25},
@@ -386,7 +388,7 @@ def test_the_table_of_a_run_is_what_was_evaluated(smoke_run):
         assert row.r1.mean == pytest.approx(
             np.mean([domain["r1"] for domain in stored["per_domain"].values()])
         )
-        assert row.r1_per_domain["plates"].mean == stored["per_domain"]["plates"]["r1"]
+        assert row.per_domain["r1"]["plates"].mean == stored["per_domain"]["plates"]["r1"]
         assert (
             (row.difference is None)
             == (row.interval is None)
@@ -535,7 +537,9 @@ def test_rows_are_compared_with_the_first_of_their_index(mixed_run):
         ("reference", "student", "own", False),
     ]
     teachers, start, pca, udon, udon_teachers, reference = table.rows
-    assert reference.evaluations == pca.evaluations and reference.r1 == pca.own_r1 != pca.r1
+    assert (
+        reference.evaluations == pca.evaluations and reference.r1 == pca.own_metrics["r1"] != pca.r1
+    )
     assert udon_teachers.difference == pytest.approx(udon_teachers.r1.mean - teachers.r1.mean)
     assert udon_teachers.interval == pytest.approx(
         interval_by_hand(results, udon_teachers.evaluations, teachers.evaluations, "own")
@@ -709,8 +713,7 @@ def test_no_text_of_a_table_steers_a_terminal_or_breaks_a_line(evil):
     def built(name: str) -> Table:
         row = attrs.evolve(
             table_row(name, seeds=1, label=name),
-            r1_per_domain={name: Cell.of([0.5])},
-            mmp5_per_domain={name: Cell.of([0.5])},
+            per_domain={metric: {name: Cell.of([0.5])} for metric in ("r1", "mmp5")},
         )
         return attrs.evolve(
             table(row, domains=(name,)), title=name, setting=name, missing=(name,), footer=(name,)
@@ -767,11 +770,17 @@ def test_a_stored_table_is_the_table(tmp_path):
 
 
 def test_a_stored_table_of_an_earlier_revision_is_read(tmp_path):
-    """It had no digest, and said neither where it comes from nor which step was chosen."""
+    """It had no digest, said neither where it comes from nor which step was chosen, and R@1 and
+    mMP@5 were all its metrics.
+    """
     old = attrs.asdict(table(table_row("a")))
-    del old["about"]
+    del old["about"], old["metrics"]
     for row in old["rows"]:
         del row["best_steps"], row["validation"]
+        by_metric = [row.pop(key) for key in ("metrics", "per_domain", "own_metrics")]
+        for name in ("r1", "mmp5"):
+            keys = (name, f"{name}_per_domain", f"own_{name}")
+            row |= {key: values[name] for key, values in zip(keys, by_metric, strict=True)}
     (tmp_path / "table.json").write_text(json.dumps(old))
     assert read_table(tmp_path) == table(table_row("a"))
 

@@ -1,0 +1,233 @@
+"""What a table holds: cells, rows, where they come from. Nothing here says how it is shown."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping
+
+import attrs
+
+from udonx.common.words import printable
+from udonx.tables.groups import first_rows, group_of, on_other_seeds
+
+INDEXES = {"merged": "merged index", "own": "own-domain index *"}
+OTHER_SEEDS = "†"
+"""Marks a row whose means are over other seeds than those of the other rows."""
+
+
+def _all_printable(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(map(printable, texts))
+
+
+@attrs.frozen(kw_only=True)
+class Cell:
+    """A figure over seeds, as fractions: mean and sample standard deviation (None for one seed).
+
+    >>> Cell.of([0.5, 0.6]).format(), Cell.of([0.5]).format()
+    ('55.0 ± 7.1', '50.0')
+    """
+
+    mean: float
+    std: float | None
+
+    @classmethod
+    def of(cls, values: list[float]) -> Cell:
+        """The cell of one value per seed."""
+        return cls(
+            mean=statistics.fmean(values), std=statistics.stdev(values) if len(values) > 1 else None
+        )
+
+    def format(self, gap: str = " ") -> str:
+        """Percent with one decimal."""
+        text = f"{100 * self.mean:.1f}"
+        return text if self.std is None else f"{text}{gap}±{gap}{100 * self.std:.1f}"
+
+
+def _domain_cells(cells: Mapping[str, Mapping[str, Cell]]) -> dict[str, dict[str, Cell]]:
+    return {
+        metric: {printable(name): cell for name, cell in by_domain.items()}
+        for metric, by_domain in cells.items()
+    }
+
+
+@attrs.frozen(kw_only=True)
+class MetricColumn:
+    """A metric that a table shows.
+
+    Attributes:
+        name: of the registry, such as `r1`.
+        label: the header, such as `R@1`.
+    """
+
+    name: str
+    label: str = attrs.field(converter=printable)
+
+
+@attrs.frozen(kw_only=True)
+class TableRow:
+    """One line of a table. Figures are fractions.
+
+    Attributes:
+        name, label, branch, backbone, reference: as the experiment file says.
+        index: "merged", or "own" where each domain is searched alone.
+        seeds: the seeds that the means are over.
+        metrics: a cell for each metric that all evaluations hold, by its name; R@1 (`r1`) always.
+        r1_per_seed: R@1 of each seed.
+        difference: R@1 minus that of the first row with the same index and backbone, at the same
+            seeds and queries.
+        interval: the 95 % interval of the difference (bootstrap.py).
+        per_domain: the same as `metrics`, by metric and domain.
+        own_metrics: the same as `metrics` with the own-domain index.
+        best_steps: for each seed the step that validation chose. None where several stages embed,
+            where nothing is trained, or where another branch was validated.
+        validation: the R@1 of that choice.
+        steps, images, minutes: of all stages that the row needs, None where one of their folders is
+            gone.
+        evaluations, stages: the ids behind the figures.
+    """
+
+    name: str = attrs.field(converter=printable)
+    label: str = attrs.field(converter=printable)
+    branch: str
+    index: str = attrs.field(validator=attrs.validators.in_(tuple(INDEXES)))
+    backbone: str = attrs.field(converter=printable)
+    reference: bool
+    seeds: tuple[int | None, ...]
+    metrics: dict[str, Cell]
+    r1_per_seed: tuple[float, ...]
+    difference: float | None
+    interval: tuple[float, float] | None
+    per_domain: dict[str, dict[str, Cell]] = attrs.field(converter=_domain_cells)
+    own_metrics: dict[str, Cell]
+    best_steps: tuple[int | None, ...] = ()
+    validation: Cell | None = None
+    steps: int | None
+    images: int | None
+    minutes: float | None
+    evaluations: tuple[str, ...]
+    stages: tuple[str, ...]
+
+    @property
+    def r1(self) -> Cell:
+        """R@1."""
+        return self.metrics["r1"]
+
+    @property
+    def mmp5(self) -> Cell:
+        """mMP@5."""
+        return self.metrics["mmp5"]
+
+    def in_domain(self, metric: str, domain: str) -> Cell | None:
+        """A metric of one domain; None where there is none."""
+        return self.per_domain.get(metric, {}).get(domain)
+
+    @property
+    def unclear(self) -> bool:
+        """Whether the interval of the difference contains zero."""
+        return self.interval is not None and self.interval[0] <= 0 <= self.interval[1]
+
+    @property
+    def best(self) -> str:
+        """The chosen step, or the range of it over seeds; "-" where there is none."""
+        steps = [step for step in self.best_steps if step is not None]
+        return (
+            "-".join(str(step) for step in dict.fromkeys((min(steps), max(steps))))
+            if steps
+            else "-"
+        )
+
+
+@attrs.frozen(kw_only=True)
+class About:
+    """Where a table's figures come from. `data` is a folder, or says that the images are generated;
+    `overrides` are the `--set` texts; `start_weights` and `versions` say name and what it is.
+    """
+
+    file: str = attrs.field(default="", converter=printable)
+    data: str = attrs.field(default="", converter=printable)
+    overrides: tuple[str, ...] = attrs.field(default=(), converter=_all_printable)
+    plugins: tuple[str, ...] = attrs.field(default=(), converter=_all_printable)
+    start_weights: tuple[str, ...] = attrs.field(default=(), converter=_all_printable)
+    versions: tuple[str, ...] = attrs.field(default=(), converter=_all_printable)
+
+    def lines(self) -> list[str]:
+        """One line for each thing that there is to say."""
+        parts = {
+            "experiment file": self.file,
+            "data": self.data,
+            "changed with --set": "; ".join(self.overrides),
+            "plug-ins": ", ".join(self.plugins),
+            "evaluated with": ", ".join(self.versions),
+        }
+        return [f"{what}: {text}" for what, text in parts.items() if text]
+
+
+@attrs.frozen(kw_only=True)
+class Content:
+    """What a table holds.
+
+    Attributes:
+        title, setting, domains: of the experiment.
+        metrics: which are shown, in this order.
+        rows: those that have been evaluated.
+        missing: which are not there, with the reason.
+        footer: what has to be said of the figures.
+        about: where they come from.
+    """
+
+    title: str = attrs.field(converter=printable)
+    setting: str = attrs.field(converter=printable)
+    domains: tuple[str, ...] = attrs.field(converter=_all_printable)
+    metrics: tuple[MetricColumn, ...] = (
+        MetricColumn(name="r1", label="R@1"),
+        MetricColumn(name="mmp5", label="mMP@5"),
+    )
+    rows: tuple[TableRow, ...]
+    missing: tuple[str, ...] = attrs.field(converter=_all_printable)
+    footer: tuple[str, ...] = attrs.field(converter=_all_printable)
+    about: About = attrs.field(factory=About)
+
+    def row(self, name: str) -> TableRow:
+        """The first line of a row, by the row's name.
+
+        Raises:
+            KeyError: there is no such row.
+        """
+        for row in self.rows:
+            if row.name == name:
+                return row
+        raise KeyError(
+            f"{name!r} is no row of this table; there are"
+            f" {', '.join(row.name for row in self.rows) or 'none'}"
+        )
+
+    @property
+    def labels(self) -> list[str]:
+        """The rows' labels, marked where the means are over other seeds than those of the other
+        rows.
+        """
+        marked = zip(self.rows, on_other_seeds(self.rows), strict=True)
+        return [f"{OTHER_SEEDS} {row.label}" if mark else row.label for row, mark in marked]
+
+    @property
+    def validated(self) -> bool:
+        """Whether validation chose the step of any row."""
+        return any(row.validation is not None for row in self.rows)
+
+    @property
+    def mixed(self) -> bool:
+        """Whether rows of both indexes are there."""
+        return len({row.index for row in self.rows}) > 1
+
+    @property
+    def compared(self) -> list[TableRow]:
+        """The rows whose difference has an interval."""
+        return [row for row in self.rows if row.interval is not None]
+
+    @property
+    def grouped(self) -> bool:
+        """Whether any difference is to another row than the table's first: to the first of its
+        index or backbone.
+        """
+        firsts = first_rows(self.rows)
+        return any(firsts[group_of(row)] is not self.rows[0] for row in self.compared)

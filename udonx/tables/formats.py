@@ -1,0 +1,112 @@
+"""A table as Markdown and as CSV: everything that it holds."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+from udonx.tables.content import Cell, Content, TableRow
+from udonx.tables.render import (
+    describe_method,
+    difference_and_ends,
+    format_count,
+    format_minutes,
+    format_points,
+)
+
+
+def to_markdown(table: Content) -> str:
+    """A Markdown table, ± per domain included, and a list of what has to be said of it."""
+    labels = [column.label for column in table.metrics]
+    header = ["row", "index", "seeds", *labels, "diff R@1"]
+    header += [f"{name} {label}" for label in labels for name in table.domains]
+    header += ["validation R@1", "best step", "steps", "images", "minutes"]
+    lines = [f"# {table.title} ({table.setting})", "", _line(header), f"|{'---|' * len(header)}"]
+    for row, label in zip(table.rows, table.labels, strict=True):
+        cells = [label, row.index, _seeds(row) or "-"]
+        cells += [_cell(row.metrics.get(column.name)) for column in table.metrics]
+        cells.append(_difference(row))
+        cells += [
+            _cell(row.in_domain(column.name, name))
+            for column in table.metrics
+            for name in table.domains
+        ]
+        cells += [_cell(row.validation), row.best]
+        cells += [format_count(row.steps), format_count(row.images), format_minutes(row.minutes)]
+        lines.append(_line(cells))
+    # a line that begins with a star would be a list within the list
+    notes = [f"- {note}".replace("*", r"\*") for note in _notes(table)]
+    return "\n".join([*lines, "", *notes, ""])
+
+
+def _notes(table: Content) -> list[str]:
+    same = " with the same index and backbone" if table.grouped else ""
+    method = describe_method(table, f"diff R@1: R@1 minus that of the first row{same}")
+    notes = [*([method] if method else []), *table.missing, *table.footer]
+    return notes + [line for line in table.about.lines() if line not in notes]
+
+
+def to_csv(table: Content) -> str:
+    """One line per row, figures as unrounded fractions; where they come from stands in every
+    line.
+    """
+    names = [column.name for column in table.metrics]
+    header = ["row", "label", "branch", "index", "backbone", "reference", "seeds"]
+    header += _with_deviation(names)
+    header += ["difference", "difference_low", "difference_high"]
+    header += [f"own_index_{name}" for name in names]
+    header += _with_deviation([f"{domain}_{name}" for domain in table.domains for name in names])
+    header += ["validation_r1", "best_steps", "steps", "images", "minutes"]
+    header += ["setting", "data", "set", "start_weights", "versions", "file"]
+    about = table.about
+    texts = map("; ".join, (about.overrides, about.start_weights, about.versions))
+    origin = [table.setting, about.data, *texts, about.file]
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(header)
+    for row in table.rows:
+        writer.writerow([*_csv_figures(table, row), *origin])
+    return buffer.getvalue()
+
+
+def _with_deviation(names: list[str]) -> list[str]:
+    return [header for name in names for header in (name, f"{name}_std")]
+
+
+def _csv_figures(table: Content, row: TableRow) -> list[Any]:
+    names = [column.name for column in table.metrics]
+    line: list[Any] = [row.name, row.label, row.branch, row.index, row.backbone, row.reference]
+    line.append(_seeds(row))
+    line += _values([row.metrics.get(name) for name in names])
+    line += [row.difference, *(row.interval or (None, None))]
+    line += _values([row.own_metrics.get(name) for name in names])[::2]
+    line += _values([row.in_domain(name, domain) for domain in table.domains for name in names])
+    line += [row.validation.mean if row.validation else None]
+    line += [" ".join(map(format_count, row.best_steps)), row.steps, row.images, row.minutes]
+    return line
+
+
+def _values(cells: list[Cell | None]) -> list[float | None]:
+    """Mean and deviation of each cell."""
+    return [value for cell in cells for value in ((cell.mean, cell.std) if cell else (None, None))]
+
+
+def _seeds(row: TableRow) -> str:
+    return " ".join(str(seed) for seed in row.seeds if seed is not None)
+
+
+def _cell(cell: Cell | None) -> str:
+    return cell.format() if cell else "-"
+
+
+def _difference(row: TableRow) -> str:
+    if row.interval is None:
+        return format_points(row.difference)
+    point, low, high = difference_and_ends(row)
+    return f"{point} [{low}, {high}]{' ~' * row.unclear}"
+
+
+def _line(cells: list[str]) -> str:
+    """A line of a Markdown table; a bar within a cell would end it."""
+    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"

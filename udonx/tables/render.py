@@ -1,0 +1,237 @@
+"""A table on the screen: at most 100 columns, one decimal."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+import attrs
+
+from udonx.common.grid import WIDTH, align, columns, fit, widths
+from udonx.tables.bootstrap import LEVEL
+from udonx.tables.content import INDEXES, Cell, Content, MetricColumn, TableRow
+from udonx.tables.groups import common_seeds, first_rows, group_of
+
+_NARROWEST = 4  # letters of a domain's name
+_SHORTEST_LABEL = 10
+_ABOUT_COLUMNS = "val: R@1 of the validation splits, which chose the step `best`"
+_Lines = list[list[str]]
+
+
+def to_text(table: Content) -> str:
+    """The table for the screen: names cut to fit, no ± per domain. Metrics and domains that find no
+    room are left out and named.
+    """
+    layout = _layout(table)
+    rule = "-" * (sum(layout.widths) + len(layout.widths) - 1)
+    header, *body = [align(line, layout.widths, left=1).rstrip() for line in layout.lines]
+    ranked = len(table.rows) - sum(row.reference for row in table.rows)
+    if ranked < len(body):
+        body.insert(ranked, rule)
+    lines = [
+        f"{table.title}  ({table.setting})",
+        header,
+        *([rule] if ranked and body else []),
+        *body,
+    ]
+    notes = [*table.missing, *table.footer]
+    if layout.left_out:
+        notes.append(f"without room here: {', '.join(layout.left_out)}")
+    if table.metrics[0].name != "r1":
+        notes.append(f"columns of domains: {table.metrics[0].label}")
+    if table.validated:
+        notes.append(_ABOUT_COLUMNS if layout.has_choices else _choices(table))
+    filled = (textwrap.fill(note, WIDTH, subsequent_indent="  ") for note in notes)
+    return "\n".join([*lines, *_intervals(table), *filled])
+
+
+@attrs.frozen(kw_only=True)
+class _Layout:
+    """Which columns are shown and how wide they are.
+
+    Attributes:
+        lines: the cells of the header and of each row.
+        widths: of the columns.
+        has_choices: whether the two columns of validation are among them.
+        left_out: names of metrics and domains that are not.
+    """
+
+    lines: _Lines
+    widths: list[int]
+    has_choices: bool
+    left_out: list[str]
+
+
+def _layout(table: Content) -> _Layout:
+    ends = _costs(table)
+    left, left_out = _with_room(table, WIDTH - _taken(widths(ends)))
+    label, *figures = widths(left)
+    # for the label, and for each domain a blank and its column
+    room = WIDTH - _taken(figures) - _taken(widths(ends))
+    domains = _domains(table)
+    narrow = [max(_NARROWEST, width) for width in widths(domains[1:] or [[""] * len(domains[0])])]
+    chosen = _validation(table)
+    has_choices = table.validated and label + _taken(narrow) + _taken(widths(chosen)) <= room
+    if has_choices:
+        ends = _beside(chosen, ends)
+        room -= _taken(widths(chosen))
+    while narrow and min(label, _SHORTEST_LABEL) + _taken(narrow) > room:
+        narrow.pop()
+    label = min(label, room - _taken(narrow))
+    spare = (room - label - _taken(narrow)) // max(1, len(narrow))
+    wide = [
+        max(width, min(columns(name), width + spare))
+        for name, width in zip(table.domains, narrow, strict=False)
+    ]
+    shown = [line[: len(wide)] for line in domains]
+    return _Layout(
+        lines=_beside(_beside(left, shown), ends),
+        widths=[label, *figures, *wide, *widths(ends)],
+        has_choices=has_choices,
+        left_out=[*left_out, *table.domains[len(wide) :]],
+    )
+
+
+def _taken(shown: Sequence[int]) -> int:
+    """What columns take, each with the blank before it."""
+    return sum(shown) + len(shown)
+
+
+def _beside(left: _Lines, right: _Lines) -> _Lines:
+    return [[*first, *last] for first, last in zip(left, right, strict=True)]
+
+
+def _with_room(table: Content, room: int) -> tuple[_Lines, list[str]]:
+    """Label, metrics and difference, and the labels of metrics that are left out: ± goes first,
+    then the last metrics.
+    """
+    for count in range(len(table.metrics), 0, -1):
+        for deviation in (True, False):
+            left = _figures(table, table.metrics[:count], deviation)
+            if _SHORTEST_LABEL + _taken(widths(left)[1:]) <= room:
+                return left, [column.label for column in table.metrics[count:]]
+    return left, [column.label for column in table.metrics[1:]]
+
+
+def _figures(table: Content, metrics: Sequence[MetricColumn], deviation: bool) -> _Lines:
+    stars = _marks([row.index == "own" for row in table.rows], "*" if table.mixed else "")
+    tildes = _marks([row.unclear for row in table.rows], "~")
+    difference = "diff" if metrics[0].name == "r1" else "diff R@1"
+    first, *others = [column.label for column in metrics]
+    lines = [["", first + stars[0], *others, difference + tildes[0]]]
+    for row, label, star, tilde in zip(
+        table.rows, table.labels, stars[1:], tildes[1:], strict=True
+    ):
+        first, *others = [_cell(row.metrics.get(column.name), deviation) for column in metrics]
+        lines.append([label, first + star, *others, format_points(row.difference) + tilde])
+    return lines
+
+
+def _domains(table: Content) -> _Lines:
+    first = table.metrics[0].name
+    rows = [
+        [format_mean(row.in_domain(first, name)) for name in table.domains] for row in table.rows
+    ]
+    return [list(table.domains), *rows]
+
+
+def _validation(table: Content) -> _Lines:
+    return [["val", "best"], *([format_mean(row.validation), row.best] for row in table.rows)]
+
+
+def _costs(table: Content) -> _Lines:
+    rows = [[format_count(row.steps), format_minutes(row.minutes)] for row in table.rows]
+    return [["steps", "min"], *rows]
+
+
+def _choices(table: Content) -> str:
+    """The chosen steps with their validation R@1 in one sentence, for a screen without room for
+    two columns.
+    """
+    chosen = [
+        f"{row.label} {row.best} ({format_mean(row.validation)})"
+        for row in table.rows
+        if row.validation is not None
+    ]
+    return f"step chosen on validation (its R@1 there): {'; '.join(chosen)}"
+
+
+def describe_method(table: Content, subject: str) -> str:
+    """What the intervals are, in one line; empty where there is none."""
+    if not table.compared:
+        return ""
+    firsts = first_rows(table.rows)
+    several = any(common_seeds(row, firsts[group_of(row)]) > 1 for row in table.compared)
+    over = "seeds and queries" if several else "queries"
+    zero = "; ~ contains zero" if any(row.unclear for row in table.compared) else ""
+    return f"{subject}, {100 * LEVEL:.0f} % interval (paired bootstrap over {over}){zero}"
+
+
+def _intervals(table: Content) -> list[str]:
+    """The differences with their intervals; row by row, or group by group where there are
+    several.
+    """
+    if not table.compared:
+        return []
+    ends = [difference_and_ends(row) for row in table.compared]
+    room_of = widths(ends)
+    figures = []
+    for cells in ends:
+        point, low, high = (
+            fit(cell, width, right=True) for cell, width in zip(cells, room_of, strict=True)
+        )
+        figures.append(f"  {point}  [{low}, {high}]")
+    indent = "    " if table.grouped else "  "
+    room = WIDTH - len(indent) - len(figures[0]) - len(" ~")
+    width = min(max(widths([[row.label] for row in table.compared])), room)
+    subject = "differences in R@1" if table.grouped else "R@1 minus the first row's"
+    lines = [describe_method(table, subject)]
+    for group, first in first_rows(table.rows).items():
+        block = [
+            (row, figure)
+            for row, figure in zip(table.compared, figures, strict=True)
+            if group_of(row) == group
+        ]
+        if block and table.grouped:
+            index = f", {INDEXES[first.index]}" if table.mixed else ""
+            lines.append(f"  minus {first.label[: WIDTH - len(f'  minus {index}')]}{index}")
+        lines += [
+            f"{indent}{fit(row.label, width)}{figure}{' ~' * row.unclear}" for row, figure in block
+        ]
+    return lines
+
+
+def _marks(marked: list[bool], mark: str) -> list[str]:
+    """What ends the header and the figures of a column whose marked figures end with `mark`: the
+    mark or a blank of its width; nothing where no figure is marked.
+    """
+    return [(mark if here else " ") if any(marked) and mark else "" for here in (False, *marked)]
+
+
+def _cell(cell: Cell | None, deviation: bool) -> str:
+    return cell.format("") if cell is not None and deviation else format_mean(cell)
+
+
+def difference_and_ends(row: TableRow) -> list[str]:
+    """The difference of a row and the ends of its interval."""
+    return [format_points(value) for value in (row.difference, *(row.interval or ()))]
+
+
+def format_points(difference: float | None) -> str:
+    """A difference in percentage points; empty where there is none."""
+    return "" if difference is None else f"{100 * difference:+.1f}"
+
+
+def format_mean(cell: Cell | None) -> str:
+    """A mean in percent; "-" where there is none."""
+    return "-" if cell is None else f"{100 * cell.mean:.1f}"
+
+
+def format_count(count: int | None) -> str:
+    """A count; "-" where it is not known."""
+    return "-" if count is None else str(count)
+
+
+def format_minutes(minutes: float | None) -> str:
+    """Minutes with one decimal; "-" where they are not known."""
+    return "-" if minutes is None else f"{minutes:.1f}"
