@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import attrs
@@ -186,7 +186,7 @@ class BatchLoader:
         steps: int,
         taken: dict[str, int],
         name: str = "the sampler",
-    ) -> Iterator[tuple[int, Batch]]:
+    ) -> Generator[tuple[int, Batch]]:
         """Yield (step, batch) for steps start..steps-1.
 
         `taken` counts the batches that each domain has given before `start`; `name` is what the

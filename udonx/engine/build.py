@@ -172,7 +172,7 @@ def build_losses(spec: StageSpec) -> dict[str, Any]:
     refused: nothing would train it.
     """
     built = {}
-    for loss in spec.training.losses:
+    for loss in spec.required_training.losses:
         built[loss.name] = _built("losses", f"loss '{loss.name}' ('{loss.use}')", loss)
         if isinstance(built[loss.name], nn.Module) and any(
             True for _ in built[loss.name].parameters()
@@ -188,7 +188,8 @@ def build_sampler(spec: StageSpec, train_counts: Mapping[str, int]) -> Sampler:
     """The stage's sampler. Raises ValueError or TrainingError, in one sentence, where it cannot be
     built from its options, or is none.
     """
-    sampler = spec.training.sampler
+    training = spec.required_training
+    sampler = training.sampler
     counts = {domain: train_counts[domain] for domain in spec.domains}
     what = f"sampler '{sampler.use}'"
     built = _built(
@@ -197,7 +198,7 @@ def build_sampler(spec: StageSpec, train_counts: Mapping[str, int]) -> Sampler:
         sampler,
         spec.domains,
         counts,
-        spec.training.steps,
+        training.steps,
         stream_seed(spec.seed or 0, "sampler"),
     )
     names = (

@@ -76,7 +76,8 @@ def repeatable(device: torch.device) -> Iterator[None]:
                 cudnn.allow_tf32 = False  # fp32 means fp32, in convolutions as in matrix products
                 torch.use_deterministic_algorithms(True, warn_only=True)
                 # a debugging aid that writes every fresh tensor once more
-                deterministic.fill_uninitialized_memory = False
+                # torch.utils.deterministic gets this property by replacing its module's class
+                deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
             yield
     finally:
         random.setstate(python)

@@ -72,6 +72,9 @@ class Embedding(nn.Module):
     a head the backbone's features.
     """
 
+    mean_C11: Tensor
+    std_C11: Tensor
+
     def __init__(self, folder: str | Path) -> None:
         super().__init__()
         config = json.loads((Path(folder) / "config.json").read_text())

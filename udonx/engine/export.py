@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from registry.backbones.timm import TimmBackbone
 from registry.heads.linear import LinearHead
 from registry.heads.mlp import MlpHead
 from registry.heads.pca import PcaHead
@@ -74,8 +75,8 @@ def export_stage(
     folder, out = StageFolder(Path(stage)), Path(out)
     _refuse_to_overwrite(out, overwrite)
     model = load_stage(folder, torch.device("cpu"))
-    spec = folder.read_model().spec
-    if spec["backbone"]["use"] != "timm":
+    spec, backbone = folder.read_model().spec, model.backbone
+    if not isinstance(backbone, TimmBackbone):
         raise StageError(
             f"{folder.path}: its backbone is '{spec['backbone']['use']}', only timm models have"
             " timm's layout"
@@ -84,19 +85,17 @@ def export_stage(
     # First a config.json that nothing can load, last the real one: an export that was stopped is
     # never taken for a whole one.
     write_atomic(out / "config.json", json.dumps({"udonx": {}}))
-    _write_tensors(
-        out / "model.safetensors", model.backbone.model.state_dict(), getattr(torch, dtype)
-    )
+    _write_tensors(out / "model.safetensors", backbone.model.state_dict(), getattr(torch, dtype))
     if head:
         _write_tensors(out / "head.safetensors", head.tensors, torch.float32)
     else:
         (out / "head.safetensors").unlink(missing_ok=True)
     write_atomic(out / "embedding.py", Path(__file__).with_name("embedding.py").read_text())
-    write_atomic(out / "config.json", json.dumps(_config(model, spec, head), indent=1))
-    dim = head.dim if head else model.backbone.dim
+    write_atomic(out / "config.json", json.dumps(_config(backbone, spec, head), indent=1))
+    dim = head.dim if head else backbone.dim
     return Export(
         path=out,
-        features=model.backbone.dim,
+        features=backbone.dim,
         head=head.name if head else "",
         dim=dim,
         without=without,
@@ -161,16 +160,13 @@ def _layers(head: nn.Module) -> dict[str, Tensor] | None:
     return None
 
 
-def _config(model: Model, spec: dict[str, Any], head: _Head | None) -> dict[str, Any]:
-    options, crop, registered = (
-        spec["backbone"]["options"],
-        spec["transform"]["crop"],
-        model.backbone.model.pretrained_cfg,
-    )
+def _config(backbone: TimmBackbone, spec: dict[str, Any], head: _Head | None) -> dict[str, Any]:
+    options, crop = spec["backbone"]["options"], spec["transform"]["crop"]
+    registered = cast(dict[str, Any], backbone.model.pretrained_cfg)  # timm has no types
     return {
         "architecture": options["model"],
         "num_classes": 0,
-        "num_features": model.backbone.dim,
+        "num_features": backbone.dim,
         "model_args": options.get("kwargs", {}),
         "pretrained_cfg": {
             "input_size": [3, crop, crop],

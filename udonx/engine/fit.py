@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import closing
-from typing import Any
+from typing import Any, Protocol, cast
 
 from registry.heads.moments import Moments
 from udonx.common.interrupts import StopRequest, deferred
@@ -17,6 +17,15 @@ from udonx.engine.job import Job
 from udonx.engine.model import Model
 from udonx.evaluation.protocol import test_images
 from udonx.store.stage import Done
+
+
+class FittedHead(Protocol):
+    """A head that is fitted, not trained."""
+
+    def fit(self, moments: Moments) -> Any:
+        """Take its parameters from the moments of features. Raises ValueError where they do not
+        determine them.
+        """
 
 
 class Fit:
@@ -33,10 +42,11 @@ class Fit:
 
     def __init__(self, job: Job, model: Model) -> None:
         self.job, self.model = job, model
+        self.head = cast(FittedHead | None, model.student_head)  # a stage of no steps trains none
         self.paths = {
             domain: job.benchmark.split(domain, "train").paths
             for domain in job.spec.domains
-            if model.student_head is not None
+            if self.head is not None
         }
         self.images = sum(map(len, self.paths.values()))
         self.moments = Moments(model.backbone.dim)
@@ -51,10 +61,10 @@ class Fit:
         finish.
         """
         with deferred() as self.stop:
-            if self.model.student_head is not None:
+            if self.head is not None:
                 self.checkpoint.restore()
                 self._measure()
-                self._fit_head()
+                self._fit(self.head)
             return self._finish()
 
     def state_dict(self) -> dict[str, Any]:
@@ -106,9 +116,9 @@ class Fit:
         if self.checkpoint.due:
             self.checkpoint.save()
 
-    def _fit_head(self) -> None:
+    def _fit(self, head: FittedHead) -> None:
         try:
-            self.model.student_head.fit(self.moments)
+            head.fit(self.moments)
         except ValueError as error:
             raise TrainingError(f"{self.job.title}: {error}") from error
 

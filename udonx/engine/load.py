@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing, nullcontext
 from itertools import chain, islice
 from pathlib import Path
@@ -213,7 +213,7 @@ class LoadedModel:
 
     def _loaded(
         self, images: Sequence[Any], max_pixels: int, workers: int | None, refused: list[str] | None
-    ) -> Iterator[tuple[int, Tensor]]:
+    ) -> Generator[tuple[int, Tensor]]:
         """(place, float32 [3, crop, crop]) of the images in order, decoded ahead in threads;
         without those whose errors join `refused`.
         """
@@ -242,23 +242,25 @@ class LoadedModel:
         )
         with closing(chunks):
             for row, result in chain.from_iterable(chunks):
-                if isinstance(result, DataError):
-                    refused.append(str(result))
-                else:
+                if isinstance(result, Tensor):
                     yield row, result
+                elif refused is not None:
+                    refused.append(str(result))
 
 
 def _listed(images: Any) -> Sequence[Any]:
     """Images as a sequence. Raises ValueError where they are none."""
     if isinstance(images, str | Path | Image.Image):
         return [images]
-    if not (isinstance(images, np.ndarray | Tensor | Sequence)):
-        raise ValueError(
-            "images must be a list of paths, PIL images, arrays or tensors, or a single path or"
-            f" PIL image; got {type(images).__name__}"
-            + (": make it a list" if isinstance(images, Iterable) else "")
-        )
-    return images
+    if isinstance(images, np.ndarray | Tensor):
+        return list(images)
+    if isinstance(images, Sequence):
+        return images
+    raise ValueError(
+        "images must be a list of paths, PIL images, arrays or tensors, or a single path or"
+        f" PIL image; got {type(images).__name__}"
+        + (": make it a list" if isinstance(images, Iterable) else "")
+    )
 
 
 def _array(image: np.ndarray | Image.Image | Tensor, upright: bool) -> np.ndarray:

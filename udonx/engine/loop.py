@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import closing
 
 import torch
@@ -76,7 +76,7 @@ class Loop:
                 pass
             return self.finish()
 
-    def steps(self) -> Iterator[int]:
+    def steps(self) -> Generator[int]:
         """Train; yields the number of steps done after each."""
         state, steps = self.state, self.training.steps
         self._restore()

@@ -7,7 +7,7 @@ Shape suffixes as in `registry.contracts`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,19 @@ from torch import Tensor, nn
 from registry.contracts import Batch, Branch
 from registry.heads.classifier import CosineClassifier
 from registry.heads.initialisers import l2_normalise
+
+
+class Backbone(Protocol):
+    """What a model asks of a backbone, a torch.nn.Module.
+
+    Attributes:
+        dim: The width of its features.
+    """
+
+    dim: int
+
+    def __call__(self, images_B3HW: Tensor) -> Tensor:
+        """Features [B, dim] of normalised images."""
 
 
 class Classifiers(nn.Module):
@@ -59,10 +72,14 @@ class Model(nn.Module):
     wants images turned as their EXIF orientation says.
     """
 
+    backbone: Backbone
+    scale: Tensor
+    shift: Tensor
+
     def __init__(
         self,
         *,
-        backbone: nn.Module,
+        backbone: Backbone,
         mean: Sequence[float],
         std: Sequence[float],
         crop: int,
@@ -99,7 +116,8 @@ class Model(nn.Module):
         with_backbone = (
             ("backbone.", "student_head.") if student_head == "backbone" else ("backbone.",)
         )
-        backbone, heads = [], []
+        backbone: list[nn.Parameter] = []
+        heads: list[nn.Parameter] = []
         for name, parameter in self.named_parameters():
             (backbone if name.startswith(with_backbone) else heads).append(parameter)
         return backbone, heads
@@ -119,7 +137,9 @@ class Model(nn.Module):
         return l2_normalise(features_BF.float())
 
     def student(self, features_BF: Tensor, domain: str) -> Branch:
-        """The student's branch."""
+        """The student's branch. Raises ValueError where there is none."""
+        if self.student_head is None or self.student_classifiers is None:
+            raise ValueError("the model trains no student")
         embedding_BD = self.student_head(features_BF)
         cosine_BC, class_range = self.student_classifiers(embedding_BD, domain)
         return Branch(
@@ -130,7 +150,9 @@ class Model(nn.Module):
         )
 
     def teacher(self, features_BF: Tensor, domain: str) -> Branch:
-        """The branch of the domain's own teacher head."""
+        """The branch of the domain's own teacher head. Raises ValueError where there is none."""
+        if self.teacher_classifiers is None:
+            raise ValueError("the model trains no teacher")
         embedding_BE = self.teacher_heads[self.position[domain]](features_BF)
         cosine_BC, class_range = self.teacher_classifiers(embedding_BE, domain)
         return Branch(
@@ -162,19 +184,31 @@ class Model(nn.Module):
 
     def teaching_branch(self, batch: Batch) -> Branch:
         """What this model teaches as the frozen teacher of a later stage: its teacher branch if it
-        has one, else its student's.
+        has one, else its student's. Raises ValueError where it has neither.
         """
         student, teacher = self(batch)
-        return teacher if teacher is not None else student
+        branch = teacher if teacher is not None else student
+        if branch is None:
+            raise ValueError("a model without heads teaches nothing")
+        return branch
 
     @torch.no_grad()
     def embed(self, images_B3HW: Tensor, branch: str, domain: str | None = None) -> Tensor:
-        """Embeddings of one branch, float32 [B, D] with unit rows; the teacher's needs the images'
-        domain.
+        """Embeddings of one branch, float32 [B, D] with unit rows.
+
+        Args:
+            images_B3HW: float [B, 3, H, W], 0..255.
+            branch: "feature", "student" or "teacher".
+            domain: Whose teacher; the other branches need none.
+
+        Raises:
+            ValueError: The model lacks this branch.
         """
         features_BF = self.features(images_B3HW)
         if branch == "feature":
             return features_BF
-        if branch == "student":
+        if branch == "student" and self.student_head is not None:
             return self.student_head(features_BF)
-        return self.teacher_heads[self.position[domain]](features_BF)
+        if branch == "teacher" and domain in self.position and self.teacher_heads:
+            return self.teacher_heads[self.position[domain]](features_BF)
+        raise ValueError(f"the model has no branch '{branch}' for domain {domain!r}")

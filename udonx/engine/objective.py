@@ -22,7 +22,7 @@ class Objective:
     """
 
     def __init__(self, spec: StageSpec) -> None:
-        training = spec.training
+        training = spec.required_training
         self.terms = build_losses(spec)
         self.specs = {loss.name: loss for loss in training.losses}
         weights = sum(loss.weight for loss in training.losses)
@@ -35,18 +35,18 @@ class Objective:
         """(total, every term by name), float32 scalars; terms are detached and unweighted."""
         learner = student
         pair = [loss for loss in self.specs.values() if loss.on is None]
-        if pair and not self.distill_to_backbone:
+        if pair and student is not None and not self.distill_to_backbone:
             learner = model.student(student.features_BF.detach(), batch.domain)
-        total, values = None, {}
+        weighted: list[Tensor] = []
+        values: dict[str, Tensor] = {}
         for name, loss in self.specs.items():
             if loss.on is None:
                 value = self.term(loss, learner, teacher, batch)
             else:
                 value = self.term(loss, student if loss.on == "student" else teacher, batch)
             values[name] = value.detach()
-            weighted = value * (loss.weight / self.divisor)
-            total = weighted if total is None else total + weighted
-        return total, values
+            weighted.append(value * (loss.weight / self.divisor))
+        return sum(weighted[1:], start=weighted[0]), values
 
     def term(self, loss: LossSpec, *arguments: Any) -> Tensor:
         """One term. Whatever goes wrong in a loss is a TrainingError with its name and line: losses

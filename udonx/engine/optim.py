@@ -86,7 +86,8 @@ class TwoGroupAdamW:
             for parameter in self.heads:
                 parameter.grad = torch.zeros_like(parameter)
         else:
-            torch._foreach_zero_([parameter.grad for parameter in self.heads])
+            grads = [grad for parameter in self.heads if (grad := parameter.grad) is not None]
+            torch._foreach_zero_(grads)
         self._held = frozen and self.options.freeze == "no_grad"
         return not self._held
 

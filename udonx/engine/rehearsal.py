@@ -32,7 +32,7 @@ def first_batch(benchmark: Benchmark, store: ImageStore, spec: StageSpec, domain
     """The first few training images of a domain, as a stage loads them. Raises DataError where too
     many cannot be read.
     """
-    size = min(spec.training.batch, _IMAGES)
+    size = min(spec.required_training.batch, _IMAGES)
     return BatchLoader(
         benchmark, store, (domain,), spec.transform, size, spec.seed or 0, workers=1
     ).load(domain, 0)
@@ -87,8 +87,12 @@ class Rehearsal:
             spec: a stage with such a model.
             frozen: what its earlier teacher makes of the batch, if it has one.
         """
-        objective, to_backbone, self.values = Objective(spec), spec.training.distill_to_backbone, {}
-        for loss in spec.training.losses:
+        objective, to_backbone, self.values = (
+            Objective(spec),
+            spec.required_training.distill_to_backbone,
+            {},
+        )
+        for loss in spec.required_training.losses:
             key = repr((attrs.evolve(loss, name="", weight=1.0), to_backbone, frozen is None))
             if key not in self._known:
                 try:
@@ -112,7 +116,8 @@ class Rehearsal:
         batch = attrs.evolve(
             self.batch, images=self.batch.images.clone(), labels=self.batch.labels.clone()
         )
-        given = {name: sides[name] for name in ((loss.on,) if loss.on else ("student", "teacher"))}
+        named = (loss.on,) if loss.on else ("student", "teacher")
+        given: dict[str, Branch] = {name: sides[name] for name in named}
         before = _versions(given, batch)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_SEED)
@@ -164,7 +169,7 @@ def rehearse_sampler(spec: StageSpec, train_counts: Mapping[str, int], signal: f
         ValueError: its options do not fit the domains.
         TrainingError: it fails, stands still, or keeps what no checkpoint can hold.
     """
-    steps, use = spec.training.steps, spec.training.sampler.use
+    steps, use = spec.required_training.steps, spec.required_training.sampler.use
     sampler = GuardedSampler(build_sampler(spec, train_counts), use)
     sampler.check_progress(0, steps)
     _ask(sampler, spec, 0)
@@ -172,7 +177,7 @@ def rehearse_sampler(spec: StageSpec, train_counts: Mapping[str, int], signal: f
         sampler.update(
             step,
             {
-                domain: (signal * spec.training.batch, spec.training.batch)
+                domain: (signal * spec.required_training.batch, spec.required_training.batch)
                 for domain in spec.domains
             },
         )
@@ -197,13 +202,13 @@ def _ask(sampler: Sampler, spec: StageSpec, start: int) -> list[str]:
     """The first domains from a step on. Raises TrainingError for one that the stage
     does not have.
     """
-    stop = min(sampler.known_until(), spec.training.steps, start + 2 * len(spec.domains))
+    stop = min(sampler.known_until(), spec.required_training.steps, start + 2 * len(spec.domains))
     named = []
     for step in range(start, stop):
         sampler.clears_at(step)
         named.append(sampler.domain_at(step))
     if strange := [name for name in named if name not in spec.domains]:
-        use, there = spec.training.sampler.use, ", ".join(spec.domains)
+        use, there = spec.required_training.sampler.use, ", ".join(spec.domains)
         raise TrainingError(
             f"sampler '{use}' names domain {strange[0]!r}, allowed are the domains' names: {there}"
         )

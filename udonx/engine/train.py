@@ -47,9 +47,17 @@ def prepare(job: Job) -> Model:
     )
     counts = {domain: len(ids) for domain, ids in class_ids.items()}
     model = build_model(job.spec, counts, job.weights).to(job.device)
-    plain = to_plain(job.spec)
-    about = {"id": job.id, "data": job.manifest, "plugins": list(job.plugins), "spec": plain}
+    about = StageModel(
+        id=job.id,
+        data=job.manifest,
+        plugins=list(job.plugins),
+        spec=to_plain(job.spec),
+        classes=counts,
+        class_ids=class_ids,
+    )
     job.folder.tidy()
     components.archive(job.spec, job.folder.path / "plugins")
-    job.folder.write_spec(about, StageModel(**about, classes=counts, class_ids=class_ids))
+    job.folder.write_spec(
+        {"id": about.id, "data": about.data, "plugins": about.plugins, "spec": about.spec}, about
+    )
     return model

@@ -50,7 +50,9 @@ def validate(job: Job, model: Model, step: int, check: Callable[[], None]) -> Va
         )
     model.train()
     seconds = time.monotonic() - began
-    return result and Validation(step=step, result=result, images=images, seconds=seconds)
+    if result is None:
+        return None
+    return Validation(step=step, result=result, images=images, seconds=seconds)
 
 
 def log_entry(validation: Validation) -> dict[str, Any]:

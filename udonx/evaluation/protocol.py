@@ -8,7 +8,7 @@ Source: the protocol of UnED (Towards Universal Image Embeddings, ICCV 2023); do
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from typing import Literal, Protocol
 
@@ -82,7 +82,7 @@ def test_images(
     workers: int,
     unreadable: Unreadable,
     tick: Tick = _no_tick,
-) -> Iterator[tuple[list[int], Tensor]]:
+) -> Generator[tuple[list[int], Tensor]]:
     """Images as a model's evaluation sees them, decoded ahead in threads: (their places in `paths`,
     float32 [up to 256, 3, crop, crop]).
 

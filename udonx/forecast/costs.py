@@ -60,7 +60,7 @@ def step_kind(spec: StageSpec, benchmark: Benchmark, *, backward: bool) -> Kind:
         **embed_kind(spec, benchmark),
         "unit": "step",
         "transform": spec.transform.mode,
-        "batch": spec.training.batch,
+        "batch": spec.required_training.batch,
         "backward": backward,
         "student": spec.student_head is not None,
         "own_teachers": spec.teacher_head is not None,
@@ -68,7 +68,7 @@ def step_kind(spec: StageSpec, benchmark: Benchmark, *, backward: bool) -> Kind:
         "classifiers": {
             "bits": size,
             "of": spec.classifier,
-            "inactive": spec.training.optimiser.inactive_heads,
+            "inactive": spec.required_training.optimiser.inactive_heads,
         },
     }
 
@@ -143,12 +143,14 @@ class Timings:
 
     def seconds(self, work: Work) -> float | None:
         """How long work takes; None where the cost of a part of it is not known."""
-        parts = [(self.cost(kind), count) for kind, count in work if count]
-        return (
-            None
-            if any(cost is None for cost, _ in parts)
-            else sum((cost * count for cost, count in parts), 0.0)
-        )
+        seconds = 0.0
+        for kind, count in work:
+            if not count:
+                continue
+            if (cost := self.cost(kind)) is None:
+                return None
+            seconds += cost * count
+        return seconds
 
     def add(self, measured: Iterable[tuple[Kind, float, int]]) -> None:
         """Keep (kind, seconds, units): in place of what was measured on an earlier day, or today

@@ -31,7 +31,7 @@ def describe_stages(todo: Workload, timings: Timings, width: int = 120) -> str:
     evaluations = [timings.seconds(work) for work in todo.evaluations]
     unknown = [list(seconds.values()).count(None), evaluations.count(None)]
     if any(unknown):
-        lines.append(_no_estimate(*unknown, timings.device))
+        lines.append(_no_estimate(unknown[0], unknown[1], timings.device))
     left = [stage for stage in todo.stages if stage.state not in ("trained", "damaged")]
     trained = sum(stage.state == "trained" for stage in todo.stages)
     there = (

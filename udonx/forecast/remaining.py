@@ -16,6 +16,8 @@ from udonx.forecast.costs import Work, embed_kind, held_steps, step_kind
 from udonx.planning.plan import Plan
 from udonx.store.results import Results
 
+State = Literal["trained", "damaged", "started", "to train"]
+
 
 @attrs.define(kw_only=True)
 class PlannedStage:
@@ -27,7 +29,7 @@ class PlannedStage:
     id: str
     spec: StageSpec
     plan: Plan
-    state: Literal["trained", "damaged", "started", "to train"]
+    state: State
     done: int
     work: Work
     users: list[str]
@@ -107,7 +109,9 @@ def _stage(
     identity: str, plan: Plan, benchmark: Benchmark, results: Results, fresh: bool
 ) -> PlannedStage:
     spec, folder = plan.stages[identity], results.stage(identity)
-    state, done, work = "to train", 0, []
+    state: State = "to train"
+    done = 0
+    work: Work = []
     if not fresh and folder.finished:
         state = "damaged" if folder.problem else "trained"
     else:

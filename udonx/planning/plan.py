@@ -156,7 +156,8 @@ def make_plan(
         for row in rows:
             if row.skipped:
                 continue
-            evaluations, needed = [], {}
+            evaluations: list[PlannedEvaluation] = []
+            needed: dict[str, StageSpec] = {}
             for spec in row_evaluations(experiment, row, seed, weights, benchmark.facts):
                 ids = {domain: identities.stage(stage) for domain, stage in spec.embedders.items()}
                 evaluations.append(
