@@ -20,7 +20,7 @@ from udonx.running.queue import Options, load_plan, stored_table
 from udonx.store.results import Results
 from udonx.tables.bootstrap import paired_interval
 from udonx.tables.build import _about_own_index, build_table
-from udonx.tables.content import OTHER_SEEDS, About, Cell, TableRow
+from udonx.tables.content import OTHER_SEEDS, About, Cell, MetricColumn, TableRow
 from udonx.tables.storage import read_table, write_table
 from udonx.tables.table import Table
 
@@ -360,6 +360,50 @@ def test_markdown_holds_intervals_and_says_what_they_are():
         " and queries); ~ contains zero\n" in text
     )
     assert "\n- \\* own-domain index (b)\n" in text
+
+
+MORE = (
+    MetricColumn(name="map_r", label="mAP@R"),
+    MetricColumn(name="r1", label="R@1"),
+    MetricColumn(name="mine", label="my | own"),
+)
+
+
+def with_metrics(metrics: tuple[MetricColumn, ...]) -> Table:
+    """A table of two rows that shows these metrics; the second has but R@1 and mMP@5."""
+    cells = {column.name: Cell.of([0.25, 0.5, 0.75]) for column in metrics}
+    by_domain = {name: {domain: cell for domain in DOMAINS} for name, cell in cells.items()}
+    full = attrs.evolve(table_row("full"), metrics=cells, per_domain=by_domain, own_metrics=cells)
+    return attrs.evolve(table(full, table_row("less")), metrics=metrics)
+
+
+def test_metrics_stand_in_the_order_of_the_file():
+    """On screen, in Markdown and in CSV; domains are shown by the first, differences are in R@1."""
+    shown = with_metrics(MORE)
+    header, _, full, less = shown.to_text().split("\n")[1:5]
+    assert header.split()[:7] == ["mAP@R", "R@1", "my", "|", "own", "diff", "R@1"]
+    assert full.split()[1:5] == ["50.0±25.0", "50.0±25.0", "50.0±25.0", "50.0"]
+    assert less.split()[1:5] == ["-", "75.0±25.0", "-", "-"]
+    assert "columns of domains: mAP@R" in shown.to_text()
+    assert "columns of domains" not in table(table_row("a")).to_text()
+    lines = shown.to_markdown().split("\n")
+    assert lines[2].startswith("| row | index | seeds | mAP@R | R@1 | my \\| own | diff R@1 |")
+    assert lines[5].startswith("| less | merged | 0 1 2 | - | 75.0 ± 25.0 | - |")
+    first, second = csv.DictReader(io.StringIO(shown.to_csv()))
+    assert (first["map_r"], first["food_mine"], second["map_r"]) == ("0.5", "0.5", "")
+    assert "mmp5" not in first and "own_index_mine" in first
+
+
+@pytest.mark.parametrize("count", [5, 9, 40])
+def test_metrics_without_room_are_named(count):
+    """However many there are, the text has 100 columns and figures are never cut."""
+    many = tuple(MetricColumn(name=f"m{n}", label=f"metric-{n:02}") for n in range(count))
+    shown = with_metrics((MetricColumn(name="r1", label="R@1"), *many))
+    text = shown.to_text()
+    assert max(map(len, text.split("\n"))) <= 100
+    words = text.replace(",", "").split()
+    assert all(words.count(column.label) == 1 for column in many)
+    assert {word for word in words if word.startswith("50.0")} <= {"50.0±25.0", "50.0"}
 
 
 def test_json_leads_from_a_row_to_its_evaluations_and_stages():
