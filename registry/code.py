@@ -152,11 +152,10 @@ class _Hasher:
         yield from self._parts(cls.__bases__, cls.__qualname__)
         if attrs.has(cls):
             for field in attrs.fields(cls):
-                default = (
-                    field.default.factory
-                    if isinstance(field.default, attrs.Factory)
-                    else field.default
-                )
+                default = field.default
+                # attrs' stubs call the class Factory a function
+                if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
+                    default = default.factory
                 yield from (field.name, repr(field.kw_only))
                 yield from self._parts(
                     None if default is attrs.NOTHING else default,

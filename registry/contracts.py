@@ -19,12 +19,18 @@ from registry.options import Cadence
 Steps = Annotated[int | str, Cadence, Field(json_schema_extra={"unit": "steps"})]
 """A number of steps (`400`) or a share of the stage's own budget (`"20%"`, `"2/7"`)."""
 
+Orientation = Literal["stored", "exif"]
 Positive = Annotated[int, Field(gt=0)]
 Pixels = Annotated[int, Field(gt=0, json_schema_extra={"unit": "pixels"})]
 Rate = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(gt=0, le=1)]
 
 # ---------------------------------------------------------------------------------------- options
+
+
+def _stored_as_none(orientation: Orientation | None) -> Orientation | None:
+    """None for "stored": identities leave None out, so that saying the default changes no id."""
+    return None if orientation == "stored" else orientation
 
 
 @attrs.frozen(kw_only=True)
@@ -59,17 +65,15 @@ class Transform:
             json_schema_extra={"unit": "share of the image's area"},
         ),
     ] = (0.25, 1.0)
-    # "stored" becomes None, which the identity of a stage leaves out: saying the default makes no
-    # other stage.
     orientation: Annotated[
-        Literal["stored", "exif"] | None,
+        Orientation | None,
         Field(
             description=(
                 "Whether an image comes as it is `stored` (as in the released code; the default) or"
                 " turned upright by its `exif` orientation, as phones expect."
             )
         ),
-    ] = attrs.field(default=None, converter=lambda value: None if value == "stored" else value)
+    ] = attrs.field(default=None, converter=_stored_as_none)
 
 
 @attrs.frozen(kw_only=True)
@@ -287,16 +291,13 @@ class StageSpec:
         return self.training
 
 
-BranchName = Literal["student", "teacher", "feature"]
-
-
 @attrs.frozen(kw_only=True)
 class EvaluationSpec:
     """What is embedded with what: each domain's stage and branch. One embedder for all domains
     gives the merged and the own-domain index; several give the own-domain index only.
     """
 
-    branch: BranchName
+    branch: str  # one of the scheme's `branches`: "student", "teacher" or "feature"
     embedders: dict[str, StageSpec]
 
     @property

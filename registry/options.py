@@ -261,7 +261,8 @@ def _plain_default(target: Any, parameter: inspect.Parameter) -> Any:
     if attrs.has(target):
         # a factory stands in the signature as a marker; the field knows how to call it
         default = getattr(attrs.fields(target), parameter.name).default
-        default = default.factory() if isinstance(default, attrs.Factory) else default
+        if isinstance(default, attrs.Factory):  # type: ignore[arg-type]  # a class, not a function
+            default = default.factory()
     if default is parameter.empty or default is attrs.NOTHING:
         return None
     if isinstance(default, tuple):

@@ -27,7 +27,8 @@ from registry.options import Option, first_paragraph, options_of
 @functools.cache
 def _entry_points() -> importlib.metadata.EntryPoints:
     """What all installed packages offer, read once: it takes a file of each of them."""
-    return importlib.metadata.entry_points()
+    # Python 3.11 gives another class, with the same `select`
+    return importlib.metadata.entry_points()  # type: ignore[return-value]
 
 
 class RegistryError(UdonxError, ValueError):

@@ -84,9 +84,11 @@ def of_module(module: str) -> Source:
 
 
 def _source(module: str) -> Source:
-    own = _label(module, _file(module))
+    file = _file(module)
+    assert file is not None  # see `of`
+    own = _label(module, file)
     paths = {
-        own: _file(module),
+        own: file,
         **_package(module),
         **{_label(name, path): path for name, path in reached(module).items()},
     }
@@ -126,7 +128,8 @@ def forget(modules: Iterable[str]) -> None:
     for module in modules:
         files = _sources.pop(module).files.values() if module in _sources else ()
         for path in (_file(module), *(path for path, _ in files)):
-            _read.pop(path, None)
+            if path is not None:
+                _read.pop(path, None)
         _also.pop(module, None)
 
 

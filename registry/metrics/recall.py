@@ -12,7 +12,7 @@ class _RecallAt:
     depth: int
 
     def __call__(self, relevant_QK: np.ndarray, relevant_Q: np.ndarray) -> np.ndarray:
-        return relevant_QK[:, : self.depth].any(axis=1).astype(np.float64)
+        return np.any(relevant_QK[:, : self.depth], axis=1).astype(np.float64)
 
 
 @register("r1")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from registry import schemes
 from registry.contracts import DomainFacts, EvaluationSpec, Row, TeacherSpec
 from registry.schemes.recipes import (
@@ -21,7 +24,7 @@ class MultiHeadTeacher:
 
     slots = TEACHER_SLOTS
     default_row = DISTILLATION_ROW
-    fixed_row = {}
+    fixed_row: Mapping[str, Any] = {}
     teacher = "beforehand"
     branches = ("student", "teacher")
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -17,7 +18,7 @@ class OffTheShelf:
     `student_head.dim`.
     """
 
-    default_row = {}
+    default_row: Mapping[str, Any] = {}
     teacher = "none"
     branches = ("student",)
 

@@ -73,11 +73,9 @@ def student_steps(row: Row, facts: tuple[DomainFacts, ...], *, published: bool =
     if budget.steps is not None:
         steps = budget.steps * budget.scale
     else:
-        steps = (
-            budget.epochs
-            * (sum(domain.train_images for domain in facts) // budget.batch)
-            * budget.scale
-        )
+        assert budget.epochs is not None  # a budget has one of the two
+        epoch = sum(domain.train_images for domain in facts) // budget.batch
+        steps = budget.epochs * epoch * budget.scale
     return max(1, round(steps * PUBLISHED_EPOCHS if published else steps))
 
 
@@ -111,11 +109,10 @@ def read_transform(transform: Transform, trains: bool) -> Transform:
     """
     if not trains:
         return Transform(crop=transform.crop)
-    unread = {"scale"} if transform.mode == "resize_crop" else {"resize"}
-    return attrs.evolve(
-        transform,
-        **{field.name: field.default for field in attrs.fields(Transform) if field.name in unread},
-    )
+    default = Transform()
+    if transform.mode == "resize_crop":
+        return attrs.evolve(transform, scale=default.scale)
+    return attrs.evolve(transform, resize=default.resize)
 
 
 def _round_robin() -> ComponentSpec:

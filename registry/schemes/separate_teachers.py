@@ -4,6 +4,9 @@ of them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from registry import schemes
 from registry.contracts import DomainFacts, EvaluationSpec, Row, TeacherSpec
 from registry.schemes.recipes import (
@@ -23,7 +26,7 @@ class SeparateTeachers:
 
     slots = TEACHER_SLOTS | {"teacher_budget"}
     default_row = DISTILLATION_ROW
-    fixed_row = {}
+    fixed_row: Mapping[str, Any] = {}
     teacher = "beforehand"
     branches = ("student", "teacher")
 

@@ -4,6 +4,9 @@ NeurIPS 2024; docs/method.md).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from registry import schemes
 from registry.contracts import DomainFacts, EvaluationSpec, Row
 from registry.schemes.recipes import DISTILLATION_ROW, TEACHER_SLOTS, student_stage
@@ -17,7 +20,7 @@ class Udon:
 
     slots = TEACHER_SLOTS
     default_row = DISTILLATION_ROW
-    fixed_row = {}
+    fixed_row: Mapping[str, Any] = {}
     teacher = "together"
     branches = ("student", "teacher")
 
