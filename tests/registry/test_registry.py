@@ -283,21 +283,18 @@ def test_the_reserved_names_are_the_keys_of_the_slots():
     assert {kind: set(registry.reserved) for kind, registry in REGISTRIES.items()} == expected
 
 
-def test_a_component_is_described_once_until_it_is_imported_anew():
+def test_a_component_is_described_once_until_it_is_imported_anew(parts):
     """Reading its source takes milliseconds; a name that means another class is described again."""
-    registry = registry_of("losses")
 
     def define(default: float) -> type:
         class Mine:
-            def __init__(self, *, factor: float = default) -> None: ...
+            def __init__(self, size: int, *, factor: float = default) -> None: ...
 
-            def __call__(self, branch, batch): ...
-
-        return registry.register("described_once")(Mine)
+        return parts.register("described_once")(Mine)
 
     define(1.0)
-    first = registry.describe("described_once")
-    assert registry.describe("described_once") is first
-    registry.forget({__name__})
+    first = parts.describe("described_once")
+    assert parts.describe("described_once") is first
+    parts.forget({__name__})
     define(2.0)
-    assert registry.describe("described_once").defaults() == {"factor": 2.0}
+    assert parts.describe("described_once").defaults() == {"factor": 2.0}
