@@ -196,14 +196,14 @@ def problem_of(backbone: BackboneConfig, given: str | Path | None) -> str | None
 
 
 def _nowhere(backbone: BackboneConfig, given: str | Path | None, reason: str = "") -> str:
-    if not backbone.local and not hub_name(backbone):
+    hub = hub_name(backbone)
+    if not backbone.local and not hub:
         return (
             f"backbone '{backbone.role}' does not say where it starts: give local (a folder's name,"
             " looked up under --weights), hub (a tag of timm's), or random = true"
         )
     folders = ", ".join(display_path(folder) for folder in search_folders(given))
-    hub = hub_name(backbone)
-    name = backbone.local or hub.removeprefix("timm/")
+    name = backbone.local or (hub or "").removeprefix("timm/")
     if backbone.local:
         other = f"; `local = false` takes {hub} from timm's hub instead" if hub else ""
     else:
@@ -251,9 +251,9 @@ def resolve(
         return _found(folder, f"{display_path(folder)}")
     if backbone.random and not backbone.local:
         return StartWeights(sha256=RANDOM, source="random weights")
-    if backbone.local or not hub_name(backbone):
-        raise WeightsError(_nowhere(backbone, given))
     name = hub_name(backbone)
+    if backbone.local or not name:
+        raise WeightsError(_nowhere(backbone, given))
     if fetch:
         logger.info(f"weights {name}: from the hub, or its cache")
     try:

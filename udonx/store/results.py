@@ -62,7 +62,8 @@ class StoredFigures(Means):
     def of(cls, metrics: RetrievalMetrics) -> StoredFigures:
         """What is kept of an evaluation's metrics."""
         without = int((metrics.per_query.positives == 0).sum())
-        return cls(means=metrics.means, per_domain=metrics.per_domain, without_positives=without)
+        per_domain = {str(domain): means for domain, means in metrics.per_domain.items()}
+        return cls(means=metrics.means, per_domain=per_domain, without_positives=without)
 
     def to_plain(self) -> dict[str, Any]:
         """The index as it stands in metrics.json."""
@@ -251,7 +252,7 @@ class Results:
         """
         folder = self.evaluation(identity)
         own = result.own.per_query
-        arrays = {
+        arrays: dict[str, Any] = {
             "id": np.array(own.ids),
             "domain": np.array(own.domain),
             "positives": own.positives,
@@ -282,6 +283,7 @@ class Results:
             hit_Q = arrays[f"{index}_hit"]
             if hit_Q.dtype != bool or hit_Q.ndim != 1 or not len(hit_Q):
                 raise ValueError(f"{index}_hit is no list of hits")
+            assert arrays.zip is not None  # it is open
             members = [arrays.zip.getinfo(f"{name}.npy") for name in ("domain", "id")]
         return StoredHits(
             file,

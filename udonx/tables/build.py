@@ -106,8 +106,8 @@ def _table_row(group: list[_Found], plan: Plan, results: Results) -> TableRow:
     index = first.figures(own_index=planned.row.own_index)[0]
     measured = [stored.figures(own_index=planned.row.own_index)[1] for _, _, stored in group]
     metrics = _there([stored for _, _, stored in group], plan.experiment.metrics)
-    done = [[_done(results, stage) for stage in row.stages] for row, _, _ in group]
-    whole = all(stage is not None for stages in done for stage in stages)
+    done = [taken for row, _, _ in group if (taken := _all_done(results, row.stages)) is not None]
+    whole = len(done) == len(group)
     alone = len(planned.evaluations) == 1 or evaluation.spec.branch == "student"
     chosen = [_choice(evaluation, plan, results) for _, evaluation, _ in group]
     validated = [r1 for _, r1 in chosen if r1 is not None]
@@ -197,6 +197,12 @@ def _done(results: Results, stage: str) -> Done | None:
         return results.stage(stage).done
     except DamagedFileError:
         return None
+
+
+def _all_done(results: Results, stages: Sequence[str]) -> list[Done] | None:
+    """What stages took; None where any is not finished or damaged."""
+    found = [done for stage in stages if (done := _done(results, stage)) is not None]
+    return found if len(found) == len(stages) else None
 
 
 def _compared(lines: Sequence[TableRow], results: Results) -> tuple[list[TableRow], list[str]]:

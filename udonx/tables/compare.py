@@ -42,15 +42,9 @@ class Comparisons:
         used = {theirs.evaluations[j]: (theirs, j) for _, j in pairs} | {
             ours.evaluations[i]: (ours, i) for i, _ in pairs
         }
-        base, index = next(iter(used)), ours.index
-        hits = (
-            self._all(used, lambda evaluation, _: self._read(evaluation, index))
-            and self._all(
-                {base: used[base]}, lambda evaluation, _: self._domains(evaluation, index)
-            )
-            and self._all(used, lambda evaluation, r1: self._hits(evaluation, index, base, r1))
-        )
-        if not hits:
+        base = next(iter(used))
+        hits = self._paired_hits(used, base, ours.index)
+        if hits is None:
             self._without.append(ours.label)
             return difference, None
         ours_SQ = np.stack([hits[ours.evaluations[i]] for i, _ in pairs]).astype(np.int8)
@@ -58,6 +52,17 @@ class Comparisons:
         return difference, paired_interval(
             [ours_SQ[:, cut] - theirs_SQ[:, cut] for cut in self._cuts[base]]
         )
+
+    def _paired_hits(
+        self, used: dict[str, tuple[Row, int]], base: str, index: str
+    ) -> dict[str, np.ndarray] | None:
+        """The hits [Q] of each evaluation in the order of `base`'s queries; None without them."""
+        if self._all(used, lambda evaluation, _: self._read(evaluation, index)) is None:
+            return None
+        first = {base: used[base]}
+        if self._all(first, lambda evaluation, _: self._domains(evaluation, index)) is None:
+            return None
+        return self._all(used, lambda evaluation, r1: self._hits(evaluation, index, base, r1))
 
     def notes(self) -> list[str]:
         """What the table must say: nothing, or one sentence on the intervals that are not there."""

@@ -9,17 +9,32 @@ from typing import Protocol, TypeVar
 
 
 class Row(Protocol):
-    """What of a table's row is compared: per seed an R@1 and an evaluation. `index` is "merged" or
-    "own"; `backbone` is its role.
+    """What of a table's row is compared.
+
+    Attributes:
+        label: what the row is called.
+        index: "merged" or "own".
+        backbone: its role.
+        reference: whether it is shown only, and not compared.
+        seeds: the training seeds.
+        r1_per_seed: R@1 of each seed.
+        evaluations: the id of each seed's evaluation.
     """
 
-    label: str
-    index: str
-    backbone: str
-    reference: bool
-    seeds: tuple[int | None, ...]
-    r1_per_seed: tuple[float, ...]
-    evaluations: tuple[str, ...]
+    @property
+    def label(self) -> str: ...
+    @property
+    def index(self) -> str: ...
+    @property
+    def backbone(self) -> str: ...
+    @property
+    def reference(self) -> bool: ...
+    @property
+    def seeds(self) -> tuple[int | None, ...]: ...
+    @property
+    def r1_per_seed(self) -> tuple[float, ...]: ...
+    @property
+    def evaluations(self) -> tuple[str, ...]: ...
 
 
 _R = TypeVar("_R", bound=Row)

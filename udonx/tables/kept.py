@@ -74,10 +74,10 @@ class KeptTable:
         """
         if self._whole is None:
             return
-        table = self._build(failed)
+        table = self._build(self._whole, failed)
         # perhaps only what another command has added since: look again
         if loses_figures(table, self.folder):
-            table = self._build(failed)
+            table = self._build(self._whole, failed)
         if (kept := write_table(table, self.folder)) is not None:
             logger.warning(
                 f"the table that lay in {self.folder} has other figures; it is kept in {kept}"
@@ -109,8 +109,8 @@ class KeptTable:
         over = f" (over all stored seeds: {', '.join(map(str, seeds))})" if more else ""
         return f"table, CSV and JSON in {self.folder}{over}"
 
-    def _build(self, failed: Mapping[str, str]) -> Table:
-        return build_table(stored_seeds(self._whole, self.results), self.results, failed)
+    def _build(self, plan: Plan, failed: Mapping[str, str]) -> Table:
+        return build_table(stored_seeds(plan, self.results), self.results, failed)
 
 
 def _all_rows(plan: Plan, weights: Path | None) -> Plan | None:
