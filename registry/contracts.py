@@ -7,7 +7,7 @@ W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 
@@ -516,6 +516,35 @@ class Sampler(Protocol):
     def state_dict(self) -> dict[str, Any]: ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+class Source(Protocol):
+    """Where the images and splits of a benchmark come from. Its options are keys of `[data]`; one
+    called `root` is what `--data` sets.
+
+    A source is no part of what a stage is known by: that follows from the splits and images alone.
+    """
+
+    def domains(self) -> tuple[str, ...]:
+        """All domains that the source has, in alphabetical order."""
+        ...
+
+    def problems(self, wanted: Sequence[str] | None) -> Iterable[tuple[str, str]]:
+        """What is wrong, as (key of `[data]`, sentence), found without torch and without a network.
+
+        Args:
+            wanted: the domains that are to be used, in this order; None for all.
+        """
+        ...
+
+    def open(self, wanted: Sequence[str] | None, progress: Callable[[int, int], None]) -> Any:
+        """The benchmark (`udonx.data.benchmark.Benchmark`) with the wanted domains.
+
+        Args:
+            wanted: the domains that are to be used, in this order; None for all.
+            progress: told of something long: how many of how many images are done.
+        """
+        ...
 
 
 class Scheme(Protocol):

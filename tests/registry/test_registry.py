@@ -16,7 +16,7 @@ from registry.registry import Registry, RegistryError
 from tests.snapshots import REGISTRY_CONTENTS, registry_contents
 from tests.tiny import python
 from udonx.config.descriptions import REGISTRIES, registry_of
-from udonx.config.keys import SLOT_KEYS, LossSlot, StartOptions
+from udonx.config.keys import SLOT_KEYS, DataOptions, LossSlot, StartOptions
 
 if TYPE_CHECKING:
     from decimal import Decimal as OnlyForTypeCheckers
@@ -275,6 +275,7 @@ def test_the_reserved_names_are_the_keys_of_the_slots():
     """
     slots = {
         "backbones": StartOptions,
+        "sources": DataOptions,
         "losses": LossSlot,
         **{kind: slot for kind, slot in SLOT_KEYS.values()},
     }

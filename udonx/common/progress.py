@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 from tqdm import tqdm
 
@@ -78,3 +80,25 @@ class Report:
 
     def _log(self, line: str) -> None:
         logger.info(f"{line}, {self.note_text}" if self.note_text else line)
+
+
+@contextmanager
+def progress_of(title: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+    """A report of work whose total is known only once it begins, if it begins at all.
+
+    Args:
+        title: what is under way.
+        unit: what is counted, in the plural.
+
+    Yields:
+        `progress(done, total)`.
+    """
+    with ExitStack() as stack:
+        reports: list[Report] = []
+
+        def progress(done: int, total: int) -> None:
+            if not reports:
+                reports.append(stack.enter_context(Report(title, total, unit)))
+            reports[0].tick(done - reports[0].count)
+
+        yield progress

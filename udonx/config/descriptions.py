@@ -22,16 +22,16 @@ from typing import Any
 import attrs
 import catalogue
 
-from registry import backbones, heads, losses, metrics, samplers, schemes
+from registry import backbones, heads, losses, metrics, samplers, schemes, sources
 from registry.contracts import ComponentSpec, StageSpec
 from registry.registry import Component, Names, Registry, RegistryError, location
 from udonx.common.files import JsonCache, cached_sha256, write_atomic
 
 REGISTRIES: dict[str, Registry] = {
     module.registry.kind: module.registry
-    for module in (backbones, heads, losses, samplers, schemes, metrics)
+    for module in (backbones, heads, losses, samplers, schemes, metrics, sources)
 }
-_TORCH_FREE = ("samplers", "schemes")
+_TORCH_FREE = ("samplers", "schemes", "sources")
 
 
 @attrs.frozen

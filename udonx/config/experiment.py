@@ -20,10 +20,10 @@ from udonx.common.words import (
     unknown,
 )
 from udonx.config.backbones import BackboneConfig, read_backbones
-from udonx.config.data import read_data
+from udonx.config.data import DataConfig, read_data
 from udonx.config.descriptions import registry_of
 from udonx.config.document import Document, read_document
-from udonx.config.keys import DataOptions, FileOptions, ResultOptions
+from udonx.config.keys import FileOptions, ResultOptions
 from udonx.config.labels import fill
 from udonx.config.overrides import read_overrides
 from udonx.config.plugins import load_plugins
@@ -57,7 +57,7 @@ class Experiment:
     path: Path
     title: str
     setting: str
-    data: DataOptions
+    data: DataConfig
     backbones: dict[str, BackboneConfig]
     rows: tuple[RowConfig, ...]
     seeds: tuple[int, ...]
@@ -98,7 +98,7 @@ class Experiment:
 LookUp = Callable[
     [
         str,
-        DataOptions,
+        DataConfig,
         Mapping[str, BackboneConfig],
         Mapping[str, Iterable[str]],
         Path | str | None,

@@ -18,17 +18,15 @@ class DataOptions:
     """Where the images come from."""
 
     source: Annotated[
-        Literal["demo", "demo_pretrain", "uned"],
+        str,
         Field(
             description=(
-                "`demo` and `demo_pretrain` are generated and need no folder; `uned` is any folder"
-                " in UnED's layout, given as `root` or by `--data`."
+                "Which data source of the registry: `demo` is generated and needs no folder; `uned`"
+                " is a folder in UnED's layout, `folders` one of `<domain>/<class>/<image>`, both"
+                " given as `root` or by `--data`."
             )
         ),
     ] = "demo"
-    root: Annotated[
-        str | None, Field(description="The folder of a `uned` source; `--data` replaces it.")
-    ] = None
     domains: Annotated[
         list[str] | None,
         Field(
@@ -37,19 +35,6 @@ class DataOptions:
             )
         ),
     ] = None
-    seed: Annotated[
-        int,
-        Field(
-            ge=0,
-            description=(
-                "What a generated source is drawn from; the seeds of training do not touch it."
-            ),
-        ),
-    ] = 0
-    size: Annotated[
-        Literal["full", "smoke"],
-        Field(description="Of a generated source: `smoke` has a few tiny images."),
-    ] = "full"
     max_unreadable: Annotated[
         int | None,
         Field(

@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from udonx.config.keys import SLOT_KEYS, LossSlot, StartOptions
+from udonx.config.keys import SLOT_KEYS, DataOptions, LossSlot, StartOptions
 
 SLOTS: dict[str, frozenset[str]] = {
     key: frozenset(field.name for field in attrs.fields(slot))
@@ -23,6 +23,9 @@ NAMED: dict[str, frozenset[str]] = {
     "backbones": frozenset(field.name for field in attrs.fields(StartOptions)),
 }
 """Keys that hold several components by name."""
+
+DATA = frozenset(field.name for field in attrs.fields(DataOptions))
+"""The own keys of [data], where `source` names the component."""
 
 _EXCLUSIVE = {"budget": ({"steps", "epochs"},)}
 
@@ -69,6 +72,8 @@ class Merged:
         for key, value in layer.data.items():
             if key in SLOTS:
                 self._slot(self.data, key, key, value, SLOTS[key], layer)
+            elif key == "data" and isinstance(value, dict):
+                self._data(value, layer)
             elif key in NAMED and isinstance(value, dict):
                 entries = self.data.setdefault(key, {})
                 # a wrong type below: keep it, validation names it
@@ -90,6 +95,15 @@ class Merged:
             else:
                 self.data[key] = value
                 self.origin[key] = layer
+
+    def _data(self, value: dict[str, Any], layer: Layer) -> None:
+        """Another source has other options."""
+        base = self.data.get("data", {})
+        before = base.get("source", DataOptions().source)
+        if value.get("source", before) != before:
+            base = {key: item for key, item in base.items() if key in DATA}
+        self.data["data"] = base | value
+        self._mark("data", value, layer)
 
     def _slot(
         self,

@@ -66,6 +66,7 @@ _SETTING = (
 )
 _HEAD = "A projection from the backbone's features to an embedding."
 _SLOT = "The options of the component that `use` names stand beside these keys."
+_SOURCE = "The options of the component that `source` names stand beside these keys."
 _TABLE: dict[str, Any] = {"type": "dict", "of": None}
 _NAME_OR_TABLE: dict[str, Any] = {"type": "union", "of": [{"type": "str"}, _TABLE]}
 
@@ -111,7 +112,7 @@ def sections() -> dict[str, Section]:
             SettingOptions,
             setting,
         ),
-        _section("data", "[data] of a setting", DOCS["data"], DataOptions),
+        _section("data", "[data] of a setting", f"{DOCS['data']} {_SOURCE}", DataOptions),
         _section(
             "backbone",
             "[backbones.ROLE] of a setting",

@@ -95,21 +95,21 @@ def setting_schema() -> dict[str, Any]:
 
 
 def _setting() -> dict[str, Any]:
-    names = components.registry_of("backbones").names()
-    options = {name: components.describe("backbones", name).options for name in names}
+    backbones, sources = _options_of_kind("backbones"), _options_of_kind("sources")
     return _closed(
         {
             **_properties(table_options(SettingOptions)),
             "data": {
                 "description": SETTING_DOCS["data"],
-                **_closed(_properties(table_options(DataOptions))),
+                "type": "object",
+                **_by_use(_properties(table_options(DataOptions)), sources, "source"),
             },
             "backbones": {
                 "description": SETTING_DOCS["backbones"],
                 "type": "object",
                 "additionalProperties": {
                     "type": "object",
-                    **_by_use(_properties(table_options(StartOptions)), options),
+                    **_by_use(_properties(table_options(StartOptions)), backbones),
                 },
             },
             **{key: {"$ref": f"#/$defs/{key}"} for key in sorted(SETTING_KEYS & ROW_KEYS)},
@@ -118,6 +118,12 @@ def _setting() -> dict[str, Any]:
             },
         }
     )
+
+
+def _options_of_kind(kind: str) -> dict[str, tuple[Option, ...]]:
+    """The options of each component of a kind, by its name."""
+    names = components.registry_of(kind).names()
+    return {name: components.describe(kind, name).options for name in names}
 
 
 def _row_keys() -> dict[str, Any]:
@@ -166,16 +172,17 @@ def _slot(kind: str, slot: type, *, removable: bool = False) -> dict[str, Any]:
     """A component by its name, or a table of the slot's own keys and the component's options;
     `false` where it may be removed.
     """
-    names = components.registry_of(kind).names()
     own = _properties(table_options(slot))
-    options = {name: components.describe(kind, name).options for name in names}
-    scalar: dict[str, Any] = {"enum": [*names, False] if removable else names}
+    options = _options_of_kind(kind)
+    scalar: dict[str, Any] = {"enum": [*options, False] if removable else list(options)}
     return _table_or(scalar, _by_use(own, options))
 
 
-def _by_use(own: dict[str, Any], options: dict[str, tuple[Option, ...]]) -> dict[str, Any]:
-    """A table of its own keys and of the options of the component that `use` names; without `use`
-    of those of any component.
+def _by_use(
+    own: dict[str, Any], options: dict[str, tuple[Option, ...]], key: str = "use"
+) -> dict[str, Any]:
+    """A table of its own keys and of the options of the component that `key` names; without that
+    key of those of any component.
     """
     of_any: dict[str, list[dict[str, Any]]] = {}
     cases = []
@@ -186,7 +193,7 @@ def _by_use(own: dict[str, Any], options: dict[str, tuple[Option, ...]]) -> dict
         allowed = {**dict.fromkeys(own, True), **properties}
         cases.append(
             {
-                "if": {"required": ["use"], "properties": {"use": {"const": name}}},
+                "if": {"required": [key], "properties": {key: {"const": name}}},
                 "then": _closed(allowed),
             }
         )
@@ -196,11 +203,11 @@ def _by_use(own: dict[str, Any], options: dict[str, tuple[Option, ...]]) -> dict
     }
     cases.append(
         {
-            "if": {"not": {"required": ["use"]}},
+            "if": {"not": {"required": [key]}},
             "then": _closed({**dict.fromkeys(own, True), **merged}),
         }
     )
-    return {"properties": {**own, "use": {**own["use"], "enum": list(options)}}, "allOf": cases}
+    return {"properties": {**own, key: {**own[key], "enum": list(options)}}, "allOf": cases}
 
 
 def _defaults(kind: str) -> dict[str, Any]:

@@ -8,7 +8,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import attrs
 import tomli_w
 
 from registry.metrics import DEFAULTS
@@ -23,7 +22,6 @@ def to_toml(experiment: Experiment) -> str:
     """The experiment with its setting and every row in full; paths that it names are as seen from
     the working directory.
     """
-    data = {key: value for key, value in attrs.asdict(experiment.data).items() if value is not None}
     backbones = {}
     for role, backbone in experiment.backbones.items():
         start = {name: getattr(backbone, name) for name in ("use", "local", "hub", "prefer")} | {
@@ -39,7 +37,7 @@ def to_toml(experiment: Experiment) -> str:
         document["plugins"] = [
             _absolute(name, experiment.path.parent) for name in experiment.plugins
         ]
-    document["setting"] = {"data": data, "backbones": backbones}
+    document["setting"] = {"data": experiment.data.to_plain(), "backbones": backbones}
     if experiment.observers:
         document["results"] = {"observers": list(experiment.observers)}
     document["rows"] = {row.name: row.data for row in experiment.wanted_rows()}

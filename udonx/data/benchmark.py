@@ -4,20 +4,14 @@ wherever they come from.
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import json
-import shutil
-from collections.abc import Callable
-from functools import cached_property, partial
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import attrs
 import numpy as np
 
 from registry.contracts import DomainFacts
-from udonx.common.files import cache_dir, cache_path, sweep
-from udonx.data.errors import DataError
 from udonx.data.facts import images_digest, manifest_hash, split_digest, train_facts
 from udonx.data.sizes import MISSING, image_sizes
 from udonx.data.splits import BenchmarkLayout, Split, label_map, read_split
@@ -34,17 +28,33 @@ class Benchmark:
     root: Path
     domains: tuple[str, ...]
     fingerprint: str = ""
+    origin: str = ""
     _splits: dict[tuple[str, str], Split] = attrs.field(factory=dict, init=False)
     _sizes: dict[tuple[str, str], np.ndarray] = attrs.field(factory=dict, init=False)
     _digests: dict[tuple[str, str], tuple[str, ...]] = attrs.field(factory=dict, init=False)
     _queries: dict[tuple[str, str], tuple[str, str] | None] = attrs.field(factory=dict, init=False)
 
     @classmethod
-    def open(cls, root: Path, domains: list[str] | None = None, fingerprint: str = "") -> Benchmark:
-        """The benchmark in `root`, with all of its domains in alphabetical order or the given ones
-        in theirs.
+    def open(
+        cls,
+        root: Path,
+        domains: Sequence[str] | None = None,
+        fingerprint: str = "",
+        origin: str = "",
+    ) -> Benchmark:
+        """The benchmark in a folder.
+
+        Args:
+            root: the folder, in UnED's layout.
+            domains: those to use, in this order; None for all, in alphabetical order.
+            fingerprint: names the generator and seed of generated images.
+            origin: where the images come from, as a table says it; without it the folder.
+
+        Raises:
+            DataError: no such folder or domain.
         """
-        return cls(Path(root), tuple(BenchmarkLayout(root).domains(domains)), fingerprint)
+        names = tuple(BenchmarkLayout(root).domains(domains))
+        return cls(Path(root), names, fingerprint, origin or str(Path(root).resolve()))
 
     @cached_property
     def layout(self) -> BenchmarkLayout:
@@ -121,73 +131,3 @@ class Benchmark:
         queries.
         """
         return tuple(dict.fromkeys(self.query_index(domain, stage) or ()))
-
-
-def demo_domains(source: str) -> tuple[str, ...]:
-    """The domains of a generated benchmark (`demo` or `demo_pretrain`), without generating it."""
-    # the generator draws with Pillow, which planning on other data does not need
-    from udonx.data import demo
-
-    return demo.PRETRAIN_DOMAINS if source == "demo_pretrain" else demo.DEMO_DOMAINS
-
-
-def open_demo(
-    source: str,
-    *,
-    seed: int,
-    size: str,
-    domains: list[str] | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> Benchmark:
-    """The generated benchmark, written to the cache folder if it is not there whole; a second
-    process waits for the first.
-
-    Raises DataError where there is no folder to write it to.
-    """
-    from udonx.data import demo
-
-    pretrain = source == "demo_pretrain"
-    fingerprint = f"{source}-v{demo.GENERATOR_VERSION}-{size}-seed{seed}"
-    # A picture depends on the fingerprint alone; which of them there are follows from the sizes of
-    # the splits, which may grow.
-    counts = json.dumps(demo.plan_benchmark(seed=seed, size=size, pretrain=pretrain))
-    cache = cache_path()
-    root = (
-        cache / f"{fingerprint}-{hashlib.sha256(counts.encode()).hexdigest()[:8]}"
-        if cache
-        else None
-    )
-    if root is None or not demo.is_whole(root):
-        if cache_dir() is None:
-            raise DataError(
-                "the demo benchmark needs a folder that can be written: set UDONX_CACHE to one"
-            )
-        _write_demo(
-            root,
-            partial(
-                demo.write_benchmark, seed=seed, size=size, pretrain=pretrain, progress=progress
-            ),
-        )
-    return Benchmark.open(root, list(domains or demo_domains(source)), fingerprint)
-
-
-def _write_demo(root: Path, write: Callable[[Path], None]) -> None:
-    """Write a generated benchmark in place of what is left of one, unless another process has done
-    so meanwhile.
-    """
-    from udonx.data import demo
-
-    with open(root.with_name(f"{root.name}.lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if demo.is_whole(root):
-            return
-        sweep(root.parent)
-        shutil.rmtree(root, ignore_errors=True)
-        try:
-            write(root)
-        except OSError as error:
-            why = error.strerror or error
-            raise DataError(
-                f"the demo benchmark could not be written to {root}: {why}; set UDONX_CACHE to a"
-                " folder with space"
-            ) from error

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from udonx.common.progress import Report
+from udonx.common.progress import progress_of
 from udonx.config.experiment import Experiment
 from udonx.config.problems import ConfigError, Problem
-from udonx.data.benchmark import Benchmark, open_demo
+from udonx.data.benchmark import Benchmark
+from udonx.data.errors import DataError
 from udonx.data.images import ImageStore
+from udonx.inputs.sources import make_source
 from udonx.inputs.weights import StartWeights, WeightsError, resolve
 
 
@@ -19,25 +21,21 @@ def used_roles(experiment: Experiment) -> list[str]:
 
 
 def open_benchmark(experiment: Experiment) -> Benchmark:
-    """The benchmark that an experiment's setting names; a generated one is written first if it is
-    not there. Raises DataError.
+    """The benchmark that an experiment's setting names, made first where it is not there.
+
+    Raises:
+        DataError: the source cannot open it.
     """
     data = experiment.data
-    if data.source == "uned":
-        return Benchmark.open(Path(data.root), data.domains)
-    report: list[Report] = []
-
-    def progress(done: int, total: int) -> None:
-        if not report:
-            report.append(Report("generating the benchmark (once)", total, "images"))
-        report[0].tick(done - report[0].count)
-
-    benchmark = open_demo(
-        data.source, seed=data.seed, size=data.size, domains=data.domains, progress=progress
-    )
-    if report:
-        report[0].__exit__(None)
-    return benchmark
+    with progress_of(f"preparing the data '{data.source}' (once)", "images") as progress:
+        try:
+            return make_source(data).open(data.domains, progress)
+        except (DataError, OSError):
+            raise
+        except Exception as error:  # a plug-in's own code
+            raise DataError(
+                f"the source '{data.source}' failed: {type(error).__name__}: {error}"
+            ) from error
 
 
 def open_images(experiment: Experiment, benchmark: Benchmark, **options: Any) -> ImageStore:

@@ -10,13 +10,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from udonx.common.words import format_value
+from registry import sources
+from registry.contracts import Source
+from udonx.common.words import dotted_key, format_value
 from udonx.config.backbones import BackboneConfig
-from udonx.config.keys import DataOptions
+from udonx.config.data import DataConfig
 from udonx.config.problems import Problem
-from udonx.data.benchmark import demo_domains
-from udonx.data.errors import DataError
-from udonx.data.splits import BenchmarkLayout
 from udonx.inputs.weights import hub_name, local_folder, others_that_fit, problem_of
 
 if TYPE_CHECKING:
@@ -61,9 +60,25 @@ def observer_problem(url: str) -> str | None:
     return None
 
 
+def make_source(data: DataConfig) -> Source:
+    """The source that a setting names, with its options."""
+    return sources.get(data.source)(**data.options)
+
+
+def data_problems(where: str, data: DataConfig) -> list[Problem]:
+    """What a data source says is wrong, each problem at its key of `[data]`."""
+    try:
+        found = list(make_source(data).problems(data.domains))
+    except OSError:
+        raise
+    except Exception as error:  # a plug-in's own code
+        found = [("source", f"'{data.source}' failed: {type(error).__name__}: {error}")]
+    return [Problem(where=where, key=dotted_key("data", key), message=why) for key, why in found]
+
+
 def source_problems(
     where: str,
-    data: DataOptions,
+    data: DataConfig,
     backbones: Mapping[str, BackboneConfig],
     roles: Mapping[str, Iterable[str]],
     weights: Path | str | None,
@@ -79,29 +94,7 @@ def source_problems(
                 message="there is no such folder; it must hold folders in timm's layout",
             )
         )
-    try:
-        if data.source == "uned":
-            if data.root is None:
-                raise DataError(
-                    "its data needs a folder in UnED's layout (images/ and info_files/): give it"
-                    " with --data DIR"
-                )
-            BenchmarkLayout(Path(data.root)).domains(data.domains)
-        else:
-            for name in data.domains or ():
-                if name not in demo_domains(data.source):
-                    raise DataError(
-                        f"'{data.source}' has no domain '{name}'; it has"
-                        f" {', '.join(demo_domains(data.source))}"
-                    )
-    except DataError as error:
-        problems.append(
-            Problem(
-                where=where,
-                key="data.root" if data.source == "uned" else "data.domains",
-                message=str(error),
-            )
-        )
+    problems += data_problems(where, data)
     for role, rows in roles.items():
         if role in backbones and (message := problem_of(backbones[role], weights)):
             problems.append(

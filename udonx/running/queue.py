@@ -402,7 +402,7 @@ class _Runner:
             "git": self.git,
             "resolved": planned.row.data,
             "backbone": attrs.asdict(experiment.backbones[planned.row.backbone]),
-            "data": attrs.asdict(experiment.data),
+            "data": experiment.data.to_plain(),
             "manifest": {
                 domain: {
                     "training": identities.training_manifest(domain),

@@ -221,18 +221,14 @@ def _compared(lines: Sequence[TableRow], results: Results) -> tuple[list[TableRo
 
 def _about(plan: Plan, stored: Iterable[StoredEvaluation]) -> About:
     """Where the figures come from."""
-    experiment, data = plan.experiment, plan.experiment.data
+    experiment = plan.experiment
     versions: dict[str, list[str]] = {}
     for evaluation in stored:
         for name, version in evaluation.versions.items():
             versions.setdefault(name, []).append(version)
     return About(
         file=str(experiment.path.resolve()),
-        data=(
-            str(plan.benchmark.root.resolve())
-            if data.source == "uned"
-            else f"{data.source}, generated from seed {data.seed}"
-        ),
+        data=plan.benchmark.origin,
         overrides=experiment.overrides,
         plugins=experiment.plugins,
         start_weights=tuple(
@@ -252,7 +248,7 @@ def _seeds_and_weights(lines: Sequence[TableRow], about: About) -> str:
 
 def _question(experiment: Experiment, about: About) -> list[str]:
     """What makes this table another one than the file's own on the setting's own data."""
-    data = [f"data: {about.data}"] if experiment.data.source == "uned" else []
+    data = [f"data: {about.data}"] if experiment.data.root else []
     return [
         *data,
         *([f"changed with --set: {'; '.join(about.overrides)}"] if about.overrides else []),

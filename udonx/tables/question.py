@@ -46,11 +46,7 @@ def question_of(experiment: Experiment, root: Path) -> Question:
     folder, whatever lies there.
     """
     file, setting = _name(experiment.name), _name(PurePosixPath(experiment.setting).name)
-    data = (
-        Path(experiment.data.root).resolve()
-        if experiment.data.source == "uned" and experiment.data.root
-        else None
-    )
+    data = experiment.data.root.resolve() if experiment.data.root else None
     parts = {
         "name": experiment.name if experiment.name != file else "",
         "place": _place(experiment.path, root),

@@ -142,7 +142,7 @@ def test_settings_inherit_and_do_not_run_in_circles(tmp_path):
     )
     experiment = load_experiment(write_experiment(tmp_path, 'setting = "short"\n' + TWO_ROWS))
     budget = rows(experiment)["a"].recipe.budget
-    assert (experiment.setting, budget.steps, budget.batch, experiment.data.size) == (
+    assert (experiment.setting, budget.steps, budget.batch, experiment.data.options["size"]) == (
         "short",
         3,
         8,
@@ -169,7 +169,7 @@ def test_set_reaches_all_rows_one_row_and_the_setting(tmp_path):
     assert [parts[name].recipe.budget.scale for name in "ab"] == [0.5, 0.5]
     assert [parts[name].recipe.sampler.use for name in "ab"] == ["dynamic", "uniform"]
     assert [parts[name].transform.flip for name in "ab"] == [False, False]
-    assert experiment.data.seed == 3
+    assert experiment.data.options["seed"] == 3
 
 
 @pytest.mark.parametrize(
@@ -544,8 +544,9 @@ def test_missing_start_weights_and_unknown_domains_are_problems_of_the_setting(t
 
 def test_data_is_refused_where_it_would_be_ignored(tmp_path):
     """--data with a generated benchmark is an error that says what to do."""
-    assert "--data: got /x, but the data of this setting is 'demo', which is generated" in problems(
-        tmp_path, TWO_ROWS, data="/x"
+    assert (
+        "--data: got /x, but the data of this setting is 'demo', which has no folder"
+        in problems(tmp_path, TWO_ROWS, data="/x")
     )
 
 

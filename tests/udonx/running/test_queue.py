@@ -17,7 +17,7 @@ import udonx
 from tests.tiny import SETTING, write_domain, write_experiment
 from udonx.cli import main
 from udonx.config.problems import ConfigError
-from udonx.data.benchmark import open_demo
+from udonx.data.sources.demo import open_demo
 from udonx.data.unreadable import LeftOut
 from udonx.engine.errors import TrainingError
 from udonx.engine.loop import Loop

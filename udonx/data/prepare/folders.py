@@ -26,6 +26,7 @@ from udonx.data.prepare.class_folders import (
 )
 from udonx.data.prepare.classes import LEAST, SPLITS, assign, checked_shares, fewest_classes
 from udonx.data.prepare.verify import look_at
+from udonx.data.splits import nearest
 
 _TOLD_BY_NUMBER = (errno.EACCES, errno.ENOSPC, errno.EROFS)
 """Not a matter of links: the disk is full or cannot be written."""
@@ -84,6 +85,7 @@ def split_folders(
     shares: Sequence[float] = (0.6, 0.2, 0.2),
     min_images: int = 2,
     seed: int = 0,
+    domains: Sequence[str] | None = None,
     verify: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> FolderSplit:
@@ -107,6 +109,7 @@ def split_folders(
         min_images: classes with fewer images that can be opened are left out; at least 2, since a
             query needs a positive.
         seed: which classes are drawn.
+        domains: only these; None for all.
         verify: decode every image in whole; else only headers are read, and damage further on shows
             when an image is first used.
         progress: `progress(done, total)` is called with numbers of opened images.
@@ -134,12 +137,13 @@ def split_folders(
         ]
     """
     source, out = Path(source), Path(out)
-    exact, domains, ignored = _checked(source, out, shares, min_images)
-    paths = [path for domain in domains for path in domain.paths()]
+    problems, exact, found, ignored = _examine(source, shares, min_images, domains, out)
+    _refuse(problems)
+    paths = [path for domain in found for path in domain.paths()]
     looked = look_at(paths, lambda path: source / path, whole=verify, progress=progress)
     reasons = looked.unreadable
-    kept = [_kept(domain, reasons, min_images) for domain in domains]
-    _refuse(_few(kept, domains, exact, min_images, reasons))
+    kept = [_kept(domain, reasons, min_images) for domain in found]
+    _refuse(_few(kept, found, exact, min_images, reasons))
     assigned = {
         domain.name: assign(domain.classes, exact, seed=seed, domain=domain.name) for domain in kept
     }
@@ -152,7 +156,7 @@ def split_folders(
         # Named is the folder that was asked for, not a temporary one in it.
         raise OSError(error.errno, error.strerror or str(error), str(out)) from error
     small, unreadable = Tally(), Tally()
-    for before, after in zip(domains, kept, strict=True):
+    for before, after in zip(found, kept, strict=True):
         small.add(
             *(f"{before.name}/{name}" for name in before.classes if name not in after.classes)
         )
@@ -161,7 +165,7 @@ def split_folders(
         out=out,
         min_images=min_images,
         domains=tuple(
-            _outcome(*pair, assigned[pair[0].name]) for pair in zip(domains, kept, strict=True)
+            _outcome(*pair, assigned[pair[0].name]) for pair in zip(found, kept, strict=True)
         ),
         small=small,
         unreadable=unreadable,
@@ -171,13 +175,28 @@ def split_folders(
     )
 
 
-def _checked(
-    source: Path, out: Path, shares: Sequence[float], min_images: int
-) -> tuple[dict[str, Fraction], list[DomainFolder], Ignored]:
-    """Shares, domains, and what lies beside them.
+def folder_problems(
+    source: Path,
+    *,
+    shares: Sequence[float],
+    min_images: int,
+    domains: Sequence[str] | None = None,
+) -> list[str]:
+    """What is wrong with class folders and how they are to be split, a sentence each; no image is
+    opened for it. The arguments are those of `split_folders`.
+    """
+    return _examine(source, shares, min_images, domains)[0]
 
-    Raises:
-        SplitError: all that is known to be wrong before images are opened.
+
+def _examine(
+    source: Path,
+    shares: Sequence[float],
+    min_images: int,
+    wanted: Sequence[str] | None,
+    out: Path | None = None,
+) -> tuple[list[str], dict[str, Fraction], list[DomainFolder], Ignored]:
+    """What is known to be wrong before images are opened; shares, domains, and what lies beside
+    them.
     """
     problems: list[str] = []
     exact: dict[str, Fraction] = {}
@@ -196,18 +215,24 @@ def _checked(
         domains, ignored = read_domains(source)
     except SplitError as error:
         problems.append(str(error))
-    problems += _out_problem(source, out)
+    if wanted is not None and domains:
+        there = [domain.name for domain in domains]
+        problems += [
+            f"{source} holds no domain '{name}'; {nearest(name, there)}"
+            for name in wanted
+            if name not in there
+        ]
+        domains = [domain for domain in domains if domain.name in wanted]
+    problems += _out_problem(source, out) if out else []
     wrong = layout_problems(source, domains) if domains else {}
     problems += wrong.values()
     if exact and min_images >= 2 and "" not in wrong:
         # Unreadable images can only make classes fewer: what is too few now need not wait for them
         # to be opened.
         sound = [domain for domain in domains if domain.name not in wrong]
-        problems += _few(
-            [_kept(domain, {}, min_images) for domain in sound], sound, exact, min_images, {}
-        )
-    _refuse(problems)
-    return exact, domains, ignored
+        kept = [_kept(domain, {}, min_images) for domain in sound]
+        problems += _few(kept, sound, exact, min_images, {})
+    return problems, exact, domains, ignored
 
 
 def _out_problem(source: Path, out: Path) -> list[str]:

@@ -1,0 +1,46 @@
+"""A folder in UnED's layout, read in place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from registry import sources
+from udonx.data.benchmark import Benchmark
+from udonx.data.errors import DataError
+from udonx.data.sources import Root
+from udonx.data.splits import BenchmarkLayout
+
+
+@sources.register("uned")
+class Uned:
+    """Any folder in UnED's layout: `images/`, and `info_files/<domain>/<split>.json`.
+
+    Source: Towards Universal Image Embeddings, ICCV 2023.
+    """
+
+    def __init__(self, *, root: Root = None) -> None:
+        self.root = Path(root) if root is not None else None
+
+    def domains(self) -> tuple[str, ...]:
+        """The folders of `info_files` that hold a split."""
+        return tuple(BenchmarkLayout(self._folder()).domains())
+
+    def problems(self, wanted: Sequence[str] | None) -> Iterator[tuple[str, str]]:
+        """A folder that is not there or not in this layout, and domains that it lacks."""
+        try:
+            BenchmarkLayout(self._folder()).domains(wanted)
+        except DataError as error:
+            yield "root", str(error)
+
+    def open(self, wanted: Sequence[str] | None, progress: Callable[[int, int], None]) -> Benchmark:
+        """The benchmark in the folder."""
+        return Benchmark.open(self._folder(), wanted)
+
+    def _folder(self) -> Path:
+        if self.root is None:
+            raise DataError(
+                "its data needs a folder in UnED's layout (images/ and info_files/): give it with"
+                " --data DIR"
+            )
+        return self.root
