@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import attrs
@@ -10,6 +11,7 @@ import torch
 from registry.contracts import StageSpec
 from udonx.data.benchmark import Benchmark
 from udonx.data.images import ImageStore
+from udonx.data.loader import BatchLoader
 from udonx.engine.hooks import Hook
 from udonx.store.stage import StageFolder
 
@@ -50,3 +52,22 @@ class Job:
     manifest: dict[str, str] = attrs.field(factory=dict)
     checkpoint_seconds: float = 300.0
     hooks: tuple[Hook, ...] = ()
+
+    def loader(self, unreadable: Mapping[str, Sequence[str]]) -> BatchLoader:
+        """What loads the training batches of the stage.
+
+        Args:
+            unreadable: Images by domain that are known not to be decodable.
+        """
+        spec, training = self.spec, self.spec.required_training
+        return BatchLoader(
+            self.benchmark,
+            self.store,
+            spec.domains,
+            spec.transform,
+            training.batch,
+            spec.seed or 0,
+            self.workers,
+            pin=self.device if self.device.type == "cuda" else None,
+            unreadable=unreadable,
+        )

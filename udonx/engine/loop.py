@@ -13,8 +13,6 @@ from registry.contracts import Batch
 from udonx.common.interrupts import StopRequest, deferred
 from udonx.common.progress import Report
 from udonx.common.seeds import stream_seed
-from udonx.data.loader import BatchLoader
-from udonx.data.unreadable import left_out
 from udonx.engine.build import build_sampler
 from udonx.engine.checkpoint import Checkpoint, stopped
 from udonx.engine.errors import explained
@@ -65,7 +63,7 @@ class Loop:
         self.checkpoint = Checkpoint(job, self.state)
         self.stop = StopRequest()
         self.log_every = min(max(1, training.steps // 50), 100)
-        self._begin_lap()
+        self.lap_began, self.lap_first = time.monotonic(), 0
 
     def run(self) -> Done:
         """Train to the end; returns done.json. The first SIGINT or SIGTERM lets the step that is
@@ -81,7 +79,7 @@ class Loop:
         state, steps = self.state, self.training.steps
         self._restore()
         self.sampler.check_progress(state.step, steps)
-        loader = self._loader()
+        loader = self.job.loader(state.unreadable)
         batches = loader.batches(self.sampler, state.step, steps, state.taken, self.sampler.name)
         self.model.train()
         # closing: whatever stops the loop stops the loader's threads too
@@ -161,37 +159,14 @@ class Loop:
 
     def finish(self) -> Done:
         """Write done.json and remove the checkpoint; call it after the last step."""
-        state, training = self.state, self.training
-        done = Done(
-            steps=training.steps,
-            images=training.steps * training.batch,
-            seconds=state.stopwatch.seconds,
-            best_step=state.best_step,
-            best_r1=state.best_r1 if state.best_r1 >= 0 else None,
-            batches=state.taken,
-            weights=state.best,
-            unreadable=left_out(state.left_out.union(*state.unreadable.values())),
-        )
+        done = self.state.done(self.training)
         self.job.folder.finish(done)
         return done
 
     # --------------------------------------------------------------------------- between two steps
 
-    def _loader(self) -> BatchLoader:
-        job, spec = self.job, self.job.spec
-        return BatchLoader(
-            job.benchmark,
-            job.store,
-            spec.domains,
-            spec.transform,
-            self.training.batch,
-            spec.seed or 0,
-            job.workers,
-            pin=job.device if job.device.type == "cuda" else None,
-            unreadable=self.state.unreadable,
-        )
-
     def _begin_lap(self) -> None:
+        """Start the clock of the next lap."""
         self.lap_began, self.lap_first = time.monotonic(), self.state.step
 
     def _end_lap(self) -> str:

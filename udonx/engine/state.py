@@ -7,13 +7,14 @@ from typing import Any
 import attrs
 import torch
 
-from registry.contracts import StageSpec
+from registry.contracts import StageSpec, Training
 from udonx.common.stopwatch import Stopwatch
+from udonx.data.unreadable import left_out
 from udonx.engine.hooks import Validation
 from udonx.engine.model import Model
 from udonx.engine.optim import TwoGroupAdamW
 from udonx.engine.sampling import GuardedSampler, SignalWindow
-from udonx.store.stage import Weights
+from udonx.store.stage import Done, Weights
 
 
 class TrainingState:
@@ -110,3 +111,16 @@ class TrainingState:
             return False
         self.best_r1, self.best_step = r1, self.step
         return True
+
+    def done(self, training: Training) -> Done:
+        """What is kept of the stage once it is trained to the end."""
+        return Done(
+            steps=training.steps,
+            images=training.steps * training.batch,
+            seconds=self.stopwatch.seconds,
+            best_step=self.best_step,
+            best_r1=self.best_r1 if self.best_r1 >= 0 else None,
+            batches=self.taken,
+            weights=self.best,
+            unreadable=left_out(self.left_out.union(*self.unreadable.values())),
+        )
