@@ -27,7 +27,7 @@ _HOMES = {
     "Stopped": ("udonx.common.interrupts", "Stopped"),
     "run": ("udonx.running.queue", "run"),
     "log_to_stderr": ("udonx.common.console", "log_to_stderr"),
-    "load_model": ("udonx.engine.load", "LoadedModel"),
+    "load_model": ("udonx.engine.loaded_model", "LoadedModel"),
 }
 __all__ = ["__version__", *_HOMES]
 

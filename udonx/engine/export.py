@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from registry.backbones.timm import TimmBackbone
+from registry.contracts import StageSpec
 from registry.heads.linear import LinearHead
 from registry.heads.mlp import MlpHead
 from registry.heads.pca import PcaHead
 from udonx.common.files import atomic_path, write_atomic
 from udonx.engine.errors import StageError
-from udonx.engine.load import load_stage
+from udonx.engine.load import load_stage, read_spec
 from udonx.engine.model import Model
 from udonx.store.stage import StageFolder
 
@@ -75,10 +76,10 @@ def export_stage(
     folder, out = StageFolder(Path(stage)), Path(out)
     _refuse_to_overwrite(out, overwrite)
     model = load_stage(folder, torch.device("cpu"))
-    spec, backbone = folder.read_model().spec, model.backbone
+    spec, backbone = read_spec(folder), model.backbone
     if not isinstance(backbone, TimmBackbone):
         raise StageError(
-            f"{folder.path}: its backbone is '{spec['backbone']['use']}', only timm models have"
+            f"{folder.path}: its backbone is '{spec.backbone.use}', only timm models have"
             " timm's layout"
         )
     head, without = _head_of(model, spec)
@@ -128,12 +129,12 @@ def _is_export(folder: Path) -> bool:
         return False
 
 
-def _head_of(model: Model, spec: dict[str, Any]) -> tuple[_Head | None, str]:
+def _head_of(model: Model, spec: StageSpec) -> tuple[_Head | None, str]:
     """The head of what the stage trained, and why there is none."""
-    if model.student_head is not None:
-        branch, head, use = "student", model.student_head, spec["student_head"]["use"]
-    elif len(model.teacher_heads) == 1:
-        branch, head, use = "teacher", model.teacher_heads[0], spec["teacher_head"]["use"]
+    if model.student_head is not None and spec.student_head is not None:
+        branch, head, use = "student", model.student_head, spec.student_head.use
+    elif len(model.teacher_heads) == 1 and spec.teacher_head is not None:
+        branch, head, use = "teacher", model.teacher_heads[0], spec.teacher_head.use
     elif len(model.teacher_heads):
         return None, f"it has {len(model.teacher_heads)} teacher heads, one for each domain"
     else:
@@ -160,8 +161,8 @@ def _layers(head: nn.Module) -> dict[str, Tensor] | None:
     return None
 
 
-def _config(backbone: TimmBackbone, spec: dict[str, Any], head: _Head | None) -> dict[str, Any]:
-    options, crop = spec["backbone"]["options"], spec["transform"]["crop"]
+def _config(backbone: TimmBackbone, spec: StageSpec, head: _Head | None) -> dict[str, Any]:
+    options, crop = spec.backbone.options, spec.transform.crop
     registered = cast(dict[str, Any], backbone.model.pretrained_cfg)  # timm has no types
     return {
         "architecture": options["model"],
@@ -178,17 +179,17 @@ def _config(backbone: TimmBackbone, spec: dict[str, Any], head: _Head | None) ->
             "interpolation": "hamming",
             "crop_pct": 1.0,
             "crop_mode": "center",
-            "mean": spec["backbone"]["mean"],
-            "std": spec["backbone"]["std"],
+            "mean": spec.backbone.mean,
+            "std": spec.backbone.std,
             "num_classes": 0,
             "first_conv": registered.get("first_conv"),
             "classifier": registered.get("classifier"),
         },
         "udonx": {
             "crop": crop,
-            "upright": spec["transform"].get("orientation") == "exif",
-            "precision": spec["precision"],
-            "domains": spec["domains"],
+            "upright": spec.transform.orientation == "exif",
+            "precision": spec.precision,
+            "domains": spec.domains,
             "head": {"is": head.name, "dim": head.dim, "hidden": head.hidden} if head else None,
         },
     }

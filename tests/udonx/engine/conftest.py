@@ -1,9 +1,16 @@
 """What the tests of the engine share."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
+
+from tests.udonx.engine.small import small_job, small_spec
+from udonx.data.benchmark import Benchmark
+from udonx.engine.train import run_stage
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -15,3 +22,20 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def stage(small_benchmark: Benchmark, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished UDON stage; not to be written to."""
+    folder = tmp_path_factory.mktemp("stage")
+    run_stage(small_job(folder, small_spec(steps=4, validate_every=4), small_benchmark))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def images(small_benchmark: Benchmark) -> list[Path]:
+    """Validation images of one of its domains."""
+    return [
+        small_benchmark.root / "images" / path
+        for path in small_benchmark.split("logos", "val").paths
+    ]

@@ -24,7 +24,8 @@ from tests.udonx.engine.small import ROUND_ROBIN, STUDENT_CE, TEACHER_CE, small_
 from udonx.common.files import sha256_file
 from udonx.data.benchmark import Benchmark
 from udonx.engine.export import export_stage
-from udonx.engine.load import LoadedModel, load_stage
+from udonx.engine.load import load_stage
+from udonx.engine.loaded_model import LoadedModel
 from udonx.engine.train import run_stage
 from udonx.store.stage import StageFolder
 
