@@ -40,7 +40,7 @@ from PIL import Image
 
 from udonx.cli import main as command
 from udonx.common.errors import sentence_of
-from udonx.common.files import write_json
+from udonx.common.json_files import write_json
 from udonx.inputs.sources import source_problems
 
 ROOT = Path(__file__).resolve().parents[1]

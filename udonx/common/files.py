@@ -1,4 +1,4 @@
-"""Files written whole or not at all, read back only as what was written, and where caches live."""
+"""Files that are written whole or not at all, and read without surprises."""
 
 from __future__ import annotations
 
@@ -6,29 +6,17 @@ import contextlib
 import errno
 import fcntl
 import hashlib
-import json
 import os
 import secrets
 import shutil
 import stat
-import tempfile
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, Generic, TypeVar
-
-import cattrs
+from typing import BinaryIO
 
 from udonx.common.errors import UdonxError
 
-T = TypeVar("T")
-
 _FULL = 2**20  # a disk with less than this many bytes free counts as full
-# the key that holds the digest of everything else in a JSON file, or in a line of one
-_DIGEST = "digest"
-# what json raises: a number of thousands of digits is a ValueError too
-_JSON_ERRORS = (ValueError, RecursionError)
-_converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=False)
 
 
 class DamagedFileError(UdonxError, ValueError):
@@ -214,179 +202,10 @@ def read_bytes(path: Path | str) -> bytes:
         return file.read()
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a table of plain data with a digest of it, for `read_json`."""
-    write_atomic(path, json.dumps({**content, _DIGEST: _sha256(content)}, indent=1))
-
-
-def read_json(
-    path: Path,
-    kind: type[T],
-    cure: str = "",
-    upgrade: Callable[[dict[str, Any]], dict[str, Any]] = lambda content: content,
-) -> T:
-    """Read what `write_json` wrote, as `kind`: an attrs class, or `dict[str, ...]`.
-
-    Args:
-        path: the file. One without a digest, written by an earlier version, is believed if it has
-            exactly the keys of `kind`.
-        kind: what it holds; unknown keys are refused.
-        cure: the end of the sentence for a damaged file: what makes it again.
-        upgrade: makes the content of a file of another layout one that `kind` has.
-
-    Raises:
-        DamagedFileError: it is no such file, whatever is wrong with it.
-        OSError: it is not there, or cannot be read.
-
-    >>> import tempfile
-    >>> file = Path(tempfile.mkdtemp()) / "a.json"
-    >>> write_json(file, {"r1": 0.5})
-    >>> read_json(file, dict[str, float])
-    {'r1': 0.5}
-    """
-    try:
-        content = _checked(json.loads(read_bytes(path)), _sha256)
-    except DamagedFileError as error:
-        raise DamagedFileError(path, error.why, cure) from None
-    except _JSON_ERRORS as error:
-        raise DamagedFileError(path, f"is no valid JSON ({type(error).__name__})", cure) from None
-    try:
-        return _converter.structure(upgrade(content), kind)
-    except Exception as error:  # cattrs raises what the classes and converters that it calls raise
-        raise DamagedFileError(path, "does not hold what was written", cure) from error
-
-
-def append_json_line(path: Path, entry: dict[str, Any]) -> None:
-    """Append one entry with its checksum to a JSONL file, in the place of half a line that a killed
-    process left at its end.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    line = json.dumps({**entry, _DIGEST: _crc32(entry)}) + "\n"
-    with open(path, "ab+") as handle:
-        end = handle.seek(0, os.SEEK_END)
-        if end:
-            handle.seek(-1, os.SEEK_END)
-            if handle.read(1) != b"\n":
-                handle.seek(0)
-                handle.truncate(handle.read().rfind(b"\n") + 1)
-        handle.write(line.encode())
-
-
-def read_json_lines(path: Path) -> tuple[list[dict[str, Any]], list[int]]:
-    """The entries of a JSONL file, and the numbers (from 1) of the lines that are damaged.
-
-    No file is an empty one; an unterminated last line, of a process that was killed while it wrote,
-    is no damage and left out.
-
-    Raises:
-        DamagedFileError: something else than a file is there.
-    """
-    entries, damaged = [], []
-    try:
-        lines = read_bytes(path).split(b"\n")[:-1]
-    except FileNotFoundError:
-        return [], []
-    for number, line in enumerate(lines, 1):
-        try:
-            entries.append(_checked(json.loads(line), _crc32))
-        except _JSON_ERRORS:  # DamagedFileError is a ValueError
-            damaged.append(number)
-    return entries, damaged
-
-
-def _checked(content: Any, digest: Any) -> dict[str, Any]:
-    """A table without its digest. Raises DamagedFileError."""
-    if not isinstance(content, dict):
-        raise DamagedFileError(Path(), "does not hold what was written")
-    rest = {key: value for key, value in content.items() if key != _DIGEST}
-    if _DIGEST in content and content[_DIGEST] != digest(rest):
-        raise DamagedFileError(Path(), "is damaged: its content and its digest do not fit together")
-    return rest
-
-
-def _canonical(content: Any) -> bytes:
-    return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
-
-
-def _sha256(content: Any) -> str:
-    return hashlib.sha256(_canonical(content)).hexdigest()
-
-
-def _crc32(content: Any) -> str:
-    return f"{zlib.crc32(_canonical(content)):08x}"
+# ---------------------------------------------------------------------------------------- caches
 
 
 def sha256_file(path: Path) -> str:
     """The sha256 of a file's content, in hex."""
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-# ---------------------------------------------------------------------------------------- caches
-
-
-def cache_path() -> Path | None:
-    """The folder for caches (`UDONX_CACHE`, else `$XDG_CACHE_HOME/udonx`, else `~/.cache/udonx`),
-    whether or not it is there; None for a user without a home.
-    """
-    if named := os.environ.get("UDONX_CACHE"):
-        return Path(named)
-    try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "udonx"
-    except RuntimeError:
-        return None
-
-
-def cache_dir() -> Path | None:
-    """`cache_path()`, made if it is not there; None where it cannot be written: nothing needs a
-    cache.
-    """
-    if (folder := cache_path()) is None:
-        return None
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder):
-            return folder
-    except OSError:
-        return None
-
-
-class JsonCache(Generic[T]):
-    """Plain data that is kept between calls as one JSON file of the cache folder.
-
-    A file that is missing, damaged or of another form reads as empty; one that cannot be written is
-    not an error.
-    """
-
-    def __init__(self, name: str, kind: type[T]) -> None:
-        self.name, self.kind = name, kind
-
-    def read(self) -> T:
-        """What is kept, as `kind`; `kind()` where there is nothing."""
-        folder = cache_dir()
-        try:
-            return read_json(folder / self.name, self.kind) if folder else self.kind()
-        except (DamagedFileError, OSError):
-            return self.kind()
-
-    def write(self, content: dict[str, Any]) -> None:
-        """Keep `content` in place of what was kept."""
-        if folder := cache_dir():
-            with contextlib.suppress(OSError):
-                write_json(folder / self.name, content)
-
-
-_hashes = JsonCache("weights.json", dict[str, str])
-
-
-def cached_sha256(path: Path) -> str:
-    """`sha256_file`, kept between calls for as long as the file's size and time of change are the
-    same.
-    """
-    stat = path.stat()
-    key = f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
-    known = _hashes.read()
-    if key not in known:
-        known[key] = sha256_file(path)
-        _hashes.write(known)
-    return known[key]

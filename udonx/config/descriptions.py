@@ -25,7 +25,8 @@ import catalogue
 from registry import backbones, heads, losses, metrics, samplers, schemes, sources
 from registry.contracts import ComponentSpec, StageSpec
 from registry.registry import Component, Names, Registry, RegistryError, location
-from udonx.common.files import JsonCache, cached_sha256, write_atomic
+from udonx.common.cache import JsonCache, cached_sha256
+from udonx.common.files import write_atomic
 
 REGISTRIES: dict[str, Registry] = {
     module.registry.kind: module.registry

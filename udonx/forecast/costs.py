@@ -26,7 +26,7 @@ import attrs
 import torch
 
 from registry.contracts import StageSpec, Training
-from udonx.common.files import JsonCache
+from udonx.common.cache import JsonCache
 from udonx.data.benchmark import Benchmark
 from udonx.engine.device import describe, loading_threads
 from udonx.engine.hooks import Hook, Lap, Validation

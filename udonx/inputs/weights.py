@@ -17,8 +17,9 @@ import attrs
 from pydantic import BaseModel, Field, Strict, ValidationError
 
 from registry.backbones.timm_arguments import REFUSED
+from udonx.common.cache import cached_sha256
 from udonx.common.errors import UdonxError
-from udonx.common.files import DamagedFileError, cached_sha256, read_bytes
+from udonx.common.files import DamagedFileError, read_bytes
 from udonx.common.words import display_path
 from udonx.config.backbones import BackboneConfig
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import attrs
 
-from udonx.common.files import cache_dir
+from udonx.common.cache import cache_dir
 from udonx.common.progress import Report
 from udonx.data.benchmark import Benchmark
 from udonx.data.errors import DataError

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from udonx.common.files import DamagedFileError, write_json
+from udonx.common.files import DamagedFileError
+from udonx.common.json_files import write_json
 from udonx.config.problems import ConfigError, Problem
 from udonx.planning.identity import digest, from_plain, stage_id
 from udonx.planning.plan import Plan

@@ -21,8 +21,9 @@ import torch
 
 import udonx
 from registry import metrics
+from udonx.common.cache import cache_dir
 from udonx.common.errors import sentence_of
-from udonx.common.files import cache_dir, folder_problem, sha256_file, sweep
+from udonx.common.files import folder_problem, sha256_file, sweep
 from udonx.common.interrupts import stoppable
 from udonx.common.progress import Report
 from udonx.common.words import clock

@@ -14,15 +14,8 @@ import cattrs
 import numpy as np
 
 from registry.metrics import DEFAULTS, names
-from udonx.common.files import (
-    DamagedFileError,
-    append_json_line,
-    atomic_path,
-    open_regular,
-    read_json,
-    read_json_lines,
-    write_json,
-)
+from udonx.common.files import DamagedFileError, atomic_path, open_regular
+from udonx.common.json_files import append_json_line, read_json, read_json_lines, write_json
 from udonx.data.unreadable import LeftOut, left_out
 from udonx.evaluation.metrics import DomainMetrics, Means, PerQuery, RetrievalMetrics, version_of
 from udonx.evaluation.protocol import ProtocolResult

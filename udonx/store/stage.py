@@ -19,17 +19,8 @@ import tomli_w
 import torch
 
 from udonx.common.errors import sentence_of
-from udonx.common.files import (
-    DamagedFileError,
-    append_json_line,
-    atomic_path,
-    read_json,
-    read_json_lines,
-    sha256_file,
-    sweep,
-    write_atomic,
-    write_json,
-)
+from udonx.common.files import DamagedFileError, atomic_path, sha256_file, sweep, write_atomic
+from udonx.common.json_files import append_json_line, read_json, read_json_lines, write_json
 from udonx.data.unreadable import LeftOut
 
 RETRAIN = "train the stage again with --fresh (and --row, for this row alone)"

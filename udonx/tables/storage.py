@@ -7,7 +7,8 @@ from typing import Any
 
 import attrs
 
-from udonx.common.files import DamagedFileError, atomic_folder, read_json, write_atomic, write_json
+from udonx.common.files import DamagedFileError, atomic_folder, write_atomic
+from udonx.common.json_files import read_json, write_json
 from udonx.tables.table import Table
 
 _FORMS = ("table.md", "table.csv", "table.json")

@@ -10,7 +10,7 @@ import pytest
 from registry import backbones
 from registry.registry import RegistryError
 from tests.tiny import ROOT, python
-from udonx.common.files import cache_dir
+from udonx.common.cache import cache_dir
 from udonx.config import descriptions as components
 
 DESCRIBE = (

@@ -14,7 +14,8 @@ import torch
 
 from registry.contracts import HeadSpec
 from tests.udonx.engine.small import small_job, small_spec
-from udonx.common.files import DamagedFileError, write_json
+from udonx.common.files import DamagedFileError
+from udonx.common.json_files import write_json
 from udonx.config import descriptions as components
 from udonx.config.plugins import load_plugins, unload_plugins
 from udonx.data.benchmark import Benchmark

@@ -30,7 +30,7 @@ from tests.udonx.engine.small import (
     small_job,
     small_spec,
 )
-from udonx.common.files import read_json
+from udonx.common.json_files import read_json
 from udonx.data.benchmark import Benchmark
 from udonx.engine.device import describe, loading_threads
 from udonx.engine.hooks import Lap, Validation

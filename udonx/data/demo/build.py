@@ -14,7 +14,8 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from udonx.common.files import DamagedFileError, atomic_folder, read_json, write_json
+from udonx.common.files import DamagedFileError, atomic_folder
+from udonx.common.json_files import read_json, write_json
 from udonx.data.demo.canvas import rng_for
 from udonx.data.demo.drawing import GENERATOR_VERSION, draw
 from udonx.data.demo.families import DEMO, PRETRAIN, Domain, Split

@@ -14,7 +14,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from registry import sources
-from udonx.common.files import cache_dir, cache_path, sweep
+from udonx.common.cache import cache_dir, cache_path
+from udonx.common.files import sweep
 from udonx.data.benchmark import Benchmark
 from udonx.data.errors import DataError
 from udonx.data.sources import DataSeed, unknown_domains

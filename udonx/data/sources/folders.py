@@ -11,7 +11,7 @@ from typing import Annotated
 from pydantic import Field
 
 from registry import sources
-from udonx.common.files import cache_dir
+from udonx.common.cache import cache_dir
 from udonx.data.benchmark import Benchmark
 from udonx.data.errors import DataError
 from udonx.data.prepare.class_folders import DomainFolder, read_domains
