@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.udonx.engine.small import small_job, small_spec
+from tests.udonx.engine.small import LONG, small_job, small_spec
 from udonx.data.benchmark import Benchmark
 from udonx.engine.train import run_stage
+from udonx.store.stage import StageFolder
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -39,3 +40,21 @@ def images(small_benchmark: Benchmark) -> list[Path]:
         small_benchmark.root / "images" / path
         for path in small_benchmark.split("logos", "val").paths
     ]
+
+
+@pytest.fixture(scope="session")
+def short(small_benchmark: Benchmark, tmp_path_factory: pytest.TempPathFactory) -> StageFolder:
+    """An undisturbed UDON stage of 20 steps, loaded by two threads."""
+    job = small_job(tmp_path_factory.mktemp("short"), small_spec(), small_benchmark)
+    run_stage(job)
+    return job.folder
+
+
+@pytest.fixture(scope="session")
+def long(small_benchmark: Benchmark, tmp_path_factory: pytest.TempPathFactory) -> StageFolder:
+    """An undisturbed UDON stage of 100 steps with the dynamic sampler: log lines, updates and
+    validations fall on different steps.
+    """
+    job = small_job(tmp_path_factory.mktemp("long"), small_spec(**LONG), small_benchmark)
+    run_stage(job)
+    return job.folder

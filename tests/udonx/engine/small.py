@@ -7,6 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import attrs
 import torch
 
 from registry.contracts import (
@@ -22,8 +23,10 @@ from registry.contracts import (
 )
 from udonx.data.benchmark import Benchmark
 from udonx.data.images import ImageStore
+from udonx.engine.build import build_model
 from udonx.engine.job import Job
-from udonx.store.stage import StageFolder
+from udonx.engine.loop import Loop
+from udonx.store.stage import Done, StageFolder
 
 DOMAINS = ("glyphs", "silhouettes", "logos")
 TEACHER_CE = LossSpec(name="teacher_ce", use="ce", on="teacher")
@@ -45,9 +48,17 @@ _TRAINING = {
 }
 
 
+class Interrupted(RuntimeError):
+    """What the tests throw into a run."""
+
+
 def dynamic(interval: int) -> ComponentSpec:
     """The dynamic sampler with an update every `interval` steps."""
     return ComponentSpec(use="dynamic", options={"interval": interval, "signal": "teacher_ce"})
+
+
+LONG = {"steps": 100, "batch": 4, "sampler": dynamic(7), "validate_every": 30}
+"""A stage of 100 steps whose log lines, sampler updates and validations fall on different steps."""
 
 
 def small_spec(**changes: Any) -> StageSpec:
@@ -94,3 +105,41 @@ def small_job(folder: Path, spec: StageSpec, benchmark: Benchmark, **changes: An
         "workers": 2,
     }
     return Job(**{**values, **changes})
+
+
+def fitted_spec(**changes: Any) -> StageSpec:
+    """A stage of no steps whose head is fitted."""
+    head = attrs.evolve(small_spec().student_head, use="pca", dim=8)
+    return small_spec(
+        **{"training": None, "student_head": head, "teacher_head": None, "seed": None, **changes}
+    )
+
+
+def training(job: Job) -> Loop:
+    """The loop of a job, not started."""
+    classes = {domain: len(job.benchmark.labels(domain)) for domain in job.spec.domains}
+    job.folder.path.mkdir(parents=True, exist_ok=True)
+    return Loop(job, build_model(job.spec, classes, job.weights).to(job.device))
+
+
+def snapshot(parts: Any) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in parts.state_dict().items()}
+
+
+def same(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> bool:
+    return ours.keys() == theirs.keys() and all(
+        torch.equal(value, theirs[name]) for name, value in ours.items()
+    )
+
+
+def totals(folder: StageFolder) -> list[float]:
+    return [entry["total"] for entry in folder.read_log() if "total" in entry]
+
+
+def kept(folder: StageFolder) -> tuple[bytes, list[dict[str, Any]], Done]:
+    """All that must not depend on how a run went: weights, log, done.json without the time."""
+    return (
+        (folder.path / "best.safetensors").read_bytes(),
+        folder.read_log(),
+        attrs.evolve(folder.done, seconds=0.0),
+    )

@@ -1,0 +1,136 @@
+"""A head that is fitted: interruptions, memory, and images that cannot be used."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import weakref
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+import torch
+
+from registry.contracts import HeadSpec
+from registry.heads.moments import Moments
+from tests.udonx.engine.small import (
+    Interrupted,
+    fitted_spec,
+    kept,
+    small_job,
+    small_spec,
+)
+from udonx.common import interrupts
+from udonx.data.benchmark import Benchmark
+from udonx.data.images import ImageStore
+from udonx.engine.errors import TrainingError
+from udonx.engine.model import Model
+from udonx.engine.train import run_stage
+from udonx.evaluation import protocol
+
+
+@pytest.fixture
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images are embedded four at a time."""
+    monkeypatch.setattr(protocol, "EMBED_BATCH", 4)
+
+
+def test_unreadable_images_are_left_out_of_a_fit(
+    small_benchmark: Benchmark, tmp_path: Path
+) -> None:
+    """A head is fitted on the images that can be decoded, and done.json counts and names the
+    others.
+    """
+    root = tmp_path / "data"
+    shutil.copytree(small_benchmark.root, root)
+    benchmark = Benchmark.open(root, list(small_benchmark.domains))
+    path = benchmark.split("logos", "train").paths[3]
+    (root / "images" / path).write_bytes(b"no image")
+    spec = small_spec(
+        training=None, teacher_head=None, student_head=HeadSpec(use="pca", dim=8), seed=None
+    )
+    done = run_stage(
+        attrs.evolve(small_job(tmp_path / "stage", spec, benchmark), store=ImageStore(root))
+    )
+    assert (done.unreadable.images, done.unreadable.first) == (1, [path])
+
+
+@pytest.mark.parametrize("after", [1, 7, 10])
+@pytest.mark.usefixtures("small_batches")
+def test_a_fit_goes_on_where_it_was_killed(
+    small_benchmark: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    """A fit that is killed amid any domain goes on after the images that its checkpoint holds, to
+    the same bytes.
+    """
+    whole = small_job(tmp_path / "whole", fitted_spec(), small_benchmark)
+    run_stage(whole)
+    job = small_job(tmp_path / "killed", fitted_spec(), small_benchmark, checkpoint_seconds=0.0)
+    calls, embed = [], Model.embed
+
+    def counted(self: Model, *args: Any, **kwargs: Any) -> torch.Tensor:
+        calls.append(len(args[0]))
+        if len(calls) == after + 1:
+            raise Interrupted
+        return embed(self, *args, **kwargs)
+
+    monkeypatch.setattr(Model, "embed", counted)
+    with pytest.raises(Interrupted):
+        run_stage(job)
+    assert job.folder.started and run_stage(job).images == sum(calls) - calls[after]
+    assert kept(job.folder) == kept(whole.folder) and not job.folder.started
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_a_signal_stops_a_fit(
+    small_benchmark: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGTERM ends a fit after the batch that is under way, with a checkpoint."""
+    add = Moments.add
+
+    def signalled(self: Moments, features_BF: torch.Tensor) -> Moments:
+        if self.count == 8:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return add(self, features_BF)
+
+    monkeypatch.setattr(Moments, "add", signalled)
+    job = small_job(tmp_path, fitted_spec(), small_benchmark)
+    with pytest.raises(
+        interrupts.Stopped,
+        match=r"stopped after 12 of \d+ images; the same command continues there",
+    ):
+        run_stage(job)
+    assert sum(job.folder.load_state(torch.device("cpu"))["taken"].values()) == 12
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_a_fit_does_not_hold_the_features(
+    small_benchmark: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many images there are, the features of one batch are held at a time."""
+    held, embed = [], Model.embed
+
+    def watched(self: Model, *args: Any, **kwargs: Any) -> torch.Tensor:
+        assert not any(reference() is not None for reference in held)
+        features_BF = embed(self, *args, **kwargs)
+        held.append(weakref.ref(features_BF))
+        return features_BF
+
+    monkeypatch.setattr(Model, "embed", watched)
+    run_stage(small_job(tmp_path, fitted_spec(), small_benchmark))
+    assert len(held) > 10
+
+
+def test_too_few_images_for_a_fit(small_benchmark: Benchmark, tmp_path: Path) -> None:
+    """Fewer images than components are said in a sentence."""
+    root = tmp_path / "data"
+    shutil.copytree(small_benchmark.root, root)
+    file = root / "info_files" / "logos" / "train.json"
+    file.write_text(json.dumps(json.loads(file.read_text())[:3]))
+    with pytest.raises(
+        TrainingError, match="small: pca: 3 items do not determine 8 principal components"
+    ):
+        run_stage(small_job(tmp_path, fitted_spec(domains=("logos",)), Benchmark.open(root)))
