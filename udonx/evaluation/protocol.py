@@ -26,7 +26,8 @@ from udonx.data.splits import Split
 from udonx.data.transforms import CentreCrop
 from udonx.data.unreadable import Unreadable
 from udonx.evaluation.kept import KeptEmbeddings
-from udonx.evaluation.metrics import RetrievalMetrics, retrieval_metrics
+from udonx.evaluation.metric import RetrievalMetric, Role
+from udonx.evaluation.metrics import RetrievalMetrics
 
 Stage = Literal["val", "test"]
 EMBED_BATCH = 256
@@ -211,74 +212,49 @@ def evaluate(
             kept.save(domain, name, embeddings_MD, rows, time.monotonic() - began)
         return embeddings_MD, rows
 
-    def add(domain: str, name: str, sides: list[_Side]) -> None:
-        embeddings_MD, rows = embedded(domain, name)
-        for side in sides:
-            side.add(benchmark.split(domain, name), embeddings_MD, rows)
-
-    queries, index = (
-        _Side(sum(len(benchmark.split(domain, names[side])) for domain, names in splits.items()))
-        for side in (0, 1)
-    )
+    sizes: dict[Role, int] = {
+        "query": sum(len(benchmark.split(domain, query)) for domain, (query, _) in splits.items()),
+        "index": sum(len(benchmark.split(domain, index)) for domain, (_, index) in splits.items()),
+    }
+    metric = RetrievalMetric(metrics=metrics, merged=merged, sizes=sizes)
+    left_out: set[str] = set()
     for domain, (query, searched) in splits.items():
-        add(domain, query, [queries, index] if searched == query else [queries])
-        if searched != query:
-            add(domain, searched, [index])
-    index_labels = np.array([labels[0] for labels in index.labels], dtype=np.int64)
-
-    def search(own_domain_only: bool) -> RetrievalMetrics:
-        return retrieval_metrics(
-            queries.embeddings_ND,
-            queries.labels,
-            queries.domains,
-            index.embeddings_ND,
-            index_labels,
-            index.domains,
-            metrics=metrics,
-            query_ids=queries.ids,
-            index_ids=index.ids,
-            own_domain_only=own_domain_only,
-        )
-
-    own = search(True)
+        for name, roles in _roles(query, searched):
+            split = benchmark.split(domain, name)
+            left_out |= _add(metric, roles, split, *embedded(domain, name))
+    figures = metric.compute()
     return ProtocolResult(
-        merged=search(False) if merged else None,
-        own=own,
-        unreadable=frozenset(queries.left_out | index.left_out),
+        merged=figures.get("merged"), own=figures["own"], unreadable=frozenset(left_out)
     )
 
 
-class _Side:
-    """The queries or the index items of all domains. Their embeddings are one matrix from the
-    start, filled domain by domain: joined at the end they would be there twice.
+def _roles(query: str, searched: str) -> list[tuple[str, list[Role]]]:
+    """The splits of a domain, each with what its images are; one that is both is embedded once."""
+    if query == searched:
+        return [(query, ["query", "index"])]
+    return [(query, ["query"]), (searched, ["index"])]
 
-    Args:
-        size: images of all splits; those that cannot be decoded leave the end of the matrix empty.
-    """
 
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.matrix: np.ndarray | None = None
-        self.labels: list[list[int]] = []
-        self.domains: list[str] = []
-        self.ids: list[str] = []
-        self.left_out: set[str] = set()
+def _add(
+    metric: RetrievalMetric,
+    roles: Iterable[Role],
+    split: Split,
+    embeddings_MD: np.ndarray,
+    rows: list[int],
+) -> set[str]:
+    """Give the images of a split that have embeddings to the metric; returns the others' paths."""
+    ids = [f"{split.domain}/{split.paths[row]}" for row in rows]
+    for role in roles:
+        domains = [split.domain] * len(rows)
+        metric.update(embeddings_MD, _labels(split, rows, role), domains, ids, role=role)
+    if len(rows) == len(split):
+        return set()
+    return {split.paths[row] for row in set(range(len(split))).difference(rows)}
 
-    def add(self, split: Split, embeddings_MD: np.ndarray, rows: list[int]) -> None:
-        """Take in the images of a split that have embeddings: those at `rows`."""
-        if self.matrix is None:
-            self.matrix = np.empty((self.size, embeddings_MD.shape[1]), dtype=np.float32)
-        self.matrix[len(self.ids) : len(self.ids) + len(rows)] = embeddings_MD
-        labels = split.labels()
-        plain = labels if isinstance(labels, list) else labels.tolist()
-        self.labels.extend(
-            [plain[row]] if isinstance(plain[row], int) else plain[row] for row in rows
-        )
-        self.domains.extend([split.domain] * len(rows))
-        self.ids.extend(f"{split.domain}/{split.paths[row]}" for row in rows)
-        self.left_out.update(split.paths[row] for row in set(range(len(split))).difference(rows))
 
-    @property
-    def embeddings_ND(self) -> np.ndarray:
-        """All embeddings, float32 [N, D]."""
-        return self.matrix[: len(self.ids)]
+def _labels(split: Split, rows: list[int], role: Role) -> np.ndarray | list:
+    """The labels of some images of a split; index items have but their first."""
+    labels = split.labels()
+    if isinstance(labels, np.ndarray):
+        return labels[rows]
+    return [labels[row] if role == "query" else labels[row][0] for row in rows]

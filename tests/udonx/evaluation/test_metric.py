@@ -14,13 +14,14 @@ def problem():
     return x, labels, ["a"] * 25 + ["b"] * 15, [f"图/{i}.jpg" for i in range(40)]
 
 
+@pytest.mark.parametrize("sizes", [None, {"query": 40, "index": 10}])
 @pytest.mark.parametrize("own_domain_only", [False, True])
-def test_batches_give_what_the_function_gives(own_domain_only):
+def test_batches_give_what_the_function_gives(own_domain_only, sizes):
     """Collected in uneven batches, every query's result equals that of one call of the pure
-    function.
+    function, whether or not so many were announced.
     """
     x, labels, domains, ids = problem()
-    metric = RetrievalMetric(own_domain_only=own_domain_only)
+    metric = RetrievalMetric(metrics=["r1", "mmp5", "map_r"], sizes=sizes)
     index_labels = [row[0] for row in labels]
     for part in (slice(0, 7), slice(7, 30), slice(30, 40)):
         metric.update(x[part], labels[part], domains[part], ids[part], role="query")
@@ -36,11 +37,12 @@ def test_batches_give_what_the_function_gives(own_domain_only):
         domains,
         query_ids=ids,
         index_ids=ids,
+        metrics=["r1", "mmp5", "map_r"],
         own_domain_only=own_domain_only,
     )
-    got = metric.compute()
-    np.testing.assert_array_equal(got.per_query.mmp5, expected.per_query.mmp5)
-    np.testing.assert_array_equal(got.per_query.hit, expected.per_query.hit)
+    got = metric.compute()["own" if own_domain_only else "merged"]
+    for name in ("r1", "mmp5", "map_r"):
+        np.testing.assert_array_equal(got.per_query.values[name], expected.per_query.values[name])
     assert (
         got.per_query.ids.tolist() == ids
         and got.per_domain == expected.per_domain
@@ -79,7 +81,7 @@ def test_calling_it_adds_a_batch():
         one_label = [row[:1] for row in labels]
         assert called(x, one_label, domains, ids, role=role) is None
         updated.update(x, one_label, domains, ids, role=role)
-    assert called.compute().per_domain == updated.compute().per_domain
+    assert called.compute()["own"].per_domain == updated.compute()["own"].per_domain
 
 
 def test_moving_it_between_batches_changes_nothing():
@@ -96,7 +98,35 @@ def test_moving_it_between_batches_changes_nothing():
     expected = retrieval_metrics(
         x, one_label, domains, x, one_label, domains, query_ids=ids, index_ids=ids
     )
-    assert metric.compute().per_domain == expected.per_domain
+    assert metric.compute()["merged"].per_domain == expected.per_domain
+
+
+def test_what_several_processes_have_collected_is_searched_together(tmp_path):
+    """Gathered by torchmetrics over two processes, the figures are those of all batches."""
+    x, labels, domains, ids = problem()
+    one_label = [row[0] for row in labels]
+    expected = retrieval_metrics(
+        x, labels, domains, x, one_label, domains, query_ids=ids, index_ids=ids
+    )
+    torch.multiprocessing.spawn(_collect_half, (str(tmp_path),), nprocs=2)
+    for rank in range(2):
+        assert torch.load(tmp_path / f"{rank}.pt") == [expected.r1, expected.mmp5]
+
+
+def _collect_half(rank, folder):
+    """One of two processes: the first or the last images."""
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2
+    )
+    x, labels, domains, ids = problem()
+    mine = slice(rank * 15, None) if rank else slice(0, 15)
+    metric = RetrievalMetric(sizes={"query": 40, "index": 40})
+    metric.update(x[mine], labels[mine], domains[mine], ids[mine], role="query")
+    one_label = [row[0] for row in labels[mine]]
+    metric.update(x[mine], one_label, domains[mine], ids[mine], role="index")
+    merged = metric.compute()["merged"]
+    torch.save([merged.r1, merged.mmp5], f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
 
 
 @pytest.mark.parametrize(
@@ -104,11 +134,14 @@ def test_moving_it_between_batches_changes_nothing():
     [
         ({"role": "gallery"}, 'role must be "query" or "index"'),
         ({"labels": [1]}, "batch of 40 query"),
+        ({"embeddings": torch.zeros(40, 7)}, "must all have the same width, got 6 and 7"),
     ],
 )
 def test_bad_batches_are_refused(change, message):
     """An unknown role and lengths that disagree raise ValueError at the batch that has them."""
     x, labels, domains, ids = problem()
     good = {"embeddings": x, "labels": labels, "domains": domains, "ids": ids, "role": "query"}
+    metric = RetrievalMetric()
+    metric.update(**good)
     with pytest.raises(ValueError, match=message):
-        RetrievalMetric().update(**(good | change))
+        metric.update(**(good | change))
