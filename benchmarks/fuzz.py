@@ -317,13 +317,13 @@ class Experiments:
 
     def _plan(self, experiment: Any) -> None:
         from udonx.forecast.costs import Timings
-        from udonx.forecast.listing import describe_stages
+        from udonx.forecast.listing import Listing
         from udonx.forecast.remaining import workload
-        from udonx.running.queue import Options, load_plan
+        from udonx.planning.load import load_plan
         from udonx.store.results import Results
 
-        plan = load_plan(experiment, Options(results=self.results), fetch=False)
-        describe_stages(workload([plan], Results(self.results)), Timings("cpu"))
+        plan = load_plan(experiment, fetch=False)
+        str(Listing(workload([plan], Results(self.results)), Timings("cpu")))
 
 
 def _toml(tree: Any) -> str:

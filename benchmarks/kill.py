@@ -88,7 +88,7 @@ class Harness:
         import torch
 
         import udonx.forecast.probe
-        import udonx.running.queue  # noqa: F401  what a run needs, imported once for all forks
+        import udonx.running.run  # noqa: F401  what a run needs, imported once for all forks
         from udonx.running.record import import_sacred
 
         torch.set_num_threads(1)  # more would not survive a fork

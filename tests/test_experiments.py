@@ -16,7 +16,7 @@ import udonx.running.queue
 from tests.tiny import ROOT
 from udonx.config.experiment import load_experiments
 from udonx.inputs.sources import source_problems
-from udonx.running.queue import Options, load_plan
+from udonx.planning.load import load_plan
 from udonx.tables.table import Table
 
 FOLDER = ROOT / "experiments"
@@ -175,6 +175,6 @@ def test_the_stages_are_those_that_people_have_trained(file: str, overrides: tup
     for experiment in load_experiments(
         [FOLDER], setting="smoke", overrides=overrides, sources=source_problems
     ):
-        plan = load_plan(experiment, Options())
+        plan = load_plan(experiment)
         planned[experiment.name] = {row.row.name: list(row.stages) for row in plan.rows}
     assert planned == json.loads((ROOT / "tests" / "data" / f"{file}.json").read_text())

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from udonx.cli.options import COMMANDS
 
 from tests.tiny import write_domain
-from udonx.cli.options import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [

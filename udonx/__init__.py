@@ -4,8 +4,8 @@
 >>> [row.name for row in udonx.load_experiment("experiments/table3_ablation.toml").rows][:2]
 ['baseline', 'separate_teachers']
 
-The same objects as the command line: `load_experiment`, `run`, `load_model`. Importing udonx
-imports no torch.
+One function for each command: `check`, `plan`, `run`, `table`, `show`, ...; `load_model` loads what
+was trained. Importing udonx imports no torch.
 """
 
 from __future__ import annotations
@@ -20,14 +20,29 @@ __version__ = "0.1.0"
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 _HOMES = {
-    "load_experiment": ("udonx.config.experiment", "load_experiment"),
-    "UdonxError": ("registry.errors", "UdonxError"),
-    "ConfigError": ("udonx.config.problems", "ConfigError"),
-    "RowsFailed": ("udonx.running.queue", "RowsFailed"),
-    "Stopped": ("udonx.common.interrupts", "Stopped"),
-    "run": ("udonx.running.queue", "run"),
-    "log_to_stderr": ("udonx.common.console", "log_to_stderr"),
-    "load_model": ("udonx.engine.loaded_model", "LoadedModel"),
+    # one function for each command of the command line
+    "check": "udonx.running.check:check",
+    "components": "udonx.config.lookup:components",
+    "doctor": "udonx.running.doctor:examine",
+    "export": "udonx.engine.export:export_stage",
+    "keys": "udonx.config.lookup:keys",
+    "plan": "udonx.running.plan:plan",
+    "run": "udonx.running.run:run",
+    "schema": "udonx.config.lookup:schema",
+    "show": "udonx.running.show:show",
+    "split": "udonx.data.prepare.folders:split_folders",
+    "table": "udonx.running.table:table",
+    # what goes in and comes out
+    "RunOptions": "udonx.running.options:RunOptions",
+    "Selection": "udonx.config.selection:Selection",
+    "load_experiment": "udonx.config.experiment:load_experiment",
+    "load_model": "udonx.engine.loaded_model:LoadedModel",
+    "log_to_stderr": "udonx.common.console:log_to_stderr",
+    # what may go wrong
+    "ConfigError": "udonx.config.problems:ConfigError",
+    "RowsFailed": "udonx.running.errors:RowsFailed",
+    "Stopped": "udonx.common.interrupts:Stopped",
+    "UdonxError": "registry.errors:UdonxError",
 }
 __all__ = ["__version__", *_HOMES]
 
@@ -39,5 +54,5 @@ def __dir__() -> list[str]:
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'udonx' has no attribute {name!r}")
-    module, attribute = _HOMES[name]
+    module, _, attribute = _HOMES[name].partition(":")
     return getattr(importlib.import_module(module), attribute)

@@ -1,68 +1,127 @@
-"""The command line: each command parses its options and calls one plain function. Nothing heavy is
-imported before it is needed.
+"""The command line: each command parses its options, calls one public function and prints what it
+returns. Nothing heavy is imported before it is needed.
 """
 
 from __future__ import annotations
 
-import argparse
-import importlib
 import io
 import os
 import sys
+from collections.abc import Sequence
 
-from udonx.cli.options import COMMANDS, declare
+from cyclopts import App, CycloptsError, Parameter
+
 from udonx.common.console import logging_to_stderr
 
+_COMMANDS = {
+    "run": "Run experiments: train what is missing, evaluate, show the table.",
+    "check": "Find everything that is wrong with experiments, all at once; runs nothing.",
+    "show": "Print what experiments resolve to, itself a runnable file.",
+    "plan": "Show the stages: which are shared, which are already trained, steps, images, and how"
+    " long the rest takes.",
+    "table": "Show the table again from what is stored; runs nothing.",
+    "components": "List what is registered, with options, types and defaults.",
+    "keys": "List the keys of experiment files and settings, with types, defaults and what they are"
+    " for.",
+    "schema": "Print the JSON schema of an experiment file, for editors.",
+    "doctor": "Look at this machine: versions, GPU, disk, data.",
+    "export": "Write a trained stage as a folder for timm, with its head.",
+}
+"""Name of a command, and what it does: the function of that name in the module of that name."""
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns its exit status: 0 done, 1 failed on the way, 2 bad input (nothing
-    was started), 130 and 143 stopped by SIGINT and SIGTERM.
-    """
-    parser = argparse.ArgumentParser(
-        prog="udonx",
-        description="A declarative experiment registry for universal image embeddings.",
-        epilog="Start with: udonx run experiments/table3_ablation.toml",
+_DATA_COMMANDS = {
+    "split": "Turn class folders DIR/<domain>/<class>/<image> into UnED's layout, no class in two"
+    " splits.",
+}
+
+
+def _make_app() -> App:
+    # --plugin a --plugin b: each takes one value, and there is no --no-plugin or --empty-plugin
+    defaults = Parameter(negative=(), show_default=False)
+    app = App(
+        name="udonx",
+        help="A declarative experiment registry for universal image embeddings.\n\n"
+        "Start with: udonx run table3_ablation",
+        version=_version,
+        help_format="plaintext",
+        default_parameter=defaults,
+        suppress_keyboard_interrupt=False,
     )
-    parser.add_argument("--version", action="store_true", help="print the version")
-    declare(parser, COMMANDS)
+    data = App(name="data", help="Prepare images of your own.", default_parameter=defaults)
+    for group, commands, package in ((app, _COMMANDS, "cli"), (data, _DATA_COMMANDS, "cli.data")):
+        for name, summary in commands.items():
+            group.command(f"udonx.{package}.{name}:{name}", name=name, help=summary)
+    app.command(data)
+    app.register_install_completion_command()
+    return app
+
+
+def _version() -> str:
+    from udonx import __version__
+
+    return f"udonx {__version__}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Errors that people can do something about end in one sentence; anything else is a fault of ours
+    and keeps its traceback.
+
+    Args:
+        arguments: default: those of the process.
+
+    Returns:
+        The exit code: 0 done, 1 failed on the way, 2 bad input (nothing was started), 130 and 143
+        stopped by SIGINT and SIGTERM.
+    """
     for stream in (sys.stdout, sys.stderr):
         # a title that the terminal cannot show must not cost a run
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    parsed = parser.parse_args(arguments)
-    if parsed.version:
-        from udonx import __version__
-
-        print(f"udonx {__version__}")
-        return 0
-    if parsed.command is None:
-        parser.print_help()
-        return 0
-    return _guarded(parsed)
-
-
-def _guarded(parsed: argparse.Namespace) -> int:
-    """Errors that people can do something about end in one sentence; anything else is a fault of
-    ours and keeps its traceback.
-    """
+    tokens = list(sys.argv[1:] if arguments is None else arguments)
+    app = _make_app()
     try:
-        module = importlib.import_module(f"udonx.cli.{parsed.command.replace(' ', '.')}")
         with logging_to_stderr():
-            return module.main(parsed) or 0
+            return app(tokens, exit_on_error=False, print_error=False, result_action=_exit_code)
     except KeyboardInterrupt as error:  # of udonx/common/interrupts.py, or Python's own
-        print(
-            f"\n{str(error) or 'stopped; the same command continues from the last checkpoint'}",
-            file=sys.stderr,
-        )
+        _print_error(f"\n{str(error) or 'stopped; the same command continues where it was'}")
         return getattr(error, "code", 130)
     except BrokenPipeError:
         # or Python would complain while it closes stdout
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        from udonx.common.errors import exit_code, sentence_of
+        from udonx.common.errors import REFUSED, exit_code, sentence_of
 
+        command = _command(tokens)
+        if isinstance(error, CycloptsError):
+            _print_error(f"{command}: {error}")
+            return REFUSED
         if (sentence := sentence_of(error)) is None:
             raise
-        print(f"udonx {parsed.command}: {sentence}", file=sys.stderr)
+        _print_error(f"{command}: {sentence}")
         return exit_code(error)
+
+
+def _command(tokens: Sequence[str]) -> str:
+    """The words of a command line that name its command.
+
+    >>> _command(["data", "split", "photos"]), _command(["rnu"])
+    ('udonx data split', 'udonx')
+    """
+    words = ["udonx"]
+    for word, known in zip(tokens, ({*_COMMANDS, "data"}, set(_DATA_COMMANDS)), strict=False):
+        if word not in known:
+            break
+        words.append(word)
+    return " ".join(words)
+
+
+def _exit_code(result: object) -> int:
+    """What a command returns: an exit code, or nothing where all is well."""
+    return result if isinstance(result, int) else 0
+
+
+def _print_error(text: str) -> None:
+    print(text, file=sys.stderr)

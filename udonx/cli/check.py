@@ -1,33 +1,29 @@
-"""`udonx check`: everything that is wrong, at once, without importing torch."""
+"""`udonx check`."""
 
 from __future__ import annotations
 
-import argparse
-import logging
+from pathlib import Path
 
-from udonx.cli.common import load_all
-from udonx.config.problems import ConfigError, Problem
-from udonx.inputs.sources import from_hub, observer_problem
+from udonx.cli.arguments import Files
+from udonx.common.words import plural
+from udonx.config.selection import WHOLE, Selection
+from udonx.running.check import check as check_files
+from udonx.running.options import DEFAULTS, DeviceName, ResultsFolder, RunOptions
 
-logger = logging.getLogger(__name__)
 
-
-def main(parsed: argparse.Namespace) -> int:
-    """Print what is there. Raises ConfigError with all problems of all files."""
-    experiments = load_all(parsed)
-    problems = [
-        Problem(where=str(experiment.path), key="results.observers", message=message)
-        for experiment in experiments
-        for message in filter(None, map(observer_problem, experiment.observers))
-    ]
-    if problems:
-        raise ConfigError(problems)
-    for experiment in experiments:
-        for line in [*experiment.skipped(), *from_hub(experiment, parsed.weights)]:
-            logger.info(f"{experiment.path}: {line}")
+def check(
+    files: Files,
+    /,
+    *,
+    selection: Selection = WHOLE,
+    results: ResultsFolder = DEFAULTS.results,
+    device: DeviceName = None,
+) -> None:
+    """Print one line for each experiment in which no problem was found."""
+    options = RunOptions(results=Path(results), device=device)
+    for experiment in check_files(files, selection, options):
         count = sum(not row.skipped for row in experiment.wanted_rows())
         print(
-            f"{experiment.path}: {count} row{'s' * (count != 1)} on setting '{experiment.setting}':"
+            f"{experiment.path}: {plural(count, 'row')} on setting '{experiment.setting}':"
             " no problem found"
         )
-    return 0

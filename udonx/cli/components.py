@@ -1,38 +1,35 @@
-"""`udonx components`: what is registered, with options, types, defaults, what they are for, and
-file:line.
-"""
+"""`udonx components`."""
 
 from __future__ import annotations
 
-import argparse
+from typing import Annotated
 
-from registry.registry import Component, RegistryError
+from cyclopts import Parameter
+
+from registry.registry import Component
 from udonx.common.words import display_path
-from udonx.config.descriptions import REGISTRIES, describe, registry_of
-from udonx.config.plugins import load_plugins
-from udonx.config.reference import describe_options, sections, wrapped
+from udonx.config.lookup import components as find_components
+from udonx.config.reference import describe_options, wrapped
+from udonx.config.selection import Plugins
+
+Kind = Annotated[
+    str | None,
+    Parameter(name="KIND", help="backbones, heads, losses, samplers or schemes"),
+]
+Name = Annotated[str | None, Parameter(name="NAME", help="one component of that kind")]
 
 
-def main(parsed: argparse.Namespace) -> int:
+def components(kind: Kind = None, name: Name = None, /, *, plugins: Plugins = ()) -> None:
     """Print the components of all kinds, of one kind, or one component."""
-    load_plugins(parsed.plugins, None, where="--plugin")
-    if parsed.kind and parsed.kind not in REGISTRIES and parsed.kind in sections():
-        kinds = ", ".join(REGISTRIES)
-        raise RegistryError(
-            f"{parsed.kind!r} is no kind of component; there are {kinds}; for the table of keys:"
-            f" udonx keys {parsed.kind}"
-        )
-    kinds = [registry_of(parsed.kind).kind] if parsed.kind else list(REGISTRIES)
-    for kind in kinds:
-        names = [parsed.name] if parsed.name else registry_of(kind).names()
-        if not parsed.name:
-            print(f"{kind}")
-        for name in names:
-            print(_lines(describe(kind, name), "" if parsed.name else "  "))
-    return 0
+    heading = ""
+    for component in find_components(kind, name, plugins=plugins):
+        if not name and component.kind != heading:
+            heading = component.kind
+            print(heading)
+        print(_describe(component, "" if name else "  "))
 
 
-def _lines(component: Component, indent: str) -> str:
+def _describe(component: Component, indent: str) -> str:
     lines = [
         *wrapped(f"{component.name}: {component.doc}", indent),
         f"{indent}    {display_path(component.file)}:{component.line}",

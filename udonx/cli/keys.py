@@ -1,19 +1,30 @@
-"""`udonx keys`: the keys of experiment files and settings, with types, defaults, units and one
-sentence each.
-"""
+"""`udonx keys`."""
 
 from __future__ import annotations
 
-import argparse
+from typing import Annotated
 
-from udonx.config.reference import describe_section, section, sections, to_markdown
+from cyclopts import Parameter
+
+from udonx.config.lookup import keys as find_keys
+from udonx.config.reference import describe_section, to_markdown
+
+Name = Annotated[
+    str | None,
+    Parameter(
+        name="TABLE",
+        help="one table: file, row, setting, optimiser, budget, ... (default: all)",
+    ),
+]
+Markdown = Annotated[
+    bool,
+    Parameter(help="print the whole reference, components included, as a page (docs/keys.md)"),
+]
 
 
-def main(parsed: argparse.Namespace) -> int:
+def keys(name: Name = None, /, *, markdown: Markdown = False) -> None:
     """Print one table of keys, all of them, or the page docs/keys.md."""
-    if parsed.markdown:
+    if markdown:
         print(to_markdown(), end="")
-        return 0
-    wanted = [section(parsed.name)] if parsed.name else sections().values()
-    print("\n\n".join(describe_section(item) for item in wanted))
-    return 0
+    else:
+        print("\n\n".join(map(describe_section, find_keys(name))))

@@ -1,44 +1,33 @@
-"""`udonx plan`: the stages of experiments, which are shared and which are already there, and how
-long the rest takes, before it runs.
-"""
+"""`udonx plan`."""
 
 from __future__ import annotations
 
-import argparse
 import shutil
+from typing import Annotated
 
-from udonx.cli.common import load_all, options
+from cyclopts import Parameter
+
+from udonx.cli.arguments import Files
+from udonx.config.selection import WHOLE, Selection
+from udonx.running.options import DEFAULTS, DeviceName, Fresh, ResultsFolder, RunOptions
+from udonx.running.plan import plan as plan_files
+
+Measure = Annotated[
+    bool, Parameter(help="time a few steps of whatever this machine has not measured yet")
+]
 
 
-def main(parsed: argparse.Namespace) -> int:
+def plan(
+    files: Files,
+    /,
+    *,
+    selection: Selection = WHOLE,
+    results: ResultsFolder = DEFAULTS.results,
+    device: DeviceName = None,
+    fresh: Fresh = False,
+    measure: Measure = False,
+) -> None:
     """Print one line per stage, rows beside it, and the sum of what is left to train."""
-    experiments = load_all(parsed)
-    from udonx.config.problems import ConfigError, Problem
-    from udonx.engine.device import choose, describe
-    from udonx.forecast.costs import Timings
-    from udonx.forecast.listing import describe_stages
-    from udonx.forecast.remaining import workload
-    from udonx.running.queue import load_plan
-    from udonx.store.results import Results
-
-    chosen = options(parsed)
-    try:
-        device = choose(chosen.device)
-    except ValueError as error:
-        raise ConfigError([Problem(where="command", message=str(error))]) from None
-    results = Results(chosen.results)
-    todo = workload(
-        [load_plan(experiment, chosen) for experiment in experiments],
-        results,
-        fresh=chosen.fresh,
-    )
-    if parsed.measure:
-        from udonx.forecast.probe import measure
-
-        measure(todo, results, device)
-    print(
-        describe_stages(
-            todo, Timings(describe(device)), shutil.get_terminal_size((120, 24)).columns
-        )
-    )
-    return 0
+    options = RunOptions(results=results, device=device, fresh=fresh)
+    listing = plan_files(files, selection, options, measure=measure)
+    print(listing.to_text(shutil.get_terminal_size((120, 24)).columns))

@@ -1,12 +1,15 @@
-"""`udonx run`: see `udonx.running.queue.run_experiments`."""
+"""`udonx run`."""
 
 from __future__ import annotations
 
-import argparse
 import logging
 from typing import TYPE_CHECKING
 
-from udonx.cli.common import load_all, options
+from udonx.cli.arguments import Files
+from udonx.config.selection import WHOLE, Selection
+from udonx.running.errors import RowsFailed
+from udonx.running.options import DEFAULTS, RunOptions
+from udonx.running.run import run as run_files
 
 if TYPE_CHECKING:
     from udonx.tables.table import Table
@@ -14,23 +17,19 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def main(parsed: argparse.Namespace) -> int:
-    """Run, then print each table."""
+def run(files: Files, /, *, selection: Selection = WHOLE, options: RunOptions = DEFAULTS) -> None:
+    """Run experiments, and print their tables: of all files, if some rows failed too."""
     logger.info(
         "looking at files, data, weights and models first; nothing is trained before all of"
         " them fit"
     )
-    experiments = load_all(parsed)
-    from udonx.running.queue import RowsFailed, run_experiments
-
     try:
-        _show(run_experiments(experiments, options(parsed)))
+        _print(run_files(files, selection, options))
     except RowsFailed as failed:
-        _show(failed.tables)
+        _print(failed.tables)
         raise
-    return 0
 
 
-def _show(tables: list[Table]) -> None:
+def _print(tables: list[Table]) -> None:
     for table in tables:
         print(f"\n{table.to_text()}", flush=True)

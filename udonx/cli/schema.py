@@ -1,16 +1,21 @@
-"""`udonx schema`: the JSON schema of an experiment file, or of a setting's."""
+"""`udonx schema`."""
 
 from __future__ import annotations
 
-import argparse
 import json
+from typing import Annotated, Literal
 
-from udonx.config.plugins import load_plugins
-from udonx.config.schema import experiment_schema, setting_schema
+from cyclopts import Parameter
+
+from udonx.config.lookup import schema as make_schema
+from udonx.config.selection import Plugins
+
+Kind = Annotated[
+    Literal["experiment", "setting"],
+    Parameter(name="KIND", help="whose keys (default: experiment)"),
+]
 
 
-def main(parsed: argparse.Namespace) -> int:
+def schema(of: Kind = "experiment", /, *, plugins: Plugins = ()) -> None:
     """Print the schema, with the components of plug-ins where they are given."""
-    load_plugins(parsed.plugins, None, where="--plugin")
-    print(json.dumps(setting_schema() if parsed.of == "setting" else experiment_schema(), indent=1))
-    return 0
+    print(json.dumps(make_schema(of, plugins=plugins), indent=1))

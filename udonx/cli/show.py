@@ -1,17 +1,24 @@
-"""`udonx show`: what an experiment resolves to, itself a runnable file; with --diff what its rows
-change.
-"""
+"""`udonx show`."""
 
 from __future__ import annotations
 
-import argparse
+from typing import Annotated
 
-from udonx.cli.common import load_all
-from udonx.config.show import to_diff, to_toml
+from cyclopts import Parameter
+
+from udonx.cli.arguments import Files
+from udonx.config.selection import WHOLE, Selection
+from udonx.running.show import show as show_files
+
+Diff = Annotated[
+    bool,
+    Parameter(
+        help="only what differs: the first row from the defaults, the others from it",
+    ),
+]
 
 
-def main(parsed: argparse.Namespace) -> int:
+def show(files: Files, /, *, selection: Selection = WHOLE, diff: Diff = False) -> None:
     """Print each experiment in full, or what its rows change."""
-    for experiment in load_all(parsed):
-        print(to_diff(experiment) if parsed.diff else to_toml(experiment))
-    return 0
+    for text in show_files(files, selection, diff=diff):
+        print(text)

@@ -46,7 +46,7 @@ def sentence_of(error: BaseException) -> str | None:
         return str(error)
     if isinstance(error, OSError):
         return _of_system(error)
-    if isinstance(error, ImportError) and error.name == "fcntl":  # of POSIX alone
+    if _missing_module(error) == "fcntl":  # of POSIX alone
         return (
             "this system has no file locks (the module fcntl), which udonx needs: use Linux or"
             " macOS, or WSL on Windows"
@@ -67,6 +67,13 @@ def sentence_of(error: BaseException) -> str | None:
 def exit_code(error: BaseException) -> int:
     """What a command that ends with an error exits with."""
     return error.exit_code if isinstance(error, UdonxError) else FAILED
+
+
+def _missing_module(error: BaseException) -> str | None:
+    """The module that could not be imported; the command line's own error stands around it."""
+    while isinstance(error.__cause__, ImportError):
+        error = error.__cause__
+    return error.name if isinstance(error, ImportError) else None
 
 
 def _of_system(error: OSError) -> str | None:

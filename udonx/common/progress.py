@@ -83,22 +83,27 @@ class Report:
 
 
 @contextmanager
-def progress_of(title: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+def progress_of(
+    title: str, unit: str, *, closing_line: bool = True
+) -> Iterator[Callable[[int, int], None]]:
     """A report of work whose total is known only once it begins, if it begins at all.
 
     Args:
         title: what is under way.
         unit: what is counted, in the plural.
+        closing_line: whether a line is logged at the end.
 
     Yields:
         `progress(done, total)`.
     """
     with ExitStack() as stack:
-        reports: list[Report] = []
+        report: Report | None = None
 
         def progress(done: int, total: int) -> None:
-            if not reports:
-                reports.append(stack.enter_context(Report(title, total, unit)))
-            reports[0].tick(done - reports[0].count)
+            nonlocal report
+            if report is None:
+                begun = Report(title, total, unit, closing_line=closing_line)
+                report = stack.enter_context(begun)
+            report.tick(done - report.count)
 
         yield progress

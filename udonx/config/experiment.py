@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 
 from registry.metrics import DEFAULTS
+from udonx.common.options import evolve_each
 from udonx.common.words import (
     did_you_mean,
     display_path,
@@ -30,6 +31,7 @@ from udonx.config.plugins import load_plugins
 from udonx.config.problems import ConfigError, Problem
 from udonx.config.resolve import resolve_rows
 from udonx.config.rows import RowConfig
+from udonx.config.selection import WHOLE, Selection
 from udonx.config.settings import (
     OWN_SETTING,
     RawSetting,
@@ -116,16 +118,10 @@ def setting_place(setting: str, path: Path) -> str:
 
 def load_experiment(
     path: str | Path,
+    selection: Selection = WHOLE,
     *,
-    setting: str | None = None,
-    data: str | Path | None = None,
-    weights: str | Path | None = None,
-    overrides: Iterable[str] = (),
-    rows: Iterable[str] = (),
-    seeds: Iterable[int] | None = None,
-    plugins: Iterable[str] = (),
-    allow_plugins: bool = True,
     sources: LookUp | None = None,
+    **changes: Any,
 ) -> Experiment:
     """Read and resolve one experiment file.
 
@@ -133,42 +129,44 @@ def load_experiment(
     scheme's own row, the setting's keys of a row, the file's [defaults], what the scheme fixes, the
     row, `--set`. The setting's parents, and the file's, come before it.
 
-    Args: `path` may also be the name of a shipped file (`table3_ablation`); `setting` replaces the
-    file's; `data` is the folder of a `uned` setting; `overrides` are `key.path=value` texts; `rows`
-    select rows by name; `seeds` replace the file's; `plugins` are imported beside the file's own;
-    `sources` looks whether data and start weights are there, weights
-    first under `weights` (udonx.inputs.sources.source_problems).
+    Args:
+        path: the file, or the name of a shipped one (`table3_ablation`).
+        selection: which rows and seeds of it, on which setting, with what changed.
+        sources: looks whether data and start weights are there
+            (udonx.inputs.sources.source_problems).
+        changes: fields of `selection`, by name.
 
-    Raises ConfigError with every problem of the file: unknown keys, wrong types, unknown
-    components, impossible pairs.
+    Raises:
+        ConfigError: every problem of the file: unknown keys, wrong types, unknown components,
+            impossible pairs.
 
     >>> load_experiment("experiments/table3_ablation.toml").setting
     'demo'
     """
-    path, overrides = shipped(path), tuple(overrides)
+    (selection,) = evolve_each(changes, selection)
+    path, setting = shipped(path), selection.setting
     where = display_path(path)
     problems: list[Problem] = []
     document = read_document(path, problems)
-    wanted_seeds = _seeds(document, seeds, problems)
+    wanted_seeds = _seeds(document, selection.seeds, problems)
     observers = _observers(document, problems)
     try:
-        imported = _load_plugins(document, plugins, allow_plugins)
+        imported = _load_plugins(document, selection.plugins, selection.allow_plugins)
         raw = read_setting(setting, path) if setting else _own_setting(document, path)
     except ConfigError as error:  # without plug-ins and setting nothing further can be judged
         raise ConfigError([*problems, *error.problems]) from None
     problems += _unknown_metrics(document.plain["metrics"], where)
     for layer in raw.layers:
         check_setting(layer, problems)
-    sets = read_overrides(overrides, list(document.rows), problems)
+    sets = read_overrides(selection.overrides, list(document.rows), problems)
     layers = [*raw.layers, *sets.setting]
-    data_options = read_data(layers, data, problems)
+    data_options = read_data(layers, selection.data, problems)
     backbones = read_backbones(layers, problems)
     resolved = resolve_rows(path, document, layers, sets, backbones, problems)
-    selected = tuple(rows)
-    problems += _unknown_rows(document, selected, where)
+    problems += _unknown_rows(document, selection.rows, where)
     if sources is not None:
-        roles = _roles(resolved, selected)
-        problems += sources(setting_place(raw.name, path), data_options, backbones, roles, weights)
+        place, roles = setting_place(raw.name, path), _roles(resolved, selection.rows)
+        problems += sources(place, data_options, backbones, roles, selection.weights)
     if problems:
         raise ConfigError(problems)
     return Experiment(
@@ -182,10 +180,10 @@ def load_experiment(
         plugins=imported,
         observers=observers,
         metrics=tuple(dict.fromkeys(document.plain["metrics"])),
-        overrides=overrides,
-        selected=selected,
-        only_seeds=seeds is not None,
-        weights=None if weights is None else Path(weights),
+        overrides=selection.overrides,
+        selected=selection.rows,
+        only_seeds=selection.seeds is not None,
+        weights=selection.weights,
     )
 
 
@@ -254,10 +252,19 @@ def _roles(rows: Iterable[RowConfig], selected: Collection[str]) -> dict[str, li
     return roles
 
 
-def load_experiments(files: Iterable[str | Path], **options: Any) -> list[Experiment]:
-    """`load_experiment` for several files, a folder standing for the experiment files in it; the
-    problems of all files together.
+def load_experiments(
+    files: Iterable[str | Path],
+    selection: Selection = WHOLE,
+    *,
+    sources: LookUp | None = None,
+    **changes: Any,
+) -> list[Experiment]:
+    """`load_experiment` for several files, a folder standing for the experiment files in it.
+
+    Raises:
+        ConfigError: the problems of all files together.
     """
+    (selection,) = evolve_each(changes, selection)
     experiments, problems = [], []
     for name in files:
         place = shipped(name)
@@ -268,7 +275,7 @@ def load_experiments(files: Iterable[str | Path], **options: Any) -> list[Experi
             )
         for path in paths:
             try:
-                experiments.append(load_experiment(path, **options))
+                experiments.append(load_experiment(path, selection, sources=sources))
             except ConfigError as error:
                 problems += error.problems
     if problems:

@@ -10,10 +10,15 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from udonx.common.words import plural
+from udonx.config.problems import ConfigError, Problem
+
 
 def choose(name: str | None) -> torch.device:
-    """`cpu`, `cuda`, `cuda:N`, or None for the GPU where there is one. Raises ValueError where it
-    is not there.
+    """`cpu`, `cuda`, `cuda:N`, or None for the GPU where there is one.
+
+    Raises:
+        ConfigError: it is not there.
     """
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -21,14 +26,16 @@ def choose(name: str | None) -> torch.device:
         return torch.device("cpu")
     kind, _, number = name.partition(":")
     if kind != "cuda" or (number and not number.isdigit()):
-        raise ValueError(f"--device: got {name}, allowed are cpu, cuda and cuda:N")
+        raise _refuse(f"got {name}, allowed are cpu, cuda and cuda:N")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if int(number or 0) >= count:
-        there = f"torch sees {count} GPU{'s' * (count != 1)}" if count else "torch sees no GPU here"
-        raise ValueError(
-            f"--device: got {name}, but {there}; use --device cpu, and see `udonx doctor`"
-        )
+        there = f"torch sees {plural(count, 'GPU')}" if count else "torch sees no GPU here"
+        raise _refuse(f"got {name}, but {there}; use --device cpu, and see `udonx doctor`")
     return torch.device(name)
+
+
+def _refuse(message: str) -> ConfigError:
+    return ConfigError([Problem(where="--device", message=message)])
 
 
 def describe(device: torch.device) -> str:

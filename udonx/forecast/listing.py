@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import attrs
+
 from udonx.common.words import roughly
 from udonx.forecast.costs import Timings
 from udonx.forecast.remaining import PlannedStage, Workload
@@ -15,36 +17,57 @@ _HEADER = (
 )
 
 
-def describe_stages(todo: Workload, timings: Timings, width: int = 120) -> str:
-    """One line per stage (id, what it is, state, steps, images, time left, the rows that use it),
-    then what is left to train and how long that and the evaluations take on the device of
-    `timings`. What a process needs to start is not in the estimate. Of the rows as many are named
-    as fit into `width` columns.
+@attrs.frozen
+class Listing:
+    """The stages of some plans, with an estimate of time; `str()` is what `udonx plan` prints.
+
+    Attributes:
+        todo: the stages, and what is left of them.
+        timings: what work costs on the device that the estimate is for.
     """
-    seconds = {stage.id: timings.seconds(stage.work) for stage in todo.stages}
-    lines = [
-        _HEADER,
-        *(_line(stage, seconds[stage.id], width) for stage in todo.stages),
-        *todo.skipped,
-        *todo.damaged,
-    ]
-    evaluations = [timings.seconds(work) for work in todo.evaluations]
-    unknown = [list(seconds.values()).count(None), evaluations.count(None)]
-    if any(unknown):
-        lines.append(_no_estimate(unknown[0], unknown[1], timings.device))
+
+    todo: Workload
+    timings: Timings
+
+    def __str__(self) -> str:
+        return self.to_text()
+
+    def to_text(self, width: int = 120) -> str:
+        """One line per stage: id, what it is, state, steps, images, time left, the rows that use
+        it. Then what is left to train, and how long that and the evaluations take.
+
+        What a process needs to start is not in the estimate.
+
+        Args:
+            width: columns; of the rows as many are named as fit.
+        """
+        todo, timings = self.todo, self.timings
+        seconds = {stage.id: timings.seconds(stage.work) for stage in todo.stages}
+        evaluations = [timings.seconds(work) for work in todo.evaluations]
+        lines = [
+            _HEADER,
+            *(_line(stage, seconds[stage.id], width) for stage in todo.stages),
+            *todo.skipped,
+            *todo.damaged,
+        ]
+        unknown = [list(seconds.values()).count(None), evaluations.count(None)]
+        if any(unknown):
+            lines.append(_no_estimate(unknown[0], unknown[1], timings.device))
+        total = _total([*seconds.values()], evaluations, timings.device)
+        return "\n".join([*lines, f"{_left(todo)}{total}"])
+
+
+def _left(todo: Workload) -> str:
+    """How many stages there are, and how many of them are left to train."""
     left = [stage for stage in todo.stages if stage.state not in ("trained", "damaged")]
     trained = sum(stage.state == "trained" for stage in todo.stages)
-    there = (
-        f"{_stages(len(todo.stages))}, {trained} already"
-        f" trained{f', {len(todo.damaged)} damaged' if todo.damaged else ''}"
+    damaged = f", {len(todo.damaged)} damaged" if todo.damaged else ""
+    steps = _count(sum(stage.steps_left for stage in left), "step")
+    images = _count(sum(stage.images_left for stage in left), "image")
+    return (
+        f"{_stages(len(todo.stages))}, {trained} already trained{damaged};"
+        f" left to train: {_stages(len(left))}, {steps}, {images}"
     )
-    amounts = (
-        f"{_count(sum(stage.steps_left for stage in left), 'step')},"
-        f" {_count(sum(stage.images_left for stage in left), 'image')}"
-    )
-    total = _total([*seconds.values()], evaluations, timings.device)
-    lines.append(f"{there}; left to train: {_stages(len(left))}, {amounts}{total}")
-    return "\n".join(lines)
 
 
 def _stages(count: int) -> str:

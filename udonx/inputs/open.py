@@ -54,16 +54,11 @@ def open_images(experiment: Experiment, benchmark: Benchmark, **options: Any) ->
     return ImageStore(benchmark.root, **limits, **options)
 
 
-def resolve_weights(
-    experiment: Experiment,
-    weights: Path | str | None,
-    *,
-    fetch: bool = True,
-) -> dict[str, StartWeights]:
+def resolve_weights(experiment: Experiment, *, fetch: bool = True) -> dict[str, StartWeights]:
     """The start weights of every role that is used. Raises ConfigError with all that
     are missing.
     """
-    finder = WeightsFinder(weights, fetch)
+    finder = WeightsFinder(fetch)
     found = finder.of(experiment)
     if finder.problems:
         raise ConfigError(finder.problems)
@@ -75,8 +70,8 @@ class WeightsFinder:
     are missing.
     """
 
-    def __init__(self, weights: Path | str | None, fetch: bool = True) -> None:
-        self.weights, self.fetch = weights, fetch
+    def __init__(self, fetch: bool = True) -> None:
+        self.fetch = fetch
         self.found: dict[str, StartWeights | None] = {}
         self.problems: list[Problem] = []
 
@@ -90,11 +85,11 @@ class WeightsFinder:
 
     def _find(self, experiment: Experiment, role: str) -> StartWeights | None:
         backbone = experiment.backbones[role]
-        key = repr(backbone)
+        key = repr((backbone, experiment.weights))
         if key not in self.found:
             self.found[key] = None
             try:
-                self.found[key] = resolve(backbone, self.weights, fetch=self.fetch)
+                self.found[key] = resolve(backbone, experiment.weights, fetch=self.fetch)
             except WeightsError as error:
                 self.problems.append(
                     Problem(

@@ -14,7 +14,7 @@ from pathlib import Path
 import attrs
 
 from udonx.common.cache import cache_dir
-from udonx.common.progress import Report
+from udonx.common.progress import progress_of
 from udonx.data.benchmark import Benchmark
 from udonx.data.errors import DataError
 from udonx.data.paths import resolve_image
@@ -49,7 +49,11 @@ class Finding:
 
 
 def examine(
-    *, data: str | None, weights: str | None, results: str, verify: bool = False
+    *,
+    data: str | Path | None = None,
+    weights: str | Path | None = None,
+    results: str | Path = "results",
+    verify: bool = False,
 ) -> Iterator[Finding]:
     """Versions, the torch/torchvision pair, GPU, Sacred, disk, caches, and the data and weights
     folders where given; `verify` decodes every image of the data.
@@ -171,18 +175,9 @@ def _images(root: Path, paths: list[str], verify: bool) -> Iterator[Finding]:
     all of them.
     """
     some = paths if verify else paths[:: -(-len(paths) // _HEADERS)]
-    with Report(
-        "decoding every image" if verify else "opening images",
-        len(some),
-        "images",
-        closing_line=False,
-    ) as report:
-        looked = look_at(
-            some,
-            partial(resolve_image, root),
-            whole=verify,
-            progress=lambda done, total: report.tick(done - report.count),
-        )
+    title = "decoding every image" if verify else "opening images"
+    with progress_of(title, "images", closing_line=False) as progress:
+        looked = look_at(some, partial(resolve_image, root), whole=verify, progress=progress)
     for path, why in looked.unreadable.items():
         yield Finding(
             False,

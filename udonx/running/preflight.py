@@ -39,7 +39,6 @@ _ANY_BATCH = 4096  # a batch up to this size may repeat the images of a small be
 
 def preflight(
     experiments: Sequence[Experiment],
-    weights: Path | str | None,
     results: Path,
     stores: dict[str, ImageStore] | None = None,
 ) -> list[Plan]:
@@ -47,7 +46,7 @@ def preflight(
     ConfigError with all problems, whatever their kind; logs what is unusual but allowed. `stores`
     takes the images of each data (by its repr), so that what was read here is not read again.
     """
-    finder = WeightsFinder(weights)
+    finder = WeightsFinder()
     found = [finder.of(experiment) for experiment in experiments]
     problems: list[Problem] = []
     benchmarks: dict[str, tuple[Benchmark, set[str]] | None] = {}

@@ -6,12 +6,11 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
-import math
 import shutil
 import time
 import traceback
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from udonx.common.files import folder_problem, sha256_file, sweep
 from udonx.common.interrupts import stoppable
 from udonx.common.progress import Report
 from udonx.common.words import clock
-from udonx.config.experiment import Experiment, load_experiments
+from udonx.config.experiment import Experiment
 from udonx.config.problems import ConfigError, Problem
 from udonx.data.images import ImageStore
 from udonx.engine.device import choose, describe, loading_threads, repeatable
@@ -38,11 +37,11 @@ from udonx.engine.train import run_stage
 from udonx.evaluation.kept import KeptEmbeddings
 from udonx.evaluation.protocol import Embedder, evaluate, image_count
 from udonx.forecast.costs import Timings, embed_kind, stage_timers
-from udonx.inputs.open import open_benchmark, resolve_weights
-from udonx.inputs.sources import source_problems
-from udonx.planning.plan import Plan, PlannedEvaluation, PlannedRow, make_plan
+from udonx.planning.plan import Plan, PlannedEvaluation, PlannedRow
 from udonx.planning.stages import stage_title
+from udonx.running.errors import RowsFailed
 from udonx.running.fresh import FreshCall
+from udonx.running.options import RunOptions
 from udonx.running.preflight import preflight
 from udonx.running.record import (
     Recorder,
@@ -54,7 +53,7 @@ from udonx.running.record import (
 )
 from udonx.store.lock import StageLock
 from udonx.store.results import Results, Run
-from udonx.tables.kept import KeptTable, shown_table
+from udonx.tables.kept import KeptTable
 from udonx.tables.table import Table
 
 logger = logging.getLogger(__name__)
@@ -62,159 +61,21 @@ logger = logging.getLogger(__name__)
 _POLL_SECONDS = 2.0
 
 
-@attrs.frozen(kw_only=True)
-class Options:
-    """How to run, beside what to run; see `run`. Only `weights` can change a number, and it is part
-    of every stage's identity.
-    """
-
-    weights: Path | None = None
-    results: Path = Path("results")
-    device: str | None = None
-    fresh: bool = False
-    fail_fast: bool = False
-    checkpoint_minutes: float = 5.0
-    workers: int | None = None
-
-
-class RowsFailed(TrainingError):
-    """Some rows could not be made; all others were.
-
-    Attributes:
-        tables: the tables of all files, with what is there; what failed stands under each.
-        failures: why, in one sentence, by "FILE: LABEL, seed N".
-    """
-
-    def __init__(self, tables: list[Table], failures: Mapping[str, str]) -> None:
-        self.tables, self.failures = tables, dict(failures)
-        lines = [
-            f"  {number}. {what}: {why}" for number, (what, why) in enumerate(failures.items(), 1)
-        ]
-        count = f"{len(failures)} row{'s' * (len(failures) != 1)} failed"
-        super().__init__(
-            "\n".join(
-                [
-                    f"{count}; the others are done, and the same command tries again what failed",
-                    *lines,
-                ]
-            )
-        )
-
-
-def load_plan(experiment: Experiment, options: Options, *, fetch: bool = True) -> Plan:
-    """Open the benchmark, find the weights (from the hub too, if `fetch`), plan. Raises ConfigError
-    or DataError.
-    """
-    benchmark = open_benchmark(experiment)
-    return make_plan(
-        experiment, benchmark, resolve_weights(experiment, options.weights, fetch=fetch)
-    )
-
-
-def run(
-    files: str | Path | Sequence[str | Path],
-    *,
-    setting: str | None = None,
-    data: str | Path | None = None,
-    weights: str | Path | None = None,
-    overrides: Iterable[str] = (),
-    rows: Iterable[str] = (),
-    seeds: Iterable[int] | None = None,
-    results: str | Path = "results",
-    device: str | None = None,
-    plugins: Iterable[str] = (),
-    allow_plugins: bool = True,
-    fresh: bool = False,
-    fail_fast: bool = False,
-    checkpoint_minutes: float = 5.0,
-    workers: int | None = None,
-) -> Table | list[Table]:
-    """Run experiment files and return their tables: one for one file, a list for several.
-
-    Args:
-        files: experiment files, or folders of them.
-        setting: replaces the setting that a file names.
-        data: the folder of a setting whose data source is `uned`.
-        weights: where start weights are looked up first.
-        overrides: `key.path=value` texts, as `--set` takes them.
-        rows, seeds: which rows and seeds; default: all rows, the file's seeds.
-        results: where everything is kept; what is there already is not trained again.
-        device: `cpu`, `cuda` or `cuda:N`; default: the GPU where there is one.
-        plugins, allow_plugins: modules or files to import first; whether plug-ins may be imported
-            at all.
-        fresh: train the stages of this call again, and remove those of other tables that learned
-            from them. A fresh call that was stopped goes on when it is given again.
-        fail_fast: end at the first row that fails; default: the others go on.
-        checkpoint_minutes: a stage that is stopped loses no more than this, and nothing where
-            SIGINT or SIGTERM asks it to stop.
-        workers: threads that load images; default: the CPU's cores, at most 8 (16 with a GPU).
-
-    Raises:
-        ConfigError: everything that is wrong, found before anything is trained.
-        RowsFailed: some rows failed, with a sentence for each; raised at the end, when all others
-            are done. It holds the tables.
-        Stopped: SIGINT or SIGTERM has come, after a checkpoint. It is a KeyboardInterrupt, and ends
-            a program that does not catch it with the status 130 or 143. Called outside the main
-            thread, `run` leaves signals alone; a handler that the caller has set stays.
-        TrainingError, DataError, ...: with `fail_fast`, what went wrong; what was earned is kept.
-
-    Example: `udonx.run("experiments/table3_ablation.toml", setting="smoke").row("udon").r1.mean`
-    """
-    single = isinstance(files, str | Path)
-    options = Options(
-        weights=Path(weights) if weights else None,
-        results=Path(results),
-        device=device,
-        fresh=fresh,
-        fail_fast=fail_fast,
-        checkpoint_minutes=checkpoint_minutes,
-        workers=workers,
-    )
-    experiments = load_experiments(
-        [files] if single else files,
-        setting=setting,
-        data=data,
-        weights=weights,
-        sources=source_problems,
-        overrides=tuple(overrides),
-        rows=tuple(rows),
-        seeds=None if seeds is None else tuple(seeds),
-        plugins=tuple(plugins),
-        allow_plugins=allow_plugins,
-    )
-    tables = run_experiments(experiments, options)
-    return tables[0] if single and not Path(files).is_dir() else tables
-
-
-def run_experiments(experiments: Sequence[Experiment], options: Options) -> list[Table]:
+def run_experiments(experiments: Sequence[Experiment], options: RunOptions) -> list[Table]:
     """Run resolved experiments one after the other; stages are shared between them through the
     results folder. Raises as `run` does.
     """
-    try:
-        device = choose(options.device)
-    except ValueError as error:
-        raise ConfigError([Problem(where="command", message=str(error))]) from None
+    device = choose(options.device)
     with repeatable(device), stoppable():
         return _run_experiments(experiments, options, device)
 
 
 def _run_experiments(
     experiments: Sequence[Experiment],
-    options: Options,
+    options: RunOptions,
     device: torch.device,
 ) -> list[Table]:
     problems = []
-    if options.workers is not None and options.workers < 1:
-        problems.append(
-            Problem(where="--workers", message=f"got {options.workers}, allowed is 1 or more")
-        )
-    if not 0 <= options.checkpoint_minutes < math.inf:
-        problems.append(
-            Problem(
-                where="--checkpoint-minutes",
-                message=f"got {options.checkpoint_minutes}, allowed is 0 or more",
-            )
-        )
     if problem := folder_problem(options.results):
         problems.append(Problem(where="--results", message=problem))
         raise ConfigError(problems)
@@ -225,7 +86,7 @@ def _run_experiments(
         ]
     stores: dict[str, ImageStore] = {}  # by data: images in memory outlive a table
     try:
-        plans = preflight(experiments, options.weights, options.results, stores)
+        plans = preflight(experiments, options.results, stores)
     except ConfigError as error:
         problems += error.problems
     if problems:
@@ -275,7 +136,7 @@ class _Runner:
     def __init__(
         self,
         plan: Plan,
-        options: Options,
+        options: RunOptions,
         device: torch.device,
         store: ImageStore,
         failed_stages: dict[str, str],
@@ -286,7 +147,7 @@ class _Runner:
         self.recorder = Recorder(self.results.root / "sacred", plan.experiment.observers)
         self.failed_stages = failed_stages
         self.failed: dict[str, str] = {}  # rows, as build_table takes them
-        self.table = KeptTable(plan, self.results, options.weights)
+        self.table = KeptTable(plan, self.results)
         self.git = git_state(Path.cwd())
 
     def run(self) -> Table:
@@ -591,13 +452,3 @@ def _versions() -> dict[str, str]:
         "udonx": udonx.__version__,
         **{name: importlib.metadata.version(name) for name in ("torch", "timm")},
     }
-
-
-def stored_table(experiment: Experiment, options: Options) -> Table:
-    """The table from what is stored (of `--row`, only those; with `--seeds`, of those seeds only),
-    running and fetching nothing.
-    """
-    plan = load_plan(experiment, options, fetch=False)
-    results = Results(options.results)
-    results.log_damaged_runs()
-    return shown_table(plan, results)

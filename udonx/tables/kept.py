@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from pathlib import Path
 from types import MappingProxyType
 
 import attrs
@@ -61,11 +60,11 @@ class KeptTable:
     so several commands add to one table.
     """
 
-    def __init__(self, plan: Plan, results: Results, weights: Path | None) -> None:
+    def __init__(self, plan: Plan, results: Results) -> None:
         self.results = results
         self.question: Question = question_of(plan.experiment, results.root)
         self.folder = results.table(self.question.folder)
-        self._plan, self._whole = plan, _all_rows(plan, weights)
+        self._plan, self._whole = plan, _all_rows(plan)
         self._written: Table | None = None
 
     def write(self, failed: Mapping[str, str] = _NOTHING) -> None:
@@ -113,7 +112,7 @@ class KeptTable:
         return build_table(stored_seeds(plan, self.results), self.results, failed)
 
 
-def _all_rows(plan: Plan, weights: Path | None) -> Plan | None:
+def _all_rows(plan: Plan) -> Plan | None:
     """The plan over all of the file's rows; None where one that was not asked for needs weights
     that are not here.
     """
@@ -121,8 +120,6 @@ def _all_rows(plan: Plan, weights: Path | None) -> Plan | None:
         return plan
     everything = attrs.evolve(plan.experiment, selected=())
     try:
-        return make_plan(
-            everything, plan.benchmark, resolve_weights(everything, weights, fetch=False)
-        )
+        return make_plan(everything, plan.benchmark, resolve_weights(everything, fetch=False))
     except ConfigError:
         return None

@@ -359,4 +359,4 @@ def test_a_scheme_that_cannot_plan_is_one_sentence(tmp_path):
     with pytest.raises(
         ConfigError, match="row a: scheme: 'mine' cannot plan this row: ZeroDivisionError"
     ):
-        row_evaluations(experiment, experiment.rows[0], 0, resolve_weights(experiment, None), ())
+        row_evaluations(experiment, experiment.rows[0], 0, resolve_weights(experiment), ())

@@ -15,7 +15,7 @@ from udonx.planning.plan import make_plan
 
 def stages(experiment: Experiment) -> dict[str, tuple[str, ...]]:
     """The stage ids of each row."""
-    plan = make_plan(experiment, open_benchmark(experiment), resolve_weights(experiment, None))
+    plan = make_plan(experiment, open_benchmark(experiment), resolve_weights(experiment))
     return {row.row.name: row.stages for row in plan.rows}
 
 

@@ -14,10 +14,10 @@ from udonx.config.experiment import load_experiment
 from udonx.data.benchmark import Benchmark
 from udonx.evaluation.protocol import image_count
 from udonx.forecast.costs import Timings, embed_kind, step_kind
-from udonx.forecast.listing import describe_stages
+from udonx.forecast.listing import Listing
 from udonx.forecast.remaining import Workload, stage_work, workload
+from udonx.planning.load import load_plan
 from udonx.planning.plan import Plan
-from udonx.running.queue import Options, load_plan
 from udonx.store.results import Results
 from udonx.store.stage import Done
 
@@ -48,7 +48,7 @@ def planned(folder: Path, setting: str) -> Plan:
     """The plan of the rows on the data in a folder."""
     file = write_experiment(folder, setting + ROWS)
     experiment = load_experiment(file, data=folder / "data", overrides=["budget.steps=20"])
-    return load_plan(experiment, Options())
+    return load_plan(experiment)
 
 
 def known(todo: Workload) -> Timings:
@@ -95,7 +95,7 @@ def test_the_estimate_adds_up(plan: Plan, tmp_path: Path) -> None:
     8 x 0.5, 12 x 0.5, 2 x 8 x 0.5 s.
     """
     todo = workload([plan], Results(tmp_path / "none"))
-    lines = describe_stages(todo, known(todo)).split("\n")
+    lines = str(Listing(todo, known(todo))).split("\n")
     assert [stage.steps for stage in todo.stages] == [20, 0]
     assert " student " in lines[1] and " 68 s  a" in lines[1] and " 6 s  pca" in lines[2]
     total = (
@@ -111,14 +111,14 @@ def test_what_nobody_knows_is_said_in_one_line(plan: Plan, tmp_path: Path) -> No
     leaves out.
     """
     todo, timings = workload([plan], Results(tmp_path)), Timings(CPU)
-    *_, unknown, total = describe_stages(todo, timings).split("\n")
+    *_, unknown, total = str(Listing(todo, timings)).split("\n")
     assert unknown.startswith(
         "no estimate for 2 stages (marked ?) and 2 evaluations: nothing like that has run on this"
         " machine (cpu, 2"
     )
     assert "`udonx plan ... --measure`" in unknown and total.endswith("20 steps, 80 images")
     timings.add([(embed_kind(todo.stages[0].spec, plan.benchmark), 0.5, 1)])
-    _, first, _, unknown, total = describe_stages(todo, timings).split("\n")
+    _, first, _, unknown, total = str(Listing(todo, timings)).split("\n")
     assert " ?  a" in first and unknown.startswith("no estimate for 1 stage (marked ?): ")
     assert total.endswith("80 images, more than 14 s on cpu, 2 cores (evaluations included)")
 
@@ -142,7 +142,7 @@ def test_what_is_there_takes_no_time(plan: Plan, tmp_path: Path) -> None:
     ) == ("started", 10, 40)
     # ten awake steps and the validations after steps 10, already made, 15 and 20
     assert [count for _, count in started.stages[0].work] == [10, 2 * 8]
-    assert " started " in describe_stages(started, known(whole)).split("\n")[1]
+    assert " started " in str(Listing(started, known(whole))).split("\n")[1]
     folder.finish(
         Done(
             steps=20,
@@ -154,7 +154,7 @@ def test_what_is_there_takes_no_time(plan: Plan, tmp_path: Path) -> None:
         )
     )
     trained = workload([plan], results)
-    lines = describe_stages(trained, known(whole)).split("\n")
+    lines = str(Listing(trained, known(whole))).split("\n")
     assert (trained.stages[0].state, trained.stages[0].work) == (
         "trained",
         [],
@@ -171,7 +171,7 @@ def test_stages_of_several_plans_come_once(plan: Plan, tmp_path: Path) -> None:
         ["table.pca", "table.pca"],
     ]
     assert len(todo.evaluations) == 2
-    assert "(shared) table.a, table.a" in describe_stages(todo, Timings(CPU))
+    assert "(shared) table.a, table.a" in str(Listing(todo, Timings(CPU)))
 
 
 def test_plans_of_other_domains_keep_their_own(plan: Plan, tmp_path: Path) -> None:

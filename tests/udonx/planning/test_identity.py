@@ -34,7 +34,7 @@ def plan(folder, rows: str = ROWS, **options) -> Plan:
     """The plan of rows on the benchmark in `folder`/data."""
     file = write_experiment(folder, SETTING + rows, options.pop("name", "table.toml"))
     experiment = load_experiment(file, data=folder / "data", **options)
-    return make_plan(experiment, open_benchmark(experiment), resolve_weights(experiment, None))
+    return make_plan(experiment, open_benchmark(experiment), resolve_weights(experiment))
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_names_labels_and_places_change_no_identity(data):
 def plan_at(folder, name: str) -> Plan:
     """As `plan`, with the benchmark in another folder."""
     experiment = load_experiment(write_experiment(folder, SETTING + ROWS), data=folder / name)
-    return make_plan(experiment, open_benchmark(experiment), resolve_weights(experiment, None))
+    return make_plan(experiment, open_benchmark(experiment), resolve_weights(experiment))
 
 
 def test_the_seed_and_every_option_change_it(data):

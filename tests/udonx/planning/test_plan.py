@@ -21,7 +21,7 @@ TABLE3 = ROOT / "experiments" / "table3_ablation.toml"
 def plan(**options) -> Plan:
     """Table 3 on the setting `smoke`."""
     experiment = load_experiment(TABLE3, setting="smoke", **options)
-    return make_plan(experiment, open_benchmark(experiment), resolve_weights(experiment, None))
+    return make_plan(experiment, open_benchmark(experiment), resolve_weights(experiment))
 
 
 def test_table3_plans_every_stage_once():
@@ -131,9 +131,7 @@ def test_other_images_under_the_same_names_have_other_identities(tmp_path):
     ids = {}
     for name in ("given", "copied", "black"):
         experiment = load_experiment(file, data=tmp_path / name)
-        planned = make_plan(
-            experiment, open_benchmark(experiment), resolve_weights(experiment, None)
-        )
+        planned = make_plan(experiment, open_benchmark(experiment), resolve_weights(experiment))
         ids[name] = {
             *planned.stages,
             *(evaluation.id for row in planned.rows for evaluation in row.evaluations),
@@ -161,10 +159,10 @@ def test_roles_of_the_same_bytes_keep_their_own_folders(tmp_path):
         '[rows.a]\nscheme = "off_the_shelf"\n[rows.b]\nscheme = "off_the_shelf"\nbackbone ='
         ' "second"\n'
     )
-    experiment = load_experiment(write_experiment(tmp_path, text), data=tmp_path / "data")
-    planned = make_plan(
-        experiment, open_benchmark(experiment), resolve_weights(experiment, tmp_path)
+    experiment = load_experiment(
+        write_experiment(tmp_path, text), data=tmp_path / "data", weights=tmp_path
     )
+    planned = make_plan(experiment, open_benchmark(experiment), resolve_weights(experiment))
     assert [planned.weights_of(spec).folder.name for spec in planned.stages.values()] == [
         "one",
         "other",

@@ -47,7 +47,7 @@ def plan(folder: Path, teachers: str) -> Plan:
     file = write_experiment(folder, f'plugins = ["{name}.py"]\n{SETTING}{rows}')
     experiment = load_experiment(file, data=folder / "data")
     benchmark = open_benchmark(experiment)
-    return make_plan(experiment, benchmark, resolve_weights(experiment, None))
+    return make_plan(experiment, benchmark, resolve_weights(experiment))
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def test_single_queries_without_positives_are_only_logged(tmp_path, logged):
     write_domain(tmp_path / "data", "cars")
     write_split(tmp_path / "data", "cars", "test", [0, 0, 1])
     experiment = load_experiment(write_experiment(tmp_path, SETTING + ROWS), data=tmp_path / "data")
-    (plan,) = preflight([experiment], None, tmp_path / "results")
+    (plan,) = preflight([experiment], tmp_path / "results")
     assert "cars: 1 of 3 test queries have no positive in the index; they count as misses" in logged
     assert [row.row.name for row in plan.rows] == ["a", "b"]
 
@@ -96,13 +96,12 @@ def test_what_no_row_reads_is_not_asked_for(tmp_path):
     file = write_experiment(tmp_path, SETTING + ROWS)
     preflight(
         [load_experiment(file, data=tmp_path / "data", rows=["b"])],
-        None,
         tmp_path / "results",
     )
     with pytest.raises(
         udonx.ConfigError, match=r"domain 'cars' has no train split: .*train\.json is missing"
     ):
-        preflight([load_experiment(file, data=tmp_path / "data")], None, tmp_path / "results")
+        preflight([load_experiment(file, data=tmp_path / "data")], tmp_path / "results")
 
 
 def test_a_component_that_cannot_be_built_is_found(tmp_path):
@@ -116,7 +115,6 @@ def test_a_component_that_cannot_be_built_is_found(tmp_path):
     with pytest.raises(udonx.ConfigError) as caught:
         preflight(
             [load_experiment(write_experiment(tmp_path, text), data=tmp_path / "data")],
-            None,
             tmp_path / "results",
         )
     assert "row a: its model, losses or sampler cannot be built: normface has no margin" in str(
@@ -136,7 +134,7 @@ def test_classes_that_train_and_test_share_are_logged(tmp_path, logged):
     write_split(tmp_path / "data", "cars", "test", [1, 1, 7, 7])
     write_split(tmp_path / "data", "cars", "val", [8, 8, 9, 9])
     experiment = load_experiment(write_experiment(tmp_path, SETTING + ROWS), data=tmp_path / "data")
-    preflight([experiment], None, tmp_path / "results")
+    preflight([experiment], tmp_path / "results")
     assert logged == [
         "cars: 1 class of train is also in test, so its scores are not those of unseen classes"
     ]
@@ -147,7 +145,7 @@ def test_an_index_of_one_class_is_logged(tmp_path, logged):
     write_domain(tmp_path / "data", "cars")
     write_split(tmp_path / "data", "cars", "test", [0, 0, 0])
     experiment = load_experiment(write_experiment(tmp_path, SETTING + ROWS), data=tmp_path / "data")
-    preflight([experiment], None, tmp_path / "results")
+    preflight([experiment], tmp_path / "results")
     assert (
         "cars: the test index 'test' shows one class only, so that a search in the domain cannot"
         " miss" in logged
@@ -172,12 +170,12 @@ def test_the_disk_is_asked_for_what_each_stage_keeps(tmp_path, monkeypatch):
     weights = 4 * 11_200_000  # resnet18 in float32
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(1, 1, 9 * weights))
     # its weights, and a checkpoint twice: 8 times; the small ones next to none
-    preflight([experiment], None, tmp_path / "results")
+    preflight([experiment], tmp_path / "results")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(1, 1, 7 * weights))
     with pytest.raises(
         udonx.ConfigError, match=r"--results: .* has 0\.314 GB free, but up to 0\.358 GB are needed"
     ):
-        preflight([experiment], None, tmp_path / "results")
+        preflight([experiment], tmp_path / "results")
 
 
 def test_problems_of_several_files_name_the_file(tmp_path):
@@ -195,7 +193,6 @@ def test_problems_of_several_files_name_the_file(tmp_path):
     ):
         preflight(
             [load_experiment(file, data=tmp_path / "data") for file in files],
-            None,
             tmp_path / "results",
         )
 
@@ -225,7 +222,7 @@ def test_a_batch_that_nothing_needs_is_refused(tmp_path, batch, fits):
     )
     experiment = load_experiment(file, data=tmp_path / "data", overrides=[f"budget.batch={batch}"])
     if fits:
-        assert preflight([experiment], None, tmp_path / "results")
+        assert preflight([experiment], tmp_path / "results")
         return
     with pytest.raises(
         ConfigError,
@@ -234,7 +231,7 @@ def test_a_batch_that_nothing_needs_is_refused(tmp_path, batch, fits):
             r" images"
         ),
     ):
-        preflight([experiment], None, tmp_path / "results")
+        preflight([experiment], tmp_path / "results")
 
 
 def test_the_limits_of_the_setting_reach_the_images(tmp_path):
@@ -252,7 +249,7 @@ def test_the_limits_of_the_setting_reach_the_images(tmp_path):
     with pytest.raises(
         ConfigError, match=r"train_\d\.png is too large \(1,600 pixels, allowed are 1,599\)"
     ):
-        preflight([experiment], None, tmp_path / "results")
+        preflight([experiment], tmp_path / "results")
     drawn = open_images(experiment, Benchmark(tmp_path / "data", ("cars",), "demo-v1"))
     assert (
         drawn.max_unreadable == 0

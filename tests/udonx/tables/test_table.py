@@ -16,7 +16,8 @@ import udonx
 from tests.tiny import ROOT, write_experiment
 from udonx.common.files import DamagedFileError
 from udonx.config.experiment import load_experiment
-from udonx.running.queue import Options, load_plan, stored_table
+from udonx.planning.load import load_plan
+from udonx.running.table import stored_table
 from udonx.store.results import Results
 from udonx.tables.bootstrap import paired_interval
 from udonx.tables.build import _about_own_index, build_table
@@ -493,7 +494,7 @@ def test_intervals_come_from_the_stored_queries(smoke_run):
         widths.add(row.interval[1] - row.interval[0])
     assert max(widths) > 0
     experiment = load_experiment(smoke_run.file, setting="smoke")
-    again = stored_table(experiment, Options(results=smoke_run.results))
+    again = stored_table(experiment, smoke_run.results)
     assert (again.to_json(), again.to_text()) == (
         smoke_run.table.to_json(),
         smoke_run.table.to_text(),
@@ -512,9 +513,7 @@ def test_a_table_with_damaged_queries_is_shown(smoke_run, tmp_path: Path):
     )
     (evaluation,) = smoke_run.table.row("udon").evaluations
     (tmp_path / "evaluations" / evaluation / "per_query.npz").unlink()
-    table = stored_table(
-        load_experiment(smoke_run.file, setting="smoke"), Options(results=tmp_path)
-    )
+    table = stored_table(load_experiment(smoke_run.file, setting="smoke"), tmp_path)
     assert [row.interval is None for row in table.rows] == [
         True,
         False,
@@ -631,9 +630,7 @@ def test_the_table_is_written_in_three_forms(smoke_run):
 
 def test_rows_that_are_missing_are_said(smoke_run, tmp_path: Path):
     """What has not been run stands below the table."""
-    table = stored_table(
-        load_experiment(smoke_run.file, setting="smoke"), Options(results=tmp_path / "empty")
-    )
+    table = stored_table(load_experiment(smoke_run.file, setting="smoke"), tmp_path / "empty")
     assert table.rows == ()
     (line,) = table.missing
     assert line.startswith("not run yet: classification baseline; ") and "; UDON; " in line
@@ -644,7 +641,7 @@ def test_what_failed_is_said_with_its_reason(smoke_run):
     """A row that this call could not make stands below the table, with the sentence
     that says why.
     """
-    plan = load_plan(load_experiment(smoke_run.file, setting="smoke"), Options())
+    plan = load_plan(load_experiment(smoke_run.file, setting="smoke"))
     table = build_table(
         plan, Results(smoke_run.results), failed={"UDON, seed 1": "loss 'mine' is not finite"}
     )
@@ -673,7 +670,7 @@ def test_means_over_different_seeds_never_stand_side_by_side_unmarked(tmp_path):
         device="cpu",
     )
     assert [row.seeds for row in shown.rows] == [(1,), (1,)] and OTHER_SEEDS not in shown.to_text()
-    table = stored_table(load_experiment(TABLE3, setting="smoke"), Options(results=tmp_path))
+    table = stored_table(load_experiment(TABLE3, setting="smoke"), tmp_path)
     baseline, udon = table.row("baseline"), table.row("udon_dynamic")
     assert (baseline.seeds, udon.seeds) == ((0, 1), (1,))
     assert udon.difference == pytest.approx(udon.r1_per_seed[0] - baseline.r1_per_seed[1])

@@ -1,49 +1,89 @@
-"""`udonx data split`: see `udonx.data.prepare.folders.split_folders`."""
+"""`udonx data split`."""
 
 from __future__ import annotations
 
-import argparse
 import logging
-from contextlib import ExitStack
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
 
-from udonx.common.progress import Report
-from udonx.data.prepare.folders import FolderSplit, split_folders
-from udonx.data.prepare.report import describe_split
+from cyclopts import Parameter
+
+from udonx.common.errors import FAILED
 
 logger = logging.getLogger(__name__)
 
 
-def main(parsed: argparse.Namespace) -> int:
-    """Split, then print what became of each domain and what to do next."""
+def _shares(_: Any, tokens: Sequence[Any]) -> tuple[float, ...]:
+    """`0.6,0.2,0.2` as numbers; how many there must be is told with all else that is wrong."""
+    text = tokens[0].value
     try:
-        split = _split(parsed)
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"got {text!r}, allowed are three numbers such as 0.6,0.2,0.2") from None
+
+
+Source = Annotated[
+    Path, Parameter(name="DIR", help="the class folders: DIR/<domain>/<class>/<image>")
+]
+Out = Annotated[
+    Path,
+    Parameter(metavar="DIR2", help="the folder to make: images/ (links to DIR) and info_files/"),
+]
+Shares = Annotated[
+    tuple[float, ...],
+    Parameter(
+        converter=_shares,
+        n_tokens=1,
+        metavar="0.6,0.2,0.2",
+        help="shares of a domain's classes for train, val and test (default: 0.6,0.2,0.2); val may"
+        " be 0",
+    ),
+]
+MinImages = Annotated[
+    int, Parameter(metavar="N", help="leave out classes with fewer images (default: 2)")
+]
+Seed = Annotated[
+    int, Parameter(metavar="N", help="which classes are drawn for which split (default: 0)")
+]
+Verify = Annotated[
+    bool, Parameter(help="decode every image, and leave out those that are damaged anywhere")
+]
+
+
+def split(
+    source: Source,
+    /,
+    *,
+    out: Out,
+    shares: Shares = (0.6, 0.2, 0.2),
+    min_images: MinImages = 2,
+    seed: Seed = 0,
+    verify: Verify = False,
+) -> int:
+    """Split, then print what became of each domain and what to do next."""
+    from udonx.common.progress import progress_of
+    from udonx.data.prepare.folders import split_folders
+    from udonx.data.prepare.report import describe_split
+
+    # listing many folders on a network disk takes a while
+    logger.info(f"looking for images in {source}")
+    title = "decoding every image once" if verify else "opening every image once"
+    try:
+        with progress_of(title, "images") as progress:
+            made = split_folders(
+                source,
+                out,
+                shares=shares,
+                min_images=min_images,
+                seed=seed,
+                verify=verify,
+                progress=progress,
+            )
     except OSError as error:  # a full disk, no permission
         logger.error(f"udonx data split: {error.strerror}: {error.filename}; nothing was written")
-        return 1
+        return FAILED
     except KeyboardInterrupt:
         raise KeyboardInterrupt("stopped; nothing was written") from None
-    print(f"\n{describe_split(split)}")
+    print(f"\n{describe_split(made)}")
     return 0
-
-
-def _split(parsed: argparse.Namespace) -> FolderSplit:
-    with ExitStack() as stack:
-        bar: list[Report] = []
-
-        def progress(done: int, total: int) -> None:
-            if not bar:
-                title = "decoding every image once" if parsed.verify else "opening every image once"
-                bar.append(stack.enter_context(Report(title, total, "images")))
-            bar[0].tick(done - bar[0].count)
-
-        # listing many folders on a network disk takes a while
-        logger.info(f"looking for images in {parsed.source}")
-        return split_folders(
-            parsed.source,
-            parsed.out,
-            shares=parsed.shares,
-            min_images=parsed.min_images,
-            seed=parsed.seed,
-            verify=parsed.verify,
-            progress=progress,
-        )

@@ -1,0 +1,47 @@
+"""Runs experiments: from files to tables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from udonx.common.options import evolve_each
+from udonx.config.selection import WHOLE, Selection
+from udonx.inputs.load import Files, load, one_or_all
+from udonx.running.options import DEFAULTS, RunOptions
+
+if TYPE_CHECKING:
+    from udonx.tables.table import Table
+
+
+def run(
+    files: Files, selection: Selection = WHOLE, options: RunOptions = DEFAULTS, **changes: Any
+) -> Table | list[Table]:
+    """Run experiments: train what is missing, evaluate what is missing, return the tables.
+
+    Args:
+        files: experiment files or folders of them, or one.
+        selection: what of them is run.
+        options: how it is run. What the results folder holds already is not trained again.
+        changes: fields of `selection` and `options`, by name.
+
+    Returns:
+        The table of one file, a list for several.
+
+    Raises:
+        ConfigError: everything that is wrong, found before anything is trained.
+        RowsFailed: some rows failed, with a sentence for each; raised at the end, when all others
+            are done. It holds the tables.
+        Stopped: SIGINT or SIGTERM has come, after a checkpoint. It is a KeyboardInterrupt, and ends
+            a program that does not catch it with the status 130 or 143. Called outside the main
+            thread, `run` leaves signals alone; a handler that the caller has set stays.
+        TrainingError, DataError, ...: with `fail_fast`, what went wrong; what was earned is kept.
+
+    Example:
+        udonx.run("table3_ablation", setting="smoke").row("udon").r1.mean
+    """
+    selection, options = evolve_each(changes, selection, options)
+    experiments = load(files, selection)
+    # torch takes seconds to import: what is wrong with the files is told before
+    from udonx.running.queue import run_experiments
+
+    return one_or_all(files, run_experiments(experiments, options))
