@@ -13,7 +13,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from udonx.common.console import logging_to_stderr
 
-_COMMANDS = {
+COMMANDS = {
     "run": "Run experiments: train what is missing, evaluate, show the table.",
     "check": "Find everything that is wrong with experiments, all at once; runs nothing.",
     "show": "Print what experiments resolve to, itself a runnable file.",
@@ -35,7 +35,8 @@ _DATA_COMMANDS = {
 }
 
 
-def _make_app() -> App:
+def make_app() -> App:
+    """The command line, before anything is parsed."""
     # --plugin a --plugin b: each takes one value, and there is no --no-plugin or --empty-plugin
     defaults = Parameter(negative=(), show_default=False)
     app = App(
@@ -48,7 +49,7 @@ def _make_app() -> App:
         suppress_keyboard_interrupt=False,
     )
     data = App(name="data", help="Prepare images of your own.", default_parameter=defaults)
-    for group, commands, package in ((app, _COMMANDS, "cli"), (data, _DATA_COMMANDS, "cli.data")):
+    for group, commands, package in ((app, COMMANDS, "cli"), (data, _DATA_COMMANDS, "cli.data")):
         for name, summary in commands.items():
             group.command(f"udonx.{package}.{name}:{name}", name=name, help=summary)
     app.command(data)
@@ -80,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     tokens = list(sys.argv[1:] if arguments is None else arguments)
-    app = _make_app()
+    app = make_app()
     try:
         with logging_to_stderr():
             return app(tokens, exit_on_error=False, print_error=False, result_action=_exit_code)
@@ -111,7 +112,7 @@ def _command(tokens: Sequence[str]) -> str:
     ('udonx data split', 'udonx')
     """
     words = ["udonx"]
-    for word, known in zip(tokens, ({*_COMMANDS, "data"}, set(_DATA_COMMANDS)), strict=False):
+    for word, known in zip(tokens, ({*COMMANDS, "data"}, set(_DATA_COMMANDS)), strict=False):
         if word not in known:
             break
         words.append(word)

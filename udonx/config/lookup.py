@@ -30,15 +30,13 @@ def components(
     """
     load_plugins(plugins, None, where="--plugin")
     if kind and kind not in REGISTRIES and kind in sections():
-        kinds = ", ".join(REGISTRIES)
         raise RegistryError(
-            f"{kind!r} is no kind of component; there are {kinds}; for the table of keys:"
+            f"{kind!r} is no kind of component; there are {', '.join(REGISTRIES)}; for the table of keys:"
             f" udonx keys {kind}"
         )
-    kinds = [registry_of(kind).kind] if kind else list(REGISTRIES)
     return [
         describe(each, one)
-        for each in kinds
+        for each in ([registry_of(kind).kind] if kind else REGISTRIES)
         for one in ([name] if name else registry_of(each).names())
     ]
 

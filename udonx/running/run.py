@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
 
 from udonx.common.options import evolve_each
 from udonx.config.selection import WHOLE, Selection
@@ -13,19 +15,37 @@ if TYPE_CHECKING:
     from udonx.tables.table import Table
 
 
+@overload
+def run(  # type: ignore[overload-overlap]  # a text is a sequence of texts to the type checker
+    files: str | Path,
+    selection: Selection = ...,
+    options: RunOptions = ...,
+    **changes: Any,
+) -> Table: ...
+
+
+@overload
+def run(
+    files: Sequence[str | Path],
+    selection: Selection = ...,
+    options: RunOptions = ...,
+    **changes: Any,
+) -> list[Table]: ...
+
+
 def run(
     files: Files, selection: Selection = WHOLE, options: RunOptions = DEFAULTS, **changes: Any
 ) -> Table | list[Table]:
     """Run experiments: train what is missing, evaluate what is missing, return the tables.
 
     Args:
-        files: experiment files or folders of them, or one.
+        files: one experiment file, or several; a folder stands for those in it.
         selection: what of them is run.
         options: how it is run. What the results folder holds already is not trained again.
         changes: fields of `selection` and `options`, by name.
 
     Returns:
-        The table of one file, a list for several.
+        The table of one file, a list for several or for a folder.
 
     Raises:
         ConfigError: everything that is wrong, found before anything is trained.

@@ -7,9 +7,9 @@ table is made anew.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from udonx.common.options import evolve_each
 from udonx.config.experiment import Experiment, load_experiments
@@ -24,6 +24,26 @@ if TYPE_CHECKING:
     from udonx.tables.table import Table
 
 logger = logging.getLogger(__name__)
+
+
+@overload
+def table(  # type: ignore[overload-overlap]  # a text is a sequence of texts to the type checker
+    files: str | Path,
+    selection: Selection = ...,
+    *,
+    results: str | Path = ...,
+    **changes: Any,
+) -> Table: ...
+
+
+@overload
+def table(
+    files: Sequence[str | Path],
+    selection: Selection = ...,
+    *,
+    results: str | Path = ...,
+    **changes: Any,
+) -> list[Table]: ...
 
 
 def table(
@@ -43,7 +63,7 @@ def table(
         changes: fields of `selection`, by name.
 
     Returns:
-        The table of one file, a list for several. Where data, weights or plug-ins are not here any
+        The table of one file, a list for several or for a folder. Where data, weights or plug-ins are not here any
         more it is the table as it was written, which is logged.
 
     Raises:
