@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @overload
-def run(  # type: ignore[overload-overlap]  # a text is a sequence of texts to the type checker
+def run(
     files: str | Path,
     selection: Selection = ...,
     options: RunOptions = ...,

@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 @overload
-def table(  # type: ignore[overload-overlap]  # a text is a sequence of texts to the type checker
+def table(
     files: str | Path,
     selection: Selection = ...,
     *,
@@ -63,8 +63,8 @@ def table(
         changes: fields of `selection`, by name.
 
     Returns:
-        The table of one file, a list for several or for a folder. Where data, weights or plug-ins are not here any
-        more it is the table as it was written, which is logged.
+        The table of one file, a list for several or for a folder. Where data, weights or plug-ins
+        are not here any more it is the table as it was written, which is logged.
 
     Raises:
         ConfigError: every problem of every file, or there is no such results folder.
