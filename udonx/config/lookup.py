@@ -31,8 +31,8 @@ def components(
     load_plugins(plugins, None, where="--plugin")
     if kind and kind not in REGISTRIES and kind in sections():
         raise RegistryError(
-            f"{kind!r} is no kind of component; there are {', '.join(REGISTRIES)}; for the table of keys:"
-            f" udonx keys {kind}"
+            f"{kind!r} is no kind of component; there are {', '.join(REGISTRIES)}; for the"
+            f" table of keys: udonx keys {kind}"
         )
     return [
         describe(each, one)

@@ -13,7 +13,7 @@ from udonx.config.experiment import Experiment, load_experiment
 from udonx.config.problems import ConfigError
 from udonx.inputs.open import open_benchmark
 from udonx.inputs.sources import source_problems
-from udonx.running.queue import run
+from udonx.running.run import run
 
 ROWS = '[rows.a]\nscheme = "classification"\nsampler = "round_robin"\n'
 PLUGIN = """
