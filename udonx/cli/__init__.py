@@ -35,8 +35,7 @@ _DATA_COMMANDS = {
 }
 
 
-def make_app() -> App:
-    """The command line, before anything is parsed."""
+def _make_app() -> App:
     # --plugin a --plugin b: each takes one value, and there is no --no-plugin or --empty-plugin
     defaults = Parameter(negative=(), show_default=False)
     app = App(
@@ -81,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     tokens = list(sys.argv[1:] if arguments is None else arguments)
-    app = make_app()
+    app = _make_app()
     try:
         with logging_to_stderr():
             return app(tokens, exit_on_error=False, print_error=False, result_action=_exit_code)

@@ -16,6 +16,7 @@ from PIL import Image
 
 from tests.tiny import ROOT, SETTING, python, write_domain, write_experiment
 from udonx.cli import main
+from udonx.config.descriptions import REGISTRIES
 from udonx.running import doctor
 
 TABLE3 = str(ROOT / "experiments" / "table3_ablation.toml")
@@ -242,7 +243,7 @@ def test_components_lists_options_types_and_places(capsys):
     assert main(["components"]) == 0
     out = capsys.readouterr().out
     kinds = [line for line in out.split("\n") if line and not line.startswith(" ")]
-    assert kinds == ["backbones", "heads", "losses", "samplers", "schemes", "metrics"]
+    assert kinds == list(REGISTRIES)
     assert main(["components", "losses", "ce"]) == 0
     out = capsys.readouterr().out
     assert (
