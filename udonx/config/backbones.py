@@ -8,12 +8,13 @@ from typing import Any
 import attrs
 
 from registry.registry import RegistryError
-from udonx.common.words import format_value, unknown
+from udonx.common.words import dotted_key, format_value, unknown
 from udonx.config import descriptions as components
 from udonx.config.keys import StartOptions
 from udonx.config.merge import Layer, Merged
 from udonx.config.problems import Problem
 from udonx.config.settings import merged_table
+from udonx.config.specs import spec_of
 from udonx.config.typed import table_options, validate
 
 
@@ -58,10 +59,9 @@ def read_backbones(layers: Iterable[Layer], problems: list[Problem]) -> dict[str
         component = components.describe("backbones", start["use"])
         options = validate(component.options, given)[0]
         try:
-            spec = components.spec_of(component, options)
+            spec = spec_of(component, options)
         except RegistryError as error:
-            where = merged.source_of(f"backbones.{role}").where
-            problems.append(Problem(where=where, key=f"backbones.{role}", message=str(error)))
+            problems.append(_problem(merged, f"backbones.{role}", str(error)))
             continue
         found[role] = BackboneConfig(
             role=role,
@@ -85,11 +85,13 @@ def _own_and_options(value: dict[str, Any]) -> tuple[dict[str, Any], dict[str, A
 
 def _role_problems(role: str, value: Any, merged: Merged) -> Iterator[Problem]:
     """What is wrong with one role."""
-    key = f"backbones.{role}"
-    layer = merged.source_of(key)
     for name, message in _complaints(value):
-        source = merged.source_of(f"{key}.{name}") or layer
-        yield Problem(where=source.where, key=f"{key}.{name}" if name else key, message=message)
+        yield _problem(merged, dotted_key("backbones", role, name), message)
+
+
+def _problem(merged: Merged, key: str, message: str) -> Problem:
+    """A problem at the layer that set the key, or the table around it."""
+    return Problem(where=merged.where(key), key=key, message=message)
 
 
 def _complaints(value: Any) -> Iterator[tuple[str, str]]:

@@ -57,6 +57,11 @@ class Merged:
             key = key.rpartition(".")[0]
         return None
 
+    def where(self, key: str) -> str:
+        """What a person edits to change `key`; empty where no layer has set it."""
+        layer = self.source_of(key)
+        return layer.where if layer else ""
+
     def latest(self, *keys: str) -> str:
         """Which of the keys was set last: where two do not fit, the one that a person has just
         changed.

@@ -130,13 +130,8 @@ def _plugin(name: str, path: Path | None) -> _Plugin:
     first.
     """
     if path is None:
-        spec = importlib.util.find_spec(name.partition(".")[0])
-        places = spec and (
-            spec.submodule_search_locations or ([spec.origin] if spec.has_location else [])
-        )
-        _finder.look_in(
-            Path(place).parent for place in places or () if not source.is_installed(Path(place))
-        )
+        places = _places(importlib.util.find_spec(name.partition(".")[0]))
+        _finder.look_in(place.parent for place in places if not source.is_installed(place))
         return _Plugin(name, {})
     _finder.look_in([path.parent])
     module = (
@@ -145,14 +140,25 @@ def _plugin(name: str, path: Path | None) -> _Plugin:
     return _Plugin(module, dict(_files_beside(path)))
 
 
+def _places(spec: ModuleSpec | None) -> list[Path]:
+    """The folders of a package, or the file of a module; none of what has no file."""
+    if spec is None:
+        return []
+    if spec.submodule_search_locations:
+        return [Path(folder) for folder in spec.submodule_search_locations]
+    return [Path(spec.origin)] if spec.has_location and spec.origin else []
+
+
 def _import(module: str, path: Path | None) -> None:
     importlib.invalidate_caches()
     if path is None:
         importlib.import_module(module)
         return
-    spec = importlib.util.spec_from_file_location(module, path, loader=_Loader(module, str(path)))
+    loader = _Loader(module, str(path))
+    spec = ModuleSpec(module, loader, origin=str(path))
+    spec.has_location = True
     sys.modules[module] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(sys.modules[module])
+    loader.exec_module(sys.modules[module])
 
 
 def _unload(key: str) -> None:
@@ -174,7 +180,7 @@ def _files_beside(path: Path) -> Iterator[tuple[str, Path]]:
     """The files beside a plug-in that it imports, also through one another, by the name that they
     are imported by.
     """
-    todo, seen = [path], set()
+    todo, seen = [path], set[str]()
     while todo:
         for name in (
             {name.partition(".")[0] for name in source.imported_names(todo.pop())}

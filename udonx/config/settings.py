@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import sys
 import tomllib
@@ -48,7 +47,7 @@ def is_there(path: Path) -> bool:
         return False
 
 
-def shipped(path: Path) -> Path:
+def shipped(path: str | Path) -> Path:
     """The experiment file or folder that a person means: the path itself, or, where nothing is
     there, what ships with udonx under that name: `table3_ablation`, `table3_ablation.toml` or
     `experiments/table3_ablation.toml`.
@@ -82,7 +81,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     except DamagedFileError as error:
         message = error.why
     except OSError as error:
-        message = f"cannot be read: {os.strerror(error.errno)}"
+        message = f"cannot be read: {error.strerror}"
     except ValueError as error:  # a path with a NUL in it is one too
         message = f"is not valid TOML: {error}"
     raise ConfigError([Problem(where=display_path(path), message=message)])

@@ -25,6 +25,7 @@ from udonx.config.keys import (
 from udonx.config.layers import RowLayers
 from udonx.config.merge import Layer
 from udonx.config.problems import Problem
+from udonx.config.specs import spec_of
 from udonx.config.typed import table_options, validate
 
 _Typed = TypeVar("_Typed")
@@ -170,7 +171,7 @@ def _component(row: RowLayers, key: str, value: Any) -> ComponentSpec | None:
     if found or more:
         return None
     try:
-        spec = components.spec_of(component, options)
+        spec = spec_of(component, options)
     except RegistryError as error:
         row.problem(key, str(error))
         return None

@@ -8,6 +8,7 @@ import functools
 import operator
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import GenericAlias
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -43,18 +44,18 @@ def annotation(spec: dict[str, Any]) -> Any:
     `registry.options.type_of`).
     """
     kind = spec["type"]
+    built: Any
     if kind == "literal":
         built = Literal[tuple(spec["values"])]
     elif kind == "union":
         built = functools.reduce(operator.or_, (annotation(item) for item in spec["of"]))
     elif kind == "list":
-        inner = annotation(spec["of"])
-        built = list[inner]
+        built = GenericAlias(list, annotation(spec["of"]))
     elif kind == "tuple":
-        built = tuple[tuple(annotation(item) for item in spec["of"])]
+        built = GenericAlias(tuple, tuple(annotation(item) for item in spec["of"]))
     elif kind == "dict":
-        inner = Any if spec["of"] is None else annotation(spec["of"])
-        built = dict[str, inner]
+        values = Any if spec["of"] is None else annotation(spec["of"])
+        built = GenericAlias(dict, (str, values))
     elif kind == "steps":
         built = Annotated[
             Annotated[int, Strict()] | Annotated[str, Strict()], AfterValidator(_steps)
@@ -133,17 +134,11 @@ def _problems(
 ) -> Iterator[tuple[str, str]]:
     by_name = {option.name: option for option in options}
     for item in error.errors(include_url=False, include_context=False):
-        name = str(item["loc"][0])
+        name, got = str(item["loc"][0]), format_value(item["input"])
         option = by_name.get(name)
-        if item["type"] == "extra_forbidden" and len(item["loc"]) == 1:
-            yield (
-                name,
-                (
-                    f"got {format_value(item['input'])}, but this is an"
-                    f" {unknown(name, {*by_name, *also})}"
-                ),
-            )
+        if option is None:
+            yield name, f"got {got}, but this is an {unknown(name, {*by_name, *also})}"
         elif item["type"] == "missing":
             yield name, f"is missing; it must be {format_type(option.type)}"
         else:
-            yield name, f"got {format_value(item['input'])}, allowed is {format_type(option.type)}"
+            yield name, f"got {got}, allowed is {format_type(option.type)}"

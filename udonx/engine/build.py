@@ -14,6 +14,7 @@ from registry.contracts import ComponentSpec, HeadSpec, Sampler, StageSpec, Star
 from registry.heads.classifier import CosineClassifier
 from udonx.common.seeds import stream_seed
 from udonx.config import descriptions as components
+from udonx.config import specs
 from udonx.engine.errors import explained
 from udonx.engine.model import Classifiers, Model
 
@@ -76,7 +77,7 @@ def _built(kind: str, what: str, spec: ComponentSpec, *supplied: Any) -> Any:
     """A component, built from what its builder supplies and its options; what its own code raises
     is said with its line.
     """
-    target = components.get(kind, spec)
+    target = specs.component_of(kind, spec)
     # it says in its own words what is wrong with its options
     if components.is_builtin(kind, spec.use):
         return target(*supplied, **spec.options)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from udonx.config import descriptions as components
+from udonx.config import specs
 from udonx.engine.build import build_model
 from udonx.engine.fit import Fit
 from udonx.engine.job import Job
@@ -56,7 +56,7 @@ def prepare(job: Job) -> Model:
         class_ids=class_ids,
     )
     job.folder.tidy()
-    components.archive(job.spec, job.folder.path / "plugins")
+    specs.archive(job.spec, job.folder.path / "plugins")
     job.folder.write_spec(
         {"id": about.id, "data": about.data, "plugins": about.plugins, "spec": about.spec}, about
     )

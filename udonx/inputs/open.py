@@ -41,16 +41,18 @@ def open_images(experiment: Experiment, benchmark: Benchmark, **options: Any) ->
     """The images of an experiment's benchmark, within the limits of its setting; `options` are
     ImageStore's. Generated images are never left out: a damaged one can be had again.
     """
-    limits = {
-        "max_pixels": experiment.data.max_pixels,
-        "max_unreadable": experiment.data.max_unreadable,
-    }
-    if benchmark.fingerprint:
-        limits |= {
-            "max_unreadable": 0,
-            "cure": f"remove the folder {benchmark.root}, and the next run draws it again",
-        }
-    return ImageStore(benchmark.root, **limits, **options)
+    data = experiment.data
+    if not benchmark.fingerprint:
+        return ImageStore(
+            benchmark.root,
+            max_pixels=data.max_pixels,
+            max_unreadable=data.max_unreadable,
+            **options,
+        )
+    cure = f"remove the folder {benchmark.root}, and the next run draws it again"
+    return ImageStore(
+        benchmark.root, max_pixels=data.max_pixels, max_unreadable=0, cure=cure, **options
+    )
 
 
 def resolve_weights(experiment: Experiment, *, fetch: bool = True) -> dict[str, StartWeights]:

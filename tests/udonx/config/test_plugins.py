@@ -13,8 +13,7 @@ from registry.contracts import ComponentSpec
 from registry.registry import RegistryError
 from tests.tiny import write_experiment
 from udonx.common.console import logging_to_stderr
-from udonx.config import descriptions as components
-from udonx.config import plugins
+from udonx.config import plugins, specs
 from udonx.config.experiment import load_experiment
 from udonx.config.plugins import load_plugins
 from udonx.config.problems import ConfigError
@@ -131,7 +130,7 @@ def loaded(folder, file: str) -> tuple[float, str]:
     """What the loss of a plug-in gives after it is loaded, and its identity."""
     name = file.removesuffix("_file.py")
     load_plugins([file], folder, where="here")
-    return losses.get(name)()(None, None), components.source_hash("losses", name)
+    return losses.get(name)()(None, None), specs.source_hash("losses", name)
 
 
 def test_an_edited_plug_in_is_imported_again(tmp_path, logged):
@@ -225,7 +224,7 @@ def test_a_module_plug_in_is_known_by_its_package(tmp_path, monkeypatch):
         (tmp_path / "my_eight" / "part.py").write_text(part)
         (tmp_path / "my_eight" / "other.py").write_text(other)
         load_plugins(["my_eight.eight_file"], None, where="here")
-        seen.append((losses.get("eight")()(None, None), components.source_hash("losses", "eight")))
+        seen.append((losses.get("eight")()(None, None), specs.source_hash("losses", "eight")))
     assert [value for value, _ in seen] == [1.0, 5.0, 5.0] and len(
         {identity for _, identity in seen}
     ) == 3
@@ -261,12 +260,12 @@ def test_an_experiment_that_was_loaded_before_an_edit_does_not_run_the_edited_co
     """A spec is built only from the source that it was made for."""
     file = write_loss(tmp_path, "ten")
     spec = ComponentSpec(use="ten", source=loaded(tmp_path, file)[1])
-    assert components.get("losses", spec) is losses.get("ten")
+    assert specs.component_of("losses", spec) is losses.get("ten")
     loaded(tmp_path, write_loss(tmp_path, "ten", "5.0"))
     with pytest.raises(
         RegistryError, match=r"losses: 'ten' at .*ten_file\.py:\d+ is not what this stage is of"
     ):
-        components.get("losses", spec)
+        specs.component_of("losses", spec)
 
 
 OPTIONS = """

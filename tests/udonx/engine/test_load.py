@@ -16,7 +16,7 @@ from registry.contracts import HeadSpec
 from tests.udonx.engine.small import small_job, small_spec
 from udonx.common.files import DamagedFileError
 from udonx.common.json_files import write_json
-from udonx.config import descriptions as components
+from udonx.config import specs
 from udonx.config.plugins import load_plugins, unload_plugins
 from udonx.data.benchmark import Benchmark
 from udonx.engine.load import load_stage
@@ -95,7 +95,7 @@ def test_the_plug_ins_of_a_stage_are_kept_with_it(
         "import torch\ndef unit(x): return torch.nn.functional.normalize(x)"
     )
     load_plugins(["my_head.py"], mine, where="here")
-    head = HeadSpec(use="kept_head", dim=16, source=components.source_hash("heads", "kept_head"))
+    head = HeadSpec(use="kept_head", dim=16, source=specs.source_hash("heads", "kept_head"))
     spec = small_spec(student_head=head, steps=1, validate_every=1)
     folder = tmp_path / "stage"
     run_stage(small_job(folder, spec, small_benchmark, plugins=("my_head.py",)))

@@ -20,6 +20,8 @@ from udonx.data.benchmark import Benchmark
 from udonx.data.errors import DataError
 from udonx.data.sources import DataSeed, unknown_domains
 
+Size = Literal["full", "smoke"]
+
 
 @sources.register("demo")
 class Demo:
@@ -33,9 +35,7 @@ class Demo:
         self,
         *,
         seed: DataSeed = 0,
-        size: Annotated[
-            Literal["full", "smoke"], Field(description="`smoke` has a few tiny images.")
-        ] = "full",
+        size: Annotated[Size, Field(description="`smoke` has a few tiny images.")] = "full",
     ) -> None:
         self.seed, self.size = seed, size
 
@@ -62,6 +62,9 @@ class DemoPretrain(Demo):
     name = "demo_pretrain"
 
 
+_NO_CACHE = "the demo benchmark needs a folder that can be written: set UDONX_CACHE to one"
+
+
 def demo_domains(source: str) -> tuple[str, ...]:
     """The domains of a generated benchmark (`demo` or `demo_pretrain`), without generating it."""
     # the generator draws with Pillow, which planning on other data does not need
@@ -74,7 +77,7 @@ def open_demo(
     source: str,
     *,
     seed: int,
-    size: str,
+    size: Size,
     domains: Sequence[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Benchmark:
@@ -91,16 +94,12 @@ def open_demo(
     # the splits, which may grow.
     counts = json.dumps(demo.plan_benchmark(seed=seed, size=size, pretrain=pretrain))
     cache = cache_path()
-    root = (
-        cache / f"{fingerprint}-{hashlib.sha256(counts.encode()).hexdigest()[:8]}"
-        if cache
-        else None
-    )
-    if root is None or not demo.is_whole(root):
-        if cache_dir() is None:
-            raise DataError(
-                "the demo benchmark needs a folder that can be written: set UDONX_CACHE to one"
-            )
+    if cache is None:
+        raise DataError(_NO_CACHE)
+    root = cache / f"{fingerprint}-{hashlib.sha256(counts.encode()).hexdigest()[:8]}"
+    if not demo.is_whole(root):
+        if cache_dir() is None:  # it may be one that can be read alone
+            raise DataError(_NO_CACHE)
         _write_demo(
             root,
             partial(

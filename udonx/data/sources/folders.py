@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -106,14 +106,14 @@ class ClassFolders:
     def _key(self, folder: Path, domains: Sequence[DomainFolder]) -> str:
         """A hash of the options, and of the place, size and time of every image."""
         digest = hashlib.sha256()
-        options = [str(folder), list(self.shares), self.seed, self.min_images]
+        options: list[Any] = [str(folder), list(self.shares), self.seed, self.min_images]
         digest.update(json.dumps(options).encode())
         for domain in domains:
             for path in domain.paths():
                 try:
                     status = (folder / path).stat()
                 except OSError:  # a link that leads nowhere: it is left out where images are opened
-                    described = [ascii(path)]
+                    described: list[Any] = [ascii(path)]
                 else:
                     described = [ascii(path), status.st_size, status.st_mtime_ns]
                 digest.update(json.dumps(described).encode())
