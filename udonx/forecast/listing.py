@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 import attrs
 
+from udonx.common.grid import align, fit, widths
 from udonx.common.words import roughly
 from udonx.forecast.costs import Timings
 from udonx.forecast.remaining import PlannedStage, Workload
 from udonx.planning.stages import stage_title
 
-_HEADER = (
-    f"{'stage':16}  {'what':25} {'seed':>4}  {'state':8} {'steps':>7} {'images':>9}"
-    f" {'time left':>9}  rows"
-)
+_HEADER = ["stage", "what", "seed", "state", "steps", "images", "time left"]
+_WIDTHS = [16, 25, 4, 8, 7, 9, 9]  # figures that need more get it
+_GROUPS = (slice(0, 1), slice(1, 3), slice(3, 7))
 
 
 @attrs.frozen
@@ -44,9 +44,14 @@ class Listing:
         todo, timings = self.todo, self.timings
         seconds = {stage.id: timings.seconds(stage.work) for stage in todo.stages}
         evaluations = [timings.seconds(work) for work in todo.evaluations]
+        cells = [_cells(stage, seconds[stage.id]) for stage in todo.stages]
+        header, *table = _align([_HEADER, *cells])
         lines = [
-            _HEADER,
-            *(_line(stage, seconds[stage.id], width) for stage in todo.stages),
+            f"{header}  rows",
+            *(
+                _with_rows(line, stage, width)
+                for line, stage in zip(table, todo.stages, strict=True)
+            ),
             *todo.skipped,
             *todo.damaged,
         ]
@@ -78,12 +83,24 @@ def _count(count: int, what: str) -> str:
     return f"{count} {what}{'s' * (count != 1)}"
 
 
-def _line(stage: PlannedStage, seconds: float | None, width: int) -> str:
+def _cells(stage: PlannedStage, seconds: float | None) -> list[str]:
     seed = "-" if stage.spec.seed is None else str(stage.spec.seed)
     time = "?" if seconds is None else roughly(seconds) if seconds else "-"
+    what = fit(stage_title(stage.spec), _WIDTHS[1])
+    return [stage.id, what, seed, stage.state, str(stage.steps), str(stage.images), time]
+
+
+def _align(lines: Sequence[list[str]]) -> list[str]:
+    """The lines in columns; the first column of each group stands to the left."""
+    columns = [max(pair) for pair in zip(_WIDTHS, widths(lines), strict=True)]
+    return [
+        "  ".join(align(line[group], columns[group], left=1) for group in _GROUPS) for line in lines
+    ]
+
+
+def _with_rows(line: str, stage: PlannedStage, width: int) -> str:
     shared = "(shared) " if len(stage.users) > 1 else ""
-    figures = f"{seed:>4}  {stage.state:8} {stage.steps:7} {stage.images:9} {time:>9}"
-    line = f"{stage.id:16}  {stage_title(stage.spec):25.25} {figures}  {shared}"
+    line = f"{line}  {shared}"
     return line + _named(stage.users, width - len(line))
 
 

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import shlex
 import textwrap
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 
 import attrs
 
+from udonx.common.grid import WIDTH, align, columns, fit, widths
 from udonx.data.prepare.class_folders import Tally, printable
 from udonx.data.prepare.folders import Count, DomainSplit, FolderSplit
 from udonx.data.prepare.verify import turned_sentence
 
-_WIDTH = 100
 _GAP = "   "  # between groups of columns
 _TRY = "experiments/table3_ablation.toml --setting uned_mini"
 
@@ -25,7 +24,7 @@ def describe_split(split: FolderSplit) -> str:
     """At most 100 columns wide, long names of domains cut; only a path may be longer than that."""
     notes = [
         textwrap.fill(
-            note, _WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+            note, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
         )
         for note in _notes(split)
     ]
@@ -50,18 +49,14 @@ def _table(domains: Sequence[DomainSplit]) -> list[str]:
         )
     heads = [splits, splits, ["classes", "images"]]
     cells = [_cells(counts, left_out) for _, counts, left_out in rows]
-    columns = [list(zip(*group, strict=True)) for group in zip(heads, *cells, strict=True)]
-    widths = [[max(map(len, column)) for column in group] for group in columns]
-    spans = [sum(group) + len(group) - 1 for group in widths]
-    room = _WIDTH - sum(spans) - len(_GAP) * len(spans)
-    label = min(max(_columns(name) for name in ("domain", *(row[0] for row in rows))), room)
+    room_of = [widths(group) for group in zip(heads, *cells, strict=True)]
+    spans = [sum(group) + len(group) - 1 for group in room_of]
+    room = WIDTH - sum(spans) - len(_GAP) * len(spans)
+    label = min(max(columns(name) for name in ("domain", *(row[0] for row in rows))), room)
 
     def line(name: str, groups: Sequence[Sequence[str]]) -> str:
-        texts = (
-            " ".join(map(str.rjust, group, width))
-            for group, width in zip(groups, widths, strict=True)
-        )
-        return _GAP.join([_fitted(name, label), *texts])
+        figures = [align(group, wide) for group, wide in zip(groups, room_of, strict=True)]
+        return _GAP.join([fit(name, label, mark="…"), *figures])
 
     titles = (
         title.center(span)
@@ -134,36 +129,3 @@ def _notes(split: FolderSplit) -> Iterator[str]:
 def _named(tally: Tally) -> str:
     more = tally.count - len(tally.first)
     return ", ".join(map(printable, tally.first)) + (f" and {more:,} more" if more else "")
-
-
-def _columns(text: str) -> int:
-    """How many columns of a terminal a text takes.
-
-    Chinese, Japanese and Korean characters take two, accents of their own none.
-
-    >>> _columns("cars"), _columns("汽车"), _columns("e\u0301")
-    (4, 4, 1)
-    """
-    return sum(
-        (
-            0
-            if unicodedata.combining(letter)
-            else 2
-            if unicodedata.east_asian_width(letter) in "WF"
-            else 1
-        )
-        for letter in text
-    )
-
-
-def _fitted(text: str, width: int) -> str:
-    """A text cut or padded to so many columns.
-
-    >>> _fitted("cars", 6), _fitted("landmarks", 6)
-    ('cars  ', 'landm…')
-    """
-    if _columns(text) > width:
-        while _columns(text) > width - 1:
-            text = text[:-1]
-        text += "…"
-    return text + " " * (width - _columns(text))

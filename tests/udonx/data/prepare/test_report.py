@@ -1,8 +1,9 @@
 from pathlib import Path
 
+from udonx.common.grid import columns
 from udonx.data.prepare.class_folders import Ignored, Tally
 from udonx.data.prepare.folders import Count, DomainSplit, FolderSplit
-from udonx.data.prepare.report import _columns, describe_split
+from udonx.data.prepare.report import describe_split
 
 
 def domain(name, scale=1, left_out=(0, 0), splits=("train", "val", "test")):
@@ -111,7 +112,7 @@ def test_long_and_wide_names_fit():
     small = Tally(1, ["電車/" + "x" * 60])
     text = describe_split(outcome(*(domain(name, 10**6) for name in names), small=small))
     lines = text.split("\n")
-    assert max(map(_columns, lines)) <= 100 and {_columns(line) for line in lines[1:8]} == {100}
+    assert max(map(columns, lines)) <= 100 and {columns(line) for line in lines[1:8]} == {100}
     assert (
         all(line.endswith("0      0") for line in lines[3:7])
         and "…" in lines[3]
