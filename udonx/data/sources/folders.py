@@ -15,9 +15,11 @@ from udonx.common.cache import cache_dir
 from udonx.data.benchmark import Benchmark
 from udonx.data.errors import DataError
 from udonx.data.prepare.class_folders import DomainFolder, read_domains
+from udonx.data.prepare.classes import checked_shares
 from udonx.data.prepare.folders import folder_problems, split_folders
 from udonx.data.sources import DataSeed, Root
 
+_SHARES = (0.6, 0.2, 0.2)
 _VERSION = 1
 """Raised when the same folders give other splits."""
 
@@ -43,7 +45,7 @@ class ClassFolders:
                     " may be 0."
                 )
             ),
-        ] = (0.6, 0.2, 0.2),
+        ] = _SHARES,
         seed: DataSeed = 0,
         min_images: Annotated[
             int,
@@ -63,13 +65,19 @@ class ClassFolders:
 
     def problems(self, wanted: Sequence[str] | None) -> Iterator[tuple[str, str]]:
         """What is wrong with the folders or the shares; no image is opened for it."""
+        shares = self.shares
+        try:
+            checked_shares(shares)
+        except DataError as error:
+            yield "shares", str(error)
+            shares = _SHARES
         try:
             folder = self._folder()
         except DataError as error:
             yield "root", str(error)
             return
         for sentence in folder_problems(
-            folder, shares=self.shares, min_images=self.min_images, domains=wanted
+            folder, shares=shares, min_images=self.min_images, domains=wanted
         ):
             yield "root", sentence
 

@@ -61,6 +61,8 @@ def test_options_say_how_classes_are_split(photos):
     assert len(drawn) > 1
     strict = sources.get("folders")(root=str(photos), min_images=3)
     assert ["3 usable classes" in sentence for _, sentence in strict.problems(None)] == [True] * 2
+    wrong = sources.get("folders")(root=None, shares=[0.5, 0.2, 0.1])
+    assert [key for key, _ in wrong.problems(None)] == ["shares", "root"]
 
 
 def test_lists_are_kept_until_an_image_changes(photos, monkeypatch):
