@@ -9,7 +9,7 @@ class Stopwatch:
     """Seconds that a piece of work has taken, over all processes that did a part of it.
 
     Args:
-        before: Seconds that earlier processes took.
+        before: seconds that earlier processes took.
     """
 
     def __init__(self, before: float = 0.0) -> None:

@@ -32,11 +32,14 @@ def seeded(seed: int | None, purpose: str) -> Iterator[None]:
 def build_model(spec: StageSpec, classes: Mapping[str, int], folder: Path | None) -> Model:
     """The model of a stage on the CPU, every part initialised from its own random stream.
 
-    Args: `classes` counts the training classes of each domain; `folder` holds the start weights in
-    timm's layout, None leaves the backbone as the seed initialises it.
+    Args:
+        spec: the stage.
+        classes: training classes of each domain.
+        folder: start weights in timm's layout; None leaves the backbone as the seed initialises it.
 
-    Raises ValueError or TrainingError, in one sentence, where the backbone or a head cannot be
-    built from its options, or is none.
+    Raises:
+        ValueError: the backbone or a head is none, or does not fit its options.
+        TrainingError: a component of a plug-in fails.
     """
     with seeded(spec.seed, "init/backbone"):
         backbone = _built(
@@ -74,8 +77,9 @@ def build_model(spec: StageSpec, classes: Mapping[str, int], folder: Path | None
 
 
 def _built(kind: str, what: str, spec: ComponentSpec, *supplied: Any) -> Any:
-    """A component, built from what its builder supplies and its options; what its own code raises
-    is said with its line.
+    """A component, built from what its builder supplies and from its options.
+
+    What a plug-in's own code raises is said with its line.
     """
     target = specs.component_of(kind, spec)
     # it says in its own words what is wrong with its options
@@ -96,8 +100,9 @@ def _check_module(built: Any, what: str) -> None:
 
 
 def _check_backbone(built: nn.Module, spec: StageSpec) -> None:
-    """A backbone that says another width than it gives would fail in a head, far from where it is
-    wrong.
+    """Raises ValueError for a plug-in's backbone that gives another width than it says.
+
+    It would fail in a head, far from where it is wrong.
     """
     if components.is_builtin("backbones", spec.backbone.use):
         return
@@ -125,8 +130,9 @@ def _head(spec: StageSpec, head: HeadSpec, in_dim: int, purpose: str) -> nn.Modu
 
 
 def _check_head(built: nn.Module, head: HeadSpec, in_dim: int) -> None:
-    """A head of another width, or one that does not normalise, would train and give numbers that
-    mean nothing.
+    """Raises ValueError for a head of another width, or one that does not normalise.
+
+    It would train, and give numbers that mean nothing.
     """
     what = f"head '{head.use}'"
     with explained(what, type(built)), torch.random.fork_rng(devices=[]):
@@ -141,8 +147,9 @@ def _check_head(built: nn.Module, head: HeadSpec, in_dim: int) -> None:
 
 
 def _probed(module: nn.Module, batch: Tensor) -> Any:
-    """What a module makes of a batch in evaluation mode; its mode and torch's generator are as
-    before.
+    """What a module makes of a batch in evaluation mode.
+
+    Its mode and torch's generator are as before.
     """
     training = module.training
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
@@ -169,8 +176,11 @@ def _classifiers(
 
 
 def build_losses(spec: StageSpec) -> dict[str, Any]:
-    """The stage's losses by name, ready to be called. A loss that is a module (with parameters) is
-    refused: nothing would train it.
+    """The stage's losses by name, ready to be called.
+
+    Raises:
+        ValueError: a loss is a module with parameters: nothing would train them.
+        TrainingError: a loss of a plug-in fails while it is built.
     """
     built = {}
     for loss in spec.required_training.losses:
@@ -186,8 +196,15 @@ def build_losses(spec: StageSpec) -> dict[str, Any]:
 
 
 def build_sampler(spec: StageSpec, train_counts: Mapping[str, int]) -> Sampler:
-    """The stage's sampler. Raises ValueError or TrainingError, in one sentence, where it cannot be
-    built from its options, or is none.
+    """The stage's sampler.
+
+    Args:
+        spec: a stage that trains.
+        train_counts: training images of each domain.
+
+    Raises:
+        ValueError: it is no sampler, or does not fit its options.
+        TrainingError: a sampler of a plug-in fails while it is built.
     """
     training = spec.required_training
     sampler = training.sampler

@@ -28,8 +28,8 @@ class Checkpoint:
     """state.pt of a stage that is under way.
 
     Args:
-        job: The stage. Its log belongs to the checkpoint: it is cut back with it.
-        state: What the checkpoint keeps.
+        job: the stage. Its log belongs to the checkpoint: it is cut back with it.
+        state: what the checkpoint keeps.
     """
 
     def __init__(self, job: Job, state: Resumable) -> None:
@@ -84,8 +84,8 @@ def stopped(job: Job, signal: int, where: str) -> Stopped:
     """What is raised once a checkpoint is written because of a signal.
 
     Args:
-        job: The stage.
-        signal: The signal's number.
-        where: What is done, such as "step 3 of 10".
+        job: the stage.
+        signal: the signal's number.
+        where: what is done, such as "step 3 of 10".
     """
     return Stopped(signal, f"{job.title}: stopped after {where}; the same command continues there")

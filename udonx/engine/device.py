@@ -15,10 +15,13 @@ from udonx.config.problems import ConfigError, Problem
 
 
 def choose(name: str | None) -> torch.device:
-    """`cpu`, `cuda`, `cuda:N`, or None for the GPU where there is one.
+    """The torch device that is asked for.
+
+    Args:
+        name: `cpu`, `cuda` or `cuda:N`; None takes the GPU where there is one.
 
     Raises:
-        ConfigError: it is not there.
+        ValueError: the device is not there.
     """
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -47,20 +50,20 @@ def describe(device: torch.device) -> str:
 
 
 def loading_threads(device: torch.device) -> int:
-    """How many threads load images where nobody says it: the CPU's cores, at most 8, or 16 to feed
-    a GPU.
+    """How many threads load images where nobody says it.
+
+    They are as many as the CPU's cores, at most 8, or 16 to feed a GPU.
     """
     return min(os.cpu_count() or 1, 16 if device.type == "cuda" else 8)
 
 
 @contextlib.contextmanager
 def repeatable(device: torch.device) -> Iterator[None]:
-    """Work with algorithms that give the same numbers again, then put back what this changes of
-    Python, NumPy and torch.
+    """Work with algorithms that give the same numbers again.
 
-    On the CPU torch's algorithms are repeatable, at a fixed number of threads. Whoever calls udonx
-    from a program of their own finds their random generators and torch's switches as they left
-    them, though training and Sacred seed them.
+    On the CPU torch's algorithms are repeatable, at a fixed number of threads. Afterwards the
+    random generators of Python, NumPy and torch, and torch's switches, are as before. So a program
+    that calls udonx finds them as it left them, though training and Sacred seed them.
     """
     cudnn, deterministic = torch.backends.cudnn, torch.utils.deterministic
     switches = [

@@ -1,7 +1,7 @@
-"""An image embedding in a folder: timm's config.json and model.safetensors, and head.safetensors
-where it has a head.
+"""An image embedding in a folder: a backbone in timm's layout and, where it has one, a head.
 
-`udonx export` puts this file into the folder. It needs torch, timm and Pillow, not udonx:
+`udonx export` puts this file into the folder, beside timm's config.json and model.safetensors and
+head.safetensors. It needs torch, timm and Pillow, not udonx:
 
     from embedding import Embedding
     vectors = Embedding.load("FOLDER").embed(["a.jpg", "b.jpg"])
@@ -29,8 +29,9 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """An image of any mode as RGB, with transparency over white and 16-bit grey
-    scaled to 8 bits.
+    """An image of any mode as RGB.
+
+    Transparency lies over white; 16-bit grey is scaled to 8 bits.
     """
     if image.mode.startswith("I;16"):
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
@@ -68,8 +69,13 @@ def build_head(widths: Sequence[int]) -> nn.Sequential:
 
 
 class Embedding(nn.Module):
-    """Images float [B, 3, crop, crop], 0..255, to embeddings float32 [B, D] with unit rows; without
-    a head the backbone's features.
+    """Turns images into embeddings.
+
+    Images are float [B, 3, crop, crop], 0..255. Embeddings are float32 [B, D] with unit rows;
+    without a head they are the backbone's features.
+
+    Args:
+        folder: what `udonx export` wrote.
     """
 
     mean_C11: Tensor
@@ -97,8 +103,11 @@ class Embedding(nn.Module):
 
     @classmethod
     def load(cls, folder: str | Path = Path(__file__).parent, device: str = "cpu") -> Embedding:
-        """The embedding of an exported folder, ready for use; by default of the folder that this
-        file lies in.
+        """The embedding of an exported folder, ready for use.
+
+        Args:
+            folder: the folder; by default the one that this file lies in.
+            device: where it computes.
         """
         return cls(folder).eval().requires_grad_(False).to(device)
 
@@ -111,13 +120,16 @@ class Embedding(nn.Module):
         return normalize(features_BF.float())
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
+        """Embeddings float32 [B, D] of images float [B, 3, crop, crop], 0..255."""
         features_BF = self.features(images_BCHW)
         return features_BF if self.head is None else normalize(self.head(features_BF))
 
     @torch.no_grad()
     def embed(self, images: Sequence[str | Path | Image.Image], batch: int = 64) -> np.ndarray:
-        """Embeddings of image files or PIL images, float32 [B, D] with unit rows: inner products
-        are cosine similarities.
+        """Embeddings of image files or PIL images.
+
+        Returns:
+            float32 [B, D] with unit rows: inner products are cosine similarities.
         """
         parts = []
         for start in range(0, len(images), batch):

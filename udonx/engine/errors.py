@@ -11,9 +11,7 @@ from udonx.common.errors import REFUSED, UdonxError, sentence_of
 
 
 class TrainingError(UdonxError, RuntimeError):
-    """Training cannot go on; the message is one sentence, and the last good
-    checkpoint is intact.
-    """
+    """Training cannot go on; the last good checkpoint is intact."""
 
 
 class StageError(UdonxError, ValueError):
@@ -24,8 +22,9 @@ class StageError(UdonxError, ValueError):
 
 @contextmanager
 def explained(what: str, kind: type | None = None) -> Iterator[None]:
-    """Whatever goes wrong in a component becomes a TrainingError of one sentence, but for errors
-    that have theirs (memory, a disk).
+    """Turn whatever goes wrong in a component into a TrainingError of one sentence.
+
+    Errors that have a sentence of their own (memory, a disk) go on up.
 
     Args:
         what: the component, as the sentence begins.

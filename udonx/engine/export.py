@@ -46,8 +46,13 @@ class Export:
 
 @attrs.frozen(kw_only=True)
 class _Head:
-    """A head as `embedding.build_head` builds it: `hidden` are its widths between features and
-    `dim`.
+    """A head as `embedding.build_head` builds it.
+
+    Attributes:
+        name: what it is, in words.
+        dim: the width of its embedding.
+        hidden: its widths between features and `dim`.
+        tensors: its layers.
     """
 
     name: str
@@ -59,8 +64,10 @@ class _Head:
 def export_stage(
     stage: str | Path, out: str | Path, dtype: str = "float32", *, overwrite: bool = False
 ) -> Export:
-    """Write a stage's backbone in timm's layout (config.json, model.safetensors), its head
-    (head.safetensors), and embedding.py, which puts the two together and prepares images as udonx
+    """Write a stage's embedding as a folder that needs no udonx.
+
+    It holds the backbone in timm's layout (config.json, model.safetensors), its head
+    (head.safetensors), and embedding.py. That puts the two together and prepares images as udonx
     does.
 
     Args:
@@ -70,8 +77,9 @@ def export_stage(
             float32.
         overwrite: replace an earlier export in `out`; other files there stay as they are.
 
-    Raises StageError where `stage` is no finished stage, its backbone is not a
-    timm model, or `out` holds anything that may not be replaced.
+    Raises:
+        StageError: `stage` is no finished stage, its backbone is not a timm model, or `out` holds
+            anything that may not be replaced.
     """
     folder, out = StageFolder(Path(stage)), Path(out)
     _refuse_to_overwrite(out, overwrite)

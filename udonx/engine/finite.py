@@ -21,10 +21,10 @@ def refuse_not_finite(values: Mapping[str, float], title: str, first: int, last:
     """Check figures that are on the host.
 
     Args:
-        values: The figures, by the names that the sentence calls them.
-        title: What the stage is called.
-        first: Steps that were done when everything was finite.
-        last: Steps that are done.
+        values: the figures, by the names that the sentence calls them.
+        title: what the stage is called.
+        first: steps that were done when everything was finite.
+        last: steps that are done.
 
     Raises:
         TrainingError: one of them is not finite.

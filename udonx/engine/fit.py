@@ -23,21 +23,22 @@ class FittedHead(Protocol):
     """A head that is fitted, not trained."""
 
     def fit(self, moments: Moments) -> Any:
-        """Take its parameters from the moments of features. Raises ValueError where they do not
-        determine them.
+        """Take its parameters from the moments of features.
+
+        Raises:
+            ValueError: the moments do not determine them.
         """
 
 
 class Fit:
-    """A stage of no steps: fits the head on the training images where it has one, and keeps the
-    weights.
+    """A stage of no steps: its head, where it has one, is fitted on the training images.
 
-    Of the features only their moments are held; a checkpoint has them, and after how many training
+    Of the features only their moments are held. A checkpoint has them, and after how many training
     images of each domain they stand.
 
     Args:
-        job: A stage that does not train.
-        model: Its model, on its device.
+        job: a stage that does not train.
+        model: its model, on its device.
     """
 
     def __init__(self, job: Job, model: Model) -> None:
@@ -57,8 +58,9 @@ class Fit:
         self.stop = StopRequest()
 
     def run(self) -> Done:
-        """Fit to the end; returns done.json. SIGINT and SIGTERM let the batch that is under way
-        finish.
+        """Fit to the end; returns done.json.
+
+        SIGINT and SIGTERM let the batch that is under way finish.
         """
         with deferred() as self.stop:
             if self.head is not None:

@@ -15,11 +15,11 @@ class Lap:
     """The steps from one line of the log to the next.
 
     Attributes:
-        first: Steps that were done when its clock was started.
-        last: Steps that are done at its end.
-        seconds: How long the steps between them took.
-        total: What is minimised, the mean over the steps since the line before.
-        losses: Every loss by name, unweighted, the mean over the same steps.
+        first: steps that were done when its clock was started.
+        last: steps that are done at its end.
+        seconds: how long the steps between them took.
+        total: what is minimised, the mean over the steps since the line before.
+        losses: every loss by name, unweighted, the mean over the same steps.
     """
 
     first: int
@@ -34,10 +34,10 @@ class Validation:
     """A model, measured on the validation images of its stage.
 
     Attributes:
-        step: Steps that the model has been trained.
-        result: The metrics, and the images that could not be decoded.
-        images: How many images were embedded and searched.
-        seconds: How long that took.
+        step: steps that the model has been trained.
+        result: the metrics, and the images that could not be decoded.
+        images: how many images were embedded and searched.
+        seconds: how long that took.
     """
 
     step: int

@@ -21,21 +21,21 @@ class Job:
     """A stage to run.
 
     Attributes:
-        spec: What the stage is.
-        id: Its identity.
-        title: What it is called in lines that people read.
-        folder: Where it is kept.
-        benchmark: Its data.
-        store: Where its images are loaded from.
-        device: Where it runs.
-        workers: Threads that load images.
-        weights: The folder of its start weights; None where they are random.
-        teachers: The folders of its teachers' stages, in the order of `spec.teachers`.
-        plugins: The plug-ins that were imported, kept in the stage's folder.
-        manifest: The hash of each domain's split files.
-        checkpoint_seconds: What lies between two checkpoints at most, but for the time that a step
+        spec: what the stage is.
+        id: its identity.
+        title: what it is called in lines that people read.
+        folder: where it is kept.
+        benchmark: its data.
+        store: where its images are loaded from.
+        device: where it runs.
+        workers: threads that load images.
+        weights: the folder of its start weights; None where they are random.
+        teachers: the folders of its teachers' stages, in the order of `spec.teachers`.
+        plugins: the plug-ins that were imported, kept in the stage's folder.
+        manifest: the hash of each domain's split files.
+        checkpoint_seconds: what lies between two checkpoints at most, but for the time that a step
             or a validation takes.
-        hooks: Who listens to the training loop.
+        hooks: who listens to the training loop.
     """
 
     spec: StageSpec
@@ -57,7 +57,7 @@ class Job:
         """What loads the training batches of the stage.
 
         Args:
-            unreadable: Images by domain that are known not to be decodable.
+            unreadable: images by domain that are known not to be decodable.
         """
         spec, training = self.spec, self.spec.required_training
         return BatchLoader(

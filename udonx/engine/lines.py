@@ -11,9 +11,9 @@ def lap_line(lap: Lap, batch: int, shares: Mapping[str, float]) -> str:
     """Losses, images per second and the domains' shares, the largest first.
 
     Args:
-        lap: The steps.
-        batch: Images of a step.
-        shares: Each domain's share of the batches; empty where the sampler follows no loss.
+        lap: the steps.
+        batch: images of a step.
+        shares: each domain's share of the batches; empty where the sampler follows no loss.
     """
     rate = (lap.last - lap.first) * batch / lap.seconds
     losses = lap.losses.items() if len(lap.losses) > 1 else ()

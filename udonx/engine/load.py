@@ -23,9 +23,9 @@ def load_stage(folder: StageFolder, device: torch.device) -> Model:
     """The best model of a finished stage, in eval mode, without gradients.
 
     Raises:
-        StageError: The folder is no finished stage, or a component that it needs is not registered:
+        StageError: the folder is no finished stage, or a component that it needs is not registered:
             nothing is imported for it, the message names the plug-in.
-        DamagedFileError: Its files are damaged.
+        DamagedFileError: its files are damaged.
     """
     if not (folder.path / "model.json").is_file() or not os.path.lexists(folder.best):
         raise StageError(
@@ -49,9 +49,9 @@ def load_teachers(
     """The frozen teacher of each domain; empty where a stage has none.
 
     Args:
-        spec: The stage that is taught.
-        folders: The finished stages of `spec.teachers`, in their order.
-        device: Where it trains.
+        spec: the stage that is taught.
+        folders: the finished stages of `spec.teachers`, in their order.
+        device: where it trains.
     """
     teachers: dict[str, Model] = {}
     for teacher, folder in zip(spec.teachers, folders, strict=True):

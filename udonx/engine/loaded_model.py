@@ -32,8 +32,16 @@ _NAMED = 5  # of many files that cannot be read, so many are named
 class LoadedModel:
     """An embedding ready for use.
 
-    `dim` is the dimension of its default branch, `crop` the model's input size, `upright` whether
-    images are turned by their EXIF orientation, `domains` what it was trained on.
+    Args:
+        folder: the folder of a finished stage (of results/stages).
+        device: where it computes.
+
+    Attributes:
+        domains: what it was trained on.
+        branch: what it embeds with by default.
+        dim: the dimension of that branch.
+        crop: the model's input size, in pixels.
+        upright: whether images are turned by their EXIF orientation.
     """
 
     def __init__(self, folder: str | Path, device: str | torch.device = "cpu") -> None:
@@ -68,8 +76,7 @@ class LoadedModel:
         max_pixels: int = MAX_PIXELS,
         workers: int | None = None,
     ) -> np.ndarray:
-        """Embeddings of images, float32 [N, D] with unit rows: inner products are cosine
-        similarities.
+        """Embeddings of images: inner products are cosine similarities.
 
         Args:
             images: paths, PIL images (or a single one of these), or uint8 RGB arrays or tensors [H,
@@ -82,6 +89,9 @@ class LoadedModel:
                 named in one warning ("nan").
             max_pixels: larger files are refused.
             workers: threads that decode; default: the CPU's cores, at most 8 (16 with a GPU).
+
+        Returns:
+            float32 [N, D] with unit rows.
 
         Raises:
             ValueError: an image of another type or shape, a branch that the model lacks, an unknown
@@ -135,8 +145,9 @@ class LoadedModel:
     def _loaded(
         self, images: Sequence[Any], max_pixels: int, workers: int | None, refused: list[str] | None
     ) -> Generator[tuple[int, Tensor]]:
-        """(place, float32 [3, crop, crop]) of the images in order, decoded ahead in threads;
-        without those whose errors join `refused`.
+        """(place, float32 [3, crop, crop]) of the images in order, decoded ahead in threads.
+
+        Those that cannot be read join `refused` instead, where it is a list.
         """
         prepare = CentreCrop(self.crop)
         # Pillow's images are not made for several threads, and one may stand in the list twice

@@ -38,12 +38,12 @@ class Loop:
     Sums stay on the device until a lap ends, every `log_every` steps: a step waits for nothing.
 
     Args:
-        job: A stage that trains; its hooks are told of laps, validations and checkpoints.
-        model: Its untrained model, on its device.
+        job: a stage that trains; its hooks are told of laps, validations and checkpoints.
+        model: its untrained model, on its device.
 
     Attributes:
-        state: Everything that a checkpoint keeps, the model with it.
-        log_every: Steps of a lap.
+        state: everything that a checkpoint keeps, the model with it.
+        log_every: steps of a lap.
     """
 
     def __init__(self, job: Job, model: Model) -> None:
@@ -66,8 +66,9 @@ class Loop:
         self.lap_began, self.lap_first = time.monotonic(), 0
 
     def run(self) -> Done:
-        """Train to the end; returns done.json. The first SIGINT or SIGTERM lets the step that is
-        under way finish.
+        """Train to the end; returns done.json.
+
+        The first SIGINT or SIGTERM lets the step that is under way finish.
         """
         with deferred() as self.stop:
             for _ in self.steps():
@@ -110,7 +111,7 @@ class Loop:
                 yield state.step
 
     def _train_step(self, step: int, batch: Batch) -> None:
-        """One step of the optimiser on a batch of one domain (docs/method.md)."""
+        """One step on a batch of one domain (docs/method.md); it waits for nothing."""
         torch.manual_seed(stream_seed(self.job.spec.seed or 0, f"model/{step}"))
         device = self.job.device
         batch.images = batch.images.to(device, non_blocking=True)
@@ -139,8 +140,9 @@ class Loop:
         self.job.folder.log({"step": step, "shares": self.sampler.shares()})
 
     def _validate(self) -> None:
-        """Keep the weights where validation R@1 is strictly better than before; without a
-        validation split, the last ones.
+        """Keep the weights where validation R@1 is strictly better than before.
+
+        Without a validation split those of the last step are kept.
         """
         self._check_finite()
         state, job, steps = self.state, self.job, self.training.steps
@@ -211,9 +213,11 @@ class Loop:
             hook.on_checkpoint(self.state.step)
 
     def _save_best(self) -> None:
-        """Keep the weights as the best. This comes after the checkpoint of the same step, which
-        holds them too: a process that is killed between the two finds them there, and the weights
-        are never those of a step that no checkpoint knows.
+        """Keep the weights as the best.
+
+        This comes after the checkpoint of the same step, which holds them too. A process that is
+        killed between the two finds them there, and the weights are never those of a step that no
+        checkpoint knows.
         """
         state = self.state
         about = {
@@ -231,8 +235,10 @@ class Loop:
             raise stopped(self.job, self.stop.signal, where)
 
     def _check_finite(self) -> None:
-        """Nothing may follow a loss, or be kept with weights, that are not finite; called where the
-        host waits for the device anyway.
+        """Raises TrainingError where a loss or a weight is not finite.
+
+        Nothing may follow it, or be kept with it. Called where the host waits for the device
+        anyway.
         """
         values = torch.cat([self.sums_L, weight_norm(self.model)]).cpu().tolist()
         names = [*self.names, "total", "a weight of the model"]

@@ -1,5 +1,4 @@
-"""What a stage trains: one backbone pass, then the student head and the batch domain's teacher
-head.
+"""What a stage trains: one backbone pass, then the heads of the student and of a teacher.
 
 Shape suffixes as in `registry.contracts`.
 """
@@ -21,7 +20,7 @@ class Backbone(Protocol):
     """What a model asks of a backbone, a torch.nn.Module.
 
     Attributes:
-        dim: The width of its features.
+        dim: the width of its features.
     """
 
     dim: int
@@ -31,10 +30,12 @@ class Backbone(Protocol):
 
 
 class Classifiers(nn.Module):
-    """The class columns of all domains behind one object: one classifier per domain, or one over
-    all of their classes.
+    """The class columns of all domains behind one object.
 
-    `forward(embedding_BD, domain)` gives the cosines and the domain's columns among them.
+    Args:
+        modules: a classifier for each domain.
+        domains: their names.
+        joint: one classifier over the classes of all domains, in place of one for each.
     """
 
     def __init__(
@@ -58,18 +59,34 @@ class Classifiers(nn.Module):
         ]
 
     def forward(self, embedding_BD: Tensor, domain: str) -> tuple[Tensor, range]:
+        """The cosines [B, C] of an embedding [B, D], and the domain's columns among them."""
         position = self.position[domain]
         return self.parts[0 if self.joint else position](embedding_BD), self.ranges[position]
 
 
 class Model(nn.Module):
-    """A backbone with a student head, teacher heads (one per domain), both, or neither (features as
-    they are).
+    """A backbone with a student head, teacher heads (one per domain), both, or neither.
 
     Images come as float [B, 3, H, W], 0..255; the model normalises them with its weights' own
-    statistics and resizes them only where they are not of its crop size, which happens to a frozen
-    teacher of a stage with another crop. Autocast covers the backbone alone. `upright` says that it
-    wants images turned as their EXIF orientation says.
+    statistics. It resizes them only where they are not of its crop size, which happens to a frozen
+    teacher of a stage with another crop. Autocast covers the backbone alone.
+
+    Args:
+        backbone: turns normalised images into features.
+        mean: of the colours, 0..1, of the backbone's weights.
+        std: of the colours, 0..1.
+        crop: the size of images, in pixels.
+        domains: their names, in the order of teacher heads and classifiers.
+        upright: whether it wants images turned as their EXIF orientation says.
+        autocast: what the backbone computes in; None for float32.
+        student_head: the student's projection.
+        student_classifiers: its class columns, of a stage that trains.
+        teacher_heads: the teachers' projections, one for each domain.
+        teacher_classifiers: their class columns.
+
+    Attributes:
+        scale: float32 [1, 3, 1, 1], a buffer: (image / 255 - mean) / std is image * scale + shift.
+        shift: float32 [1, 3, 1, 1], a buffer.
     """
 
     backbone: Backbone
@@ -110,8 +127,12 @@ class Model(nn.Module):
     def parameter_groups(
         self, student_head: Literal["heads", "backbone"] = "heads"
     ) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-        """(backbone group, heads group): the backbone, and the projections and classifiers of
-        student and teachers; `student_head` says which of them holds the student's projection.
+        """The parameters of the backbone's group and of the heads' group.
+
+        Projections and classifiers of student and teachers are heads.
+
+        Args:
+            student_head: which of the two groups holds the student's projection.
         """
         with_backbone = (
             ("backbone.", "student_head.") if student_head == "backbone" else ("backbone.",)
@@ -165,8 +186,11 @@ class Model(nn.Module):
     def forward(
         self, batch: Batch, *, train_backbone: bool = True
     ) -> tuple[Branch | None, Branch | None]:
-        """(student, teacher), None for what this model does not have; without `train_backbone` no
-        graph is kept for the backbone.
+        """What student and teacher make of a batch, None for what this model does not have.
+
+        Args:
+            batch: images of one domain.
+            train_backbone: whether a graph is kept for the backbone.
         """
         with torch.set_grad_enabled(train_backbone and torch.is_grad_enabled()):
             features_BF = self.features(batch.images)
@@ -183,8 +207,12 @@ class Model(nn.Module):
         return student, teacher
 
     def teaching_branch(self, batch: Batch) -> Branch:
-        """What this model teaches as the frozen teacher of a later stage: its teacher branch if it
-        has one, else its student's. Raises ValueError where it has neither.
+        """What this model teaches as the frozen teacher of a later stage.
+
+        That is its teacher branch if it has one, else its student's.
+
+        Raises:
+            ValueError: it has neither.
         """
         student, teacher = self(batch)
         branch = teacher if teacher is not None else student
@@ -199,10 +227,10 @@ class Model(nn.Module):
         Args:
             images_B3HW: float [B, 3, H, W], 0..255.
             branch: "feature", "student" or "teacher".
-            domain: Whose teacher; the other branches need none.
+            domain: whose teacher; the other branches need none.
 
         Raises:
-            ValueError: The model lacks this branch.
+            ValueError: the model lacks this branch.
         """
         features_BF = self.features(images_B3HW)
         if branch == "feature":

@@ -14,11 +14,16 @@ from udonx.engine.model import Model
 
 
 class Objective:
-    """The total loss of a batch: every term of the stage, weighted, divided by the sum of the
-    weights.
+    """The total loss of a batch: the mean of the stage's losses by their weights.
 
-    `distill_to_backbone` false gives the losses between student and teacher a second pass of the
-    student head on detached features.
+    Args:
+        spec: a stage that trains. Without its `normalise_total` the total is a sum. Without its
+            `distill_to_backbone` the losses between student and teacher get a second pass of the
+            student head, on detached features.
+
+    Attributes:
+        terms: the losses, by name.
+        specs: what they are, by name, in the order in which they are computed.
     """
 
     def __init__(self, spec: StageSpec) -> None:
@@ -32,7 +37,18 @@ class Objective:
     def __call__(
         self, model: Model, student: Branch | None, teacher: Branch | None, batch: Batch
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """(total, every term by name), float32 scalars; terms are detached and unweighted."""
+        """The total and every loss of a batch.
+
+        Args:
+            model: whose student head the second pass goes through.
+            student: what the student makes of the batch; None where there is none.
+            teacher: what its teacher makes of it; None where there is none.
+            batch: images of one domain.
+
+        Returns:
+            The total, a float32 scalar with a gradient; and every loss by name, float32 scalars
+            that are detached and unweighted.
+        """
         learner = student
         pair = [loss for loss in self.specs.values() if loss.on is None]
         if pair and student is not None and not self.distill_to_backbone:
@@ -49,8 +65,11 @@ class Objective:
         return sum(weighted[1:], start=weighted[0]), values
 
     def term(self, loss: LossSpec, *arguments: Any) -> Tensor:
-        """One term. Whatever goes wrong in a loss is a TrainingError with its name and line: losses
-        are what people write most.
+        """One loss; `arguments` are its branch or its two branches, and the batch.
+
+        Raises:
+            TrainingError: it fails or returns no scalar, with its name and line: losses are what
+                people write most.
         """
         term = self.terms[loss.name]
         with explained(f"loss '{loss.name}' ('{loss.use}')", type(term)):

@@ -1,5 +1,6 @@
-"""AdamW in two groups, with a frozen phase for the backbone and a policy for the heads of inactive
-domains (docs/method.md).
+"""AdamW in two groups (docs/method.md).
+
+The backbone has a frozen phase; the heads of inactive domains have a policy.
 """
 
 from __future__ import annotations
@@ -30,14 +31,19 @@ def schedule_factor(schedule: Schedule, step: int, steps: int) -> float:
 class TwoGroupAdamW:
     """Decoupled AdamW over a backbone group and a heads group.
 
-    `backbone` are the parameters that the frozen phase holds: the backbone's own and, for the
-    published baselines, the student's projection. `options.frozen` and `schedule.warm_up` are
-    steps. Call `prepare(step)`, which sets learning rates and clears gradients and says whether the
-    backbone needs a backward pass, then backward, then `step()`.
+    Call `prepare(step)`, then backward, then `step()`.
 
     Under `drift` the heads' gradients are zeros, never None, so momentum keeps moving the heads of
-    inactive domains and one step count holds for all; under `skip` they are None, and torch leaves
+    inactive domains and one step count holds for all. Under `skip` they are None, and torch leaves
     those parameters alone.
+
+    Args:
+        backbone: what the frozen phase holds: the backbone's own parameters and, for the published
+            baselines, the student's projection.
+        heads: all other parameters.
+        options: rates and policies; `frozen` is in steps.
+        schedule: the factor on both rates; `warm_up` is in steps.
+        steps: the stage's budget.
     """
 
     def __init__(
@@ -68,8 +74,10 @@ class TwoGroupAdamW:
         return step < int(self.options.frozen) + (self.options.freeze == "official")
 
     def prepare(self, step: int) -> bool:
-        """Set the learning rates of `step` and clear gradients; False where the backbone needs no
-        backward pass.
+        """Set the learning rates of a step and clear gradients.
+
+        Returns:
+            Whether the backbone needs a backward pass.
         """
         factor = schedule_factor(self.schedule, step, self.steps)
         frozen = self.frozen_at(step)

@@ -1,5 +1,6 @@
-"""A stage's heads, losses and sampler, called once on a few real images before anything trains:
-what fails here would fail after hours.
+"""A stage's heads, losses and sampler, called once on a few real images before anything trains.
+
+What fails here would fail after hours.
 """
 
 from __future__ import annotations
@@ -29,8 +30,10 @@ _SEED = 0
 
 
 def first_batch(benchmark: Benchmark, store: ImageStore, spec: StageSpec, domain: str) -> Batch:
-    """The first few training images of a domain, as a stage loads them. Raises DataError where too
-    many cannot be read.
+    """The first few training images of a domain, as a stage loads them.
+
+    Raises:
+        DataError: too many cannot be read.
     """
     size = min(spec.required_training.batch, _IMAGES)
     return BatchLoader(
@@ -39,11 +42,14 @@ def first_batch(benchmark: Benchmark, store: ImageStore, spec: StageSpec, domain
 
 
 class Rehearsal:
-    """A model and what its backbone makes of a batch, for the losses of all stages that have such a
-    model.
+    """What a model's backbone makes of a batch, for the losses of all stages with such a model.
 
-    The backbone has no backward pass here, which takes long: its features are leaves, one for the
+    The backbone has no backward pass here, which takes long. Its features are leaves, one for the
     student and one for the teacher, so that it shows which side a loss trains.
+
+    Args:
+        model: an untrained model.
+        batch: a few images of one domain.
 
     Raises:
         TrainingError: a head fails.
@@ -60,8 +66,9 @@ class Rehearsal:
         self._sides()
 
     def _sides(self) -> dict[str, Branch]:
-        """The student's and the teacher's branch, made anew for each loss: one that changes them
-        must not be seen by the next.
+        """The student's and the teacher's branch, made anew for each loss.
+
+        One that changes them must not be seen by the next.
         """
         sides: dict[str, Branch] = {}
         with torch.random.fork_rng(devices=[]):
@@ -80,8 +87,9 @@ class Rehearsal:
         return _changed(sides.get("teacher") or sides["student"], Tensor.detach)
 
     def problems(self, spec: StageSpec, frozen: Branch | None) -> Iterator[str]:
-        """What is wrong with the losses of a stage, in one sentence each; every different loss is
-        called once.
+        """What is wrong with the losses of a stage, in one sentence each.
+
+        Every different loss is called once.
 
         Args:
             spec: a stage with such a model.
@@ -107,8 +115,10 @@ class Rehearsal:
     def _call(
         self, objective: Objective, loss: LossSpec, frozen: Branch | None, to_backbone: bool
     ) -> float:
-        """The value of a loss. Raises TrainingError where it fails, is not finite, or does not
-        train what it should.
+        """The value of a loss.
+
+        Raises:
+            TrainingError: it fails, is not finite, or does not train what it should.
         """
         sides = self._sides()
         if frozen is not None:
@@ -145,9 +155,7 @@ class Rehearsal:
         return value.item()
 
     def _trained(self, side: str, branch: Branch, to_backbone: bool) -> list[Tensor]:
-        """What a loss on one side trains: its heads, its classifiers and, through the features, the
-        backbone.
-        """
+        """What a loss on one side trains: its heads, its classifiers, and the backbone."""
         parts = [
             (name, value) for name, value in self.model.named_parameters() if name.startswith(side)
         ]
@@ -157,8 +165,9 @@ class Rehearsal:
 
 
 def rehearse_sampler(spec: StageSpec, train_counts: Mapping[str, int], signal: float = 1.0) -> None:
-    """Ask a stage's sampler for its first domains, update it, and continue a second one from its
-    state.
+    """Ask a stage's sampler for its first domains, and update it.
+
+    A second one continues from its state, and must go on alike.
 
     Args:
         spec: the stage.
@@ -199,8 +208,10 @@ def rehearse_sampler(spec: StageSpec, train_counts: Mapping[str, int], signal: f
 
 
 def _ask(sampler: Sampler, spec: StageSpec, start: int) -> list[str]:
-    """The first domains from a step on. Raises TrainingError for one that the stage
-    does not have.
+    """The first domains from a step on.
+
+    Raises:
+        TrainingError: one of them is not the stage's.
     """
     stop = min(sampler.known_until(), spec.required_training.steps, start + 2 * len(spec.domains))
     named = []

@@ -1,5 +1,6 @@
-"""Samplers as the engine uses them: whatever one of somebody's own does wrong is one sentence that
-names it.
+"""Samplers as the engine uses them.
+
+Whatever one of somebody's own does wrong is one sentence that names it.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ class GuardedSampler:
     """A sampler whose failures are TrainingErrors with its name and line.
 
     Args:
-        sampler: What is asked.
-        use: What it is registered as.
+        sampler: what is asked.
+        use: what it is registered as.
     """
 
     def __init__(self, sampler: Sampler, use: str) -> None:
@@ -56,8 +57,10 @@ class GuardedSampler:
             return self.__wrapped__.shares()
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain data. Raises TrainingError for what could be written into a checkpoint, but not be
-        read back.
+        """What a checkpoint keeps of the sampler: plain data.
+
+        Raises:
+            TrainingError: it holds what could be written into a checkpoint, but not be read back.
         """
         with self._explained():
             state = self.__wrapped__.state_dict()
@@ -74,8 +77,11 @@ class GuardedSampler:
             self.__wrapped__.load_state_dict(state)
 
     def check_progress(self, step: int, steps: int) -> None:
-        """Raises TrainingError where no domain is known for `step` of `steps`, though the sampler
-        has been updated for it.
+        """Check that the sampler goes on.
+
+        Raises:
+            TrainingError: no domain is known for `step` of `steps`, though it has been updated for
+                it.
         """
         if step < steps and (known := self.known_until()) <= step:
             done = f"after update({step})" if step else "at the start"
@@ -86,13 +92,12 @@ class GuardedSampler:
 
 
 class SignalWindow:
-    """What a sampler follows: the sums of its signal loss since its window began, kept on the
-    device.
+    """What a sampler follows: the sums of its signal loss since its window began, on the device.
 
     Args:
-        domains: The stage's domains.
-        signal: The name of the loss; None where the sampler follows none.
-        device: Where the stage trains.
+        domains: the stage's domains.
+        signal: the name of the loss; None where the sampler follows none.
+        device: where the stage trains.
 
     Attributes:
         sums_D2: float64 [D, 2], per domain the sum of the loss over samples, and the samples.

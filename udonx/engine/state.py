@@ -21,21 +21,21 @@ class TrainingState:
     """Everything that a checkpoint keeps of a stage that trains.
 
     Attributes:
-        model: What is trained.
-        optimiser: With its moments.
-        sampler: Which domain the next batch comes from.
-        window: What the sampler follows.
+        model: what is trained.
+        optimiser: with its moments.
+        sampler: which domain the next batch comes from.
+        window: what the sampler follows.
         sums_L: float32 [L + 1], the sums of every loss and of their total since the last lap.
-        summed: Steps in `sums_L`.
-        step: Steps that are done.
-        stopwatch: How long they took.
-        taken: Batches that each domain has given.
-        unreadable: Training images that could not be decoded, by domain.
-        left_out: Validation images that could not be decoded, as of the last validation.
-        unvalidated: Whether the validation after `step` is still to be made.
-        best_r1: The highest validation R@1; -1 before the first.
-        best_step: After which step it was measured; 0 before the first.
-        best: What best.safetensors is; None where it is written right after the checkpoint.
+        summed: steps in `sums_L`.
+        step: steps that are done.
+        stopwatch: how long they took.
+        taken: batches that each domain has given.
+        unreadable: training images that could not be decoded, by domain.
+        left_out: validation images that could not be decoded, as of the last validation.
+        unvalidated: whether the validation after `step` is still to be made.
+        best_r1: the highest validation R@1; -1 before the first.
+        best_step: after which step it was measured; 0 before the first.
+        best: what best.safetensors is; None where it is written right after the checkpoint.
     """
 
     def __init__(
@@ -97,9 +97,9 @@ class TrainingState:
         They are where R@1 is strictly higher than before.
 
         Args:
-            validation: What was measured; None where there are no validation images. The last
+            validation: what was measured; None where there are no validation images. The last
                 step's weights are the best then.
-            last: Whether this is the last step.
+            last: whether this is the last step.
         """
         self.unvalidated = False
         if validation is None:

@@ -13,8 +13,7 @@ from udonx.store.stage import Done, StageModel
 
 
 def run_stage(job: Job) -> Done:
-    """Train (or fit, or only build) a stage to the end, continuing from its checkpoint where there
-    is one.
+    """Train, fit, or only build a stage, from its checkpoint on where there is one.
 
     A checkpoint that is damaged is logged and left for the next one to replace: the stage starts
     anew.
@@ -23,9 +22,9 @@ def run_stage(job: Job) -> Done:
         What done.json holds.
 
     Raises:
-        TrainingError: The loss is no longer finite, or a loss or sampler fails.
-        DataError: An image cannot be read.
-        DamagedFileError: The best weights of a stage half trained, or a finished stage, are not
+        TrainingError: the loss is no longer finite, or a loss or sampler fails.
+        DataError: an image cannot be read.
+        DamagedFileError: the best weights of a stage half trained, or a finished stage, are not
             what was written.
         Stopped: SIGINT or SIGTERM has come; a checkpoint has been written after the step that was
             under way.
@@ -37,8 +36,9 @@ def run_stage(job: Job) -> Done:
 
 
 def prepare(job: Job) -> Model:
-    """The untrained model of a stage, on its device; what it is stands in the stage's folder
-    afterwards.
+    """The untrained model of a stage, on its device.
+
+    What the stage is stands in its folder afterwards.
     """
     class_ids = (
         {domain: list(job.benchmark.labels(domain)) for domain in job.spec.domains}

@@ -17,10 +17,10 @@ def validate(job: Job, model: Model, step: int, check: Callable[[], None]) -> Va
     """Measure the student (the teacher where there is none) on the validation images.
 
     Args:
-        job: The stage.
-        model: Its model, in training mode before and after.
-        step: Steps that it has been trained.
-        check: Called after every batch: a validation may take longer than whoever sent a signal
+        job: the stage.
+        model: its model, in training mode before and after.
+        step: steps that it has been trained.
+        check: called after every batch: a validation may take longer than whoever sent a signal
             waits.
 
     Returns:

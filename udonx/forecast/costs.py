@@ -1,13 +1,13 @@
-"""What work costs on this machine, in seconds per unit: every run measures it, `udonx plan`
-estimates from it.
+"""What work costs on this machine, in seconds per unit.
 
-Units are steps and embedded images. A kind of work is plain data and holds what makes its unit cost
-what it costs: the data, the backbone with its options, crop, batch, precision, and for a step
-whether the backbone has a backward pass, who learns and who teaches, and how many parameters the
-classifiers have (the power of two): the optimiser updates all domains' in every step, unless it
-skips the inactive ones, which is in it too. Seeds, rates, loss weights and what a head is are not
-in it: they cost nothing, or next to nothing. Nor is which domains of the data a stage has: their
-images are taken to cost the same.
+Every run measures it, `udonx plan` estimates from it. Units are steps and embedded images.
+
+A kind of work is plain data and holds what makes its unit cost what it costs: the data, the
+backbone with its options, crop, batch and precision. A step's kind also says whether the backbone
+has a backward pass, who learns and who teaches, and how many parameters the classifiers have (the
+power of two). The optimiser updates all domains' in every step, unless it skips the inactive ones,
+which is in the kind too. Seeds, rates, loss weights and what a head is are not in it: they cost
+next to nothing. Nor are the domains of a stage: their images are taken to cost the same.
 
 Costs are those of the usual number of loading threads: what runs with another records nothing.
 
@@ -38,7 +38,8 @@ Work = list[tuple[Kind, int]]
 
 
 def embed_kind(spec: StageSpec, benchmark: Benchmark) -> Kind:
-    """The kind of embedding images with a stage's model; which head comes last makes no difference.
+    """The kind of embedding images with a stage's model; which head comes last changes nothing.
+
     The data are named by what generated them, or by where they lie.
     """
     return {
@@ -49,8 +50,12 @@ def embed_kind(spec: StageSpec, benchmark: Benchmark) -> Kind:
 
 
 def step_kind(spec: StageSpec, benchmark: Benchmark, *, backward: bool) -> Kind:
-    """The kind of a stage's steps that have a backward pass of the backbone, or of those that have
-    none.
+    """The kind of a stage's steps.
+
+    Args:
+        spec: a stage that trains.
+        benchmark: its data.
+        backward: whether the backbone has a backward pass in them.
     """
     teachers = {
         digest(kind): kind for kind in (_forward(teacher.stage) for teacher in spec.teachers)
@@ -88,8 +93,9 @@ def _classifier_parameters(spec: StageSpec, benchmark: Benchmark) -> int:
 
 
 def held_steps(training: Training) -> int:
-    """How many of the first steps have no backward pass of the backbone; a rate of 0 (`zero_lr`,
-    `official`) saves nothing.
+    """How many of the first steps have no backward pass of the backbone.
+
+    A rate of 0 (`zero_lr`, `official`) saves nothing.
     """
     return (
         min(int(training.optimiser.frozen), training.steps)
@@ -113,8 +119,10 @@ _KEPT = JsonCache("timings.json", dict[str, dict[str, Cost]])
 
 
 class Timings:
-    """The costs measured on this machine with one `device` (what udonx.engine.device.describe says
-    of it).
+    """The costs measured on this machine with one device.
+
+    Args:
+        device: what `udonx.engine.device.describe` says of it.
     """
 
     def __init__(self, device: str) -> None:
@@ -127,8 +135,10 @@ class Timings:
         return digest(kind) in self._costs
 
     def cost(self, kind: Kind) -> float | None:
-        """Seconds per unit. A step that has not been measured counts like the nearest that differs
-        only in its classifiers; a step or image that nothing is near to has no cost (None).
+        """Seconds per unit; None where nothing near has been measured.
+
+        A step that has not been measured counts like the nearest that differs only in its
+        classifiers.
         """
         if exact := self._costs.get(digest(kind)):
             return exact.seconds
@@ -153,11 +163,13 @@ class Timings:
         return seconds
 
     def add(self, measured: Iterable[tuple[Kind, float, int]]) -> None:
-        """Keep (kind, seconds, units): in place of what was measured on an earlier day, or today
-        over no more units.
+        """Keep what was measured, in place of an earlier day's, or of fewer units of today.
 
         Of two processes that write at the same moment one may be lost, which the next measurement
         makes good.
+
+        Args:
+            measured: kinds, the seconds that all their units took, and the units.
         """
         everything, today = _KEPT.read(), time.strftime("%Y-%m-%d")
         self._costs = everything.setdefault(self._machine, {})
@@ -182,9 +194,9 @@ class StageTimer(Hook):
     and the loader's start.
 
     Args:
-        timings: Where the costs are kept.
-        spec: A stage that trains.
-        benchmark: Its data.
+        timings: where the costs are kept.
+        spec: a stage that trains.
+        benchmark: its data.
     """
 
     def __init__(self, timings: Timings, spec: StageSpec, benchmark: Benchmark) -> None:
@@ -226,10 +238,10 @@ def stage_timers(
     """What keeps the costs of a stage's steps and images.
 
     Args:
-        spec: The stage.
-        benchmark: Its data.
-        device: Where it is trained.
-        workers: Threads that load its images.
+        spec: the stage.
+        benchmark: its data.
+        device: where it is trained.
+        workers: threads that load its images.
 
     Returns:
         One timer; none for a stage without steps, and where `workers` is not the usual number: its

@@ -33,10 +33,11 @@ class Listing:
         return self.to_text()
 
     def to_text(self, width: int = 120) -> str:
-        """One line per stage: id, what it is, state, steps, images, time left, the rows that use
-        it. Then what is left to train, and how long that and the evaluations take.
+        """What `udonx plan` prints of the stages and of the time that is left.
 
-        What a process needs to start is not in the estimate.
+        A line per stage: id, what it is, state, steps, images, time left, the rows that use it.
+        Then what is left to train, and how long that and the evaluations take. What a process needs
+        to start is not in the estimate.
 
         Args:
             width: columns; of the rows as many are named as fit.

@@ -1,5 +1,4 @@
-"""Time a few real steps of every kind of work that is left and that this machine has not measured:
-`udonx plan --measure`.
+"""Time a few real steps of work that this machine has not measured: `udonx plan --measure`.
 
 The engine's own loop runs on the real data, in a temporary folder, and keeps the costs as it does
 in every run. Every image is decoded, as in a run over far more of them than stay in memory
@@ -41,10 +40,16 @@ _LAPS = 3  # of steps of each kind; the first is warm-up (StageTimer)
 
 
 def measure(todo: Workload, results: Results, device: torch.device) -> None:
-    """Time what `todo` needs and nothing is known of, on `device`. `results` is read, for teachers
-    that are trained; never written.
+    """Time every kind of work that is left and that nothing is known of.
 
-    Raises DataError for an image that cannot be read, TrainingError where the loss is not finite.
+    Args:
+        todo: what is left to do.
+        results: read, for teachers that are trained; never written.
+        device: where the steps run.
+
+    Raises:
+        DataError: an image cannot be read.
+        TrainingError: the loss is not finite.
     """
     stages = list(_unknown(todo, Timings(describe(device))))
     if not stages:

@@ -1,6 +1,4 @@
-"""What is left to do of one or more plans, stage by stage, as kinds and amounts of work
-(udonx/forecast/costs.py).
-"""
+"""What is left to do of one or more plans, as kinds and amounts of work (forecast/costs.py)."""
 
 from __future__ import annotations
 
@@ -21,9 +19,18 @@ State = Literal["trained", "damaged", "started", "to train"]
 
 @attrs.define(kw_only=True)
 class PlannedStage:
-    """A stage of one or more plans: the rows that use it, whether it is trained, after which step
-    it goes on, what is left to do. Nothing is left to do of one that is damaged: only a person may
-    say that it is trained again.
+    """A stage of one or more plans, and what is left to do of it.
+
+    Nothing is left to do of one that is damaged: only a person may say that it is trained again.
+
+    Attributes:
+        id: its identity.
+        spec: what it is.
+        plan: the first plan that needs it.
+        state: whether it is trained.
+        done: after which step it goes on.
+        work: what is left to do.
+        users: the rows that use it.
     """
 
     id: str
@@ -57,8 +64,13 @@ class PlannedStage:
 
 @attrs.frozen(kw_only=True)
 class Workload:
-    """All stages of some plans, each once, the work of each evaluation that is not there yet, the
-    rows that are skipped, and what is wrong with finished stages.
+    """What is left to do of some plans.
+
+    Attributes:
+        stages: all stages, each once.
+        evaluations: the work of each evaluation that is not there yet.
+        skipped: the rows that are skipped, in words.
+        damaged: what is wrong with finished stages.
     """
 
     stages: list[PlannedStage]
@@ -68,8 +80,12 @@ class Workload:
 
 
 def workload(plans: Sequence[Plan], results: Results, *, fresh: bool = False) -> Workload:
-    """What is left to do of `plans` beside what `results` holds; with `fresh`, everything. Reads
-    files, writes none.
+    """What is left to do of `plans`; reads files, writes none.
+
+    Args:
+        plans: the plans.
+        results: what is there already.
+        fresh: whether all of it is done again.
     """
     stages: dict[str, PlannedStage] = {}
     evaluations: dict[str, Work] = {}
@@ -125,8 +141,10 @@ def _stage(
 
 
 def stage_work(spec: StageSpec, benchmark: Benchmark, done: int = 0) -> Work:
-    """What a stage does after `done` steps: steps without and with a backward pass of the backbone,
-    and images embedded, to validate or to fit a head on.
+    """What a stage does after its first `done` steps.
+
+    These are steps without and with a backward pass of the backbone, and images embedded, to
+    validate or to fit a head on.
     """
     images = embed_kind(spec, benchmark)
     if (training := spec.training) is None:

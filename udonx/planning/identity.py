@@ -49,8 +49,9 @@ _converter.register_structure_hook(TeacherSpec, _teacher)
 
 
 def to_plain(spec: StageSpec) -> dict[str, Any]:
-    """A spec as nested plain data; None is left out, so that a later option which defaults to None
-    changes no identity.
+    """A spec as nested plain data.
+
+    None is left out, so that a later option which defaults to None changes no identity.
     """
     return _without_none(_converter.unstructure(spec))
 
@@ -69,8 +70,9 @@ def _without_none(value: Any) -> Any:
 
 
 def digest(value: Any) -> str:
-    """sha256 of plain data in canonical JSON, cut to 16 hex digits: 64 bits, enough for any number
-    of stages that one person trains.
+    """sha256 of plain data in canonical JSON, cut to 16 hex digits.
+
+    64 bits are enough for any number of stages that one person trains.
     """
     return hashlib.sha256(
         json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
@@ -78,9 +80,14 @@ def digest(value: Any) -> str:
 
 
 def stage_id(spec: StageSpec, manifest: Callable[[str], str]) -> str:
-    """The identity of a stage: its canonical spec with teachers by id, the manifest of its own
-    domains' train and validation files (`manifest(domain)`), and the engine's version. Start
-    weights and component versions are part of the spec.
+    """The identity of a stage.
+
+    It follows from its canonical spec with teachers by id, its data, and the engine's version.
+    Start weights and component versions are part of the spec.
+
+    Args:
+        spec: the stage.
+        manifest: the hash of a domain's training and validation files.
     """
     plain = to_plain(attrs.evolve(spec, teachers=()))
     plain["teachers"] = _without_none(

@@ -26,7 +26,13 @@ _MOST_STEPS = 1_000_000_000  # a sampler lays out the whole budget
 
 @attrs.frozen(kw_only=True)
 class PlannedEvaluation:
-    """An evaluation with its identity; `stages` are the ids of its embedders by domain."""
+    """An evaluation with its identity.
+
+    Attributes:
+        id: its identity.
+        spec: what is embedded with what.
+        stages: the ids of its embedders, by domain.
+    """
 
     id: str
     spec: EvaluationSpec
@@ -35,8 +41,13 @@ class PlannedEvaluation:
 
 @attrs.frozen(kw_only=True)
 class PlannedRow:
-    """A row for one seed: its evaluations and all stages that it needs, teachers first. `seed` is
-    None where nothing is random; the row's label is filled in, for these data.
+    """A row for one seed.
+
+    Attributes:
+        row: the row, its label filled in for these data.
+        seed: None where nothing is random.
+        evaluations: what is evaluated.
+        stages: the ids of all stages that it needs, teachers first.
     """
 
     row: RowConfig
@@ -47,8 +58,15 @@ class PlannedRow:
 
 @attrs.define(kw_only=True, slots=False)
 class Plan:
-    """Everything that an experiment needs, seeds outermost. `stages` holds each equal stage once,
-    teachers before students.
+    """Everything that an experiment needs, seeds outermost.
+
+    Attributes:
+        experiment: what is planned.
+        benchmark: its data.
+        weights: the start weights, by role.
+        rows: its rows, one for each seed.
+        stages: each equal stage once, by id, teachers before students.
+        identities: what computes ids.
     """
 
     experiment: Experiment
@@ -134,8 +152,10 @@ def backbone_spec(experiment: Experiment, role: str, weights: StartWeights) -> B
 def start_of(
     experiment: Experiment, weights: Mapping[str, StartWeights], backbone: BackboneSpec
 ) -> StartWeights:
-    """The start weights of a backbone: not any of the same bytes, since their folders may configure
-    the model in different ways.
+    """The start weights of a backbone.
+
+    They are not any of the same bytes, since their folders may configure the model in different
+    ways.
     """
     return next(
         start
@@ -197,9 +217,11 @@ def row_evaluations(
     weights: Mapping[str, StartWeights],
     facts: tuple[DomainFacts, ...],
 ) -> tuple[EvaluationSpec, ...]:
-    """What a row wants to see evaluated, as its scheme plans it for one seed. Raises ConfigError
-    where the scheme fails, for a stage whose domains do not have one teacher each, and for one of
-    absurdly many steps.
+    """What a row wants to see evaluated, as its scheme plans it for one seed.
+
+    Raises:
+        ConfigError: the scheme fails, the domains of a stage do not have one teacher each, or a
+            stage has absurdly many steps.
     """
     wanted = row.at(backbone_spec(experiment, row.backbone, weights[row.backbone]), seed)
     problem = partial(Problem, where=experiment.setting_place, rows=(row.name,))

@@ -1,6 +1,4 @@
-"""A stage beside the earlier ones that it learns from: their order, their title, and whether each
-domain has its teacher.
-"""
+"""A stage and the earlier ones that it learns from: order, title, and a teacher for each domain."""
 
 from __future__ import annotations
 
