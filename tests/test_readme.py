@@ -23,6 +23,7 @@ PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
     *sorted((ROOT / "docs").glob("*.md")),
 ]
+WRITTEN = [page for page in PAGES if page.name != "keys.md"]  # that one is generated
 BLOCK = re.compile(r"(<!-- not run: [^>]*-->\n)?^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 NAMED = re.compile(r"\bas\s+`(\w+\.(?:toml|py))`")
 
@@ -130,12 +131,16 @@ def test_every_command_is_named_in_readme():
     assert [name for name in [*COMMANDS, "data"] if f"`udonx {name}" not in text] == []
 
 
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.name)
+def test_files_that_pages_name_are_there(page):
+    """A path such as `udonx/engine/loop.py` leads to a file."""
+    paths = re.findall(r"`((?:udonx|registry|experiments|tests)/[\w./-]+)`", page.read_text())
+    assert [path for path in paths if "NAME" not in path and not (ROOT / path).exists()] == []
+
+
 def test_readme_is_short():
     """The README fits in 250 lines; the rest is in docs/."""
     assert len((ROOT / "README.md").read_text().splitlines()) <= 250
-
-
-WRITTEN = [page for page in PAGES if page.name != "keys.md"]  # that one is generated
 
 
 @pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.name)
