@@ -61,5 +61,5 @@ def log_entry(validation: Validation) -> dict[str, Any]:
     per_domain = {name: metrics.per_domain[name].r1 for name in metrics.per_domain}
     return {
         "step": validation.step,
-        "validation": {"r1": metrics.r1, "mmp5": metrics.mmp5, "per_domain": per_domain},
+        "validation": {**metrics.means, "per_domain": per_domain},
     }

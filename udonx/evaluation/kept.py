@@ -78,18 +78,18 @@ class KeptEmbeddings:
         """
         if seconds < WORTH_SECONDS:
             return
-        arrays = {
-            "embeddings": embeddings_MD,
-            "rows": np.array(rows, dtype=np.int64),
-            "model": np.array(self.models[domain]),
-        }
         # suppress: on a full disk they are not kept
         with (
             contextlib.suppress(OSError),
             atomic_path(self._file(domain, split)) as temporary,
             open(temporary, "wb") as handle,
         ):
-            np.savez(handle, **arrays)
+            np.savez(
+                handle,
+                embeddings=embeddings_MD,
+                rows=np.array(rows, dtype=np.int64),
+                model=np.array(self.models[domain]),
+            )
 
     def clear(self) -> None:
         """Remove all of them."""

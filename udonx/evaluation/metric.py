@@ -11,10 +11,12 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import Module
 from torchmetrics import Metric
 
 from registry.metrics import DEFAULTS
-from udonx.evaluation.metrics import Labels, RetrievalMetrics, retrieval_metrics
+from udonx.evaluation.metrics import RetrievalMetrics, retrieval_metrics
+from udonx.evaluation.relevance import Labels
 
 Role = Literal["query", "index"]
 _ROLES = ("query", "index")
@@ -64,7 +66,7 @@ class RetrievalMetric(Metric):
         self.metrics = tuple(metrics)
         self.merged = merged
         self._sizes = dict(sizes or {})
-        self._buffers: dict[Role, Tensor] = {}
+        self._matrices: dict[Role, Tensor] = {}
         for role in _ROLES:
             for state in _STATES:
                 self.add_state(f"{role}_{state}", default=[], dist_reduce_fx="cat")
@@ -133,7 +135,7 @@ class RetrievalMetric(Metric):
             for name in (("own", "merged") if self.merged else ("own",))
         }
 
-    def _apply(self, fn: Callable, exclude_state: Sequence[str] = ()) -> RetrievalMetric:
+    def _apply(self, fn: Callable, exclude_state: Sequence[str] = ()) -> Module:
         """What `.to()` and its kin call: states stay where they are, or later batches would lie on
         another device.
         """
@@ -143,23 +145,23 @@ class RetrievalMetric(Metric):
         return getattr(self, f"{role}_{name}")
 
     def _add_embeddings(self, role: Role, rows_BD: Tensor) -> None:
-        """Copy a batch behind what is there; the state is the part of the buffer that is filled."""
+        """Copy a batch behind what is there; the state is the part of the matrix that is filled."""
         state = self._state(role, "embeddings")
         filled = len(state[0]) if state else 0
         needed = filled + len(rows_BD)
         if not state:
             room = max(self._sizes.get(role, 0), needed)
-            self._buffers[role] = torch.empty((room, rows_BD.shape[1]), dtype=torch.float32)
+            self._matrices[role] = torch.empty((room, rows_BD.shape[1]), dtype=torch.float32)
         elif rows_BD.shape[1] != state[0].shape[1]:
             raise ValueError(
                 f"{role} embeddings must all have the same width, got {state[0].shape[1]} and"
                 f" {rows_BD.shape[1]}."
             )
-        elif needed > len(self._buffers[role]):
-            self._buffers[role] = torch.empty((2 * needed, rows_BD.shape[1]), dtype=torch.float32)
-            self._buffers[role][:filled] = state[0]
-        self._buffers[role][filled:needed] = rows_BD
-        state[:] = [self._buffers[role][:needed]]
+        elif needed > len(self._matrices[role]):
+            self._matrices[role] = torch.empty((2 * needed, rows_BD.shape[1]), dtype=torch.float32)
+            self._matrices[role][:filled] = state[0]
+        self._matrices[role][filled:needed] = rows_BD
+        state[:] = [self._matrices[role][:needed]]
 
     def _collected(self, role: Role) -> tuple[Tensor, Labels, list[str], list[str] | None]:
         """Embeddings [N, D], labels, domains and ids (or None) of one role."""

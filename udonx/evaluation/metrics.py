@@ -1,13 +1,13 @@
 """Retrieval metrics over a merged or an own-domain index, as pure functions of embeddings, labels
 and identities. Which metrics there are says registry/metrics.
 
-Shapes: Q queries, N index items, D dimensions, K neighbours, L labels of the query that has most.
+Shapes: Q queries, N index items, D dimensions, K neighbours, B queries
+of a batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from itertools import chain, count
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 
 import attrs
 import numpy as np
@@ -17,8 +17,8 @@ from registry import metrics as registered
 from registry.contracts import Metric
 from registry.registry import RegistryError
 from udonx.evaluation.knn import BATCH, as_matrix, search_batches
+from udonx.evaluation.relevance import Items, Labels, encode
 
-Labels = np.ndarray | torch.Tensor | Sequence[int] | Sequence[Sequence[int]]
 # Neighbours whose relevance is looked at at once.
 _NEIGHBOURS = 2**22
 # How far beyond 0 and 1 a metric may come by the rounding of its sums.
@@ -96,42 +96,6 @@ class RetrievalMetrics(Means):
     per_query: PerQuery
 
 
-@attrs.frozen(eq=False)
-class _Items:
-    """What decides relevance, in small integers: (domain, label) pairs and identities."""
-
-    pairs_QL: np.ndarray  # int64; -1 pads queries with fewer labels
-    pairs_N: np.ndarray
-    ids_Q: np.ndarray | None
-    ids_N: np.ndarray | None
-
-    def relevant(self, queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Whether index items `rows` are relevant to `queries` (broadcast against each other); row
-        -1 never is.
-        """
-        relevant = np.zeros(np.broadcast_shapes(queries.shape, rows.shape), dtype=bool)
-        if len(self.pairs_N):
-            pairs = self.pairs_N[rows]
-            for pairs_Q in self.pairs_QL.T:
-                relevant |= pairs_Q[queries] == pairs
-        return relevant & (rows >= 0)
-
-    def own_rows(self) -> tuple[np.ndarray, np.ndarray]:
-        """All (query, index row) that are the same image, as two equally long int64 arrays."""
-        if self.ids_Q is None or self.ids_N is None:
-            return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
-        by_id_N = np.argsort(self.ids_N, kind="stable")
-        low_Q = np.searchsorted(self.ids_N[by_id_N], self.ids_Q, side="left")
-        size_Q = np.searchsorted(self.ids_N[by_id_N], self.ids_Q, side="right") - low_Q
-        queries = np.repeat(np.arange(len(self.ids_Q)), size_Q)
-        return (
-            queries,
-            by_id_N[
-                np.arange(size_Q.sum()) + np.repeat(low_Q - (np.cumsum(size_Q) - size_Q), size_Q)
-            ],
-        )
-
-
 def retrieval_metrics(
     query_embeddings: torch.Tensor | np.ndarray,
     query_labels: Labels,
@@ -197,7 +161,7 @@ def retrieval_metrics(
         raise ValueError(
             f"query_embeddings and index_embeddings must have the same width, got {widths}."
         )
-    for name, values, length in (
+    for name, entries, length in (
         ("query_labels", query_labels, len(query_QD)),
         ("query_domains", query_domains, len(query_QD)),
         ("query_ids", query_ids, len(query_QD)),
@@ -205,37 +169,22 @@ def retrieval_metrics(
         ("index_domains", index_domains, len(index_ND)),
         ("index_ids", index_ids, len(index_ND)),
     ):
-        if values is not None and len(values) != length:
-            raise ValueError(f"{name} has {len(values)} entries for {length} embeddings.")
+        if entries is not None and len(entries) != length:
+            raise ValueError(f"{name} has {len(entries)} entries for {length} embeddings.")
 
-    domain_names, domains_Q, domains_N = _encode(query_domains, index_domains)
-    _, ids_Q, ids_N = (
-        _encode(query_ids, index_ids)
-        if query_ids is not None and index_ids is not None
-        else (None, None, None)
-    )
-    items = _Items(*_encode_pairs(query_labels, domains_Q, index_labels, domains_N), ids_Q, ids_N)
-
+    domain_names, domains_Q, domains_N = encode(query_domains, index_domains)
+    items = Items.of(query_labels, domains_Q, query_ids, index_labels, domains_N, index_ids)
     own_queries, own_rows = items.own_rows()
-    positives_Q = _count_positives(items, own_queries, own_rows)
     most_own = int(np.bincount(own_queries).max()) if len(own_queries) else 0
+    positives_Q = items.count_positives(own_queries, own_rows)
     wanted = _wanted(metrics, most_positives=int(positives_Q.max(initial=1)))
-    depth = max((depth for _, depth in wanted.values()), default=1)
+    depth = max((read for _, read in wanted.values()), default=1)
     values = {name: np.zeros(len(query_QD)) for name in wanted}
-    batch = max(1, min(BATCH, _NEIGHBOURS // depth))
     for queries, rows in _searches(domains_Q, domains_N, own_domain_only):
-        found = search_batches(
-            _take(query_QD, queries), _take(index_ND, rows), depth + most_own, batch
-        )
-        for part, _, found_BK in found:
-            part_B = queries[part]
-            rows_BK = np.where(found_BK >= 0, rows[found_BK], -1) if len(rows) else found_BK
-            neighbours_BK = _drop_own(rows_BK, part_B, items)[:, :depth]
-            relevant_BK = items.relevant(part_B[:, None], neighbours_BK)
+        sides = _take(query_QD, queries), _take(index_ND, rows)
+        for part, relevant_BK in _relevant(sides, queries, rows, items, depth, most_own):
             for name, (metric, read) in wanted.items():
-                values[name][part_B] = _values(
-                    name, metric, relevant_BK[:, :read], positives_Q[part_B]
-                )
+                values[name][part] = _values(name, metric, relevant_BK[:, :read], positives_Q[part])
     per_query = PerQuery(
         domain=np.asarray(query_domains),
         values=values,
@@ -243,6 +192,38 @@ def retrieval_metrics(
         ids=None if query_ids is None else np.asarray(list(query_ids)),
     )
     return _average(per_query, domain_names, domains_Q)
+
+
+_Wanted = dict[str, tuple[Metric, int]]
+"""Metrics by name, each with the number of neighbours that it reads."""
+
+
+def _relevant(
+    sides: tuple[np.ndarray, np.ndarray],
+    queries: np.ndarray,
+    rows: np.ndarray,
+    items: Items,
+    depth: int,
+    most_own: int,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Search in batches and look at the relevance of what is found.
+
+    Args:
+        sides: embeddings of the queries and of the index items, float32 [B, D] and [M, D].
+        queries: which queries they are, int64 [B].
+        rows: which index items they are, int64 [M].
+        items: what decides relevance.
+        depth: neighbours of each query, K.
+        most_own: how many index items at most are one and the same query; they are left out.
+
+    Yields:
+        (queries int64 [B], whether each of their neighbours is relevant, bool [B, K]).
+    """
+    batch = max(1, min(BATCH, _NEIGHBOURS // depth))
+    for part, _, found_BK in search_batches(*sides, depth + most_own, batch):
+        rows_BK = np.where(found_BK >= 0, rows[found_BK], -1) if len(rows) else found_BK
+        neighbours_BK = items.drop_own(rows_BK, queries[part])[:, :depth]
+        yield queries[part], items.relevant(queries[part][:, None], neighbours_BK)
 
 
 def version_of(name: str) -> str:
@@ -255,9 +236,8 @@ def version_of(name: str) -> str:
     return str(version) if source is None else f"{version}+{source.sha256}"
 
 
-def _wanted(names: Iterable[str], most_positives: int) -> dict[str, tuple[Metric, int]]:
-    """Metrics by name, each with the number of neighbours that it reads."""
-    found = {}
+def _wanted(names: Iterable[str], most_positives: int) -> _Wanted:
+    found: _Wanted = {}
     for name in names:
         metric = registered.get(name)()
         found[name] = (metric, max(1, most_positives) if metric.depth is None else metric.depth)
@@ -282,71 +262,6 @@ def _values(
     return np.clip(values_Q, 0, 1)
 
 
-def _encode(*sequences: Sequence[Hashable]) -> tuple[list[Hashable], np.ndarray, np.ndarray]:
-    """Number the distinct values of two sequences in order of appearance: (values, codes of the
-    first, codes of the second).
-    """
-    lists = [
-        values.tolist() if isinstance(values, np.ndarray | torch.Tensor) else list(values)
-        for values in sequences
-    ]
-    code = dict(zip(dict.fromkeys(chain(*lists)), count(), strict=False))
-    first, second = (
-        np.fromiter(map(code.__getitem__, values), dtype=np.int64, count=len(values))
-        for values in lists
-    )
-    return list(code), first, second
-
-
-def _flatten(name: str, labels: Labels) -> tuple[np.ndarray, np.ndarray]:
-    """Turn labels into (all labels in a row int64, labels per item int64)."""
-    values = labels.tolist() if isinstance(labels, np.ndarray | torch.Tensor) else labels
-    try:
-        several = [
-            value if isinstance(value, list | tuple | np.ndarray) else (value,) for value in values
-        ]
-        sizes = np.fromiter(map(len, several), dtype=np.int64, count=len(several))
-        flat = np.array(list(chain.from_iterable(several)))
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} must hold integers or lists of integers ({error}).") from error
-    if flat.size and flat.dtype.kind not in "iu":
-        raise ValueError(f"{name} must hold integers or lists of integers, got {flat.dtype}.")
-    return flat.astype(np.int64), sizes
-
-
-def _encode_pairs(
-    query_labels: Labels, domains_Q: np.ndarray, index_labels: Labels, domains_N: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Number the (domain, label) pairs: (pairs_QL padded with -1, pairs_N)."""
-    query_flat, query_sizes_Q = _flatten("query_labels", query_labels)
-    index_flat, index_sizes_N = _flatten("index_labels", index_labels)
-    if (index_sizes_N != 1).any():
-        row = int((index_sizes_N != 1).argmax())
-        raise ValueError(
-            f"index_labels must hold one label per item, got {index_sizes_N[row]} in row {row};"
-            " only queries have several."
-        )
-    values, codes = np.unique(np.concatenate([query_flat, index_flat]), return_inverse=True)
-    owner = np.repeat(np.arange(len(query_sizes_Q)), query_sizes_Q)
-    pairs = domains_Q[owner] * len(values) + codes[: len(query_flat)]
-    # A label that a query lists twice is one class: its items must not be counted twice.
-    owner, pairs = np.unique(np.stack([owner, pairs]), axis=1)
-    position = np.arange(len(owner)) - np.searchsorted(owner, owner)
-    pairs_QL = np.full((len(query_sizes_Q), int(position.max(initial=-1)) + 1), -1, dtype=np.int64)
-    pairs_QL[owner, position] = pairs
-    return pairs_QL, domains_N * len(values) + codes[len(query_flat) :]
-
-
-def _count_positives(items: _Items, own_queries: np.ndarray, own_rows: np.ndarray) -> np.ndarray:
-    """Relevant index items of every query, without the query itself: int64 [Q]."""
-    sorted_N = np.sort(items.pairs_N)
-    counts_QL = np.searchsorted(sorted_N, items.pairs_QL, side="right") - np.searchsorted(
-        sorted_N, items.pairs_QL, side="left"
-    )
-    own_relevant = own_queries[items.relevant(own_queries, own_rows)]
-    return counts_QL.sum(axis=1) - np.bincount(own_relevant, minlength=len(counts_QL))
-
-
 def _searches(
     domains_Q: np.ndarray, domains_N: np.ndarray, own_domain_only: bool
 ) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -366,15 +281,6 @@ def _take(matrix_ND: np.ndarray, rows: np.ndarray) -> np.ndarray:
     if len(rows) and rows[-1] - rows[0] + 1 == len(rows):
         return matrix_ND[rows[0] : rows[-1] + 1]
     return matrix_ND[rows]
-
-
-def _drop_own(rows_QK: np.ndarray, queries: np.ndarray, items: _Items) -> np.ndarray:
-    """Move the query itself behind its neighbours, as row -1; the order of the others stays."""
-    if items.ids_Q is None or items.ids_N is None or not len(items.ids_N):
-        return rows_QK
-    own_QK = (items.ids_N[rows_QK] == items.ids_Q[queries][:, None]) & (rows_QK >= 0)
-    order_QK = np.argsort(own_QK, axis=1, kind="stable")
-    return np.take_along_axis(np.where(own_QK, -1, rows_QK), order_QK, axis=1)
 
 
 def _average(
