@@ -184,10 +184,15 @@ class Validation:
 
 @attrs.frozen(kw_only=True)
 class ComponentSpec:
-    """A registered component with its options, all of them; `version` is the component's own.
-    `source` is the hash of the code of a component that does not ship with the project, so that an
-    edited plug-in is not taken for the one that a stage was trained with; `files` are those of what
-    its options of type Path name.
+    """A registered component with its options.
+
+    Attributes:
+        use: its name in the registry.
+        options: all of its options, but for those that are None.
+        version: the component's own, raised by its author when its numbers change.
+        source: the hash of its code, so that an edited plug-in is not taken for the one that a
+            stage was trained with; None for a component that ships with the project.
+        files: the hashes of the files that its options of type Path name; None without any.
     """
 
     use: str
@@ -199,8 +204,12 @@ class ComponentSpec:
 
 @attrs.frozen(kw_only=True)
 class BackboneSpec(ComponentSpec):
-    """A backbone and where it starts: `weights` is the sha256 of the start weights, or "random"
-    (initialised from the seed).
+    """A backbone and where it starts.
+
+    Attributes:
+        weights: the sha256 of the start weights, or "random" (initialised from the seed).
+        mean: what is subtracted from the channels of an image, each between 0 and 1.
+        std: what they are then divided by.
     """
 
     weights: str
@@ -210,15 +219,23 @@ class BackboneSpec(ComponentSpec):
 
 @attrs.frozen(kw_only=True)
 class HeadSpec(ComponentSpec):
-    """A head and the dimension of its embedding."""
+    """A head.
+
+    Attributes:
+        dim: the length of its embedding.
+    """
 
     dim: int
 
 
 @attrs.frozen(kw_only=True)
 class LossSpec(ComponentSpec):
-    """A weighted loss term. `on` is the branch of a loss on one branch, None for a loss between
-    student and teacher.
+    """A weighted term of the total loss.
+
+    Attributes:
+        name: the term's name in the row.
+        weight: its factor in the total.
+        on: the branch of a loss on one branch; None for a loss between student and teacher.
     """
 
     name: str
@@ -228,9 +245,20 @@ class LossSpec(ComponentSpec):
 
 @attrs.frozen(kw_only=True)
 class Training:
-    """What a stage that trains needs beside its model. Every cadence in it is resolved to steps of
-    this very stage. `student_head_group` is "backbone" where the student's projection trains with
-    the backbone's rate and frozen phase (the published baselines); None: with the heads.
+    """What a stage that trains needs beside its model; every cadence is in steps of this stage.
+
+    Attributes:
+        steps: how long it trains.
+        batch: images in a batch.
+        losses: the terms of the total loss.
+        sampler: which domain the next batch comes from.
+        optimiser: its `frozen` is in steps.
+        schedule: its `warm_up` is in steps.
+        validate_every: steps between two validations.
+        normalise_total: whether the total is divided by the sum of the weights.
+        distill_to_backbone: whether the distillation losses train the backbone too.
+        student_head_group: "backbone" where the student's projection trains with the backbone's
+            rate and frozen phase (the published baselines); None: with the heads.
     """
 
     steps: int
@@ -267,9 +295,22 @@ class TeacherSpec:
 
 @attrs.frozen(kw_only=True)
 class StageSpec:
-    """One training job, or none (`training` is None: features as they are, or a head fitted on
-    them). Its canonical form, with the facts of its data and start weights, is its identity.
-    Where it has `teachers`, exactly one of those without a name teaches each of its domains.
+    """One training job, or the fitting of a head, or neither: features as they are.
+
+    Its canonical form, with the facts of its data and start weights, is its identity.
+
+    Attributes:
+        domains: what it is trained on.
+        backbone: the model that its heads lie on.
+        transform: sizes and augmentation.
+        precision: of the backbone.
+        student_head: the head of the student; None where it has none.
+        teacher_head: the head of each domain's teacher; None where it has none.
+        classifier: whether the student has one classifier per domain, or one for all.
+        teachers: earlier stages that it learns from. Exactly one of those without a name teaches
+            each of its domains.
+        training: how it is trained; None where it is not.
+        seed: what everything random follows from; None where nothing is random.
     """
 
     domains: tuple[str, ...]
@@ -293,11 +334,17 @@ class StageSpec:
 
 @attrs.frozen(kw_only=True)
 class EvaluationSpec:
-    """What is embedded with what: each domain's stage and branch. One embedder for all domains
-    gives the merged and the own-domain index; several give the own-domain index only.
+    """What is embedded with what.
+
+    One embedder for all domains gives the merged and the own-domain index; several give the
+    own-domain index only.
+
+    Attributes:
+        branch: one of the scheme's `branches`: "student", "teacher" or "feature".
+        embedders: the stage that embeds each domain.
     """
 
-    branch: str  # one of the scheme's `branches`: "student", "teacher" or "feature"
+    branch: str
     embedders: dict[str, StageSpec]
 
     @property
@@ -311,7 +358,13 @@ class EvaluationSpec:
 
 @attrs.frozen(kw_only=True)
 class DomainFacts:
-    """What planning needs to know of a domain: how many training images and classes it has."""
+    """What planning needs to know of a domain.
+
+    Attributes:
+        name: the domain's.
+        train_images: how many training images it has.
+        train_classes: how many classes they are of.
+    """
 
     name: str
     train_images: int
@@ -435,7 +488,13 @@ class RowSpec:
 
 @attrs.frozen(kw_only=True)
 class Row(RowSpec):
-    """A row for one backbone and one seed: what a scheme plans from."""
+    """A row for one backbone and one seed: what a scheme plans from.
+
+    Attributes:
+        name: the row's name in its file.
+        backbone: the backbone of its role, with its start weights.
+        seed: what everything random follows from.
+    """
 
     name: str
     backbone: BackboneSpec
@@ -447,8 +506,13 @@ class Row(RowSpec):
 
 @attrs.define(kw_only=True, eq=False)
 class Batch:
-    """One batch, of one domain. images: float32 [B, 3, H, W], RGB, 0..255; labels: int64 [B],
-    0..C-1 within the domain; ids: paths.
+    """One batch, of one domain.
+
+    Attributes:
+        images: float32 [B, 3, H, W], RGB, 0..255.
+        labels: int64 [B], 0..C-1 within the domain.
+        domain: the domain's name.
+        ids: the paths of the images.
     """
 
     images: Any
@@ -459,9 +523,14 @@ class Batch:
 
 @attrs.frozen(kw_only=True, eq=False)
 class Branch:
-    """What student or teacher makes of a batch, all float32. features_BF and embedding_BD have unit
-    rows; cosine_BC holds the cosines to the class columns; label i is column `class_range.start +
-    i` (a joint classifier holds all domains' classes).
+    """What student or teacher makes of a batch.
+
+    Attributes:
+        features_BF: float32 [B, F], the backbone's features, each row of unit length.
+        embedding_BD: float32 [B, D] (a teacher's [B, E]), each row of unit length.
+        cosine_BC: float32 [B, C], cosines of the embeddings to the columns of the classifier.
+        class_range: the columns of the batch's domain: label i is column `class_range.start + i`.
+            A joint classifier holds the classes of all domains.
     """
 
     features_BF: Any
@@ -472,8 +541,11 @@ class Branch:
 
 @attrs.frozen(kw_only=True)
 class Start:
-    """What a backbone is built from: the folder of its start weights (None: random, or loaded
-    afterwards) and its input size.
+    """What a backbone is built from.
+
+    Attributes:
+        folder: the folder of its start weights; None where they are random, or loaded afterwards.
+        crop: the height and width of its images.
     """
 
     folder: Path | None
@@ -486,36 +558,59 @@ class Start:
 class BranchLoss(Protocol):
     """A loss on one branch."""
 
-    def __call__(self, branch: Branch, batch: Batch) -> Any: ...
+    def __call__(self, branch: Branch, batch: Batch) -> Any:
+        """The term of this batch, one scalar float tensor."""
+        ...
 
 
 class PairLoss(Protocol):
     """A loss between the student and its teacher; the teacher's side is never trained by it."""
 
-    def __call__(self, student: Branch, teacher: Branch, batch: Batch) -> Any: ...
+    def __call__(self, student: Branch, teacher: Branch, batch: Batch) -> Any:
+        """The term of this batch, one scalar float tensor."""
+        ...
 
 
 @runtime_checkable
 class Sampler(Protocol):
-    """Which domain the next batch comes from. `domain_at(step)` is valid for step <
-    `known_until()`; there the engine calls `update(step, sums)` with the window's (sum of the
-    signal loss, samples) per domain. `clears_at(step)` says whether the window starts anew before
-    this step. State is plain data.
+    """Which domain the next batch comes from.
+
+    A sampler that follows a loss decides some steps ahead. The engine sums that loss per domain
+    over a window of steps and hands the sums over where the sampler can decide no further.
     """
 
-    def domain_at(self, step: int) -> str: ...
+    def domain_at(self, step: int) -> str:
+        """The domain of a step below `known_until()`."""
+        ...
 
-    def known_until(self) -> int: ...
+    def known_until(self) -> int:
+        """The first step whose domain is not decided; there the engine calls `update`."""
+        ...
 
-    def clears_at(self, step: int) -> bool: ...
+    def clears_at(self, step: int) -> bool:
+        """Whether the window of sums starts anew before this step."""
+        ...
 
-    def update(self, step: int, sums: Mapping[str, tuple[float, int]]) -> None: ...
+    def update(self, step: int, sums: Mapping[str, tuple[float, int]]) -> None:
+        """Decide further.
 
-    def shares(self) -> dict[str, float]: ...
+        Args:
+            step: `known_until()`.
+            sums: per domain the sum of the loss over the images of the window, and their number.
+        """
+        ...
 
-    def state_dict(self) -> dict[str, Any]: ...
+    def shares(self) -> dict[str, float]:
+        """The share of each domain in the steps that come next."""
+        ...
 
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the sampler has learnt, as plain data."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from such a state."""
+        ...
 
 
 class Source(Protocol):
@@ -548,13 +643,15 @@ class Source(Protocol):
 
 
 class Scheme(Protocol):
-    """Who teaches whom: a pure function from a row to the evaluations it wants and, through them,
-    the stages they need.
+    """Who teaches whom.
 
-    `slots` are the keys that a row of this scheme may have beside the common ones; `default_row` is
-    the base layer of its rows, `fixed_row` what it decides over settings and defaults; `teacher`
-    says whether there is one and when it is trained, so that a loss or sampler that needs it can be
-    refused; `branches` are what `evaluate` may name.
+    Attributes:
+        slots: keys that a row of this scheme may have beside the common ones.
+        default_row: the base layer of its rows.
+        fixed_row: what it decides over settings and defaults.
+        teacher: whether there is one and when it is trained, so that a loss or sampler that needs
+            one can be refused.
+        branches: what `evaluate` may name.
     """
 
     slots: frozenset[str]
@@ -563,7 +660,11 @@ class Scheme(Protocol):
     teacher: Literal["none", "together", "beforehand"]
     branches: tuple[str, ...]
 
-    def plan(self, row: Row, facts: tuple[DomainFacts, ...]) -> tuple[EvaluationSpec, ...]: ...
+    def plan(self, row: Row, facts: tuple[DomainFacts, ...]) -> tuple[EvaluationSpec, ...]:
+        """The evaluations that a row wants and, through them, the stages they need: a pure
+        function of the row and its domains.
+        """
+        ...
 
 
 class Metric(Protocol):

@@ -41,10 +41,17 @@ class RegistryError(UdonxError, ValueError):
 
 @attrs.frozen(kw_only=True)
 class Component:
-    """Everything known about a component without importing it again; plain data, so it can be
-    cached as JSON.
+    """Everything known about a component without importing it again, as plain data.
 
-    `doc` is the first paragraph of its docstring, on one line.
+    Attributes:
+        kind: the registry's.
+        name: what files call it.
+        doc: the first paragraph of its docstring, on one line.
+        options: what files may say of it.
+        facts: what the registry of its kind derives from it.
+        file: where it is defined.
+        line: the line there.
+        version: raised by its author when its numbers change.
     """
 
     kind: str
@@ -62,10 +69,11 @@ class Component:
 
 
 def nearest(name: str, allowed: typing.Iterable[str], count: int = 3) -> list[str]:
-    """The allowed names that look most like `name`, best first.
+    """The allowed names that look most like a name, best first.
 
-    >>> nearest("kl_logits", ["ce", "kl_logit", "relational"])
-    ['kl_logit']
+    Example:
+        >>> nearest("kl_logits", ["ce", "kl_logit", "relational"])
+        ['kl_logit']
     """
     return difflib.get_close_matches(str(name), list(allowed), n=count, cutoff=0.55)
 
@@ -80,15 +88,18 @@ Remember = Callable[[str, Callable[[], Names]], Names]
 class Registry:
     """The components of one kind.
 
-    `positional` are the names of the parameters that the builder supplies. `builtin` maps the names
-    that ship with the project to the modules that define them: the one explicit list from which the
-    registry is populated, read without importing anything heavy. `facts` derives plain facts (does
-    this loss need a teacher?) from a registered object.
-
-    `reserved` are keys of the slots that name a component of this kind, which no option may be
-    called. `checks` maps built-ins that are slow to import to modules with their `problems`.
-
     Third-party packages may offer components through the entry-point group `udonx_<kind>`.
+
+    Args:
+        kind: what the components are, in the plural.
+        positional: the names of the parameters that the builder supplies.
+        builtin: what ships with the project, name -> the module that defines it. It is the one
+            explicit list from which the registry is populated; nothing is imported for it.
+        reserved: keys of the slots that name a component of this kind, which no option may be
+            called.
+        checks: built-ins that are slow to import, name -> the module with their `problems`.
+        facts: derives plain facts (does this loss need a teacher?) from a registered object; it
+            raises TypeError for one that is no component of this kind.
     """
 
     def __init__(
@@ -112,11 +123,16 @@ class Registry:
         self._described: dict[str, tuple[Any, Component]] = {}
 
     def register(self, name: str, *, version: int = 1) -> Callable[[Any], Any]:
-        """Decorator that registers a class or function under `name`.
+        """Decorator that registers a class or function.
 
-        `version` is part of the identity of every stage that uses the component: raise it when its
-        numbers change. Raises RegistryError for a taken name (naming both places) and for a
-        signature that cannot be a config.
+        Args:
+            name: what files call it.
+            version: part of the identity of every stage that uses the component: raise it when its
+                numbers change.
+
+        Raises:
+            RegistryError: the name is taken (both places are named), or the signature cannot be
+                told in a file.
         """
         if not isinstance(name, str) or not name:
             raise RegistryError(
@@ -196,8 +212,10 @@ class Registry:
                 self.register(name)(target)
 
     def get(self, name: str) -> Any:
-        """The class or function registered as `name`; imports it where it is built in. Raises
-        RegistryError with the nearest names.
+        """The class or function registered under a name; it is imported where it is built in.
+
+        Raises:
+            RegistryError: there is none; the nearest names are named.
         """
         if not catalogue.check_exists("udonx", self.kind, name):
             self._import(name)
@@ -240,8 +258,9 @@ class Registry:
         """The source of a component as it was imported; None for a built-in, whose version says
         when it changes.
 
-        Raises RegistryError for an unknown name, and for a component without a file whose code
-        cannot be hashed.
+        Raises:
+            RegistryError: there is no such component, or it has no file and its code cannot be
+                hashed.
         """
         if name in self.builtin:
             return None
