@@ -14,7 +14,7 @@ from udonx.config.keys import FILE_KEYS, ROW_KEYS, FileOptions
 from udonx.config.labels import label_of_name
 from udonx.config.merge import Layer
 from udonx.config.problems import ConfigError, Problem
-from udonx.config.settings import is_there, read_toml
+from udonx.config.toml_files import is_there, read_toml
 from udonx.config.typed import table_options, validate
 
 

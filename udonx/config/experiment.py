@@ -36,11 +36,10 @@ from udonx.config.settings import (
     OWN_SETTING,
     RawSetting,
     check_setting,
-    is_there,
     read_setting,
     read_settings,
-    shipped,
 )
+from udonx.config.toml_files import is_there, shipped
 from udonx.config.typed import table_options, validate
 
 

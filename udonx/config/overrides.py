@@ -11,7 +11,8 @@ import attrs
 from udonx.common.words import did_you_mean
 from udonx.config.merge import Layer
 from udonx.config.problems import ConfigError, Problem
-from udonx.config.settings import DEEPEST, check_setting, parse_toml
+from udonx.config.settings import check_setting
+from udonx.config.toml_files import DEEPEST, parse_toml
 
 
 @attrs.define(kw_only=True)

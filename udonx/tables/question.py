@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 import attrs
 
 from udonx.config.experiment import Experiment
-from udonx.config.settings import SHIPPED
+from udonx.config.toml_files import SHIPPED
 from udonx.inputs.weights import SHIPPED as SHIPPED_WEIGHTS
 from udonx.inputs.weights import WeightsError, local_folder
 
