@@ -12,7 +12,7 @@ import attrs
 import pytest
 
 import udonx
-import udonx.running.queue
+import udonx.running.stage
 from tests.tiny import ROOT
 from udonx.config.experiment import load_experiments
 from udonx.inputs.sources import source_problems
@@ -36,7 +36,7 @@ class Everything:
 def everything(tmp_path_factory: pytest.TempPathFactory) -> Everything:
     """`udonx run experiments/ --setting smoke`, with the training of stages counted."""
     trained: Counter = Counter()
-    run_stage = udonx.running.queue.run_stage
+    run_stage = udonx.running.stage.run_stage
 
     def counted(job):
         trained[job.id] += 1
@@ -44,7 +44,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Everything:
 
     results = tmp_path_factory.mktemp("everything") / "results"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(udonx.running.queue, "run_stage", counted)
+        patch.setattr(udonx.running.stage, "run_stage", counted)
         tables = udonx.run(FOLDER, setting="smoke", results=results, device="cpu")
     return Everything(dict(zip(FILES, tables, strict=True)), trained, results)
 
@@ -111,9 +111,9 @@ def test_the_teachers_of_table_4_are_those_of_table_3(everything):
 def test_running_tables_3_and_4_together_trains_no_stage_twice(tmp_path, monkeypatch):
     """Two files in one call, from nothing."""
     trained: Counter = Counter()
-    run_stage = udonx.running.queue.run_stage
+    run_stage = udonx.running.stage.run_stage
     monkeypatch.setattr(
-        udonx.running.queue, "run_stage", lambda job: (trained.update([job.id]), run_stage(job))[1]
+        udonx.running.stage, "run_stage", lambda job: (trained.update([job.id]), run_stage(job))[1]
     )
     files = [FOLDER / "table3_ablation.toml", FOLDER / "table4_teachers.toml"]
     third, fourth = udonx.run(files, setting="smoke", results=tmp_path, device="cpu")

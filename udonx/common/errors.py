@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import traceback
 
 from registry.errors import FAILED, REFUSED, UdonxError
 
-__all__ = ["FAILED", "REFUSED", "UdonxError", "exit_code", "sentence_of"]
+__all__ = ["FAILED", "REFUSED", "UdonxError", "describe_error", "exit_code", "sentence_of"]
 
 _KEPT = "what was written before is whole, and the same command continues"
 
@@ -67,6 +68,13 @@ def sentence_of(error: BaseException) -> str | None:
 def exit_code(error: BaseException) -> int:
     """What a command that ends with an error exits with."""
     return error.exit_code if isinstance(error, UdonxError) else FAILED
+
+
+def describe_error(error: BaseException) -> str:
+    """What went wrong and where, of an error that is not meant for people."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    message = " ".join(str(error).split())
+    return f"{type(error).__name__} at {frame.filename}:{frame.lineno}: {message}"
 
 
 def _missing_module(error: BaseException) -> str | None:

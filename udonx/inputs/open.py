@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
+import attrs
+
+from registry.contracts import DomainFacts
 from udonx.common.progress import progress_of
 from udonx.config.experiment import Experiment
 from udonx.config.problems import ConfigError, Problem
@@ -53,6 +58,83 @@ def open_images(experiment: Experiment, benchmark: Benchmark, **options: Any) ->
     return ImageStore(
         benchmark.root, max_pixels=data.max_pixels, max_unreadable=0, cure=cure, **options
     )
+
+
+@attrs.define(slots=False, eq=False)
+class OpenData:
+    """The data of one or more experiments, opened.
+
+    Attributes:
+        benchmark: the split files.
+        images: the images, kept in memory for all who share them.
+        broken: the domains that something was found to be wrong with.
+    """
+
+    benchmark: Benchmark
+    images: ImageStore
+    broken: set[str] = attrs.field(factory=set)
+
+    @cached_property
+    def facts(self) -> tuple[DomainFacts, ...]:
+        """The facts of the domains; for broken ones a stand-in, so that models can be looked at all
+        the same. Read when `broken` is known.
+        """
+        if not self.broken:
+            return self.benchmark.facts
+        names = self.benchmark.domains
+        whole = tuple(name for name in names if name not in self.broken)
+        read = {fact.name: fact for fact in attrs.evolve(self.benchmark, domains=whole).facts}
+        return tuple(
+            read.get(name) or DomainFacts(name=name, train_images=1, train_classes=2)
+            for name in names
+        )
+
+
+@attrs.frozen
+class Inputs:
+    """What one experiment reads, opened.
+
+    Attributes:
+        experiment: whose inputs they are.
+        data: its data, shared with all experiments on the same data.
+        weights: the start weights that are there, by the role of the backbone.
+    """
+
+    experiment: Experiment
+    data: OpenData
+    weights: dict[str, StartWeights]
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is missing or broken."""
+        return not self.data.broken and self.weights.keys() >= set(used_roles(self.experiment))
+
+
+def open_inputs(experiments: Sequence[Experiment]) -> tuple[list[Inputs], list[Problem]]:
+    """Open what experiments read, each thing once: data, start weights.
+
+    Returns:
+        The inputs of all experiments whose data can be opened, and what is wrong with the others
+        and with start weights.
+    """
+    finder = WeightsFinder()
+    problems: list[Problem] = []
+    opened: dict[str, OpenData | None] = {}
+    inputs = []
+    for experiment in experiments:
+        weights = finder.of(experiment)
+        key = repr(experiment.data)
+        if key not in opened:
+            opened[key] = None
+            try:
+                benchmark = open_benchmark(experiment)
+                opened[key] = OpenData(benchmark, open_images(experiment, benchmark))
+            except DataError as error:
+                where = experiment.setting_place
+                problems.append(Problem(where=where, key="data", message=str(error)))
+        if (data := opened[key]) is not None:
+            inputs.append(Inputs(experiment, data, weights))
+    return inputs, [*problems, *finder.problems]
 
 
 def resolve_weights(experiment: Experiment, *, fetch: bool = True) -> dict[str, StartWeights]:

@@ -62,6 +62,6 @@ def run(
     selection, options = evolve_each(changes, selection, options)
     experiments = load(files, selection)
     # torch takes seconds to import: what is wrong with the files is told before
-    from udonx.running.queue import run_experiments
+    from udonx.running.experiments import run_experiments
 
     return one_or_all(files, run_experiments(experiments, options))

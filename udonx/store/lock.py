@@ -10,6 +10,9 @@ import warnings
 from pathlib import Path
 from typing import IO
 
+POLL_SECONDS = 2.0
+"""After so long a lock that another process holds is tried again."""
+
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL}
 """What `flock` gives on a file system that has no locks (some network and user-space ones)."""
 

@@ -13,17 +13,35 @@ import timm
 
 import udonx
 from tests.tiny import SETTING, write_domain, write_experiment, write_split
-from udonx.config.experiment import load_experiment
+from udonx.config.experiment import Experiment, load_experiment
 from udonx.config.problems import ConfigError
 from udonx.data.benchmark import Benchmark
-from udonx.inputs.open import open_images
-from udonx.running.preflight import preflight
+from udonx.inputs.open import open_images, open_inputs
+from udonx.planning.plan import Plan, make_plan
+from udonx.running.data_check import check_data
+from udonx.running.options import RunOptions
+from udonx.running.preflight import check_run
 
 ROWS = (
     '[defaults]\nsampler = "round_robin"\n[rows.a]\nscheme = "udon"\n[rows.b]\nscheme ='
     ' "off_the_shelf"\n'
 )
 Usage = namedtuple("Usage", "total used free")
+
+
+def preflight(experiments: list[Experiment], results: Path, **options) -> list[Plan]:
+    """The plans of experiments. Raises ConfigError with all that is wrong with their run."""
+    inputs, problems = open_inputs(experiments)
+    problems += check_data(inputs)
+    plans = [
+        make_plan(each.experiment, each.data.benchmark, each.weights)
+        for each in inputs
+        if each.whole
+    ]
+    problems += check_run(inputs, plans, RunOptions(results=results, **options))
+    if problems:
+        raise ConfigError(problems)
+    return plans
 
 
 def narrower_weights(folder: Path) -> None:
@@ -176,6 +194,18 @@ def test_the_disk_is_asked_for_what_each_stage_keeps(tmp_path, monkeypatch):
         udonx.ConfigError, match=r"--results: .* has 0\.314 GB free, but up to 0\.358 GB are needed"
     ):
         preflight([experiment], tmp_path / "results")
+
+
+def test_a_fresh_run_looks_at_what_is_finished_too(tmp_path, monkeypatch):
+    """--fresh trains finished stages again, so that what they need is asked for again."""
+    write_domain(tmp_path / "data", "cars")
+    file, results = write_experiment(tmp_path, SETTING + ROWS), tmp_path / "results"
+    udonx.run(file, data=tmp_path / "data", rows="b", results=results, device="cpu")
+    experiment = load_experiment(file, data=tmp_path / "data", rows="b")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(1, 1, 0))
+    assert preflight([experiment], results)
+    with pytest.raises(ConfigError, match=r"--results: .* has 0 GB free"):
+        preflight([experiment], results, fresh=True)
 
 
 def test_problems_of_several_files_name_the_file(tmp_path):

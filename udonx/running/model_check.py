@@ -1,0 +1,218 @@
+"""What is wrong with the models of experiments: each is built, and tried on a few real images."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import attrs
+
+from registry.contracts import Batch, Branch, DomainFacts, StageSpec
+from udonx.config.problems import Problem
+from udonx.data.benchmark import Benchmark
+from udonx.data.errors import DataError
+from udonx.data.images import ImageStore
+from udonx.engine.build import build_losses, build_model
+from udonx.engine.errors import TrainingError
+from udonx.engine.model import Model
+from udonx.engine.rehearsal import Rehearsal, first_batch, rehearse_sampler
+from udonx.inputs.open import Inputs
+from udonx.planning.plan import start_of
+
+
+@attrs.define
+class WantedStage:
+    """A stage that is to be trained, and who wants it.
+
+    Attributes:
+        spec: the stage.
+        facts: of the domains of its data.
+        benchmark: its data.
+        images: the images of the data.
+        domain: one whose images can be looked at; None where there is none.
+        folder: its start weights; None where they are random.
+        where: the setting that it is of, as problems name it.
+        rows: the rows that want it.
+    """
+
+    spec: StageSpec
+    facts: tuple[DomainFacts, ...]
+    benchmark: Benchmark
+    images: ImageStore
+    domain: str | None
+    folder: Path | None
+    where: str
+    rows: list[str] = attrs.field(factory=list)
+
+    @classmethod
+    def of(cls, inputs: Inputs, spec: StageSpec) -> WantedStage:
+        """A stage of an experiment, which no row wants yet."""
+        data, experiment = inputs.data, inputs.experiment
+        return cls(
+            spec,
+            data.facts,
+            data.benchmark,
+            data.images,
+            next((name for name in spec.domains if name not in data.broken), None),
+            start_of(experiment, inputs.weights, spec.backbone).folder,
+            experiment.setting_place,
+        )
+
+    def problem(self, message: str) -> Problem:
+        """What is wrong with it."""
+        return Problem(where=self.where, rows=tuple(dict.fromkeys(self.rows)), message=message)
+
+
+class ModelCheck:
+    """The models of all stages that are to be trained: each different one is built once, with its
+    weights, and its stages' losses and samplers are called on a few real images: what fails here
+    would fail after hours.
+    """
+
+    def __init__(self) -> None:
+        self.wanted: dict[str, WantedStage] = {}
+        # parameters of each different model, but for the classifiers
+        self.sizes: dict[str, int] = {}
+        # what a model, untrained, teaches on the first images of a domain
+        self._taught: dict[tuple[str, str], Branch] = {}
+        self._batches: dict[str, Batch] = {}
+        self._samplers: dict[str, str | None] = {}  # what is wrong with each, None for nothing
+
+    def add(self, inputs: Inputs, identity: str, spec: StageSpec, rows: Iterable[str]) -> None:
+        """Note that rows want a stage."""
+        if identity not in self.wanted:
+            self.wanted[identity] = WantedStage.of(inputs, spec)
+        self.wanted[identity].rows.extend(rows)
+
+    def problems(self) -> Iterator[Problem]:
+        """What cannot be built, or fails on the first images."""
+        groups: dict[str, list[WantedStage]] = {}
+        for stage in self.wanted.values():
+            groups.setdefault(model_key(stage.spec), []).append(stage)
+        teachers = {
+            model_key(teacher.stage)
+            for stage in self.wanted.values()
+            for teacher in stage.spec.teachers
+        }
+        # so that few models of teachers are built for their students alone
+        for key in sorted(groups, key=lambda key: key not in teachers):
+            self.sizes[key] = 0
+            stages = sorted(groups[key], key=lambda stage: stage.domain is None)
+            try:
+                model = self._build(stages[0].spec, stages[0])
+            except Exception as error:
+                rows = [row for stage in stages for row in stage.rows]
+                yield attrs.evolve(stages[0], rows=rows).problem(_cannot_be_built(error))
+                continue
+            self.sizes[key] = sum(
+                value.numel()
+                for name, value in model.named_parameters()
+                if "_classifiers." not in name
+            )
+            yield from self._rehearse(model, stages)
+
+    def _build(self, spec: StageSpec, stage: WantedStage) -> Model:
+        """A model with the classes of the domain that is looked at; two stand for those of every
+        other.
+        """
+        classes = {
+            domain.name: max(2, domain.train_classes) if domain.name == stage.domain else 2
+            for domain in stage.facts
+        }
+        return build_model(spec, classes, stage.folder if spec is stage.spec else None)
+
+    def _rehearse(self, model: Model, stages: list[WantedStage]) -> Iterator[Problem]:
+        """Call what is different in stages that have one model."""
+        rehearsal, first = None, stages[0]
+        domain = first.domain
+        for stage in stages:
+            if stage.spec.training is None:
+                continue
+            try:
+                build_losses(stage.spec)
+                if rehearsal is None and domain is not None:
+                    rehearsal = Rehearsal(model, self._batch(first, domain))
+                    self._taught[model_key(first.spec), domain] = rehearsal.teaching()
+                if rehearsal is not None and domain is not None:
+                    teaching = self._teaching(stage.spec, first, domain)
+                    for message in rehearsal.problems(stage.spec, teaching):
+                        yield stage.problem(message)
+                if problem := self._sampler(stage, rehearsal.values if rehearsal else {}):
+                    yield stage.problem(problem)
+            except (TrainingError, DataError) as error:
+                yield stage.problem(str(error))
+            except Exception as error:
+                yield stage.problem(_cannot_be_built(error))
+
+    def _batch(self, stage: WantedStage, domain: str) -> Batch:
+        """The first images of a domain, as a stage loads them."""
+        spec = stage.spec
+        key = repr((stage.benchmark.root, domain, spec.transform, spec.required_training.batch))
+        if key not in self._batches:
+            self._batches[key] = first_batch(stage.benchmark, stage.images, spec, domain)
+        return self._batches[key]
+
+    def _teaching(self, spec: StageSpec, first: WantedStage, domain: str) -> Branch | None:
+        """What the earlier teacher of a stage will teach on the first images of a domain, before it
+        is trained.
+        """
+        teacher = next(
+            (teacher.stage for teacher in spec.teachers if domain in teacher.taught_domains),
+            None,
+        )
+        if teacher is None:
+            return None
+        key = (model_key(teacher), domain)
+        if key not in self._taught:
+            model = self._build(teacher, first)
+            self._taught[key] = Rehearsal(model, self._batch(first, domain)).teaching()
+        return self._taught[key]
+
+    def _sampler(self, stage: WantedStage, values: Mapping[str, float]) -> str | None:
+        """What is wrong with a stage's sampler, in one sentence."""
+        training = stage.spec.required_training
+        signal = values.get(training.sampler.options.get("signal", ""), 1.0)
+        key = repr((training.sampler, training.steps, stage.spec.domains, signal < 0))
+        if key not in self._samplers:
+            self._samplers[key] = None
+            try:
+                rehearse_sampler(
+                    stage.spec, {domain.name: domain.train_images for domain in stage.facts}, signal
+                )
+            except TrainingError as error:
+                self._samplers[key] = str(error)
+            except Exception as error:
+                self._samplers[key] = _cannot_be_built(error)
+        return self._samplers[key]
+
+
+def _cannot_be_built(error: Exception) -> str:
+    """The sentence for what a component raises while it is built. What is no component's fault,
+    such as memory, goes on up.
+    """
+    if isinstance(error, MemoryError | OSError):
+        raise error
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    where = (
+        ""
+        if isinstance(error, ValueError | TypeError)
+        else f"{type(error).__name__} at {frame.filename}:{frame.lineno}: "
+    )
+    return f"its model, losses or sampler cannot be built: {where}{error}"
+
+
+def model_key(spec: StageSpec) -> str:
+    """Stages of one key have models that differ in their seed and in the domains of their
+    classifiers alone.
+    """
+    return repr(
+        (
+            spec.backbone,
+            spec.transform.crop,
+            spec.student_head,
+            spec.teacher_head,
+            spec.classifier,
+            spec.training is None,
+        )
+    )
