@@ -113,7 +113,7 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
     assert figures(disturbed) == figures(undisturbed)
     assert (
         figures(disturbed)["rows"][0]["seeds"] == [0]
-        and figures(disturbed)["rows"][0]["r1"]["mean"] > 0
+        and figures(disturbed)["rows"][0]["metrics"]["r1"]["mean"] > 0
     )
     starts = (disturbed / "runs.jsonl").read_text().splitlines()
     assert len(starts) == KILLS + 1 and json.loads(starts[-1])["resumes"] is not None
