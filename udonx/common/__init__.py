@@ -1,3 +1,4 @@
-"""What every room may use and what knows none of them: errors, progress bars, files that are
-written whole, seeds.
+"""What every room may use and what knows none of them.
+
+Errors, progress bars, files that are written whole, seeds.
 """

@@ -15,8 +15,9 @@ T = TypeVar("T")
 
 
 def cache_path() -> Path | None:
-    """The folder for caches (`UDONX_CACHE`, else `$XDG_CACHE_HOME/udonx`, else `~/.cache/udonx`),
-    whether or not it is there; None for a user without a home.
+    """The folder for caches, whether or not it is there; None for a user without a home.
+
+    It is `UDONX_CACHE`, else `$XDG_CACHE_HOME/udonx`, else `~/.cache/udonx`.
     """
     if named := os.environ.get("UDONX_CACHE"):
         return Path(named)
@@ -27,8 +28,9 @@ def cache_path() -> Path | None:
 
 
 def cache_dir() -> Path | None:
-    """`cache_path()`, made if it is not there; None where it cannot be written: nothing needs a
-    cache.
+    """The folder of `cache_path()`, made if it is not there.
+
+    It is None where it cannot be written: nothing needs a cache.
     """
     if (folder := cache_path()) is None:
         return None
@@ -69,8 +71,9 @@ _hashes = JsonCache("weights.json", dict[str, str])
 
 
 def cached_sha256(path: Path) -> str:
-    """`sha256_file`, kept between calls for as long as the file's size and time of change are the
-    same.
+    """The result of `sha256_file`, kept between calls.
+
+    It is kept for as long as the file's size and time of change are the same.
     """
     stat = path.stat()
     key = f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"

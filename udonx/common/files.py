@@ -37,8 +37,9 @@ class DamagedFileError(UdonxError, ValueError):
 
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it is synced and renamed to `path`, on
-    failure removed.
+    """Yield a temporary path beside `path`.
+
+    On success it is synced and renamed to `path`, on failure removed.
 
     >>> import tempfile
     >>> target = Path(tempfile.mkdtemp()) / "a.txt"
@@ -71,8 +72,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a new, empty folder beside `path`; on success it is renamed to `path`, on failure
-    removed with all that it holds.
+    """Yield a new, empty folder beside `path`.
+
+    On success it is renamed to `path`, on failure removed with all that it holds.
 
     `path` must not exist, or be an empty folder. Links in the folder are removed, never what they
     lead to.
@@ -92,8 +94,9 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
-    """Write `data` to `path` through a temporary name, fsync and rename: a reader sees the old file
-    or the new one, never a part.
+    """Write `data` to `path` through a temporary name, fsync and rename.
+
+    A reader sees the old file or the new one, never a part.
     """
     with atomic_path(path) as temporary:
         temporary.write_bytes(data.encode() if isinstance(data, str) else data)
@@ -101,8 +104,9 @@ def write_atomic(path: Path, data: bytes | str) -> None:
 
 @contextlib.contextmanager
 def _scratch(path: Path) -> Iterator[Path]:
-    """A folder beside `path` with a name of its own, for what becomes `path`; gone afterwards with
-    whatever is left in it.
+    """A folder beside `path` with a name of its own, for what becomes `path`.
+
+    It is gone afterwards with whatever is left in it.
 
     It is locked as long as its process lives, so that `sweep` can tell what a killed process left
     behind.
@@ -134,8 +138,9 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 def sweep(root: Path) -> None:
-    """Remove what killed processes left below `root` while they wrote; what a living process is
-    writing stays.
+    """Remove what killed processes left below `root` while they wrote.
+
+    What a living process is writing stays.
     """
     for parent, folders, _ in os.walk(root):  # which passes over what vanishes meanwhile
         for name in [name for name in folders if name.startswith(".") and name.endswith(".tmp")]:
@@ -151,8 +156,9 @@ def sweep(root: Path) -> None:
 
 
 def folder_problem(path: Path) -> str | None:
-    """Why a folder cannot be made or used, in one sentence; None where it can be. What is missing
-    above it is made when it is needed.
+    """Why a folder cannot be made or used, in one sentence; None where it can be.
+
+    What is missing above it is made when it is needed.
 
     >>> folder_problem(Path("/dev/null/results"))
     '/dev/null is no folder; give another one'
@@ -179,8 +185,9 @@ def folder_problem(path: Path) -> str | None:
 
 @contextlib.contextmanager
 def open_regular(path: Path | str) -> Iterator[BinaryIO]:
-    """Open a regular file for reading; anything else that stands there is refused, and a pipe is
-    never waited for.
+    """Open a regular file for reading.
+
+    Anything else that stands there is refused, and a pipe is never waited for.
 
     Raises:
         DamagedFileError: something else than a file is there.

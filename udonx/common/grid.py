@@ -10,8 +10,9 @@ WIDTH = 100
 
 
 def columns(text: str) -> int:
-    """How many columns of a terminal a text takes: Chinese, Japanese and Korean characters take
-    two, accents of their own none.
+    """How many columns of a terminal a text takes.
+
+    Chinese, Japanese and Korean characters take two, accents of their own none.
 
     >>> columns("cars"), columns("汽车"), columns("e\u0301")
     (4, 4, 1)
@@ -57,8 +58,9 @@ def widths(lines: Iterable[Sequence[str]]) -> list[int]:
 
 
 def align(cells: Sequence[str], widths: Sequence[int], *, left: int = 0, mark: str = "") -> str:
-    """Cells side by side, a blank between them: the first `left` to the left, the others to the
-    right.
+    """Cells side by side, a blank between them.
+
+    The first `left` are aligned to the left, the others to the right.
 
     Args:
         cells: the texts of one line.

@@ -1,5 +1,7 @@
-"""SIGINT and SIGTERM: what is under way is brought to a good end first where it can be, and the
-exit status says which of them it was.
+"""SIGINT and SIGTERM.
+
+What is under way is brought to a good end first where it can be, and the exit status says which of
+them it was.
 """
 
 from __future__ import annotations
@@ -54,8 +56,9 @@ def stoppable() -> Iterator[None]:
 
 @contextmanager
 def deferred() -> Iterator[StopRequest]:
-    """Within, the first SIGINT or SIGTERM is only noted, for the body to look at when it suits it;
-    a second one raises Stopped at once.
+    """Within, the first SIGINT or SIGTERM is only noted; a second one raises Stopped at once.
+
+    The body looks at the note when it suits it.
 
     Raises:
         Stopped: at the end, where a signal was noted and the body did nothing about it, or failed.
@@ -80,9 +83,11 @@ def deferred() -> Iterator[StopRequest]:
 
 @contextmanager
 def _handled_by(handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Set a handler, and put the old ones back. A signal that is ignored (nohup, a shell's
-    background job) stays ignored, a handler of the caller's stays in place, and outside the main
-    thread, where Python allows no handler, nothing changes.
+    """Set a handler, and put the old ones back.
+
+    A signal that is ignored (nohup, a shell's background job) stays ignored, a handler of the
+    caller's stays in place, and outside the main thread, where Python allows no handler, nothing
+    changes.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

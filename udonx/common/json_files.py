@@ -66,8 +66,9 @@ def read_json(
 
 
 def append_json_line(path: Path, entry: dict[str, Any]) -> None:
-    """Append one entry with its checksum to a JSONL file, in the place of half a line that a killed
-    process left at its end.
+    """Append one entry with its checksum to a JSONL file.
+
+    It takes the place of half a line that a killed process left at its end.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     line = json.dumps({**entry, _DIGEST: _crc32(entry)}) + "\n"
@@ -104,7 +105,11 @@ def read_json_lines(path: Path) -> tuple[list[dict[str, Any]], list[int]]:
 
 
 def _checked(content: Any, digest: Any) -> dict[str, Any]:
-    """A table without its digest. Raises DamagedFileError."""
+    """A table without its digest.
+
+    Raises:
+        DamagedFileError: it is no such file, or damaged.
+    """
     if not isinstance(content, dict):
         raise DamagedFileError(Path(), "does not hold what was written")
     rest = {key: value for key, value in content.items() if key != _DIGEST}

@@ -1,5 +1,6 @@
-"""Named random streams: every random choice follows from (seed, purpose) alone, so equal parts are
-equal in every row.
+"""Named random streams.
+
+Every random choice follows from (seed, purpose) alone, so equal parts are equal in every row.
 """
 
 from __future__ import annotations

@@ -42,8 +42,9 @@ def in_threads(
     whole: Callable[[list[Any]], Any] = list,
     name: str = "udonx-load",
 ) -> Generator[Any]:
-    """Yield `whole` of the results of every `chunk` items, in order; up to `workers + 1` chunks are
-    computed ahead.
+    """Yield `whole` of the results of every `chunk` items, in order.
+
+    Up to `workers + 1` chunks are computed ahead.
 
     Close it (`contextlib.closing`) where the loop may end early: whatever ends it, an error or
     Ctrl-C, no further item is begun.

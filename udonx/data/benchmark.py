@@ -1,5 +1,6 @@
-"""A benchmark as the engine and the protocol see it: domains with splits, facts and images,
-wherever they come from.
+"""A benchmark as the engine and the protocol see it.
+
+It has domains with splits, facts and images, wherever they come from.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from udonx.data.splits import BenchmarkLayout, Split, label_map, read_split
 
 @attrs.define(eq=False, slots=False)
 class Benchmark:
-    """A folder in UnED's layout. `fingerprint` names the generator and seed of generated images, ""
-    for given ones.
+    """A folder in UnED's layout.
 
-    Raises DataError, in one sentence, for whatever is wrong with the folder or a split file.
+    `fingerprint` names the generator and seed of generated images, "" for given ones.
+
+    Raises:
+        DataError: in one sentence, for whatever is wrong with the folder or a split file.
     """
 
     root: Path
@@ -98,9 +101,10 @@ class Benchmark:
         ]
 
     def manifest(self, domain: str, splits: tuple[str, ...]) -> str:
-        """Hash of what determines a result on those splits that the domain has: their content, and
-        the fingerprint of generated images or something of the images that were given, wherever
-        they lie.
+        """Hash of what determines a result on those splits that the domain has.
+
+        It covers their content, and the fingerprint of generated images or something of the images
+        that were given, wherever they lie.
         """
         return manifest_hash(
             domain,
@@ -127,7 +131,8 @@ class Benchmark:
         return self._sizes[domain, name]
 
     def evaluated_splits(self, domain: str, stage: str) -> tuple[str, ...]:
-        """The split files that are read at "val" or "test", none where the domain has no such
-        queries.
+        """The split files that are read in a phase.
+
+        There are none where the domain has no such queries.
         """
         return tuple(dict.fromkeys(self.query_index(domain, stage) or ()))

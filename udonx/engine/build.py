@@ -100,9 +100,12 @@ def _check_module(built: Any, what: str) -> None:
 
 
 def _check_backbone(built: nn.Module, spec: StageSpec) -> None:
-    """Raises ValueError for a plug-in's backbone that gives another width than it says.
+    """Refuse a plug-in's backbone that gives another width than it says.
 
     It would fail in a head, far from where it is wrong.
+
+    Raises:
+        ValueError: its width is another.
     """
     if components.is_builtin("backbones", spec.backbone.use):
         return
@@ -130,9 +133,12 @@ def _head(spec: StageSpec, head: HeadSpec, in_dim: int, purpose: str) -> nn.Modu
 
 
 def _check_head(built: nn.Module, head: HeadSpec, in_dim: int) -> None:
-    """Raises ValueError for a head of another width, or one that does not normalise.
+    """Refuse a head of another width, or one that does not normalise.
 
     It would train, and give numbers that mean nothing.
+
+    Raises:
+        ValueError: it is such a head.
     """
     what = f"head '{head.use}'"
     with explained(what, type(built)), torch.random.fork_rng(devices=[]):

@@ -60,7 +60,11 @@ def load_teachers(
 
 
 def read_spec(folder: StageFolder) -> StageSpec:
-    """What a stage is. Raises DamagedFileError where its model.json does not say it."""
+    """What a stage is.
+
+    Raises:
+        DamagedFileError: its model.json does not say it.
+    """
     kept = folder.read_model()
     try:
         return from_plain(kept.spec)

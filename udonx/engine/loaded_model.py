@@ -181,7 +181,11 @@ class LoadedModel:
 
 
 def _listed(images: Any) -> Sequence[Any]:
-    """Images as a sequence. Raises ValueError where they are none."""
+    """Images as a sequence.
+
+    Raises:
+        ValueError: they are none.
+    """
     if isinstance(images, str | Path | Image.Image):
         return [images]
     if isinstance(images, np.ndarray | Tensor):

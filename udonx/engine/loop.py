@@ -235,10 +235,13 @@ class Loop:
             raise stopped(self.job, self.stop.signal, where)
 
     def _check_finite(self) -> None:
-        """Raises TrainingError where a loss or a weight is not finite.
+        """Refuse a loss or a weight that is not finite.
 
         Nothing may follow it, or be kept with it. Called where the host waits for the device
         anyway.
+
+        Raises:
+            TrainingError: one is not finite.
         """
         values = torch.cat([self.sums_L, weight_norm(self.model)]).cpu().tolist()
         names = [*self.names, "total", "a weight of the model"]

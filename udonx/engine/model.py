@@ -158,7 +158,11 @@ class Model(nn.Module):
         return l2_normalise(features_BF.float())
 
     def student(self, features_BF: Tensor, domain: str) -> Branch:
-        """The student's branch. Raises ValueError where there is none."""
+        """The student's branch.
+
+        Raises:
+            ValueError: there is none.
+        """
         if self.student_head is None or self.student_classifiers is None:
             raise ValueError("the model trains no student")
         embedding_BD = self.student_head(features_BF)
@@ -171,7 +175,11 @@ class Model(nn.Module):
         )
 
     def teacher(self, features_BF: Tensor, domain: str) -> Branch:
-        """The branch of the domain's own teacher head. Raises ValueError where there is none."""
+        """The branch of the domain's own teacher head.
+
+        Raises:
+            ValueError: there is none.
+        """
         if self.teacher_classifiers is None:
             raise ValueError("the model trains no teacher")
         embedding_BE = self.teacher_heads[self.position[domain]](features_BF)

@@ -18,8 +18,9 @@ _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL}
 
 
 class StageLock:
-    """`flock` on a file in the stage's folder. Use `acquire()`, which does not wait, and
-    `release()`.
+    """`flock` on a file in the stage's folder.
+
+    Use `acquire()`, which does not wait, and `release()`.
 
     Whoever trains or removes a stage holds it alone. Those who read a finished one share it
     (`shared`), so that nobody removes it meanwhile.

@@ -137,8 +137,9 @@ class StoredEvaluation:
 
 @attrs.frozen(kw_only=True)
 class Run:
-    """A line of runs.jsonl: a (row, seed) of a table that was started. `resumes` is the Sacred run
-    that it goes on from.
+    """A line of runs.jsonl: a (row, seed) of a table that was started.
+
+    `resumes` is the Sacred run that it goes on from.
     """
 
     file: str
@@ -152,15 +153,17 @@ class Run:
 
 
 class PerQueryError(Exception):
-    """per_query.npz of an evaluation is missing or damaged; `str()` says which of them, in a few
-    words.
+    """per_query.npz of an evaluation is missing or damaged.
+
+    `str()` says which of them, in a few words.
     """
 
 
 @attrs.frozen(eq=False)
 class StoredHits:
-    """The R@1 hits of an evaluation's queries, in the order of the file. `checksum` is equal where
-    the queries and their order are.
+    """The R@1 hits of an evaluation's queries, in the order of the file.
+
+    `checksum` is equal where the queries and their order are.
     """
 
     file: Path
@@ -199,8 +202,10 @@ class Results:
         return self.root / "tables" / folder
 
     def read_evaluation(self, identity: str) -> StoredEvaluation | None:
-        """metrics.json of an evaluation, None where it has not been made. Raises DamagedFileError,
-        whose sentence says what to do.
+        """metrics.json of an evaluation, None where it has not been made.
+
+        Raises:
+            DamagedFileError: its sentence says what to do.
         """
         try:
             file = self.evaluation(identity) / "metrics.json"
@@ -216,8 +221,10 @@ class Results:
         return stored is not None and not stored.lacking([*DEFAULTS, *metrics])
 
     def metrics_to_compute(self, identity: str, metrics: Iterable[str]) -> tuple[str, ...]:
-        """The metrics that an evaluation is made with: those that are wanted, and those that it had
-        before and that are still registered, for the tables that show them.
+        """The metrics that an evaluation is made with.
+
+        They are those that are wanted, and those that it had before and that are still registered,
+        for the tables that show them.
         """
         whole = self.evaluation_problem(identity) is None
         stored = self.read_evaluation(identity) if whole else None
@@ -225,8 +232,9 @@ class Results:
         return tuple(dict.fromkeys((*DEFAULTS, *metrics, *before)))
 
     def evaluation_problem(self, identity: str) -> str | None:
-        """Why an evaluation that was made cannot be used, in one sentence: it is damaged, or lacks
-        its per-query results. None for one that is whole, or was not made.
+        """Why an evaluation that was made cannot be used, in one sentence.
+
+        It is damaged, or lacks its per-query results. None for one that is whole, or was not made.
         """
         try:
             if (stored := self.read_evaluation(identity)) is not None:
@@ -241,6 +249,7 @@ class Results:
         self, identity: str, result: ProtocolResult, about: dict[str, Any]
     ) -> None:
         """Write per_query.npz, then metrics.json, whose presence says that the evaluation is whole.
+
         `about` are the other fields of StoredEvaluation.
         """
         folder = self.evaluation(identity)
@@ -266,10 +275,13 @@ class Results:
         write_json(folder / "metrics.json", stored.to_plain())
 
     def read_hits(self, identity: str, index: str) -> StoredHits:
-        """What per_query.npz says of R@1 with the index "merged" or "own". Raises PerQueryError.
+        """What per_query.npz says of R@1 with the index "merged" or "own".
 
         The names of the queries take a hundred times as long to read as their hits; so they are
         compared by the checksums that the archive holds anyway, and read only where those differ.
+
+        Raises:
+            PerQueryError: it is missing or damaged.
         """
         file = self.evaluation(identity) / "per_query.npz"
         with _open_arrays(file) as arrays:
@@ -285,8 +297,9 @@ class Results:
         )
 
     def forget_evaluations(self, stages: set[str]) -> None:
-        """Remove every evaluation that looked at one of `stages`, and every damaged one, so that it
-        is made again.
+        """Remove every evaluation that looked at one of `stages`, and every damaged one.
+
+        They are made again when they are wanted.
         """
         for file in (self.root / "evaluations").glob("*/metrics.json"):
             try:
@@ -350,8 +363,9 @@ def _query_arrays(index: str, queries: PerQuery) -> dict[str, np.ndarray]:
 
 @contextlib.contextmanager
 def _open_arrays(file: Path) -> Iterator[np.lib.npyio.NpzFile]:
-    """The arrays of a per_query.npz; what goes wrong while they are read becomes a
-    PerQueryError.
+    """The arrays of a per_query.npz.
+
+    What goes wrong while they are read becomes a PerQueryError.
     """
     if file.exists() and not file.is_file():  # a pipe would be waited for
         raise PerQueryError("no regular file")

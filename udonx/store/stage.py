@@ -1,5 +1,6 @@
-"""A stage's folder: what lies in it, each file whole or absent, the log append-only, nothing
-damaged believed.
+"""A stage's folder and what lies in it.
+
+Each file is whole or absent, the log is append-only, nothing damaged is believed.
 """
 
 from __future__ import annotations
@@ -39,9 +40,10 @@ class Weights:
 
 @attrs.frozen(kw_only=True)
 class Done:
-    """done.json: what a finished stage took. `best_r1` is None without a validation split,
-    `batches` (per domain) where nothing was trained, `weights` in a stage of an earlier version,
-    `unreadable` where every image could be decoded.
+    """done.json: what a finished stage took.
+
+    `best_r1` is None without a validation split, `batches` (per domain) where nothing was trained,
+    `weights` in a stage of an earlier version, `unreadable` where every image could be decoded.
     """
 
     steps: int
@@ -56,9 +58,10 @@ class Done:
 
 @attrs.frozen(kw_only=True)
 class StageModel:
-    """model.json: enough to build the stage's model without data or results. `data` are the
-    manifests of its domains, `classes` the number of training classes of each, `class_ids` which
-    they are, in the order of the classifier's columns.
+    """model.json: enough to build the stage's model without data or results.
+
+    `data` are the manifests of its domains, `classes` the number of training classes of each,
+    `class_ids` which they are, in the order of the classifier's columns.
     """
 
     id: str
@@ -71,8 +74,10 @@ class StageModel:
 
 @attrs.frozen
 class StageFolder:
-    """`path` holds stage.toml, log.jsonl, state.pt (while training), best.safetensors, model.json
-    and, at the end, done.json.
+    """The folder of a stage.
+
+    `path` holds stage.toml, log.jsonl, state.pt (while training), best.safetensors, model.json and,
+    at the end, done.json.
     """
 
     path: Path = attrs.field(converter=Path)
@@ -89,8 +94,9 @@ class StageFolder:
 
     @property
     def done(self) -> Done | None:
-        """What done.json says, None while the stage is not finished. The weights' size is compared,
-        their content only by `load_best`.
+        """What done.json says, None while the stage is not finished.
+
+        The weights' size is compared, their content only by `load_best`.
 
         Raises:
             DamagedFileError: done.json is damaged, or best.safetensors is missing or cut off.
@@ -124,7 +130,11 @@ class StageFolder:
         write_json(self.path / "model.json", attrs.asdict(model))
 
     def read_model(self) -> StageModel:
-        """What `write_spec` kept in model.json. Raises DamagedFileError."""
+        """What `write_spec` kept in model.json.
+
+        Raises:
+            DamagedFileError: it is no such file, or damaged.
+        """
         return read_json(self.path / "model.json", StageModel, RETRAIN)
 
     def save_best(
@@ -145,7 +155,11 @@ class StageFolder:
             return Weights(sha256=sha256_file(temporary), size=temporary.stat().st_size)
 
     def load_best(self) -> dict[str, torch.Tensor]:
-        """Read best.safetensors. Raises DamagedFileError where it is not what was written."""
+        """Read best.safetensors.
+
+        Raises:
+            DamagedFileError: it is not what was written.
+        """
         if (done := self.done) is not None and done.weights is not None:
             self.check_best(done.weights)
         _size(self.best)
@@ -155,11 +169,19 @@ class StageFolder:
             raise DamagedFileError(self.best, f"cannot be read ({error})", RETRAIN) from error
 
     def weigh_best(self) -> Weights:
-        """What best.safetensors is now. Raises DamagedFileError where it is no file."""
+        """What best.safetensors is now.
+
+        Raises:
+            DamagedFileError: it is no file.
+        """
         return Weights(size=_size(self.best), sha256=sha256_file(self.best))
 
     def check_best(self, weights: Weights) -> None:
-        """Raises DamagedFileError where best.safetensors is not `weights`."""
+        """Refuse a best.safetensors that is not `weights`.
+
+        Raises:
+            DamagedFileError: it is another file.
+        """
         if self.weigh_best() != weights:
             raise DamagedFileError(self.best, "is damaged: it is not what was written", RETRAIN)
 
@@ -169,8 +191,10 @@ class StageFolder:
             torch.save(state, temporary)
 
     def load_state(self, device: torch.device) -> dict[str, Any]:
-        """Read the checkpoint; never unpickles anything but tensors and plain data. Raises
-        DamagedFileError where it cannot be read.
+        """Read the checkpoint; never unpickles anything but tensors and plain data.
+
+        Raises:
+            DamagedFileError: it cannot be read.
         """
         file = self.path / "state.pt"
         _size(file)
@@ -198,15 +222,17 @@ class StageFolder:
         self.drop_state()
 
     def clear(self) -> None:
-        """Remove what training left, so that the stage is trained again; only for the one who holds
-        it.
+        """Remove what training left, so that the stage is trained again.
+
+        Only the process that holds its lock may.
         """
         for name in ("done.json", "state.pt", "best.safetensors", "log.jsonl"):
             (self.path / name).unlink(missing_ok=True)
 
     def tidy(self) -> None:
-        """Remove what a killed process left: files half written, and a checkpoint that is of no
-        more use.
+        """Remove what a killed process left.
+
+        That is files half written, and a checkpoint that is of no more use.
         """
         sweep(self.path)
         if self.finished:
@@ -227,8 +253,9 @@ class StageFolder:
         append_json_line(self.path / "log.jsonl", entry)
 
     def read_log(self) -> list[dict[str, Any]]:
-        """All entries but damaged ones; an unterminated last line, of a process that was killed, is
-        dropped.
+        """All entries but damaged ones.
+
+        An unterminated last line, of a process that was killed, is dropped.
         """
         entries, _ = read_json_lines(self.path / "log.jsonl")
         return entries
@@ -236,7 +263,9 @@ class StageFolder:
 
 def _size(file: Path) -> int:
     """Bytes of a regular file; looking at anything else that stands there could wait for ever.
-    Raises DamagedFileError.
+
+    Raises:
+        DamagedFileError: it is no such file, or damaged.
     """
     try:
         found = file.stat()
@@ -248,8 +277,9 @@ def _size(file: Path) -> int:
 
 
 def _separate(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Tensors on the CPU, those that share memory (tied weights) copied: safetensors writes each on
-    its own.
+    """Tensors on the CPU, those that share memory (tied weights) copied.
+
+    safetensors writes each on its own.
     """
     plain: dict[str, torch.Tensor] = {}
     taken: set[int] = set()

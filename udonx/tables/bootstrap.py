@@ -1,5 +1,6 @@
-"""How sure a difference in R@1 is: a paired bootstrap over training seeds and queries, as pure
-functions of differences in hits.
+"""How sure a difference in R@1 is.
+
+A paired bootstrap over training seeds and queries, as pure functions of differences in hits.
 
 Shapes: S seeds, Q queries of a domain, P distinct columns of an [S, Q] array, R replicates, G
 distinct draws of seeds, V sums.
@@ -29,8 +30,9 @@ def mean_difference(differences: Sequence[np.ndarray]) -> float:
 def paired_interval(
     differences: Sequence[np.ndarray], *, replicates: int = REPLICATES, level: float = LEVEL
 ) -> tuple[float, float]:
-    """Compute the percentile interval of `mean_difference` under a paired bootstrap over seeds and
-    queries.
+    """Compute the percentile interval of `mean_difference`.
+
+    It is that of a paired bootstrap over seeds and queries.
 
     Seeds and queries are crossed: every seed's model answers the same queries. A replicate draws
     seeds with replacement, once for all domains (a seed is a model for all domains), then in each
@@ -107,8 +109,9 @@ def replicate(
 
 
 def distinct_columns(differences_SQ: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct columns of an array of -1, 0, 1, at most 3^S, and how often each occurs: (int64
-    [S, P], int64 [P]).
+    """The distinct columns of an array of -1, 0, 1, and how often each occurs.
+
+    There are at most 3^S: (int64 [S, P], int64 [P]).
 
     >>> columns_SP, counts_P = distinct_columns(np.array([[1, 0, 1, 0], [0, -1, 0, 1]]))
     >>> columns_SP.tolist(), counts_P.tolist()

@@ -1,5 +1,6 @@
-"""From stored evaluations to a table: rows over their seeds, differences with their intervals, and
-what has to be said beside them.
+"""From stored evaluations to a table.
+
+Rows over their seeds, differences with their intervals, and the notes beside them.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ _Found = tuple[PlannedRow, PlannedEvaluation, StoredEvaluation]
 def build_table(
     plan: Plan, results: Results, failed: Mapping[str, str] = MappingProxyType({})
 ) -> Table:
-    """The table from what is stored: every row of the plan, over those of its seeds that have been
-    evaluated.
+    """The table from what is stored.
+
+    It has every row of the plan, over those of its seeds that have been evaluated.
 
     Args:
         plan: the rows and seeds.
@@ -81,8 +83,9 @@ def build_table(
 
 
 def _stored(plan: Plan, results: Results) -> tuple[dict[tuple[str, int], list[_Found]], list[str]]:
-    """What is stored of each row's evaluations (by row and position), a seed after the other, and a
-    sentence for each that is damaged.
+    """What is stored of each row's evaluations, and a sentence for each that is damaged.
+
+    They are grouped by row and position, a seed after the other.
     """
     grouped: dict[tuple[str, int], list[_Found]] = {}
     damaged = []
@@ -171,9 +174,10 @@ def _not_computed(lines: Sequence[TableRow], experiment: Experiment) -> list[str
 def _choice(
     evaluation: PlannedEvaluation, plan: Plan, results: Results
 ) -> tuple[int | None, float | None]:
-    """The step that validation chose for an evaluation's embedders, and its R@1 there, the mean
-    over them; None where validation chose nothing, or looked at another branch, and no step where
-    there are several embedders.
+    """The step that validation chose for an evaluation's embedders, and its R@1 there.
+
+    R@1 is the mean over them. Both are None where validation chose nothing, or looked at another
+    branch; there is no step where there are several embedders.
     """
     steps, r1s = [], []
     for stage in dict.fromkeys(evaluation.stages.values()):
@@ -206,8 +210,9 @@ def _all_done(results: Results, stages: Sequence[str]) -> list[Done] | None:
 
 
 def _compared(lines: Sequence[TableRow], results: Results) -> tuple[list[TableRow], list[str]]:
-    """The rows with their differences and intervals, and what is said of intervals that are not
-    there.
+    """The rows with their differences and intervals.
+
+    Beside them the notes on intervals that are not there.
     """
     firsts, comparisons = first_rows(lines), Comparisons(results)
     compared = []

@@ -1,5 +1,6 @@
-"""The difference of one row of a table to another, with its interval from the stored hits of each
-query.
+"""The difference of one row of a table to another, with its interval.
+
+The interval comes from the stored hits of each query.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ _T = TypeVar("_T")
 
 @attrs.define(eq=False)
 class Comparisons:
-    """Compares the rows of one table. Each per_query.npz is read once; what is wrong with one costs
-    intervals, never the table.
+    """Compares the rows of one table.
+
+    Each per_query.npz is read once; what is wrong with one costs intervals, never the table.
     """
 
     results: Results
@@ -32,8 +34,9 @@ class Comparisons:
     _without: list[str] = attrs.field(factory=list, init=False)
 
     def compare(self, ours: Row, theirs: Row) -> tuple[float | None, tuple[float, float] | None]:
-        """(difference in R@1, its 95 % interval) over the seeds that both have: None without one,
-        None for want of per-query results.
+        """The difference in R@1 and its 95 % interval, over the seeds that both have.
+
+        The first is None where they have none in common, the second without per-query results.
         """
         pairs = seed_pairs(ours.seeds, theirs.seeds)
         if not pairs:
@@ -82,8 +85,9 @@ class Comparisons:
     def _all(
         self, used: dict[str, tuple[Row, int]], get: Callable[[str, float], _T]
     ) -> dict[str, _T] | None:
-        """`get` of each evaluation and its R@1; None where one of them cannot be used, and a note
-        of each such.
+        """The result of `get` for each evaluation and its R@1.
+
+        It is None where one of them cannot be used; each such is noted.
         """
         found = {}
         for evaluation, (row, position) in used.items():
@@ -109,8 +113,10 @@ class Comparisons:
         return self._cuts[evaluation]
 
     def _hits(self, evaluation: str, index: str, base: str, r1: float) -> np.ndarray:
-        """An evaluation's hits [Q] in the order of `base`'s queries. Raises PerQueryError where its
-        R@1 was not taken from them.
+        """An evaluation's hits [Q] in the order of `base`'s queries.
+
+        Raises:
+            PerQueryError: its R@1 was not taken from them.
         """
         hit_Q = in_order(self._read(evaluation, index), self._read(base, index))
         if abs(np.mean([hit_Q[cut].mean() for cut in self._domains(base, index)]) - r1) > _ROUNDING:
@@ -119,8 +125,10 @@ class Comparisons:
 
 
 def in_order(hits: StoredHits, base: StoredHits) -> np.ndarray:
-    """The hits [Q] in the order of `base`'s queries, paired by domain and id. Raises PerQueryError
-    where the queries are others.
+    """The hits [Q] in the order of `base`'s queries, paired by domain and id.
+
+    Raises:
+        PerQueryError: the queries are others.
     """
     if hits.checksum == base.checksum and hits.hit_Q.shape == base.hit_Q.shape:
         return hits.hit_Q

@@ -139,8 +139,10 @@ class TableRow:
 
 @attrs.frozen(kw_only=True)
 class About:
-    """Where a table's figures come from. `data` is a folder, or says that the images are generated;
-    `overrides` are the `--set` texts; `start_weights` and `versions` say name and what it is.
+    """Where a table's figures come from.
+
+    `data` is a folder, or says that the images are generated; `overrides` are the `--set` texts;
+    `start_weights` and `versions` say name and what it is.
     """
 
     file: str = attrs.field(default="", converter=printable)
@@ -203,8 +205,9 @@ class Content:
 
     @property
     def labels(self) -> list[str]:
-        """The rows' labels, marked where the means are over other seeds than those of the other
-        rows.
+        """The rows' labels.
+
+        They are marked where the means are over other seeds than those of the other rows.
         """
         marked = zip(self.rows, on_other_seeds(self.rows), strict=True)
         return [f"{OTHER_SEEDS} {row.label}" if mark else row.label for row, mark in marked]
@@ -226,8 +229,9 @@ class Content:
 
     @property
     def grouped(self) -> bool:
-        """Whether any difference is to another row than the table's first: to the first of its
-        index or backbone.
+        """Whether any difference is to another row than the table's first.
+
+        Such a row is the first of its index or backbone.
         """
         firsts = first_rows(self.rows)
         return any(firsts[group_of(row)] is not self.rows[0] for row in self.compared)

@@ -48,8 +48,9 @@ def _notes(table: Content) -> list[str]:
 
 
 def to_csv(table: Content) -> str:
-    """One line per row, figures as unrounded fractions; where they come from stands in every
-    line.
+    """One line per row, figures as unrounded fractions.
+
+    Where they come from stands in every line.
     """
     names = [column.name for column in table.metrics]
     header = ["row", "label", "branch", "index", "backbone", "reference", "seeds"]

@@ -1,5 +1,6 @@
-"""Which rows of a table are compared with each other, and over which seeds: pure
-functions of rows.
+"""Which rows of a table are compared with each other, and over which seeds.
+
+All of it is pure functions of rows.
 """
 
 from __future__ import annotations
@@ -61,8 +62,9 @@ def first_rows(rows: Iterable[_R]) -> dict[Group, _R]:
 
 
 def seed_pairs(ours: Sequence[int | None], theirs: Sequence[int | None]) -> list[tuple[int, int]]:
-    """Positions of the results that are compared: those of the same seed. What has no seed is the
-    same for every seed.
+    """Positions of the results that are compared: those of the same seed.
+
+    What has no seed is the same for every seed.
 
     >>> seed_pairs((0, 1, 2), (1, 2, 3)), seed_pairs((0, 1), (None,)), seed_pairs((None,), (None,))
     ([(1, 0), (2, 1)], [(0, 0), (1, 0)], [(0, 0)])
@@ -77,8 +79,9 @@ def seed_pairs(ours: Sequence[int | None], theirs: Sequence[int | None]) -> list
 
 
 def common_seeds(ours: Row, theirs: Row) -> int:
-    """Over how many training seeds two rows are compared: 0 where neither has any, or they have
-    none in common.
+    """Over how many training seeds two rows are compared.
+
+    It is 0 where neither has any, or they have none in common.
     """
     pairs = seed_pairs(ours.seeds, theirs.seeds)
     return 0 if ours.seeds == theirs.seeds == (None,) else len(pairs)
@@ -90,8 +93,9 @@ def all_seeds(rows: Iterable[Row]) -> tuple[int, ...]:
 
 
 def on_other_seeds(rows: Sequence[Row]) -> list[bool]:
-    """For each row whether its means lack seeds that other rows have; what has no seed is the same
-    for every seed.
+    """For each row whether its means lack seeds that other rows have.
+
+    A row without a seed is the same for every seed.
     """
     seeds = set(all_seeds(rows))
     return [tuple(row.seeds) != (None,) and set(row.seeds) != seeds for row in rows]

@@ -1,5 +1,6 @@
-"""The table of a plan: kept on disk over all rows and seeds that are stored, shown over the seeds
-that were asked for.
+"""The table of a plan, on disk and as it is shown.
+
+On disk it is over all rows and seeds that are stored; shown are the seeds that were asked for.
 """
 
 from __future__ import annotations
@@ -45,8 +46,9 @@ def shown_table(
     results: Results,
     failed: Mapping[str, str] = _NOTHING,
 ) -> Table:
-    """The table as it is shown: over the seeds of `--seeds`, else over the file's and all that are
-    stored.
+    """The table as it is shown.
+
+    It is over the seeds of `--seeds`, else over the file's and all that are stored.
     """
     return build_table(
         plan if plan.experiment.only_seeds else stored_seeds(plan, results), results, failed
@@ -68,8 +70,9 @@ class KeptTable:
         self._written: Table | None = None
 
     def write(self, failed: Mapping[str, str] = _NOTHING) -> None:
-        """Write the table; a table of other figures that lies there is kept beside it, which is
-        said.
+        """Write the table.
+
+        A table of other figures that lies there is kept beside it, which is logged.
         """
         if self._whole is None:
             return
@@ -84,8 +87,9 @@ class KeptTable:
         self._written = table
 
     def shown(self, failed: Mapping[str, str] = _NOTHING) -> Table:
-        """The table that this call asked for: all of the file's rows (those of `--row` where the
-        others cannot be planned).
+        """The table that this call asked for.
+
+        It has all of the file's rows, or those of `--row` where the others cannot be planned.
         """
         plan = self._whole or self._plan
         if self._written is not None and not plan.experiment.only_seeds:
@@ -113,8 +117,9 @@ class KeptTable:
 
 
 def _all_rows(plan: Plan) -> Plan | None:
-    """The plan over all of the file's rows; None where one that was not asked for needs weights
-    that are not here.
+    """The plan over all of the file's rows.
+
+    It is None where one that was not asked for needs weights that are not here.
     """
     if not plan.experiment.selected:
         return plan

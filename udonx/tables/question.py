@@ -1,5 +1,6 @@
-"""Which question a table answers, and so in which folder it lies: file, setting, data, start
-weights and `--set`, but not rows or seeds.
+"""Which question a table answers, and so in which folder it lies.
+
+File, setting, data, start weights and `--set` make it, but not rows or seeds.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ _NOT_IN_NAMES = re.compile(r"[^\w.-]+")
 
 @attrs.frozen
 class Question:
-    """The folder of a table, `tables/FILE/VARIANT`: runs of one question know each other by these
-    two names.
+    """The folder of a table, `tables/FILE/VARIANT`.
+
+    Runs of one question know each other by these two names.
 
     Examples: `table3_ablation/demo`, `table3_ablation/uned_mini+photos+1f2e3d4c`. The variant is
     the setting's name, the name of the data's folder where there is one, and a short hash of
@@ -42,8 +44,9 @@ class Question:
 
 
 def question_of(experiment: Experiment, root: Path) -> Question:
-    """The question of an experiment whose results lie in `root`. The same arguments give the same
-    folder, whatever lies there.
+    """The question of an experiment whose results lie in `root`.
+
+    The same arguments give the same folder, whatever lies there.
     """
     file, setting = _name(experiment.name), _name(PurePosixPath(experiment.setting).name)
     data = experiment.data.root.resolve() if experiment.data.root else None
@@ -64,16 +67,19 @@ def question_of(experiment: Experiment, root: Path) -> Question:
 
 
 def _name(name: str) -> str:
-    """A name that is one folder's name on any disk, whatever a person wrote: never empty, no path,
-    no hidden folder.
+    """A name that is one folder's name on any disk, whatever a person wrote.
+
+    It is never empty, no path and no hidden folder.
     """
     safe = _NOT_IN_NAMES.sub("_", name).strip(".")
     return safe.encode()[:_LONGEST].decode(errors="ignore") or "_"
 
 
 def _place(path: Path, root: Path) -> str:
-    """Where a file lies, as seen from beside the results folder, so that both may move together;
-    empty for a shipped file and for one that lies there, but for a namesake of a shipped one.
+    """Where a file lies, as seen from beside the results folder.
+
+    So both may move together. It is empty for a shipped file, and for one that lies there and is no
+    namesake of a shipped one.
     """
     folder = path.resolve().parent
     if folder == SHIPPED:

@@ -19,8 +19,9 @@ _Lines = list[list[str]]
 
 
 def to_text(table: Content) -> str:
-    """The table for the screen: names cut to fit, no ± per domain. Metrics and domains that find no
-    room are left out and named.
+    """The table for the screen: names cut to fit, no ± per domain.
+
+    Metrics and domains that find no room are left out and named.
     """
     layout = _layout(table)
     rule = "-" * (sum(layout.widths) + len(layout.widths) - 1)
@@ -102,8 +103,9 @@ def _beside(left: _Lines, right: _Lines) -> _Lines:
 
 
 def _with_room(table: Content, room: int) -> tuple[_Lines, list[str]]:
-    """Label, metrics and difference, and the labels of metrics that are left out: ± goes first,
-    then the last metrics.
+    """Label, metrics and difference, and the labels of metrics that are left out.
+
+    ± goes first, then the last metrics.
     """
     for count in range(len(table.metrics), 0, -1):
         for deviation in (True, False):
@@ -145,8 +147,9 @@ def _costs(table: Content) -> _Lines:
 
 
 def _choices(table: Content) -> str:
-    """The chosen steps with their validation R@1 in one sentence, for a screen without room for
-    two columns.
+    """The chosen steps with their validation R@1 in one sentence.
+
+    It stands in for two columns that find no room on the screen.
     """
     chosen = [
         f"{row.label} {row.best} ({format_mean(row.validation)})"
@@ -168,8 +171,9 @@ def describe_method(table: Content, subject: str) -> str:
 
 
 def _intervals(table: Content) -> list[str]:
-    """The differences with their intervals; row by row, or group by group where there are
-    several.
+    """The differences with their intervals.
+
+    They come row by row, or group by group where there are several.
     """
     if not table.compared:
         return []
@@ -202,8 +206,9 @@ def _intervals(table: Content) -> list[str]:
 
 
 def _marks(marked: list[bool], mark: str) -> list[str]:
-    """What ends the header and the figures of a column whose marked figures end with `mark`: the
-    mark or a blank of its width; nothing where no figure is marked.
+    """What ends the header and the figures of a column of which some are marked.
+
+    That is the mark or a blank of its width, and nothing where no figure is marked.
     """
     return [(mark if here else " ") if any(marked) and mark else "" for here in (False, *marked)]
 

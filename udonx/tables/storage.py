@@ -46,8 +46,10 @@ def _with_metrics(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def find_tables(path: Path) -> list[Path]:
-    """The stored tables that a path names: a JSON file, a table's folder, or every table below a
-    folder but for those of earlier states.
+    """The stored tables that a path names.
+
+    The path is a JSON file, a table's folder, or a folder with tables below it, of which those of
+    earlier states do not count.
 
     A folder of experiment files names none.
     """
@@ -64,8 +66,9 @@ def find_tables(path: Path) -> list[Path]:
 
 
 def loses_figures(table: Table, folder: Path) -> bool:
-    """Whether the table stored in `folder` has figures that `table` lacks, or others in their
-    place.
+    """Whether the table stored in `folder` has figures that `table` lacks.
+
+    Others in their place count as lacking.
     """
     try:
         before = _figures_of(read_table(folder))
@@ -106,8 +109,9 @@ def _figures_of(table: Table) -> dict[tuple[str, str, str, int | None], str]:
 
 
 def _keep(folder: Path) -> Path:
-    """Copy a table to the next free number below `earlier`; one that a killed process has kept
-    already is not kept twice.
+    """Copy a table to the next free number below `earlier`.
+
+    One that a killed process has kept already is not kept twice.
     """
     numbers = [int(path.name) for path in (folder / _EARLIER).glob("*") if path.name.isdigit()]
     last = folder / _EARLIER / str(max(numbers, default=0))

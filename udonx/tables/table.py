@@ -16,8 +16,9 @@ from udonx.tables.content import Content
 
 @attrs.frozen(kw_only=True, repr=False)
 class Table(Content):
-    """A table with its title, its footer, where it comes from, and the rows that are not there,
-    with the reason.
+    """A table of results.
+
+    It has a title, a footer, where it comes from, and the rows that are not there, with the reason.
 
     `str()` is what the command line prints. No text in it steers a terminal or breaks a line.
     """

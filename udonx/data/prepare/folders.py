@@ -182,8 +182,9 @@ def folder_problems(
     min_images: int,
     domains: Sequence[str] | None = None,
 ) -> list[str]:
-    """What is wrong with class folders and how they are to be split, a sentence each; no image is
-    opened for it. The arguments are those of `split_folders`.
+    """What is wrong with class folders and how they are to be split, a sentence each.
+
+    No image is opened for it. The arguments are those of `split_folders`.
     """
     return _examine(source, shares, min_images, domains)[0]
 
@@ -195,8 +196,9 @@ def _examine(
     wanted: Sequence[str] | None,
     out: Path | None = None,
 ) -> tuple[list[str], dict[str, Fraction], list[DomainFolder], Ignored]:
-    """What is known to be wrong before images are opened; shares, domains, and what lies beside
-    them.
+    """What is known to be wrong before images are opened.
+
+    Beside it: shares, domains, and what lies beside them.
     """
     problems: list[str] = []
     exact: dict[str, Fraction] = {}

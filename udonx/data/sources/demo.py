@@ -25,8 +25,9 @@ Size = Literal["full", "smoke"]
 
 @sources.register("demo")
 class Demo:
-    """Eight domains of generated 48 px pictures whose cues conflict on purpose, drawn once into
-    the cache folder.
+    """Eight domains of generated 48 px pictures whose cues conflict on purpose.
+
+    They are drawn once into the cache folder.
     """
 
     name = "demo"
@@ -81,10 +82,12 @@ def open_demo(
     domains: Sequence[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Benchmark:
-    """The generated benchmark, written to the cache folder if it is not there whole; a second
-    process waits for the first.
+    """The generated benchmark, written to the cache folder if it is not there whole.
 
-    Raises DataError where there is no folder to write it to.
+    A second process waits for the first.
+
+    Raises:
+        DataError: there is no folder to write it to.
     """
     from udonx.data import demo
 
@@ -111,8 +114,9 @@ def open_demo(
 
 
 def _write_demo(root: Path, write: Callable[[Path], None]) -> None:
-    """Write a generated benchmark in place of what is left of one, unless another process has done
-    so meanwhile.
+    """Write a generated benchmark in place of what is left of one.
+
+    Nothing is done where another process has written it meanwhile.
     """
     from udonx.data import demo
 
