@@ -114,13 +114,4 @@ def _complaints(value: Any) -> Iterator[tuple[str, str]]:
     if found or more:
         yield from (*found, *more)
         return
-    for name, why in components.own_problems("backbones", use, {**start, **options}):
-        yield name, f"got {format_value(_at({**start, **options}, name))}, {why}"
-
-
-def _at(table: dict[str, Any], key: str) -> Any:
-    """The value at a dotted key."""
-    value: Any = table
-    for part in key.split("."):
-        value = value[part]
-    return value
+    yield from components.own_problems("backbones", use, {**start, **options})

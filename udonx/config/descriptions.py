@@ -25,6 +25,7 @@ import catalogue
 from registry import backbones, heads, losses, metrics, samplers, schemes, sources
 from registry.registry import Component, Names, Registry, RegistryError
 from udonx.common.cache import JsonCache
+from udonx.common.words import format_value
 
 REGISTRIES: dict[str, Registry] = {
     module.registry.kind: module.registry
@@ -78,10 +79,31 @@ def describe(kind: str, name: str) -> Component:
 
 
 def own_problems(kind: str, name: str, options: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What a component itself says is wrong with its options, as (key, what is wrong): things that
-    their types do not tell. Nothing heavy is imported for a built-in.
+    """What a component itself says is wrong with its options: things that their types do not tell.
+    Nothing heavy is imported for a built-in.
+
+    Args:
+        kind: the component's kind.
+        name: its name.
+        options: its options, complete, and the keys of the slot that names it.
+
+    Returns:
+        (dotted key, sentence) of each.
     """
-    return registry_of(kind).problems(name, options, _remember)
+    try:
+        found = registry_of(kind).problems(name, options, _remember)
+    except Exception as error:  # a plug-in's own code
+        why = f"which failed while its options were looked at: {type(error).__name__}: {error}"
+        return [("use", f"got {format_value(name)}, {why}")]
+    return [(key, f"got {format_value(_value_at(options, key))}, {why}") for key, why in found]
+
+
+def _value_at(options: Mapping[str, Any], key: str) -> Any:
+    """The value at a dotted key; None where there is none."""
+    value: Any = options
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
 
 
 def _remember(library: str, make: Callable[[], Names]) -> Names:

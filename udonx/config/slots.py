@@ -166,6 +166,8 @@ def _component(row: RowLayers, key: str, value: Any) -> ComponentSpec | None:
     defaults = row.layers.defaults_of_kind.get(kind, {}).get(use, {})
     given = {name: item for name, item in value.items() if name not in own_names}
     options, more = validate(component.options, {**defaults, **given}, also=own_names)
+    if not (found or more):
+        more = components.own_problems(kind, use, {**own, **options})
     for name, message in more:
         row.problem(f"{key}.{name}", message)
     if found or more:

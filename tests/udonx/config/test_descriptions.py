@@ -42,7 +42,9 @@ def test_a_plug_in_says_what_is_wrong_with_its_options():
     try:
         assert components.own_problems("backbones", "picky", {"depth": 2}) == []
         found = components.own_problems("backbones", "picky", {"depth": 3})
-        assert found == [("depth", "but only even depths are known")]
+        assert found == [("depth", "got 3, but only even depths are known")]
+        ((key, sentence),) = components.own_problems("backbones", "picky", {})
+        assert key == "use" and sentence.endswith("were looked at: KeyError: 'depth'")
         assert components.own_problems("backbones", "easy", {}) == []
     finally:
         backbones.registry.forget({__name__})

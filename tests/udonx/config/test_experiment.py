@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 import tomllib
@@ -11,128 +10,12 @@ from pathlib import Path
 import pytest
 
 from tests.tiny import ROOT, SETTING, python, write_experiment
+from tests.udonx.config.loading import TWO_ROWS, load, problems, rows
 from udonx.config.experiment import load_experiment, load_experiments
 from udonx.config.problems import ConfigError
 from udonx.inputs.sources import source_problems
 
 TABLE3 = ROOT / "experiments" / "table3_ablation.toml"
-TWO_ROWS = (
-    '[rows.a]\nscheme = "udon"\nsampler = "uniform"\n[rows.b]\nscheme = "classification"\nsampler ='
-    ' "uniform"\n'
-)
-
-
-def load(tmp_path: Path, text: str, **options):
-    """The experiment that a text stands for, on the setting `smoke` unless it holds one."""
-    return load_experiment(
-        write_experiment(tmp_path, text),
-        **({} if "[setting" in text else {"setting": "smoke"}) | options,
-    )
-
-
-def rows(experiment) -> dict:
-    """The typed keys of each row."""
-    return {row.name: row.spec for row in experiment.rows}
-
-
-def problems(tmp_path: Path, text: str, **options) -> str:
-    """The report of a broken experiment."""
-    with pytest.raises(ConfigError) as caught:
-        load(tmp_path, text, **options)
-    return str(caught.value)
-
-
-@pytest.mark.parametrize("layers", range(7))
-def test_every_layer_beats_the_one_below(tmp_path, layers):
-    """Component or table default < parent setting < setting < defaults < row < --set for all rows <
-    --set for one row.
-    """
-    states = [
-        f"[optimiser]\nlr_heads = {layer}.0\n" if layers >= layer else "" for layer in range(7)
-    ]
-    base = re.sub(
-        "lr_heads = .*\n", "", (ROOT / "experiments" / "settings" / "smoke.toml").read_text()
-    )
-    settings = tmp_path / "settings"
-    write_experiment(
-        settings, re.sub(r"\[optimiser\].*\n", states[1] or "[optimiser]\n", base), "parent.toml"
-    )
-    write_experiment(settings, f'inherit = "parent"\n{states[2]}', "child.toml")
-    text = 'setting = "child"\n' + states[3].replace("[optimiser]", "[defaults.optimiser]")
-    text += '[rows.a]\nscheme = "classification"\nsampler = "uniform"\n' + states[4].replace(
-        "[optimiser]", "[rows.a.optimiser]"
-    )
-    overrides = ["rows.a.optimiser.lr_heads=6.0", "optimiser.lr_heads=5.0"][
-        6 - layers if layers >= 5 else 2 :
-    ]
-    experiment = load_experiment(write_experiment(tmp_path, text), overrides=overrides)
-    assert rows(experiment)["a"].recipe.optimiser.lr_heads == (layers or 1e-3)
-
-
-def test_component_defaults_of_a_setting_lie_below_everything(tmp_path):
-    """[KIND.NAME] of a setting replaces a component's own default, for every use of it; a row still
-    beats it.
-    """
-    text = (
-        SETTING
-        + "[setting.losses.ce]\nscale = 8.0\n"
-        + TWO_ROWS
-        + "[rows.b.losses.student_ce]\nscale = 4.0\n"
-    )
-    parts = rows(load(tmp_path, text))
-    assert [(loss.name, loss.options["scale"]) for loss in parts["a"].recipe.losses[:2]] == [
-        ("teacher_ce", 8.0),
-        ("student_ce", 8.0),
-    ]
-    assert parts["b"].recipe.losses[0].options == {"margin": "normface", "m": 0.0, "scale": 4.0}
-
-
-def test_a_schemes_default_row_lies_below_the_defaults(tmp_path):
-    """The losses that a scheme brings are changed, removed and joined by the file."""
-    text = TWO_ROWS + "[defaults.losses.student_ce]\nweight = 2.0\n"
-    text += '[rows.a.losses]\nrelational = false\nagain = { use = "ce", weight = 0.5 }\n'
-    parts = rows(load(tmp_path, text))
-    assert [(loss.name, loss.weight, loss.on) for loss in parts["a"].recipe.losses] == [
-        ("teacher_ce", 1.0, "teacher"),
-        ("student_ce", 2.0, "student"),
-        ("kl_logit", 1.0, None),
-        ("again", 0.5, "student"),
-    ]
-    assert [(loss.name, loss.weight) for loss in parts["b"].recipe.losses] == [("student_ce", 2.0)]
-
-
-def test_a_default_without_a_slot_is_dropped_for_that_row(tmp_path):
-    """A default for teachers is not for a row without them."""
-    parts = rows(load(tmp_path, "[defaults]\nteacher_head = { dim = 5 }\n" + TWO_ROWS))
-    assert parts["a"].recipe.teacher_head.dim == 5 and parts["b"].recipe.teacher_head is None
-
-
-def test_a_default_that_no_row_has_a_slot_for_is_an_error(tmp_path):
-    """Nothing that is written is dropped in silence: neither a key nor a loss of [defaults] or
-    --set that no row has.
-    """
-    text = problems(
-        tmp_path,
-        '[defaults]\nteacher_budget = "full"\n[defaults.losses.student_cee]\nweight = 2.0\n'
-        + TWO_ROWS,
-    )
-    assert 'defaults.teacher_budget: got "full", but no row here has a slot for it' in text
-    assert (
-        "defaults.losses.student_cee: got { weight = 2.0 }, but this is an unknown loss of these"
-        " rows; did you mean 'student_ce'" in text
-    )
-    assert "--set losses.kl.weight=2: losses.kl" in problems(
-        tmp_path, TWO_ROWS, overrides=["losses.kl.weight=2"]
-    )
-
-
-def test_a_key_that_a_rows_scheme_lacks_is_an_error_in_the_row(tmp_path):
-    """A row that says what its scheme has no slot for is told the keys that it has."""
-    text = problems(tmp_path, TWO_ROWS + "teacher_head = { dim = 5 }\n")
-    assert (
-        "row b: teacher_head: got { dim = 5 }, but scheme 'classification' has no slot for it; its"
-        " keys are backbone, budget" in text
-    )
 
 
 def test_settings_inherit_and_do_not_run_in_circles(tmp_path):
@@ -156,121 +39,11 @@ def test_settings_inherit_and_do_not_run_in_circles(tmp_path):
     )
 
 
-def test_set_reaches_all_rows_one_row_and_the_setting(tmp_path):
-    """--set takes the paths that show prints; its values are TOML, a bare word is text."""
-    given = [
-        "budget.scale=0.5",
-        "rows.a.sampler=dynamic",
-        "setting.transform.flip=false",
-        "setting.data.seed=3",
-    ]
-    experiment = load(tmp_path, TWO_ROWS, overrides=given)
-    parts = rows(experiment)
-    assert [parts[name].recipe.budget.scale for name in "ab"] == [0.5, 0.5]
-    assert [parts[name].recipe.sampler.use for name in "ab"] == ["dynamic", "uniform"]
-    assert [parts[name].transform.flip for name in "ab"] == [False, False]
-    assert experiment.data.options["seed"] == 3
-
-
-@pytest.mark.parametrize(
-    ("override", "message"),
-    [
-        (
-            "budget.stepz=3",
-            (
-                "--set budget.stepz=3, rows a, b: budget.stepz: got 3, but this is an unknown key;"
-                " did you mean 'steps'"
-            ),
-        ),
-        (
-            "budgt.steps=3",
-            (
-                "--set budgt.steps=3: budgt: got { steps = 3 }, but this is an unknown key; did you"
-                " mean 'budget'"
-            ),
-        ),
-        ("rows.c.seed=3", "--set rows.c.seed=3: there is no row 'c'; the rows are a, b"),
-        (
-            "rows.a.sampler=dynamc",
-            (
-                'row a: sampler.use: got "dynamc", which is an unknown component of samplers; did'
-                " you mean 'dynamic'"
-            ),
-        ),
-        (
-            "setting.dataa.seed=1",
-            "dataa: got { seed = 1 }, but this is an unknown key of a setting; did you mean 'data'",
-        ),
-        ("budget", "--set budget: must be key.path=value"),
-        (
-            "budget.scale=a b",
-            "--set budget.scale=a b: budget.scale: got a b, allowed is one TOML value: ",
-        ),
-        (
-            "student_head.dim=32,64",
-            "student_head.dim: got 32,64, allowed is one TOML value: a number, true, false, a list",
-        ),
-        ("a" + ".a" * 99 + "=1", "its path has 100 parts, allowed are 32"),
-    ],
-)
-def test_an_unknown_path_or_value_of_set_is_an_error(tmp_path, override, message):
-    """A mistake in --set is reported with the whole text of the option and the
-    nearest valid name.
-    """
-    assert message in problems(tmp_path, TWO_ROWS, overrides=[override])
-
-
 def test_a_branch_is_evaluated_once(tmp_path):
     """The same branch twice would stand in the table twice, compared with itself."""
     text = TWO_ROWS + 'evaluate = ["student", "student"]\n'
     assert 'row b: evaluate: got ["student", "student"], allowed is each branch once' in problems(
         tmp_path, text
-    )
-
-
-def test_a_backbone_role_that_the_setting_lacks_skips_the_row(tmp_path):
-    """A row with another role is said to be not in this setting; it is neither replaced nor an
-    error.
-    """
-    text = (
-        TWO_ROWS
-        + 'backbone = "large"\n[rows.c]\nscheme = "off_the_shelf"\nbackbone = "large"\nlabel ='
-        ' "C"\n'
-    )
-    experiment = load(tmp_path, text, setting="demo")
-    why = "not in this setting, which has no backbone 'large'"
-    assert [row.skipped for row in experiment.rows] == [None, why, why]
-    assert experiment.skipped() == [f"{why}: b; C"]
-
-
-def test_a_backbone_role_that_no_setting_has_is_a_mistake(tmp_path):
-    """A misspelt role is no row of another setting: it is named with the nearest; a role of a
-    setting beside the file is known.
-    """
-    text = problems(tmp_path, TWO_ROWS + 'backbone = "larg"\n', setting="demo")
-    assert (
-        "rows.b.backbone: got \"larg\", which is an unknown backbone role; did you mean 'large'"
-        in text
-    )
-    text = problems(tmp_path, 'roles = ["main", "clipp"]\n' + TWO_ROWS, setting="demo")
-    assert (
-        "roles: got \"clipp\", which is an unknown backbone role; did you mean 'clip'" in text
-        and text.startswith("1 problem")
-    )
-    write_experiment(
-        tmp_path / "settings",
-        'inherit = "demo"\n[backbones.larg]\nmodel = "resnet18"\nrandom = true\n',
-        "mine.toml",
-    )
-    assert load(tmp_path, TWO_ROWS + 'backbone = "larg"\n', setting="demo").rows[1].skipped
-
-
-def test_a_key_of_the_setting_in_set_is_told_its_full_name(tmp_path):
-    """`--set data.domains=...` is what a person tries; the message says how the keys of the setting
-    are written.
-    """
-    assert "but this is a key of the setting: write setting.data..." in problems(
-        tmp_path, TWO_ROWS, overrides=["data.seed=1"]
     )
 
 
@@ -360,101 +133,6 @@ def test_a_wrong_value_names_what_was_got_and_what_is_allowed(tmp_path, line, me
     )
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "rows: there are no rows; add at least one table [rows.NAME]"),
-        ("rows = 3", "rows: there are no rows"),
-        (
-            TWO_ROWS + "[defaults.optimiser]\nlr_head = 1.0",
-            "rows a, b: defaults.optimiser.lr_head: got 1.0, but this is an unknown key",
-        ),
-        (
-            'title = 3\nseeds = []\nresults = "x"\n' + TWO_ROWS,
-            'results: got "x", allowed is a table',
-        ),
-        (
-            "optimiser = { frozen = 1 }\n" + TWO_ROWS,
-            "(a key of a row: put it under [defaults] or [rows.NAME])",
-        ),
-        (
-            "[setting]\ndata = 3\nbackbones = 3\nlosses = 3\n" + TWO_ROWS,
-            "setting.losses: got 3, allowed is a table",
-        ),
-        (
-            "[setting.losses]\nce = 3\n[setting.data]\nsede = 1\n" + TWO_ROWS,
-            "setting.losses.ce: got 3, allowed is a table",
-        ),
-        (
-            "[setting]\ninherit = 3\n" + TWO_ROWS,
-            "setting: got 3, allowed is the name of a setting or a table",
-        ),
-        (
-            SETTING.replace('"resnet10t"', '"resnet10x"') + TWO_ROWS,
-            'model: got "resnet10x", which is an unknown timm model; did you mean resnet10t',
-        ),
-        ("rows = [", "is not valid TOML"),
-        (
-            'setting = "smoke"\n[setting.backbones.mine]\nmodel = "resnet18"\n',
-            (
-                "'setting' is a name and a table at once: write [setting] with inherit = \"smoke\","
-                " and beside it what differs"
-            ),
-        ),
-        (
-            '[rows.a]\nsampler = "dynamic"\nsampler.interval = 3\n',
-            (
-                "'sampler' is a name and a table at once: write a table with use = \"dynamic\", and"
-                " beside it what differs"
-            ),
-        ),
-        (
-            "[rows.a]\nlabel = 3\n[rows.a.label]\n",
-            "is not valid TOML: Cannot overwrite a value (at line 3",
-        ),
-        (TWO_ROWS + "x = " + "[" * 2000, "is not valid TOML: it is nested too deeply"),
-        (TWO_ROWS + "x" + ".x" * 2000 + " = 1", "its tables and lists are more than 32 deep"),
-        (TWO_ROWS + "x = " + "[" * 40 + "]" * 40, "its tables and lists are more than 32 deep"),
-        (TWO_ROWS + "budget.steps = " + "9" * 5000, "a whole number has more than 4300 digits"),
-        (TWO_ROWS + "budget.steps = 1" + "0" * 400, "a whole number has more than 64 bits"),
-        (
-            TWO_ROWS + "budget.epochs = 1e308",
-            "row b: budget.epochs: got 1e+308, allowed is float > 0 and <= 1000000",
-        ),
-        ('inherit = "a\\u0000b"\n' + TWO_ROWS, r'inherit: got "a\x00b", but there is no such file'),
-        (f'inherit = "{"a" * 300}"\n' + TWO_ROWS, "but there is no such file"),
-        ('inherit = "."\n' + TWO_ROWS, "but there is no such file"),
-        (f'[setting]\ninherit = "{"a" * 300}"\n' + TWO_ROWS, "which is an unknown setting"),
-        (
-            '[setting]\ninherit = "a\\u0000b"\n' + TWO_ROWS,
-            r'setting: got "a\x00b", which is an unknown setting',
-        ),
-        (
-            TWO_ROWS.replace('"udon"', '"u\\u0000"'),
-            r'scheme.use: got "u\x00", which is an unknown component',
-        ),
-        (
-            SETTING + '[setting.backbones."a\\u0000"]\nmodel = 3\n' + TWO_ROWS,
-            "model: got 3, allowed is text",
-        ),
-        (
-            "[defaults]\nlosses = false\n" + TWO_ROWS + "losses.student_ce.weight = 2",
-            "defaults.losses: got false, allowed are named",
-        ),
-    ],
-)
-def test_a_malformed_file_is_told_and_never_a_traceback(tmp_path, text, message):
-    """Wrong shapes at the top of a file, in its setting and in its defaults end in a sentence."""
-    assert message in problems(tmp_path, text)
-
-
-def test_a_pipe_is_never_waited_for(tmp_path):
-    """A pipe in the place of an experiment file is refused, not read."""
-    os.mkfifo(tmp_path / "table.toml")
-    with pytest.raises(ConfigError, match=r"table\.toml: is no regular file"):
-        load_experiment(tmp_path / "table.toml")
-
-
 def test_a_wrong_plain_key_hides_nothing(tmp_path):
     """A problem in a plain key of the file does not keep the rows from being looked at."""
     text = problems(
@@ -539,14 +217,6 @@ def test_missing_start_weights_and_unknown_domains_are_problems_of_the_setting(t
     assert (
         "rows a, b: backbones.main: backbone 'main' needs the weights 'not_there'" in text
         and "--weights DIR" in text
-    )
-
-
-def test_data_is_refused_where_it_would_be_ignored(tmp_path):
-    """--data with a generated benchmark is an error that says what to do."""
-    assert (
-        "--data: got /x, but the data of this setting is 'demo', which has no folder"
-        in problems(tmp_path, TWO_ROWS, data="/x")
     )
 
 
@@ -676,61 +346,3 @@ def test_slot_keys_are_among_the_allowed_ones(tmp_path):
         ),
     ):
         load_experiment(path, setting="smoke")
-
-
-def test_a_misspelt_scheme_key_is_named(tmp_path):
-    """Where the scheme is missing because its key is misspelt, the message says so."""
-    path = write_experiment(tmp_path, '[rows.a]\nschema = "udon"\n')
-    with pytest.raises(
-        ConfigError,
-        match=r"schema: got \"udon\", but this is an unknown key; did you mean 'scheme'",
-    ):
-        load_experiment(path, setting="smoke")
-
-
-@pytest.mark.parametrize(
-    "key", ["checkpoint_path", "pretrained_cfg", "cache_dir", "no_jit", "img_size"]
-)
-def test_timms_own_switches_are_refused_by_a_check(tmp_path, key):
-    """What would load weights past the stage's identity is a problem at its key, found without
-    torch.
-    """
-    text = SETTING.replace("stem_width = 8", f'stem_width = 8, {key} = "evil.pth"') + TWO_ROWS
-    assert f'backbones.main.kwargs.{key}: got "evil.pth", but this may not be set: ' in problems(
-        tmp_path, text
-    )
-
-
-def test_false_removes_where_inherited_weights_come_from(tmp_path):
-    """`local = false` and `hub = false` in a setting undo what its parent says; without either a
-    backbone says where it starts.
-    """
-    write_experiment(
-        tmp_path / "settings",
-        SETTING.replace("setting.", "")
-        .replace("[setting]\n", "")
-        .replace("random = true", 'local = "x"\nhub = "c3_in1k"'),
-        "mine.toml",
-    )
-    child = '[setting]\ninherit = "mine"\n[setting.backbones.main]\n'
-    experiment = load(tmp_path, child + "local = false\n" + TWO_ROWS)
-    assert (experiment.backbones["main"].local, experiment.backbones["main"].hub) == (
-        None,
-        "c3_in1k",
-    )
-    experiment = load(tmp_path, child + "hub = false\n" + TWO_ROWS)
-    assert (experiment.backbones["main"].local, experiment.backbones["main"].hub) == ("x", None)
-    text = problems(
-        tmp_path, child + "hub = false\nlocal = false\n" + TWO_ROWS, sources=source_problems
-    )
-    assert "backbone 'main' does not say where it starts" in text
-
-
-def test_a_misspelt_folder_of_weights_is_a_problem_though_the_hub_has_some(tmp_path):
-    """What a file states over its setting's tag of the hub is found or is an error."""
-    child = '[setting]\ninherit = "uned_mini"\n[setting.backbones.main]\nlocal = "miine"\n'
-    text = problems(tmp_path, child + TWO_ROWS, sources=source_problems)
-    assert (
-        "needs the weights 'miine'" in text
-        and "`local = false` takes timm/mobilenetv2_100.ra_in1k from timm's hub instead" in text
-    )

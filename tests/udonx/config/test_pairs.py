@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from registry import schemes
 from registry.contracts import Budget, ComponentSpec, HeadSpec, LossSpec, Recipe, RowSpec, Transform
+from tests.udonx.config.loading import problems
 from udonx.config.merge import Merged
 from udonx.config.pairs import impossible_pairs
 
@@ -47,8 +48,6 @@ def test_a_key_with_a_problem_of_its_own_is_not_judged_again():
 
 def test_a_wrong_plain_key_hides_no_other(tmp_path):
     """What is wrong with one plain key does not keep the others from being judged."""
-    from tests.udonx.config.test_experiment import problems
-
     text = '[rows.a]\nscheme = "udon"\nprecision = "fp8"\nevaluate = ["feature"]\n'
     report = problems(tmp_path, text)
     assert "precision" in report and "evaluate" in report

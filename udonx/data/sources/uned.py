@@ -31,11 +31,22 @@ class Uned:
         try:
             BenchmarkLayout(self._folder()).domains(wanted)
         except DataError as error:
-            yield "root", str(error)
+            yield "root", f"{error}{self._hint()}"
 
     def open(self, wanted: Sequence[str] | None, progress: Callable[[int, int], None]) -> Benchmark:
         """The benchmark in the folder."""
         return Benchmark.open(self._folder(), wanted)
+
+    def _hint(self) -> str:
+        """How to read a folder that holds class folders, it seems."""
+        if self.root is None or not self.root.is_dir() or (self.root / "info_files").exists():
+            return ""
+        if not any(item.is_dir() and item.name != "images" for item in self.root.iterdir()):
+            return ""
+        return (
+            " If it is a folder of <domain>/<class>/<image>, read it with --set"
+            " setting.data.source=folders."
+        )
 
     def _folder(self) -> Path:
         if self.root is None:
