@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError, Parameter
 
 from udonx.common.console import logging_to_stderr
+from udonx.common.interrupts import STOPPED
 
 COMMANDS = {
     "run": "Run experiments: train what is missing, evaluate, show the table.",
@@ -85,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with logging_to_stderr():
             return app(tokens, exit_on_error=False, print_error=False, result_action=_exit_code)
     except KeyboardInterrupt as error:  # of udonx/common/interrupts.py, or Python's own
-        _print_error(f"\n{str(error) or 'stopped; the same command continues where it was'}")
+        _print_error(f"\n{str(error) or STOPPED}")
         return getattr(error, "code", 130)
     except BrokenPipeError:
         # or Python would complain while it closes stdout

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+STOPPED = "stopped; the same command continues from the last checkpoint"
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # handlers that this module has set and not taken back
 _ours: set[Callable[[int, FrameType | None], None]] = set()
@@ -31,7 +33,7 @@ class Stopped(KeyboardInterrupt, SystemExit):
     def __init__(
         self,
         number: int,
-        sentence: str = "stopped; the same command continues from the last checkpoint",
+        sentence: str = STOPPED,
     ) -> None:
         super().__init__(sentence)
         self.code = 128 + number
