@@ -414,12 +414,13 @@ class Splits:
     def feed(self, root: Path) -> None:
         """What `check` and `plan` do, and every split read."""
         from udonx.data.benchmark import Benchmark
+        from udonx.data.splits import PHASES
 
         run_command("plan", self.file, "--data", root, "--results", self.results, "--device", "cpu")
         benchmark = Benchmark.open(root)
         for domain in benchmark.domains:
-            for stage in ("val", "test"):
-                for split in benchmark.evaluated_splits(domain, stage):
+            for phase in PHASES:
+                for split in benchmark.evaluated_splits(domain, phase):
                     benchmark.split(domain, split).classes()
 
 

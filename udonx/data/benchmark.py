@@ -15,7 +15,7 @@ import numpy as np
 from registry.contracts import DomainFacts
 from udonx.data.facts import images_digest, manifest_hash, split_digest, train_facts
 from udonx.data.sizes import MISSING, image_sizes
-from udonx.data.splits import BenchmarkLayout, Split, label_map, read_split
+from udonx.data.splits import BenchmarkLayout, Phase, Split, label_map, read_split
 
 
 @attrs.define(eq=False, slots=False)
@@ -82,11 +82,11 @@ class Benchmark:
         """Whether the domain has such a split."""
         return name in self.layout.split_names(domain)
 
-    def query_index(self, domain: str, stage: str) -> tuple[str, str] | None:
+    def query_index(self, domain: str, phase: Phase) -> tuple[str, str] | None:
         """The (query, index) splits of a domain at "val" or "test", or None."""
-        if (domain, stage) not in self._queries:
-            self._queries[domain, stage] = self.layout.query_index_splits(domain, stage)
-        return self._queries[domain, stage]
+        if (domain, phase) not in self._queries:
+            self._queries[domain, phase] = self.layout.query_index_splits(domain, phase)
+        return self._queries[domain, phase]
 
     def labels(self, domain: str) -> dict[int, int]:
         """Original training class ids to 0..C-1."""
@@ -130,9 +130,9 @@ class Benchmark:
             self._sizes[domain, name] = image_sizes(self.root, self.split(domain, name).paths)
         return self._sizes[domain, name]
 
-    def evaluated_splits(self, domain: str, stage: str) -> tuple[str, ...]:
+    def evaluated_splits(self, domain: str, phase: Phase) -> tuple[str, ...]:
         """The split files that are read in a phase.
 
         There are none where the domain has no such queries.
         """
-        return tuple(dict.fromkeys(self.query_index(domain, stage) or ()))
+        return tuple(dict.fromkeys(self.query_index(domain, phase) or ()))

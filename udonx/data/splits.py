@@ -16,6 +16,7 @@ import os
 import reprlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal, get_args
 
 import attrs
 import numpy as np
@@ -23,6 +24,10 @@ import numpy as np
 from udonx.common.files import DamagedFileError, read_bytes
 from udonx.data.errors import DataError
 from udonx.data.paths import path_problem
+
+Phase = Literal["val", "test"]
+"""When queries are searched: while a stage is trained, to choose its best step, or at the end."""
+PHASES: tuple[Phase, ...] = get_args(Phase)
 
 # What a message shows of what was got: enough to find it, however large it is.
 _short = reprlib.Repr()
@@ -188,7 +193,7 @@ class BenchmarkLayout:
             if file.endswith(".json")
         )
 
-    def query_index_splits(self, domain: str, stage: str) -> tuple[str, str] | None:
+    def query_index_splits(self, domain: str, phase: Phase) -> tuple[str, str] | None:
         """The (query, index) splits of a domain in a phase.
 
         It is None where the domain has no such queries.
@@ -198,15 +203,15 @@ class BenchmarkLayout:
 
         Raises:
             DataError: no such domain.
-            ValueError: `stage` is neither "val" nor "test".
+            ValueError: `phase` is neither "val" nor "test".
         """
-        if stage not in ("val", "test"):
-            raise ValueError(f'stage must be "val" or "test", got {stage!r}.')
+        if phase not in PHASES:
+            raise ValueError(f'phase must be "val" or "test", got {phase!r}.')
         names = self.split_names(domain)
-        if stage not in names:
+        if phase not in names:
             return None
-        separate = {"test": "index", "val": "small_index"}[stage]
-        return stage, separate if separate in names else stage
+        separate = {"test": "index", "val": "small_index"}[phase]
+        return phase, separate if separate in names else phase
 
 
 def read_split(root: Path | str, domain: str, split: str) -> Split:

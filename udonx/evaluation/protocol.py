@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
-from typing import Literal, Protocol
+from typing import Protocol
 
 import attrs
 import numpy as np
@@ -22,14 +22,13 @@ from udonx.common.threads import in_threads
 from udonx.data.benchmark import Benchmark
 from udonx.data.errors import DataError
 from udonx.data.images import ImageStore, UndecodableError
-from udonx.data.splits import Split
+from udonx.data.splits import Phase, Split
 from udonx.data.transforms import CentreCrop
 from udonx.data.unreadable import Unreadable
 from udonx.evaluation.kept import KeptEmbeddings
 from udonx.evaluation.metric import RetrievalMetric, Role
 from udonx.evaluation.metrics import RetrievalMetrics
 
-Stage = Literal["val", "test"]
 EMBED_BATCH = 256
 """Images that are embedded at once."""
 Tick = Callable[[int], None]
@@ -152,12 +151,12 @@ def embed_paths(
     return embeddings_MD, rows
 
 
-def image_count(benchmark: Benchmark, domains: Iterable[str], stage: Stage) -> int:
+def image_count(benchmark: Benchmark, domains: Iterable[str], phase: Phase) -> int:
     """How many images an evaluation embeds."""
     return sum(
         len(benchmark.split(domain, name))
         for domain in domains
-        for name in benchmark.evaluated_splits(domain, stage)
+        for name in benchmark.evaluated_splits(domain, phase)
     )
 
 
@@ -165,7 +164,7 @@ def evaluate(
     embedders: Mapping[str, Embedder],
     benchmark: Benchmark,
     store: ImageStore,
-    stage: Stage,
+    phase: Phase,
     *,
     merged: bool,
     device: torch.device,
@@ -174,14 +173,14 @@ def evaluate(
     tick: Tick = _no_tick,
     kept: KeptEmbeddings | None = None,
 ) -> ProtocolResult | None:
-    """Embed and search the queries of all domains in `embedders` that have any at this stage; None
+    """Embed and search the queries of all domains in `embedders` that have any in this phase; None
     where none has.
 
     Args:
         embedders: a model and its branch for each domain.
         benchmark: the split files.
         store: the images.
-        stage: "val" or "test".
+        phase: "val" or "test".
         merged: whether to search the merged index beside the own-domain one; it makes sense where
             all domains share one embedding.
         device: where images are embedded.
@@ -193,7 +192,7 @@ def evaluate(
     splits = {
         domain: names
         for domain in embedders
-        if (names := benchmark.query_index(domain, stage)) is not None
+        if (names := benchmark.query_index(domain, phase)) is not None
     }
     if not splits:
         return None

@@ -19,6 +19,7 @@ import attrs
 import torch
 
 from registry.contracts import StageSpec
+from udonx.data.splits import PHASES
 from udonx.engine.device import describe, loading_threads, repeatable
 from udonx.engine.job import Job
 from udonx.engine.loop import Loop
@@ -148,9 +149,7 @@ class _Probe:
         each = 1 + EMBED_BATCH * (1 + self.threads) // len(job.spec.domains)
         for domain in job.spec.domains:
             names = [
-                name
-                for stage in ("val", "test")
-                for name in benchmark.evaluated_splits(domain, stage)
+                name for phase in PHASES for name in benchmark.evaluated_splits(domain, phase)
             ] or ["train"]
             paths += benchmark.split(domain, names[0]).paths[:each]
         embedder = Embedder(model.eval(), "feature")

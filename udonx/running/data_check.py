@@ -12,6 +12,7 @@ from udonx.config.experiment import Experiment
 from udonx.config.problems import Problem
 from udonx.data.benchmark import Benchmark
 from udonx.data.errors import DataError
+from udonx.data.splits import PHASES, Phase
 from udonx.inputs.open import Inputs
 
 logger = logging.getLogger(__name__)
@@ -56,9 +57,7 @@ def _data_problems(benchmark: Benchmark, trains: bool) -> Iterator[tuple[str, st
                 ),
             )
         names = ["train"] if trains and benchmark.has(domain, "train") else []
-        names += [
-            name for stage in ("val", "test") for name in benchmark.evaluated_splits(domain, stage)
-        ]
+        names += [name for phase in PHASES for name in benchmark.evaluated_splits(domain, phase)]
         tested += benchmark.query_index(domain, "test") is not None
         readable = True
         for name in dict.fromkeys(names):
@@ -115,8 +114,8 @@ def _split_problems(benchmark: Benchmark, domain: str, names: list[str]) -> Iter
                     f"{domain}: {len(shared)} {what} also in {name}, so its scores are not those of"
                     " unseen classes"
                 )
-    for stage in ("val", "test"):
-        yield from _query_problems(benchmark, domain, stage)
+    for phase in PHASES:
+        yield from _query_problems(benchmark, domain, phase)
 
 
 def _train_problems(benchmark: Benchmark, domain: str) -> Iterator[str]:
@@ -134,8 +133,8 @@ def _train_problems(benchmark: Benchmark, domain: str) -> Iterator[str]:
         )
 
 
-def _query_problems(benchmark: Benchmark, domain: str, stage: str) -> Iterator[str]:
-    splits = benchmark.query_index(domain, stage)
+def _query_problems(benchmark: Benchmark, domain: str, phase: Phase) -> Iterator[str]:
+    splits = benchmark.query_index(domain, phase)
     if splits is None:
         return
     query, index = (benchmark.split(domain, name) for name in splits)
@@ -148,7 +147,7 @@ def _query_problems(benchmark: Benchmark, domain: str, stage: str) -> Iterator[s
     labels, counts = np.unique(index.class_ids, return_counts=True)
     if len(labels) == 1:
         logger.warning(
-            f"{domain}: the {stage} index '{splits[1]}' shows one class only, so that a search in"
+            f"{domain}: the {phase} index '{splits[1]}' shows one class only, so that a search in"
             " the domain cannot miss"
         )
     needed = 2 if splits[0] == splits[1] else 1
@@ -159,12 +158,12 @@ def _query_problems(benchmark: Benchmark, domain: str, stage: str) -> Iterator[s
     )
     if without == len(query):
         none = (
-            f"not one of its {len(query)} {stage} queries has another image of its class in the"
+            f"not one of its {len(query)} {phase} queries has another image of its class in the"
             f" index '{splits[1]}'"
         )
         yield f"domain '{domain}': {none}, so every score would be 0"
     elif without:
         logger.warning(
-            f"{domain}: {without} of {len(query)} {stage} queries have no positive in the index;"
+            f"{domain}: {without} of {len(query)} {phase} queries have no positive in the index;"
             " they count as misses"
         )

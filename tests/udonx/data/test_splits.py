@@ -73,16 +73,16 @@ def test_query_and_index_splits(write, tmp_path):
             write(domain, split, [("a", 0)])
     layout = BenchmarkLayout(tmp_path / "data")
     assert layout.split_names("met") == ["index", "small_index", "test", "val"]
-    assert [layout.query_index_splits("cars", stage) for stage in ("val", "test")] == [
+    assert [layout.query_index_splits("cars", phase) for phase in ("val", "test")] == [
         ("val", "val"),
         ("test", "test"),
     ]
-    assert [layout.query_index_splits("met", stage) for stage in ("val", "test")] == [
+    assert [layout.query_index_splits("met", phase) for phase in ("val", "test")] == [
         ("val", "small_index"),
         ("test", "index"),
     ]
-    assert [layout.query_index_splits("x", stage) for stage in ("val", "test")] == [None, None]
-    with pytest.raises(ValueError, match='stage must be "val" or "test"'):
+    assert [layout.query_index_splits("x", phase) for phase in ("val", "test")] == [None, None]
+    with pytest.raises(ValueError, match='phase must be "val" or "test"'):
         layout.query_index_splits("cars", "train")
 
 

@@ -43,12 +43,12 @@ class Pixels:
         return flat / flat.norm(dim=1, keepdim=True)
 
 
-def scores(benchmark: Benchmark, stage: str, merged: bool) -> dict[str, float]:
+def scores(benchmark: Benchmark, phase: str, merged: bool) -> dict[str, float]:
     """R@1 per domain by a slow loop over queries, written apart from the code under test."""
     store, rows = ImageStore(benchmark.root), {"query": [], "index": []}
     for domain in DOMAINS:
         for side, name in zip(
-            ("query", "index"), benchmark.query_index(domain, stage), strict=True
+            ("query", "index"), benchmark.query_index(domain, phase), strict=True
         ):
             split = benchmark.split(domain, name)
             for path, label in zip(split.paths, split.class_ids.tolist(), strict=True):
@@ -70,8 +70,8 @@ def scores(benchmark: Benchmark, stage: str, merged: bool) -> dict[str, float]:
     return found
 
 
-@pytest.mark.parametrize("stage", ["val", "test"])
-def test_against_a_slow_loop(small_benchmark: Benchmark, stage: str) -> None:
+@pytest.mark.parametrize("phase", ["val", "test"])
+def test_against_a_slow_loop(small_benchmark: Benchmark, phase: str) -> None:
     """Merged and own-domain R@1 are those of a plain loop that leaves out the query itself; every
     image is embedded once.
     """
@@ -81,25 +81,25 @@ def test_against_a_slow_loop(small_benchmark: Benchmark, stage: str) -> None:
         embedders,
         small_benchmark,
         ImageStore(small_benchmark.root),
-        stage,
+        phase,
         merged=True,
         device=CPU,
         workers=2,
         tick=ticks.append,
     )
     for metrics, merged in ((result.merged, True), (result.own, False)):
-        expected = scores(small_benchmark, stage, merged)
+        expected = scores(small_benchmark, phase, merged)
         assert {domain: metrics.per_domain[domain].r1 for domain in DOMAINS} == pytest.approx(
             expected
         )
         assert metrics.r1 == pytest.approx(np.mean(list(expected.values())))
     assert result.main is result.merged
-    images = image_count(small_benchmark, DOMAINS, stage)
+    images = image_count(small_benchmark, DOMAINS, phase)
     assert sum(ticks) == sum(count for *_, count in model.asked) == images
     paths = {
         path
         for domain in DOMAINS
-        for name in small_benchmark.evaluated_splits(domain, stage)
+        for name in small_benchmark.evaluated_splits(domain, phase)
         for path in small_benchmark.split(domain, name).paths
     }
     assert len(paths) == images
