@@ -51,12 +51,13 @@ def code_sha256(target: Any, source_of: Callable[[str], str | None]) -> str:
         source_of: what stands for a module that has a file: the hash of its source, or "" where its
             name is enough; None for one that has no file, whose things are hashed themselves.
 
-    Raises NoIdentityError, naming the value, where it refers to anything but plain data, code and
-    modules.
+    Raises:
+        NoIdentityError: it refers to anything but plain data, code and modules; it is named.
 
-    >>> one, two = (code_sha256(eval(f"lambda x: {number} * x"), {}.get) for number in (1, 2))
-    >>> one == two
-    False
+    Example:
+        >>> one, two = (code_sha256(eval(f"lambda x: {number} * x"), {}.get) for number in (1, 2))
+        >>> one == two
+        False
     """
     return _Hasher(source_of).hash(target)
 

@@ -67,8 +67,8 @@ class Source:
 def of(target: Any) -> Source:
     """The source of a class or function.
 
-    Raises NoIdentityError where it has no file and its code refers to something that cannot be
-    hashed.
+    Raises:
+        NoIdentityError: it has no file, and its code refers to something that cannot be hashed.
     """
     if _file(target.__module__) is None:
         sha256 = code_sha256(target, _known)

@@ -34,18 +34,23 @@ class TimmBackbone(nn.Module):
     """A timm model without its classifier: normalised images to pooled features.
 
     Maps images float [B, 3, H, W], H = W = `start.crop`, already normalised, to features float [B,
-    dim]: what the model's own pooling gives (for a ViT the CLS token after the final norm). The
-    model starts from `start.folder` as timm itself loads a folder (config.json and weights,
-    position embeddings resized, float16 files into float32 parameters), or at random.
+    dim]. They are what the model's own pooling gives; for a ViT the CLS token after the final norm.
 
-    Raises ValueError for an unknown model, for kwargs that the model does not take, and for a
-    folder that holds another model or weights that do not fit. Source: UDON, NeurIPS 2024, uses
-    ViTs of the augreg, ImageNet and CLIP families; tanh-GELU is the released code's.
+    The model starts at random, or from `start.folder` as timm itself loads a folder: config.json
+    and weights, position embeddings resized, float16 files into float32 parameters.
 
-    >>> start, kwargs = Start(folder=None, crop=32), {"act_layer": "gelu_tanh"}
-    >>> backbone = TimmBackbone(start, model="test_vit", kwargs=kwargs)
-    >>> backbone(torch.zeros(2, 3, 32, 32)).shape == (2, backbone.dim)
-    True
+    Source: UDON, NeurIPS 2024, uses ViTs of the augreg, ImageNet and CLIP families; tanh-GELU is
+    the released code's.
+
+    Raises:
+        ValueError: an unknown model, kwargs that the model does not take, or a folder that holds
+            another model or weights that do not fit.
+
+    Example:
+        >>> start, kwargs = Start(folder=None, crop=32), {"act_layer": "gelu_tanh"}
+        >>> backbone = TimmBackbone(start, model="test_vit", kwargs=kwargs)
+        >>> backbone(torch.zeros(2, 3, 32, 32)).shape == (2, backbone.dim)
+        True
     """
 
     dim: int

@@ -94,8 +94,9 @@ def steps_per_domain(
 def round_robin_steps(steps: int, domains: int) -> list[int]:
     """How many of `steps` each domain gets when they take turns.
 
-    >>> round_robin_steps(10, 4)
-    [3, 3, 2, 2]
+    Example:
+        >>> round_robin_steps(10, 4)
+        [3, 3, 2, 2]
     """
     return [steps // domains + (position < steps % domains) for position in range(domains)]
 
@@ -104,8 +105,9 @@ def read_transform(transform: Transform, trains: bool) -> Transform:
     """The transform with what its stage does not read at its default, so that it is no part of the
     stage's identity.
 
-    >>> read_transform(Transform(resize=54, crop=48, scale=(0.5, 1.0)), trains=True).scale
-    (0.25, 1.0)
+    Example:
+        >>> read_transform(Transform(resize=54, crop=48, scale=(0.5, 1.0)), trains=True).scale
+        (0.25, 1.0)
     """
     if not trains:
         return Transform(crop=transform.crop)

@@ -48,7 +48,11 @@ _of_libraries = JsonCache("libraries.json", dict[str, dict[str, Names]])
 
 
 def registry_of(kind: str) -> Registry:
-    """The registry of a kind. Raises RegistryError that lists the kinds."""
+    """The registry of a kind.
+
+    Raises:
+        RegistryError: there is no such kind; those that there are are listed.
+    """
     if kind not in REGISTRIES:
         raise RegistryError(f"{kind!r} is no kind of component; there are {', '.join(REGISTRIES)}")
     return REGISTRIES[kind]
@@ -60,8 +64,10 @@ def is_builtin(kind: str, name: str) -> bool:
 
 
 def describe(kind: str, name: str) -> Component:
-    """Options, facts and source of a component, from the cache where possible. Raises RegistryError
-    for an unknown name.
+    """Options, facts and source of a component, from the cache where possible.
+
+    Raises:
+        RegistryError: there is no component of that name.
     """
     registry = registry_of(kind)
     imported = catalogue.check_exists("udonx", kind, name)

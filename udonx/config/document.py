@@ -27,7 +27,8 @@ class Document:
         plugins: per file its path and what it lists.
         settings: per file that has one its path and its `setting`, a name or a table.
         results: per file that has one its place and its [results].
-        defaults, rows: layers; a row that a parent has too has a layer of each.
+        defaults: the layer of [defaults] of each file.
+        rows: the layers of each row; a row that a parent has too has a layer of each.
         roles: rows that `roles` made, other than for the first role -> the role.
     """
 
@@ -48,8 +49,12 @@ def read_document(path: Path, problems: list[Problem]) -> Document:
     the first, as ROLE_NAME for the others, and a row that the file has under that name lies over
     it.
 
-    What is wrong with single keys is added to `problems`. Raises ConfigError for a file that cannot
-    be read or inherits in a circle.
+    Args:
+        path: the file.
+        problems: what is wrong with single keys is added to them.
+
+    Raises:
+        ConfigError: a file cannot be read, or inherits in a circle.
     """
     document = Document(plain=validate(table_options(FileOptions), {})[0])
     left_out: dict[str, str] = {}

@@ -48,8 +48,17 @@ class Experiment:
     """An experiment file, resolved.
 
     Attributes:
-        overrides: the `--set` texts.
+        path: the file.
+        title: the table's title.
+        setting: the setting's name.
+        data: where the images come from.
+        backbones: those of the setting, by role.
+        rows: all rows of the file.
+        seeds: with which every row is trained.
+        plugins: what was imported for it.
+        observers: further observers of the run record.
         metrics: the columns of the table.
+        overrides: the `--set` texts.
         selected: the rows of `--row`; empty for all.
         only_seeds: whether `--seeds` replaced the file's, so that no other seed is shown.
         weights: the folder of `--weights`.
@@ -139,8 +148,9 @@ def load_experiment(
         ConfigError: every problem of the file: unknown keys, wrong types, unknown components,
             impossible pairs.
 
-    >>> load_experiment("experiments/table3_ablation.toml").setting
-    'demo'
+    Example:
+        >>> load_experiment("experiments/table3_ablation.toml").setting
+        'demo'
     """
     (selection,) = evolve_each(changes, selection)
     path, setting = shipped(path), selection.setting

@@ -14,10 +14,11 @@ PLACEHOLDERS = frozenset({"domains"})
 def label_problem(label: str) -> str | None:
     """What is wrong with a label's placeholders, in one sentence; None for a good one.
 
-    >>> label_problem("{domains} separate teachers"), label_problem("a {{plain}} brace")
-    (None, None)
-    >>> label_problem("{domain} teachers").partition("; ")[0]
-    'got "{domain} teachers", where {domain} is an unknown placeholder'
+    Example:
+        >>> label_problem("{domains} separate teachers"), label_problem("a {{plain}} brace")
+        (None, None)
+        >>> label_problem("{domain} teachers").partition("; ")[0]
+        'got "{domain} teachers", where {domain} is an unknown placeholder'
     """
     plain = "a plain brace is written twice: {{ or }}"
     try:
@@ -45,8 +46,9 @@ def label_problem(label: str) -> str | None:
 def label_of_name(name: str) -> str:
     """The label of a row that gives none.
 
-    >>> label_of_name("both_{x}")
-    'both {{x}}'
+    Example:
+        >>> label_of_name("both_{x}")
+        'both {{x}}'
     """
     return name.replace("_", " ").replace("{", "{{").replace("}", "}}")
 
@@ -55,7 +57,8 @@ def fill(label: str, domains: int | None) -> str:
     """A label with its placeholders filled; where the number of domains is not known, N stands in
     its place.
 
-    >>> fill("{domains} separate teachers", 8), fill("{domains} heads", None), fill("{{x}}", 8)
-    ('8 separate teachers', 'N heads', '{x}')
+    Example:
+        >>> fill("{domains} separate teachers", 8), fill("{domains} heads", None), fill("{{x}}", 8)
+        ('8 separate teachers', 'N heads', '{x}')
     """
     return label.format(domains="N" if domains is None else domains)

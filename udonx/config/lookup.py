@@ -25,8 +25,9 @@ def components(
     Raises:
         RegistryError: there is no such kind, or no such component.
 
-    >>> [component.name for component in components("losses", "ce")]
-    ['ce']
+    Example:
+        >>> [component.name for component in components("losses", "ce")]
+        ['ce']
     """
     load_plugins(plugins, None, where="--plugin")
     if kind and kind not in REGISTRIES and kind in sections():

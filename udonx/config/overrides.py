@@ -64,10 +64,12 @@ def read_overrides(texts: Iterable[str], names: list[str], problems: list[Proble
 def parse_override(text: str) -> tuple[list[str], Any]:
     """`key.path=value` as path and value. The value is TOML; a bare word stands for itself.
 
-    >>> parse_override("optimiser.lr_heads=3e-3"), parse_override("rows.udon.sampler=dynamic")
-    ((['optimiser', 'lr_heads'], 0.003), (['rows', 'udon', 'sampler'], 'dynamic'))
+    Raises:
+        ConfigError: it is no path and value.
 
-    Raises ConfigError where it is no path and value.
+    Example:
+        >>> parse_override("optimiser.lr_heads=3e-3"), parse_override("rows.udon.sampler=dynamic")
+        ((['optimiser', 'lr_heads'], 0.003), (['rows', 'udon', 'sampler'], 'dynamic'))
     """
     key, equals, value = text.partition("=")
     where = f"--set {text}"
@@ -100,8 +102,9 @@ def parse_override(text: str) -> tuple[list[str], Any]:
 def nested(path: list[str], value: Any) -> dict[str, Any]:
     """A value as nested tables along `path`.
 
-    >>> nested(["a", "b"], 1)
-    {'a': {'b': 1}}
+    Example:
+        >>> nested(["a", "b"], 1)
+        {'a': {'b': 1}}
     """
     for key in reversed(path):
         value = {key: value}

@@ -54,12 +54,22 @@ def load_plugins(
     where: str,
     allow: bool = True,
 ) -> list[str]:
-    """Import plug-ins, each logged before it is imported: files (`my_losses.py`, looked up beside
-    the experiment file, then from the working directory) and modules (`my_package.losses`). A file
-    is imported once, however often it is named, and again when it or what it imports was edited.
+    """Import plug-ins, each logged before it is imported.
 
-    Returns what was imported, to be recorded with results. Raises ConfigError where a plug-in is
-    missing, refused (`allow` false) or fails while it is imported.
+    A file is imported once, however often it is named, and again when it or what it imports was
+    edited.
+
+    Args:
+        listed: files (`my_losses.py`) and modules (`my_package.losses`).
+        beside: the folder in which files are looked up first, before the working directory.
+        where: who lists them, as a problem names it.
+        allow: whether plug-ins may be imported at all.
+
+    Returns:
+        What was imported, to be recorded with results.
+
+    Raises:
+        ConfigError: a plug-in is missing, is refused, or fails while it is imported.
     """
     listed = list(listed)
     if listed and not allow:

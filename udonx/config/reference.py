@@ -124,8 +124,10 @@ def sections() -> dict[str, Section]:
 
 
 def section(name: str) -> Section:
-    """The section of that name. Raises RegistryError that names the nearest, or the command that
-    shows components.
+    """The section of that name.
+
+    Raises:
+        RegistryError: there is none; the nearest, or the command that shows components, is named.
     """
     known = sections()
     if name in known:

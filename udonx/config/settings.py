@@ -21,16 +21,26 @@ OWN_SETTING = "own"
 
 @attrs.define(kw_only=True)
 class RawSetting:
-    """A setting as read: its name and its layers, parents first."""
+    """A setting as read.
+
+    Attributes:
+        name: the setting's.
+        layers: what it says, parents first.
+    """
 
     name: str
     layers: list[Layer] = attrs.field(factory=list)
 
 
 def read_settings(given: list[tuple[Path, Any]]) -> RawSetting:
-    """The setting of a file and its parents, (file, setting) with parents first: the last counts; a
-    table without `inherit` lies over the table that a parent has. Raises ConfigError as
-    `read_setting` does.
+    """The setting of a file that inherits from others.
+
+    Args:
+        given: (file, its setting) of each that has one, parents first. The last counts; a table
+            without `inherit` lies over the table that a parent has.
+
+    Raises:
+        ConfigError: as `read_setting` does.
     """
     file, value = given[-1]
     raw = read_setting(value, file)
@@ -45,10 +55,15 @@ def read_settings(given: list[tuple[Path, Any]]) -> RawSetting:
 
 
 def read_setting(setting: str | dict[str, Any], beside: Path) -> RawSetting:
-    """A setting by name (looked up in `settings/` beside the file, then among those shipped) or
-    held by the file itself.
+    """A setting with its parents.
 
-    Raises ConfigError for an unknown name, at any height of the inheritance.
+    Args:
+        setting: its name, looked up in `settings/` beside the file, then among those shipped; or
+            the table that the file itself holds.
+        beside: the file.
+
+    Raises:
+        ConfigError: an unknown name, at any height of the inheritance, or a circle.
     """
     if isinstance(setting, dict):
         parents, data = (

@@ -20,8 +20,9 @@ def source_hash(kind: str, name: str) -> str | None:
     """The identity of a component's source as it was imported, helpers included; None for a
     built-in, whose version says when it changes.
 
-    Raises RegistryError where a file of it was edited since, and where it has neither file nor code
-    that can be hashed.
+    Raises:
+        RegistryError: a file of it was edited since, or it has neither a file nor code that can be
+            hashed.
     """
     source = registry_of(kind).source(name)
     if source is None:
@@ -37,8 +38,8 @@ def source_hash(kind: str, name: str) -> str | None:
 def component_of(kind: str, spec: ComponentSpec) -> Any:
     """The class or function that a spec was made for.
 
-    Raises RegistryError for an unknown name, and where the one that is registered has another
-    source.
+    Raises:
+        RegistryError: there is no component of that name, or it has another source.
     """
     registry = registry_of(kind)
     target = registry.get(spec.use)
@@ -101,11 +102,13 @@ def spec_of(component: Component, options: Mapping[str, Any]) -> ComponentSpec:
 
 
 def option_files(component: Component, values: Mapping[str, Any]) -> dict[str, str] | None:
-    """What the files hold that an option of type Path names: their sha256 by the option's name; a
-    folder counts with all files below it.
+    """What the files hold that options of type Path name; a folder counts with all files below it.
 
-    None where there is no such option: for a built-in, and for most others. Raises RegistryError
-    for a file that is not there.
+    Returns:
+        Their sha256 by the option's name; None where there is no such option, as for built-ins.
+
+    Raises:
+        RegistryError: a file is not there.
     """
     hashes = {}
     for option in component.options:

@@ -39,12 +39,15 @@ def is_there(path: Path) -> bool:
 
 
 def shipped(path: str | Path) -> Path:
-    """The experiment file or folder that a person means: the path itself, or, where nothing is
-    there, what ships with udonx under that name: `table3_ablation`, `table3_ablation.toml` or
-    `experiments/table3_ablation.toml`.
+    """The experiment file or folder that a person means.
 
-    >>> shipped(Path("table3_ablation")) == SHIPPED / "table3_ablation.toml"
-    True
+    Returns:
+        The path itself; where nothing is there, what ships with udonx under that name:
+        `table3_ablation`, `table3_ablation.toml` or `experiments/table3_ablation.toml`.
+
+    Example:
+        >>> shipped(Path("table3_ablation")) == SHIPPED / "table3_ablation.toml"
+        True
     """
     path = Path(path)
     parts = path.parts[1:] if path.parts[:1] == (SHIPPED.name,) else path.parts
@@ -59,9 +62,10 @@ def shipped(path: str | Path) -> Path:
 def read_toml(path: Path) -> dict[str, Any]:
     """The content of a TOML file.
 
-    Raises ConfigError, in one sentence, for a file that is missing (with the nearest names) or
-    cannot be read, for a syntax error (with its line), and for what TOML can say but no key here
-    means: tables 33 deep, whole numbers beyond 64 bits.
+    Raises:
+        ConfigError: the file is missing (the nearest names are named) or cannot be read; it is no
+            TOML (the line is named); or it holds what no key here means: tables more than 32 deep,
+            whole numbers beyond 64 bits.
     """
     path = Path(path)
     try:
@@ -98,12 +102,16 @@ def _name_and_table(text: str, error: str) -> str:
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """TOML as plain data. Raises ValueError that says what is wrong, never RecursionError.
+    """TOML as plain data.
 
-    >>> parse_toml("a = 9223372036854775808")
-    Traceback (most recent call last):
-    ...
-    ValueError: a whole number has more than 64 bits
+    Raises:
+        ValueError: what is wrong with it; never RecursionError.
+
+    Example:
+        >>> parse_toml("a = 9223372036854775808")
+        Traceback (most recent call last):
+        ...
+        ValueError: a whole number has more than 64 bits
     """
     try:
         content = tomllib.loads(text)

@@ -28,8 +28,9 @@ def load(files: Files, selection: Selection) -> list[Experiment]:
 def listed(files: Files) -> list[str | Path]:
     """Several files, or one, as a list.
 
-    >>> listed("a.toml"), listed(["a.toml", "b.toml"])
-    (['a.toml'], ['a.toml', 'b.toml'])
+    Example:
+        >>> listed("a.toml"), listed(["a.toml", "b.toml"])
+        (['a.toml'], ['a.toml', 'b.toml'])
     """
     return [files] if isinstance(files, str | Path) else list(files)
 

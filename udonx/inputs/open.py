@@ -138,8 +138,10 @@ def open_inputs(experiments: Sequence[Experiment]) -> tuple[list[Inputs], list[P
 
 
 def resolve_weights(experiment: Experiment, *, fetch: bool = True) -> dict[str, StartWeights]:
-    """The start weights of every role that is used. Raises ConfigError with all that
-    are missing.
+    """The start weights of every role that is used.
+
+    Raises:
+        ConfigError: all that are missing.
     """
     finder = WeightsFinder(fetch)
     found = finder.of(experiment)

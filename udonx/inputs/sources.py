@@ -8,18 +8,15 @@ import importlib
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from registry import sources
 from registry.contracts import Source
 from udonx.common.words import dotted_key, format_value
 from udonx.config.backbones import BackboneConfig
 from udonx.config.data import DataConfig
+from udonx.config.experiment import Experiment
 from udonx.config.problems import Problem
 from udonx.inputs.weights import hub_name, local_folder, others_that_fit, problem_of
-
-if TYPE_CHECKING:
-    from udonx.config.experiment import Experiment
 
 
 def from_hub(experiment: Experiment, weights: Path | str | None) -> list[str]:

@@ -40,9 +40,15 @@ class WeightsError(UdonxError, ValueError):
 
 @attrs.frozen(kw_only=True)
 class StartWeights:
-    """Start weights, found: `sha256` is their identity ("random" without any), `folder` holds them,
-    `model_args` is how their architecture was configured, `mean` and `std` are the statistics that
-    images are normalised with.
+    """Start weights, found.
+
+    Attributes:
+        sha256: their identity; "random" without any.
+        source: where they were found, as people read it.
+        folder: the folder that holds them; None where there are none.
+        model_args: how their architecture was configured.
+        mean: what is subtracted from the channels of an image.
+        std: what they are then divided by.
     """
 
     sha256: str
@@ -66,11 +72,13 @@ def search_folders(given: str | Path | None) -> list[Path]:
 
 
 def local_folder(backbone: BackboneConfig, given: str | Path | None) -> Path | None:
-    """The folder of a backbone's local weights, None where there is none. Raises WeightsError where
-    it does not fit.
+    """The folder of a backbone's local weights, None where there is none.
 
     A folder is found by the name that `local` gives. Without `local`, weights of the hub may lie in
     the folder that `prefer` gives, if that is of this model, or in `MODEL.TAG`.
+
+    Raises:
+        WeightsError: the folder does not fit.
     """
     hub = None if backbone.random else hub_name(backbone)
     names = (
@@ -147,7 +155,9 @@ class _FolderConfig(BaseModel):
 
 def _config(folder: Path) -> dict[str, Any]:
     """The content of a folder's config.json, of which the parts that are used have been looked at.
-    Raises WeightsError.
+
+    Raises:
+        WeightsError: it is damaged, or a part is missing.
     """
     file = folder / "config.json"
     try:
@@ -242,10 +252,15 @@ def resolve(
     *,
     fetch: bool = True,
 ) -> StartWeights:
-    """Find the start weights of a backbone, fetching them from the hub if they are only there (and
-    `fetch`; else only its cache counts).
+    """Find the start weights of a backbone.
 
-    Raises WeightsError with one sentence that says where was looked and how to get them.
+    Args:
+        backbone: the backbone.
+        given: the folder of `--weights`.
+        fetch: whether they may be fetched from the hub; else only its cache counts.
+
+    Raises:
+        WeightsError: there are none; one sentence says where was looked and how to get them.
     """
     folder = local_folder(backbone, given)
     if folder is not None:
