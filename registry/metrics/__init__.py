@@ -12,11 +12,11 @@ from registry.registry import Registry, RegistryError
 DEFAULTS = ("r1", "mmp5")
 """What every evaluation computes, and what a table shows whose file does not say otherwise."""
 
-_TAKEN = ("per_domain", "queries", "without_positives")
+_TAKEN = ("hit", "per_domain", "queries", "without_positives")
 
 
 class _Metrics(Registry):
-    """Refuses names that mean something else in metrics.json."""
+    """Refuses names that mean something else in metrics.json and per_query.npz."""
 
     def _check(self, name: str, target: Any) -> None:
         if name in _TAKEN or not name.isidentifier():

@@ -84,7 +84,7 @@ def test_what_is_no_metric_is_refused_at_registration(target: type, message: str
     assert "refused" not in metrics.names()
 
 
-@pytest.mark.parametrize("name", ["per_domain", "queries", "a metric"])
+@pytest.mark.parametrize("name", ["per_domain", "queries", "hit", "a metric"])
 def test_a_name_that_files_use_otherwise_is_refused(name: str) -> None:
     """Metrics are keys of metrics.json and parts of a CSV's header."""
     with pytest.raises(RegistryError, match="cannot be the name of a metric"):
