@@ -79,7 +79,7 @@ def build_model(spec: StageSpec, classes: Mapping[str, int], folder: Path | None
 def _built(kind: str, what: str, spec: ComponentSpec, *supplied: Any) -> Any:
     """A component, built from what its builder supplies and from its options.
 
-    What a plug-in's own code raises is said with its line.
+    What a plug-in's own code raises becomes a sentence with its line.
     """
     target = specs.component_of(kind, spec)
     # it says in its own words what is wrong with its options

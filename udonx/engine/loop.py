@@ -38,7 +38,7 @@ class Loop:
     Sums stay on the device until a lap ends, every `log_every` steps: a step waits for nothing.
 
     Args:
-        job: a stage that trains; its hooks are told of laps, validations and checkpoints.
+        job: a stage that trains; its hooks hear of laps, validations and checkpoints.
         model: its untrained model, on its device.
 
     Attributes:

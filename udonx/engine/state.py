@@ -92,7 +92,7 @@ class TrainingState:
         self.optimiser.load_state_dict(state["optimiser"])
 
     def judge(self, validation: Validation | None, *, last: bool) -> bool:
-        """Take in the validation after `step`, and say whether the weights are the best so far.
+        """Take in the validation after `step`, and decide whether the weights are the best so far.
 
         They are where R@1 is strictly higher than before.
 

@@ -1,4 +1,4 @@
-"""How good a stage's model is on its validation images, and what is said and kept of it."""
+"""How good a stage's model is on its validation images, and what is logged of it."""
 
 from __future__ import annotations
 
