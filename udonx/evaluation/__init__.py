@@ -1,1 +1,1 @@
-"""Exact k-NN search and the retrieval metrics of the benchmark (R@1, mMP@5)."""
+"""Exact k-NN search, the registered metrics of what it finds, and the benchmark's protocol."""

@@ -1,8 +1,7 @@
 """Retrieval metrics over a merged or an own-domain index, as pure functions of embeddings, labels
 and identities. Which metrics there are says registry/metrics.
 
-Shapes: Q queries, N index items, D dimensions, K neighbours, B queries
-of a batch.
+Shapes: Q queries, B queries of a batch, N index items, D dimensions, K neighbours.
 """
 
 from __future__ import annotations
@@ -234,6 +233,22 @@ def version_of(name: str) -> str:
     """
     version, source = registered.describe(name).version, registered.registry.source(name)
     return str(version) if source is None else f"{version}+{source.sha256}"
+
+
+def metric_problem(name: str) -> str | None:
+    """What is wrong with a metric, in one sentence: it is called on a few made-up rankings.
+
+    What fails here would fail after the training of the first row.
+    """
+    try:
+        ((metric, depth),) = _wanted([name], most_positives=3).values()
+        for relevant in (False, True):
+            _values(name, metric, np.full((2, depth), relevant), np.full(2, depth * relevant))
+    except RegistryError as error:
+        return str(error)
+    except Exception as error:  # a plug-in's own code
+        return f"metrics: {name!r} cannot be called: {type(error).__name__}: {error}"
+    return None
 
 
 def _wanted(names: Iterable[str], most_positives: int) -> _Wanted:

@@ -12,6 +12,7 @@ from registry.contracts import DomainFacts, StageSpec
 from udonx.common.words import display_path
 from udonx.config.experiment import Experiment
 from udonx.config.problems import Problem
+from udonx.evaluation.metrics import metric_problem
 from udonx.inputs.open import Inputs
 from udonx.planning.identity import digest, to_plain
 from udonx.planning.plan import Plan, row_evaluations
@@ -27,7 +28,7 @@ _ANY_BATCH = 4096  # a batch up to this size may repeat the images of a small be
 def check_run(
     inputs: Sequence[Inputs], plans: Sequence[Plan], options: RunOptions
 ) -> Iterator[Problem]:
-    """What is wrong with a run, beside its inputs: observers, batches, models, disk.
+    """What is wrong with a run, beside its inputs: observers, metrics, batches, models, disk.
 
     Models are looked at too of experiments that cannot be planned since some of their data or
     weights are missing, so that one report names everything.
@@ -41,10 +42,17 @@ def check_run(
         experiment = each.experiment
         for message in check_observers(experiment.observers):
             yield Problem(where=str(experiment.path), message=message)
+        yield from _metric_problems(experiment)
         yield from _batch_problems(experiment, each.data.facts)
     models = _wanted_models(inputs, plans, options)
     yield from models.problems()
     yield from _disk_problems(models, options.results)
+
+
+def _metric_problems(experiment: Experiment) -> Iterator[Problem]:
+    for name in experiment.metrics:
+        if message := metric_problem(name):
+            yield Problem(where=display_path(experiment.path), message=message)
 
 
 def _wanted_models(

@@ -143,6 +143,42 @@ def test_a_component_that_cannot_be_built_is_found(tmp_path):
     ) and "cras" in str(caught.value)
 
 
+BROKEN_METRIC = '''
+from registry import metrics
+
+
+@metrics.register("{name}")
+class Broken:
+    """Wrong."""
+
+    label, depth = "broken", None
+
+    def __call__(self, relevant_QK, relevant_Q):
+        return {value}
+'''
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("100 * relevant_QK[:, 0]", "gave values from 100.0 to 100.0; allowed are numbers from 0"),
+        ("relevant_QK.mean()", r"gave an array of shape \(\) for 2 queries"),
+        ("relevant_QK + nothing", "cannot be called: NameError: name 'nothing'"),
+    ],
+    ids=["percent", "mean", "mistake"],
+)
+def test_a_metric_that_cannot_be_computed_is_found(tmp_path, request, value, message):
+    """Before anything is trained, not when the first row is evaluated."""
+    name = f"broken_{request.node.callspec.id}"
+    (tmp_path / "mine.py").write_text(BROKEN_METRIC.format(name=name, value=value))
+    write_domain(tmp_path / "data", "cars")
+    text = f'plugins = ["mine.py"]\nmetrics = ["r1", "{name}"]\n{SETTING}{ROWS}'
+    experiment = load_experiment(write_experiment(tmp_path, text), data=tmp_path / "data")
+    with pytest.raises(ConfigError, match=f": metrics: '{name}' {message}") as caught:
+        preflight([experiment], tmp_path / "results")
+    assert len(caught.value.problems) == 1
+
+
 def test_classes_that_train_and_test_share_are_logged(tmp_path, logged):
     """Scores on classes that were trained on are not those of unseen classes: worth a line, with
     the domain, the split and the count.
