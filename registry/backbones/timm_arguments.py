@@ -70,7 +70,7 @@ def problems(options: Mapping[str, Any], remember: Remember) -> Iterator[tuple[s
 
 
 def _models() -> Names:
-    """timm's model names, each with its tags of pre-trained weights, best first."""
+    """The model names of timm, each with its tags of pre-trained weights, best first."""
     import timm
 
     models: Names = {name: [] for name in timm.list_models()}

@@ -1,5 +1,7 @@
-"""The command line: each command parses its options, calls one public function and prints what it
-returns. Nothing heavy is imported before it is needed.
+"""The command line.
+
+Each command parses its options, calls one public function and prints what it returns. Nothing heavy
+is imported before it is needed.
 """
 
 from __future__ import annotations

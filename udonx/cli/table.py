@@ -15,8 +15,10 @@ def table(
     selection: Selection = WHOLE,
     results: ResultsFolder = DEFAULTS.results,
 ) -> None:
-    """Print each table: stored ones that FILE names as they stand, those of experiment files made
-    anew from what is stored.
+    """Print each table.
+
+    Stored ones that FILE names are printed as they stand, those of experiment files are made anew
+    from what is stored.
     """
     for each in table_of_files(files, selection, results=results):
         print(each)

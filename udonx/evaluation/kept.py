@@ -1,5 +1,6 @@
-"""Embeddings on disk while an evaluation is under way, so that one that is killed goes on with the
-split that it was at.
+"""Embeddings on disk while an evaluation is under way.
+
+So one that is killed goes on with the split that it was at.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ WORTH_SECONDS = 5.0
 
 @attrs.define
 class KeptEmbeddings:
-    """The embeddings of whole splits, one file each. Whatever is missing, damaged or of another
-    model is embedded again.
+    """The embeddings of whole splits, one file each.
+
+    Whatever is missing, damaged or of another model is embedded again.
 
     Args:
         folder: where they lie: `<domain>/<split>.npz`, each written whole, with checksums.
@@ -39,7 +41,8 @@ class KeptEmbeddings:
         """What `save` was given, None where it is not there.
 
         Args:
-            domain, split: the names.
+            domain: whose images they are.
+            split: its name.
             size: images of the split.
         """
         file = self._file(domain, split)
@@ -73,8 +76,14 @@ class KeptEmbeddings:
     def save(
         self, domain: str, split: str, embeddings_MD: np.ndarray, rows: list[int], seconds: float
     ) -> None:
-        """Keep embeddings float32 [M, D] and the places in the split's list that they are of;
-        `seconds` is what they took.
+        """Keep embeddings and the places in the split's list that they are of.
+
+        Args:
+            domain: whose images they are.
+            split: its name.
+            embeddings_MD: float32 [M, D].
+            rows: M places.
+            seconds: what they took.
         """
         if seconds < WORTH_SECONDS:
             return

@@ -77,8 +77,9 @@ def search(
     k: int,
     batch: int = BATCH,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Find the k index rows with the highest inner product for every query; among equals the lower
-    row comes first.
+    """Find the k index rows with the highest inner product for every query.
+
+    Among equals the lower row comes first.
 
     Equal index rows are searched once and expanded afterwards, so any number of exact duplicates (a
     collapsed model, an image in two domains) is ordered correctly. Beside what it is given it holds
@@ -119,11 +120,15 @@ def search_batches(
     k: int,
     batch: int = BATCH,
 ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-    """What `search` finds, one batch of queries after the other: a deep search of many queries need
-    not lie in memory as a whole.
+    """What `search` finds, one batch of queries after the other.
+
+    So a deep search of many queries need not lie in memory as a whole.
 
     Args:
-        queries_QD, index_ND, k, batch: as for `search`.
+        queries_QD: as for `search`.
+        index_ND: as for `search`.
+        k: as for `search`.
+        batch: as for `search`.
 
     Yields:
         (the batch's queries, scores_BK float32, rows_BK int64).
@@ -154,8 +159,9 @@ def _nothing(count: int, k: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 class _DistinctRows:
-    """The distinct rows of an index, and for each of them the original rows that equal it, in
-    ascending order.
+    """The distinct rows of an index, and for each the original rows that equal it.
+
+    Those are in ascending order.
 
     Beside the index itself only a few numbers per row are held, or, where rows repeat, a second
     matrix of the distinct ones.
@@ -174,14 +180,17 @@ class _DistinctRows:
         )
 
     def counts(self, groups_QC: np.ndarray, k: int) -> np.ndarray:
-        """How many rows each distinct row stands for, int64 [Q, C]; more than k of one can never be
-        needed.
+        """How many rows each distinct row stands for, int64 [Q, C].
+
+        More than k of one can never be needed.
         """
         return np.minimum(self.sizes_U[groups_QC], k)
 
     def propose(self, queries_QD: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """(scores, distinct rows) of the `count` best candidates of each query, as faiss finds
-        them: float32 and int64 [Q, count].
+        """The `count` best candidates of each query, as faiss finds them.
+
+        Returns:
+            Scores float32 [Q, count], distinct rows int64 [Q, count].
         """
         # faiss.knn reads the matrix where it is; an IndexFlatIP would hold a copy.
         return faiss.knn(queries_QD, self.vectors_UD, count, metric=faiss.METRIC_INNER_PRODUCT)
@@ -230,8 +239,9 @@ def _parts(rows: np.ndarray) -> Iterator[np.ndarray]:
 def _search_batch(
     queries_QD: np.ndarray, distinct: _DistinctRows, k: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Search one batch; queries whose k-th place might still be tied with a row not yet seen are
-    searched again, wider.
+    """Search one batch.
+
+    Queries whose k-th place might still be tied with a row not yet seen are searched again, wider.
     """
     scores_QK = np.full((len(queries_QD), k), -np.inf, dtype=np.float64)
     rows_QK = np.full((len(queries_QD), k), -1, dtype=np.int64)
@@ -261,8 +271,9 @@ def _search_batch(
 def _rank(
     queries_QD: np.ndarray, groups_QC: np.ndarray, distinct: _DistinctRows, k: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Expand candidate groups to rows and return the best k by (float64 score descending, row
-    ascending).
+    """Expand candidate groups to rows and return the best k.
+
+    They are ordered by float64 score, descending, then by row, ascending.
     """
     queries_QD = queries_QD.astype(np.float64)
     scores_QC = np.empty(groups_QC.shape, dtype=np.float64)

@@ -1,5 +1,6 @@
-"""Registered metrics as a torchmetrics object: it collects batches, then searches once for all
-metrics.
+"""Registered metrics as a torchmetrics object.
+
+It collects batches, then searches once for all metrics.
 """
 
 from __future__ import annotations
@@ -136,8 +137,9 @@ class RetrievalMetric(Metric):
         }
 
     def _apply(self, fn: Callable, exclude_state: Sequence[str] = ()) -> Module:
-        """What `.to()` and its kin call: states stay where they are, or later batches would lie on
-        another device.
+        """What `.to()` and its kin call: states stay where they are.
+
+        Later batches would lie on another device otherwise.
         """
         return super()._apply(fn, exclude_state=(*exclude_state, *self._defaults))
 

@@ -1,5 +1,7 @@
-"""Retrieval metrics over a merged or an own-domain index, as pure functions of embeddings, labels
-and identities. Which metrics there are says registry/metrics.
+"""Retrieval metrics over a merged or an own-domain index.
+
+They are pure functions of embeddings, labels and identities. Which metrics there are says
+registry/metrics.
 
 Shapes: Q queries, B queries of a batch, N index items, D dimensions, K neighbours.
 """
@@ -290,8 +292,9 @@ def _searches(
 
 
 def _take(matrix_ND: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Some rows of a matrix, ascending; a view where they stand side by side, for two copies of an
-    index may not fit in memory.
+    """Some rows of a matrix, ascending.
+
+    They are a view where they stand side by side: two copies of an index may not fit in memory.
     """
     if len(rows) and rows[-1] - rows[0] + 1 == len(rows):
         return matrix_ND[rows[0] : rows[-1] + 1]

@@ -1,5 +1,6 @@
-"""The benchmark protocol: embed every query and index image once, then search the merged and the
-own-domain index.
+"""The benchmark protocol.
+
+Every query and index image is embedded once, then the merged and the own-domain index are searched.
 
 Source: the protocol of UnED (Towards Universal Image Embeddings, ICCV 2023); docs/method.md,
 "Evaluation".
@@ -40,8 +41,10 @@ def _no_tick(count: int) -> None:
 
 
 class Embedding(Protocol):
-    """What is evaluated: a model in eval mode that embeds float images [B, 3, crop, crop], 0..255,
-    of a domain. `upright`: images are turned as their EXIF orientation says.
+    """What is evaluated: a model in eval mode.
+
+    It embeds float images [B, 3, crop, crop], 0..255, of a domain. `upright`: images are turned as
+    their EXIF orientation says.
     """
 
     crop: int
@@ -60,9 +63,12 @@ class Embedder:
 
 @attrs.frozen(eq=False)
 class ProtocolResult:
-    """Metrics with the merged index (None where the domains have different embeddings) and with the
-    own-domain index; `unreadable` are the images that could not be decoded and are in neither
-    queries nor index.
+    """The metrics of an evaluation.
+
+    Attributes:
+        merged: with the merged index; None where the domains have different embeddings.
+        own: with the own-domain index.
+        unreadable: images that could not be decoded and are in neither queries nor index.
     """
 
     merged: RetrievalMetrics | None
@@ -83,8 +89,10 @@ def test_images(
     unreadable: Unreadable,
     tick: Tick = _no_tick,
 ) -> Generator[tuple[list[int], Tensor]]:
-    """Images as a model's evaluation sees them, decoded ahead in threads: (their places in `paths`,
-    float32 [up to 256, 3, crop, crop]).
+    """Images as a model's evaluation sees them, decoded ahead in threads.
+
+    Yields:
+        Their places in `paths`, and float32 [up to 256, 3, crop, crop].
 
     They come in order; those that cannot be decoded are left out and noted in `unreadable`, which
     raises DataError above its limit.
@@ -125,8 +133,12 @@ def embed_paths(
     tick: Tick = _no_tick,
     unreadable: Unreadable | None = None,
 ) -> tuple[np.ndarray, list[int]]:
-    """Embeddings float32 [M, D] of images below the store's root, and the M places in `paths` that
-    they are of: all of those that can be decoded; the others are noted in `unreadable`.
+    """Embed images below the store's root.
+
+    Those that cannot be decoded are noted in `unreadable`.
+
+    Returns:
+        Embeddings float32 [M, D], and the M places in `paths` that they are of.
     """
     unreadable = unreadable or Unreadable("the images", len(paths), store)
     parts, rows = [], []
@@ -173,8 +185,9 @@ def evaluate(
     tick: Tick = _no_tick,
     kept: KeptEmbeddings | None = None,
 ) -> ProtocolResult | None:
-    """Embed and search the queries of all domains in `embedders` that have any in this phase; None
-    where none has.
+    """Embed and search the queries of all domains in `embedders` that have any in this phase.
+
+    The result is None where none has.
 
     Args:
         embedders: a model and its branch for each domain.

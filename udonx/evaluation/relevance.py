@@ -49,8 +49,9 @@ class Items:
         return cls(pairs_QL, pairs_N, ids_Q, ids_N)
 
     def relevant(self, queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Whether index items `rows` are relevant to `queries` (broadcast against each other); row
-        -1 never is.
+        """Whether index items `rows` are relevant to `queries`.
+
+        The two are broadcast against each other; row -1 never is relevant.
         """
         relevant = np.zeros(np.broadcast_shapes(queries.shape, rows.shape), dtype=bool)
         if len(self.pairs_N):
@@ -78,7 +79,8 @@ class Items:
         """Relevant index items of every query, without the query itself: int64 [Q].
 
         Args:
-            own_queries, own_rows: what `own_rows` found.
+            own_queries: the first that `own_rows` found.
+            own_rows: the second.
         """
         sorted_N = np.sort(self.pairs_N)
         counts_QL = np.searchsorted(sorted_N, self.pairs_QL, side="right") - np.searchsorted(
@@ -97,8 +99,10 @@ class Items:
 
 
 def encode(*sequences: Sequence[Hashable]) -> tuple[list[Hashable], np.ndarray, np.ndarray]:
-    """Number the distinct values of two sequences in order of appearance: (values, codes of the
-    first, codes of the second).
+    """Number the distinct values of two sequences in order of appearance.
+
+    Returns:
+        Values, codes of the first, codes of the second.
     """
     lists = [
         values.tolist() if isinstance(values, np.ndarray | torch.Tensor) else list(values)

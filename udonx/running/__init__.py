@@ -1,3 +1,4 @@
-"""From experiments to finished tables: everything is checked, then what is missing is trained and
-evaluated.
+"""From experiments to finished tables.
+
+Everything is checked, then what is missing is trained and evaluated.
 """

@@ -55,8 +55,16 @@ def examine(
     results: str | Path = "results",
     verify: bool = False,
 ) -> Iterator[Finding]:
-    """Versions, the torch/torchvision pair, GPU, Sacred, disk, caches, and the data and weights
-    folders where given; `verify` decodes every image of the data.
+    """Look at this machine, one finding after the other.
+
+    Versions, the torch/torchvision pair, GPU, Sacred, disk, caches, and the folders of data and
+    weights where they are given.
+
+    Args:
+        data: a folder of data.
+        weights: a folder of start weights.
+        results: the results folder, whose disk is looked at.
+        verify: decode every image of the data.
     """
     versions = []
     for name in _PACKAGES:
@@ -171,8 +179,9 @@ def _data(root: Path, verify: bool) -> Iterator[Finding]:
 
 
 def _images(root: Path, paths: list[str], verify: bool) -> Iterator[Finding]:
-    """The headers of all images or, where they are many, of some from everywhere; or the whole of
-    all of them.
+    """Look at images: at their headers, or at the whole of them.
+
+    Where they are many, the headers of some from everywhere are enough.
     """
     some = paths if verify else paths[:: -(-len(paths) // _HEADERS)]
     title = "decoding every image" if verify else "opening images"

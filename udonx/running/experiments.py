@@ -25,8 +25,9 @@ from udonx.tables.table import Table
 
 
 def run_experiments(experiments: Sequence[Experiment], options: RunOptions) -> list[Table]:
-    """Run resolved experiments one after the other; stages are shared between them through the
-    results folder.
+    """Run resolved experiments one after the other.
+
+    Stages are shared between them through the results folder.
 
     Raises:
         ConfigError: everything that is wrong, found before anything is trained.
@@ -68,8 +69,9 @@ def run_experiments(experiments: Sequence[Experiment], options: RunOptions) -> l
 
 
 def _tidy(plans: Sequence[Plan], results: Results) -> None:
-    """Remove what killed processes left behind: files half written, and checkpoints of finished
-    stages.
+    """Remove what killed processes left behind.
+
+    That is files half written, and checkpoints of finished stages.
     """
     for root in (results.root, cache_dir()):
         if root is not None:

@@ -1,5 +1,6 @@
-"""`--fresh`: a call's stages are trained again, and what learned from them is removed. A call that
-was stopped goes on when given again.
+"""`--fresh`: a call's stages are trained again, and what learned from them is removed.
+
+A call that was stopped goes on when given again.
 
 While a fresh call is under way, results/fresh/ holds a file for it. It is written once everything
 is removed: a process that is killed before has trained nothing yet, and the next one removes
@@ -28,8 +29,9 @@ logger = logging.getLogger(__name__)
 
 
 class FreshCall:
-    """A call with `--fresh`: known by its stages, so that the same command, given again, is the
-    same call.
+    """A call with `--fresh`.
+
+    It is known by its stages, so that the same command, given again, is the same call.
     """
 
     def __init__(self, plans: Sequence[Plan], results: Results) -> None:
@@ -38,8 +40,9 @@ class FreshCall:
         self.file: Path = results.root / "fresh" / f"{digest(self.stages)}.json"
 
     def begin(self) -> None:
-        """Remove the stages of the call and every evaluation of them, unless an earlier one did and
-        was stopped before its end.
+        """Remove the stages of the call and every evaluation of them.
+
+        Nothing is removed where an earlier call did so and was stopped before its end.
 
         Raises:
             ConfigError: another process trains or reads one of them; nothing was removed.
@@ -86,8 +89,9 @@ class FreshCall:
 
 
 def _learners(results: Results, stages: set[str]) -> list[str]:
-    """The stages of `results` beside `stages` that learned from one of them, directly or through
-    others.
+    """The stages of `results` beside `stages` that learned from one of them.
+
+    They did so directly or through others.
     """
     folders = sorted(
         path for path in (results.root / "stages").glob("*") if path.name not in stages
@@ -96,8 +100,9 @@ def _learners(results: Results, stages: set[str]) -> list[str]:
 
 
 def _teachers(folder: StageFolder) -> set[str]:
-    """The ids of all stages that a stage has learned from; none where its model.json cannot be
-    read.
+    """The ids of all stages that a stage has learned from.
+
+    There are none where its model.json cannot be read.
     """
     try:
         model = folder.read_model()

@@ -65,9 +65,10 @@ class WantedStage:
 
 
 class ModelCheck:
-    """The models of all stages that are to be trained: each different one is built once, with its
-    weights, and its stages' losses and samplers are called on a few real images: what fails here
-    would fail after hours.
+    """The models of all stages that are to be trained.
+
+    Each different one is built once, with its weights, and its stages' losses and samplers are
+    called on a few real images: what fails here would fail after hours.
     """
 
     def __init__(self) -> None:
@@ -113,8 +114,9 @@ class ModelCheck:
             yield from self._rehearse(model, stages)
 
     def _build(self, spec: StageSpec, stage: WantedStage) -> Model:
-        """A model with the classes of the domain that is looked at; two stand for those of every
-        other.
+        """A model with the classes of the domain that is looked at.
+
+        Two classes stand for those of every other.
         """
         classes = {
             domain.name: max(2, domain.train_classes) if domain.name == stage.domain else 2
@@ -154,8 +156,9 @@ class ModelCheck:
         return self._batches[key]
 
     def _teaching(self, spec: StageSpec, first: WantedStage, domain: str) -> Branch | None:
-        """What the earlier teacher of a stage will teach on the first images of a domain, before it
-        is trained.
+        """What the earlier teacher of a stage will teach on the first images of a domain.
+
+        The teacher is not trained yet.
         """
         teacher = next(
             (teacher.stage for teacher in spec.teachers if domain in teacher.taught_domains),
@@ -188,8 +191,9 @@ class ModelCheck:
 
 
 def _cannot_be_built(error: Exception) -> str:
-    """The sentence for what a component raises while it is built. What is no component's fault,
-    such as memory, goes on up.
+    """The sentence for what a component raises while it is built.
+
+    What is no component's fault, such as memory, goes on up.
     """
     if isinstance(error, MemoryError | OSError):
         raise error
@@ -203,8 +207,9 @@ def _cannot_be_built(error: Exception) -> str:
 
 
 def model_key(spec: StageSpec) -> str:
-    """Stages of one key have models that differ in their seed and in the domains of their
-    classifiers alone.
+    """The key of a stage's model.
+
+    Models of one key differ in their seed and in the domains of their classifiers alone.
     """
     return repr(
         (

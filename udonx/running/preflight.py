@@ -1,5 +1,6 @@
-"""Everything that can be known to be wrong before step 0: data, weights, components, disk; all of
-it in one report.
+"""Everything that can be known to be wrong before step 0, in one report.
+
+Data, weights, components and disk are looked at.
 """
 
 from __future__ import annotations

@@ -88,8 +88,9 @@ class TableRun:
             self.table.write(self.failed)
 
     def _fail(self, title: str, error: Exception) -> None:
-        """Note why a row failed, and go on. An error that only a programmer can mend shows its
-        traceback too.
+        """Note why a row failed, and go on.
+
+        An error that only a programmer can mend shows its traceback too.
         """
         if (sentence := sentence_of(error)) is None:
             traceback.print_exception(error)

@@ -1,5 +1,6 @@
-"""The run record: each (row, seed) that has work to do is a Sacred run. Sacred is imported only
-here, and only when something runs.
+"""The run record: each (row, seed) that has work to do is a Sacred run.
+
+Sacred is imported only here, and only when something runs.
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ logger = logging.getLogger(__name__)
 
 
 class GuardedObserver:
-    """Passes every event to a Sacred observer; when that fails, logs it once per kind of event and
-    lets the training go on.
+    """Passes every event to a Sacred observer.
+
+    When that fails, it is logged once per kind of event and the training goes on.
     """
 
     def __init__(self, observer: Any, name: str) -> None:
@@ -65,8 +67,9 @@ class GuardedObserver:
 
 @attrs.frozen
 class Recorder:
-    """Makes Sacred runs in `folder`, and in the observers of `urls` (mongodb://... or
-    SQLAlchemy).
+    """Makes Sacred runs.
+
+    They are made in `folder`, and in the observers of `urls` (mongodb://... or SQLAlchemy).
     """
 
     folder: Path
@@ -79,8 +82,9 @@ class Recorder:
         body: Callable[[Any], dict[str, Any]],
         started: Callable[[Any], None],
     ) -> dict[str, Any]:
-        """Run `body(run)` as a Sacred run and return what it returns; an exception marks the run
-        failed or interrupted and goes on up.
+        """Run `body(run)` as a Sacred run and return what it returns.
+
+        An exception marks the run failed or interrupted and goes on up.
 
         `started` is told the run's id before the body begins. Sacred seeds Python's, NumPy's and
         torch's generators, always alike: all that udonx draws follows from its own named streams.
@@ -136,8 +140,9 @@ def log_figure(run: Any, key: str, value: float, step: int | None = None) -> Non
 
 
 def import_sacred() -> ModuleType:
-    """Sacred, without the warning that its import of pkg_resources gives: setuptools is held below
-    the version that drops it.
+    """Sacred, without the warning that its import of pkg_resources gives.
+
+    setuptools is held below the version that drops it.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
@@ -169,8 +174,9 @@ def command_line() -> str:
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:
-    """The git commit of a folder and whether files that git follows were changed since; None where
-    there is no repository, or no git.
+    """The git commit of a folder and whether files that git follows were changed since.
+
+    It is None where there is no repository, or no git.
     """
 
     def git(*arguments: str) -> str:

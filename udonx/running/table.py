@@ -100,8 +100,9 @@ def _of_experiments(files: list[str | Path], selection: Selection, results: Path
 
 
 def stored_table(experiment: Experiment, results: Path) -> Table:
-    """The table of one experiment from what is stored (of `--row`, only those; with `--seeds`, of
-    those seeds only), running and fetching nothing.
+    """The table of one experiment from what is stored, running and fetching nothing.
+
+    It has the rows of `--row` only, and the seeds of `--seeds` only, where these are given.
     """
     from udonx.planning.load import load_plan
     from udonx.store.results import Results

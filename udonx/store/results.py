@@ -171,7 +171,11 @@ class StoredHits:
     checksum: tuple[int, ...]
 
     def read(self, name: str) -> np.ndarray:
-        """The queries' "domain" or "id" [Q], as text. Raises PerQueryError."""
+        """The queries' "domain" or "id" [Q], as text.
+
+        Raises:
+            PerQueryError: it is missing or damaged.
+        """
         with _open_arrays(self.file) as arrays:
             array_Q = arrays[name]
             if array_Q.shape != self.hit_Q.shape:

@@ -228,10 +228,11 @@ def _level_problem(root: Path, domain: DomainFolder) -> str:
 
 
 def is_utf8(name: str) -> bool:
-    """Whether a name on disk is text: other bytes come from Python as lone surrogates.
+    r"""Whether a name on disk is text: other bytes come from Python as lone surrogates.
 
-    >>> is_utf8("Škoda"), is_utf8(b"\\xff".decode("utf-8", "surrogateescape"))
-    (True, False)
+    Example:
+        >>> is_utf8("Škoda"), is_utf8(b"\xff".decode("utf-8", "surrogateescape"))
+        (True, False)
     """
     try:
         return bool(name.encode())
@@ -240,9 +241,10 @@ def is_utf8(name: str) -> bool:
 
 
 def printable(name: str) -> str:
-    """A name as it is, or escaped where a terminal could not show it.
+    r"""A name as it is, or escaped where a terminal could not show it.
 
-    >>> printable("中.jpg"), printable("a\\nb")
-    ('中.jpg', "'a\\\\nb'")
+    Example:
+        >>> printable("中.jpg"), printable("a\nb")
+        ('中.jpg', "'a\\nb'")
     """
     return name if name.isprintable() else ascii(name)
