@@ -40,7 +40,7 @@ class Selection:
     ] = None
     data: Annotated[
         Path | None,
-        Parameter(metavar="DIR", help="a folder in UnED's layout, for settings that need one"),
+        Parameter(metavar="DIR", help="the folder of the data, for settings that need one"),
     ] = None
     weights: Annotated[
         Path | None,

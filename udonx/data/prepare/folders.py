@@ -224,6 +224,11 @@ def _examine(
             for name in wanted
             if name not in there
         ]
+        problems += [
+            f"the list of domains names '{name}' twice; name each domain once"
+            for position, name in enumerate(wanted)
+            if name in wanted[:position]
+        ]
         domains = [domain for domain in domains if domain.name in wanted]
     problems += _out_problem(source, out) if out else []
     wrong = layout_problems(source, domains) if domains else {}

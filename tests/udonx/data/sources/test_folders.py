@@ -87,6 +87,10 @@ def test_only_wanted_domains_are_looked_at(photos):
     assert opened(photos, ["food", "cars"]).domains == ("food", "cars")
     found = list(sources.get("folders")(root=str(photos)).problems(["carz"]))
     assert found[0][0] == "root" and "holds no domain 'carz'; did you mean cars?" in found[0][1]
+    twice = list(sources.get("folders")(root=str(photos)).problems(["cars", "cars"]))
+    assert [sentence for _, sentence in twice] == [
+        "the list of domains names 'cars' twice; name each domain once"
+    ]
     assert list(sources.get("folders")(root=str(photos)).problems(None))
 
 
