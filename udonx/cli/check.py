@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from udonx.cli.arguments import Files
 from udonx.common.words import plural
 from udonx.config.selection import WHOLE, Selection
@@ -20,7 +18,7 @@ def check(
     device: DeviceName = None,
 ) -> None:
     """Print one line for each experiment in which no problem was found."""
-    options = RunOptions(results=Path(results), device=device)
+    options = RunOptions(results=results, device=device)
     for experiment in check_files(files, selection, options):
         count = sum(not row.skipped for row in experiment.wanted_rows())
         print(

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from udonx.config.experiment import Experiment, load_experiments
 from udonx.config.selection import Selection
+from udonx.config.toml_files import shipped
 from udonx.inputs.sources import source_problems
 
 Files = str | Path | Sequence[str | Path]
@@ -37,5 +38,5 @@ def listed(files: Files) -> list[str | Path]:
 
 def one_or_all(files: Files, results: list[T]) -> T | list[T]:
     """The result of one file; of several, or of a folder, the list."""
-    single = isinstance(files, str | Path) and not Path(files).is_dir()
+    single = isinstance(files, str | Path) and not shipped(files).is_dir()
     return results[0] if single else results
