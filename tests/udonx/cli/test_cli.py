@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from tests.tiny import ROOT, SETTING, python, write_domain, write_experiment
+from udonx import cli
 from udonx.cli import main
 from udonx.config.descriptions import REGISTRIES
 from udonx.running import doctor
@@ -95,6 +96,22 @@ def test_bad_arguments_exit_2(capsys):
         assert main(arguments) == 2
         out, err = capsys.readouterr()
         assert out == "" and message in err and err.count("\n") == 1
+
+
+def test_a_command_is_one_file_and_one_line(tmp_path, monkeypatch, capsys):
+    """A function of the command's name in a file of its name, and what it does in COMMANDS."""
+    (tmp_path / "greet.py").write_text(
+        "from typing import Annotated\nfrom cyclopts import Parameter\n"
+        'Name = Annotated[str, Parameter(help="who is greeted")]\n'
+        'def greet(*, name: Name = "you"):\n    print(f"hello {name}")\n'
+    )
+    monkeypatch.setattr(cli, "__path__", [*cli.__path__, str(tmp_path)])
+    monkeypatch.setitem(cli.COMMANDS, "greet", "Greet somebody.")
+    assert main(["--help"]) == 0 and "Greet somebody." in capsys.readouterr().out
+    assert main(["greet", "--help"]) == 0 and "who is greeted" in capsys.readouterr().out
+    assert main(["greet", "--name", "Ada"]) == 0 and capsys.readouterr().out == "hello Ada\n"
+    assert main(["greet", "--nmae", "Ada"]) == 2
+    assert "udonx greet: Unknown option: --nmae. Did you mean --name?" in capsys.readouterr().err
 
 
 def test_the_shell_can_complete_commands(tmp_path, monkeypatch, capsys):
