@@ -1,5 +1,6 @@
-"""A hash of live code, for what is defined in no file: in a notebook, on standard input, by `python
--c`.
+"""A hash of live code, for what is defined in no file.
+
+Such code comes from a notebook, standard input or `python -c`.
 """
 
 from __future__ import annotations
@@ -43,8 +44,9 @@ class NoIdentityError(ValueError):
 
 
 def code_sha256(target: Any, source_of: Callable[[str], str | None]) -> str:
-    """The sha256 of a class or function: of its bytecode, its constants, and recursively of the
-    globals that it refers to.
+    """The sha256 of a class or function.
+
+    It covers its bytecode, its constants, and recursively the globals that it refers to.
 
     Args:
         target: the class or function.

@@ -1,5 +1,6 @@
-"""The vocabulary that components speak: value classes and protocols, without behaviour and without
-torch.
+"""The vocabulary that components speak.
+
+Value classes and protocols, without behaviour and without torch.
 
 Shape suffixes: B batch, C classes, D student dimension, E teacher dimension, F backbone features, H
 W pixels.
@@ -35,8 +36,10 @@ def _stored_as_none(orientation: Orientation | None) -> Orientation | None:
 
 @attrs.frozen(kw_only=True)
 class Transform:
-    """Image sizes and augmentation. In evaluation the smaller edge is resized to `crop`, and the
-    centre is cut out. Every resize is bilinear, without antialiasing, as in the released UDON code.
+    """Image sizes and augmentation.
+
+    In evaluation the smaller edge is resized to `crop`, and the centre is cut out. Every resize is
+    bilinear, without antialiasing, as in the released UDON code.
     """
 
     mode: Annotated[
@@ -78,9 +81,7 @@ class Transform:
 
 @attrs.frozen(kw_only=True)
 class Optimiser:
-    """AdamW in two groups: the heads (projections and classifiers) and the backbone, which is
-    frozen at first.
-    """
+    """AdamW in two groups: heads with classifiers, and the backbone, which is frozen at first."""
 
     lr_heads: Annotated[
         Rate, Field(description="Learning rate of the heads, from the first step on.")
@@ -133,8 +134,9 @@ class Schedule:
 
 @attrs.frozen(kw_only=True)
 class Budget:
-    """How long the student trains: in `steps` or in `epochs`, one of the two. How long teachers
-    train beforehand follows from it (`teacher_budget`).
+    """How long the student trains: in `steps` or in `epochs`, one of the two.
+
+    How long teachers train beforehand follows from it (`teacher_budget`).
     """
 
     steps: Annotated[
@@ -326,7 +328,11 @@ class StageSpec:
 
     @property
     def required_training(self) -> Training:
-        """`training`, of a stage that trains. Raises ValueError for one that does not."""
+        """`training`, of a stage that trains.
+
+        Raises:
+            ValueError: one that does not.
+        """
         if self.training is None:
             raise ValueError(f"a stage of {', '.join(self.domains)} has no training")
         return self.training
@@ -448,8 +454,9 @@ class Recipe:
 
 @attrs.frozen(kw_only=True)
 class RowSpec:
-    """One row of a table as its file says it: each field but `recipe` is a key of a row, declared
-    here alone.
+    """One row of a table as its file says it.
+
+    Each field but `recipe` is a key of a row, declared here alone.
 
     `recipe` is None where nothing is trained: where the scheme has no slot for any of its keys.
     """
@@ -614,8 +621,9 @@ class Sampler(Protocol):
 
 
 class Source(Protocol):
-    """Where the images and splits of a benchmark come from. Its options are keys of `[data]`; one
-    called `root` is what `--data` sets.
+    """Where the images and splits of a benchmark come from.
+
+    Its options are keys of `[data]`; one called `root` is what `--data` sets.
 
     A source is no part of what a stage is known by: that follows from the splits and images alone.
     """
@@ -661,8 +669,9 @@ class Scheme(Protocol):
     branches: tuple[str, ...]
 
     def plan(self, row: Row, facts: tuple[DomainFacts, ...]) -> tuple[EvaluationSpec, ...]:
-        """The evaluations that a row wants and, through them, the stages they need: a pure
-        function of the row and its domains.
+        """The evaluations that a row wants and, through them, the stages they need.
+
+        It is a pure function of the row and its domains.
         """
         ...
 

@@ -1,5 +1,6 @@
-"""The options of a component, as its signature declares them: a closed language of types, in plain
-data.
+"""The options of a component, as its signature declares them.
+
+Their types are a closed language, in plain data.
 
 The keyword-only parameters of a component are its options. Validation, `udonx components` and the
 JSON schema all read the `Option` that `options_of` derives here.
@@ -37,8 +38,9 @@ _SCALARS: dict[Any, str] = {
 
 
 class Cadence:
-    """Marks a number of steps (`400`) or a share of a budget (`"20%"`, `"2/7"`) in an annotation;
-    see `registry.contracts.Steps`.
+    """Marks a number of steps or a share of a budget in an annotation.
+
+    Steps are `400`, a share is `"20%"` or `"2/7"`; see `registry.contracts.Steps`.
     """
 
 
@@ -176,8 +178,9 @@ def description_and_unit(annotation: Any) -> tuple[str, str]:
 
 
 def first_paragraph(target: Any) -> str:
-    """The first paragraph of the docstring of a class or function, on one line; empty where there
-    is none.
+    """The first paragraph of the docstring of a class or function, on one line.
+
+    It is empty where there is none.
     """
     return " ".join((inspect.getdoc(target) or "").strip().split("\n\n")[0].split())
 

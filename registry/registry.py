@@ -32,8 +32,9 @@ def _entry_points() -> importlib.metadata.EntryPoints:
 
 
 class RegistryError(UdonxError, ValueError):
-    """A component that cannot be registered, or a name that is not registered; the message says
-    what to do.
+    """A component that cannot be registered, or a name that is not registered.
+
+    The message says what to do.
     """
 
     exit_code = REFUSED
@@ -191,8 +192,9 @@ class Registry:
             raise RegistryError(f"{self.kind}: {name!r} at {location(target)}: {error}") from None
 
     def names(self) -> list[str]:
-        """All names: built in, registered so far, and offered by installed packages; nothing is
-        imported for it.
+        """All names: built in, registered so far, and offered by installed packages.
+
+        Nothing is imported for it.
         """
         registered = {key[-1] for key in catalogue.REGISTRY if key[:2] == ("udonx", self.kind)}
         return sorted({*self.builtin, *registered, *self._offered()})
@@ -201,8 +203,9 @@ class Registry:
         return {point.name: point for point in _entry_points().select(group=f"udonx_{self.kind}")}
 
     def _import(self, name: str) -> None:
-        """Import what registers `name`, or register what an entry point names without the
-        decorator.
+        """Import what registers `name`.
+
+        What an entry point names without the decorator is registered.
         """
         if name in self.builtin:
             importlib.import_module(self.builtin[name])
@@ -255,8 +258,9 @@ class Registry:
         )
 
     def source(self, name: str) -> source.Source | None:
-        """The source of a component as it was imported; None for a built-in, whose version says
-        when it changes.
+        """The source of a component as it was imported.
+
+        It is None for a built-in, whose version says when it changes.
 
         Raises:
             RegistryError: there is no such component, or it has no file and its code cannot be

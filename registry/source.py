@@ -1,5 +1,6 @@
-"""The source of a component: the files that it was imported from, as they were then, with all that
-they import outside installed packages.
+"""The source of a component: the files that it was imported from, as they were then.
+
+All that they import outside installed packages is part of it.
 
 A file that is edited later changes nothing here: the source, and what is computed from it, is that
 of the code that runs.
@@ -137,8 +138,9 @@ def forget(modules: Iterable[str]) -> None:
 
 
 def reached(module: str) -> dict[str, Path]:
-    """The files of a module and of all that it imports, at its top or within functions, by the
-    modules' names; installed packages apart.
+    """The files of a module and of all that it imports, by the modules' names.
+
+    Imports within functions count, installed packages do not.
     """
     found: dict[str, Path] = {}
     todo = [module]
@@ -159,8 +161,9 @@ def reached(module: str) -> dict[str, Path]:
 
 
 def own_file(module: str) -> Path | None:
-    """The file of a module that is somebody's own code; None for a module of Python, of an
-    installed package or of ours.
+    """The file of a module that is somebody's own code.
+
+    It is None for a module of Python, of an installed package or of ours.
     """
     top = module.partition(".")[0]
     if (top in _LIBRARIES and module != "__main__") or (top != module and is_installed(_file(top))):
@@ -175,8 +178,9 @@ def is_installed(path: Path | None) -> bool:
 
 
 def _known(module: str) -> str | None:
-    """What stands for a module in the hash of code: its source if it is somebody's own, "" if its
-    name is enough, None without a file.
+    """What stands for a module in the hash of code.
+
+    It is its source if it is somebody's own, "" if its name is enough, None without a file.
     """
     if own_file(module) is not None:
         return of_module(module).sha256
@@ -185,8 +189,9 @@ def _known(module: str) -> str | None:
 
 
 def imported_names(path: Path, package: str = "") -> set[str]:
-    """The modules that a file's `import` statements name, and calls of `import_module` with a text;
-    each perhaps a module's attribute.
+    """The modules that a file's `import` statements name.
+
+    Calls of `import_module` with a text count too. Each name is perhaps a module's attribute.
 
     Args:
         path: the file; one that is not Python imports nothing.

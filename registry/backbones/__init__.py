@@ -1,5 +1,6 @@
-"""The registry of backbones: images [B, 3, H, W], normalised, to features [B, F]. Torch is imported
-with a component, not here.
+"""The registry of backbones: images [B, 3, H, W], normalised, to features [B, F].
+
+Torch is imported with a component, not here.
 """
 
 from registry.registry import Registry

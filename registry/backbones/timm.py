@@ -116,8 +116,9 @@ class TimmBackbone(nn.Module):
         return features_BF.shape[1]
 
     def train(self, mode: bool = True) -> TimmBackbone:
-        """Sets training or evaluation mode; with `batch_norm = "fixed"` batch norms stay in
-        evaluation mode.
+        """Sets training or evaluation mode.
+
+        With `batch_norm = "fixed"` batch norms stay in evaluation mode.
         """
         super().train(mode)
         if self.batch_norm == "fixed":
@@ -167,8 +168,9 @@ def _build(start: Start, model: str, kwargs: dict[str, Any]) -> nn.Module:
 def _check_arguments(
     model: str, where: str, arguments: dict[str, Any], given: tuple[str, ...] = ()
 ) -> None:
-    """Refuse what would load other weights or build another kind of model; `given` are arguments
-    that we give ourselves all the same.
+    """Refuse what would load other weights or build another kind of model.
+
+    `given` are arguments that we give ourselves all the same.
     """
     own = dict.fromkeys(
         inspect.signature(timm.create_model).parameters,
@@ -181,8 +183,9 @@ def _check_arguments(
 
 @contextmanager
 def _in_one_sentence(start: Start, model: str, kwargs: dict[str, Any]) -> Iterator[None]:
-    """Whatever timm raises while it builds or loads a model becomes a ValueError of
-    one sentence.
+    """Turn whatever timm raises while it builds or loads a model into one sentence.
+
+    It becomes a ValueError.
     """
     try:
         yield

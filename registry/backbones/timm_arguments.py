@@ -1,5 +1,6 @@
-"""What may be wrong with the options of a timm backbone; kept apart from the backbone so that a
-check needs no import of timm.
+"""What may be wrong with the options of a timm backbone.
+
+It is apart from the backbone so that a check needs no import of timm.
 """
 
 from __future__ import annotations
@@ -50,8 +51,9 @@ with the reason.
 
 
 def problems(options: Mapping[str, Any], remember: Remember) -> Iterator[tuple[str, str]]:
-    """(key, what is wrong) of a model or tag that timm does not have, and of kwargs that are not
-    allowed.
+    """What is wrong with a model, a tag or kwargs: pairs of a key and a sentence.
+
+    timm does not have the model or tag, or the kwargs are not allowed.
     """
     models = remember("timm", _models)
     model, hub = options["model"], options.get("hub")

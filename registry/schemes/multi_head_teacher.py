@@ -18,8 +18,9 @@ from registry.schemes.recipes import (
 
 @schemes.register("multi_head_teacher")
 class MultiHeadTeacher:
-    """One teacher model with a head per domain on a shared backbone, trained beforehand and frozen,
-    then one student.
+    """One teacher model with a head per domain, trained beforehand, then one student.
+
+    The heads share a backbone. The teacher is frozen when the student learns from it.
     """
 
     slots = TEACHER_SLOTS
@@ -29,8 +30,9 @@ class MultiHeadTeacher:
     branches = ("student", "teacher")
 
     def plan(self, row: Row, facts: tuple[DomainFacts, ...]) -> tuple[EvaluationSpec, ...]:
-        """A teacher stage of the student's own budget and, if the student is evaluated, a student
-        stage that learns from it.
+        """A teacher stage of the student's own budget, and a student stage that learns from it.
+
+        The second is needed where the student is evaluated.
         """
         teacher = teacher_stage(
             row, tuple(domain.name for domain in facts), student_steps(row, facts)

@@ -14,8 +14,9 @@ from registry.schemes.recipes import read_transform
 
 @schemes.register("off_the_shelf")
 class OffTheShelf:
-    """The backbone's own features, untrained: at full dimension, or by PCA (fitted on train) to
-    `student_head.dim`.
+    """The backbone's own features, untrained: at full dimension, or by PCA.
+
+    PCA is fitted on the training images, to `student_head.dim`.
     """
 
     default_row: Mapping[str, Any] = {}

@@ -66,8 +66,10 @@ def recipe_of(row: Row) -> Recipe:
 
 
 def student_steps(row: Row, facts: tuple[DomainFacts, ...], *, published: bool = False) -> int:
-    """Steps of the student's budget: `steps`, or `epochs` of floor(training images / batch) steps,
-    times `scale`; `published` takes seven tenths of it.
+    """Steps of the student's budget.
+
+    They are `steps`, or `epochs` of floor(training images / batch) steps, times `scale`;
+    `published` takes seven tenths of it.
     """
     budget = recipe_of(row).budget
     if budget.steps is not None:
@@ -82,8 +84,10 @@ def student_steps(row: Row, facts: tuple[DomainFacts, ...], *, published: bool =
 def steps_per_domain(
     row: Row, facts: tuple[DomainFacts, ...], *, published: bool = False
 ) -> list[int]:
-    """How long a model of one domain trains: under `equal_exposure` the steps that round robin
-    gives the domain within the student's budget, else all of that budget.
+    """How long a model of each domain trains.
+
+    Under `equal_exposure` it is the steps that round robin gives the domain within the student's
+    budget, else all of that budget.
     """
     steps = student_steps(row, facts, published=published)
     if recipe_of(row).teacher_budget == "full":
@@ -102,8 +106,9 @@ def round_robin_steps(steps: int, domains: int) -> list[int]:
 
 
 def read_transform(transform: Transform, trains: bool) -> Transform:
-    """The transform with what its stage does not read at its default, so that it is no part of the
-    stage's identity.
+    """The transform with what its stage does not read at its default.
+
+    So that is no part of the stage's identity.
 
     Example:
         >>> read_transform(Transform(resize=54, crop=48, scale=(0.5, 1.0)), trains=True).scale
@@ -122,9 +127,10 @@ def _round_robin() -> ComponentSpec:
 
 
 def _resolved(sampler: ComponentSpec, steps: int) -> ComponentSpec:
-    """A sampler whose cadences are steps, and with the options that it does not read at their
-    defaults: "25%" of 8 steps and 2 are the same sampler. A sampler may have `unread(options)`, the
-    names of options that others make meaningless.
+    """A sampler whose cadences are steps, and what it does not read at its default.
+
+    "25%" of 8 steps and 2 are the same sampler. A sampler may have `unread(options)`, the names of
+    options that others make meaningless.
     """
     described, cls = samplers.describe(sampler.use), samplers.get(sampler.use)
     unread = cls.unread(sampler.options) if hasattr(cls, "unread") else frozenset()
@@ -174,9 +180,10 @@ def student_stage(
     own_teachers: bool = False,
     published: bool = False,
 ) -> StageSpec:
-    """The stage that trains the student head: with earlier stages as frozen `teachers`, with
-    teacher heads of its own, or alone; `published` as the official baselines, with the projection
-    in the backbone's group.
+    """The stage that trains the student head.
+
+    It trains with earlier stages as frozen `teachers`, with teacher heads of its own, or alone;
+    `published` as the official baselines, with the projection in the backbone's group.
     """
     recipe = recipe_of(row)
     losses = tuple(loss for loss in recipe.losses if own_teachers or loss.on != "teacher")
@@ -216,8 +223,9 @@ def specialist_stage(row: Row, domain: str, steps: int, *, published: bool = Fal
 
 
 def teacher_stage(row: Row, domains: tuple[str, ...], steps: int) -> StageSpec:
-    """A stage that trains the teacher heads of `domains` beforehand, by the losses on the teacher,
-    round robin.
+    """A stage that trains the teacher heads of `domains` beforehand.
+
+    It does so by the losses on the teacher, round robin.
     """
     recipe = recipe_of(row)
     losses = tuple(loss for loss in recipe.losses if loss.on == "teacher")

@@ -1,5 +1,6 @@
-"""Separate teachers: one specialised model per domain, trained first; the student learns from all
-of them.
+"""Separate teachers: one specialised model per domain, trained first.
+
+The student learns from all of them.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from registry.schemes.recipes import (
 
 @schemes.register("separate_teachers")
 class SeparateTeachers:
-    """One teacher model per domain, trained beforehand and frozen, then one student that learns
-    from them.
+    """One teacher model per domain, trained beforehand, then one student that learns from them.
+
+    The teachers are frozen by then.
     """
 
     slots = TEACHER_SLOTS | {"teacher_budget"}

@@ -1,5 +1,6 @@
-"""Specialists: one model per domain, each used for its own domain alone: the upper bound
-"Specialist + Oracle".
+"""Specialists: one model per domain, each used for its own domain alone.
+
+That is the upper bound "Specialist + Oracle".
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from registry.schemes.recipes import TRAINING_SLOTS, specialist_stage, steps_per
 
 @schemes.register("specialists")
 class Specialists(Classification):
-    """One model per domain, trained by classification on that domain alone. A query is embedded by
-    the specialist of its own domain and searched in that domain only, as if an oracle named the
-    domain: an upper bound, no universal embedding.
+    """One model per domain, trained by classification on that domain alone.
+
+    A query is embedded by the specialist of its own domain and searched in that domain only, as if
+    an oracle named the domain: an upper bound, no universal embedding.
 
     Source: "Specialist + Oracle" of UnED (Towards Universal Image Embeddings, ICCV 2023). How long
     its specialists train is not known to us: `teacher_budget` says it.

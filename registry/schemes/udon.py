@@ -1,5 +1,6 @@
-"""UDON: the teachers are heads on the student's own backbone, trained together with it (UDON,
-NeurIPS 2024; docs/method.md).
+"""UDON: the teachers are heads on the student's own backbone, trained together with it.
+
+Source: UDON, NeurIPS 2024; docs/method.md.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from registry.schemes.recipes import DISTILLATION_ROW, TEACHER_SLOTS, student_st
 
 @schemes.register("udon")
 class Udon:
-    """One stage: a teacher head per domain and the student share a backbone; the student also
-    learns from the teachers.
+    """One stage: a teacher head per domain and the student share a backbone.
+
+    The student also learns from the teachers.
     """
 
     slots = TEACHER_SLOTS

@@ -43,8 +43,9 @@ def open_benchmark(experiment: Experiment) -> Benchmark:
 
 
 def open_images(experiment: Experiment, benchmark: Benchmark, **options: Any) -> ImageStore:
-    """The images of an experiment's benchmark, within the limits of its setting; `options` are
-    ImageStore's. Generated images are never left out: a damaged one can be had again.
+    """The images of an experiment's benchmark, within the limits of its setting.
+
+    `options` are ImageStore's. Generated images are never left out: a damaged one can be had again.
     """
     data = experiment.data
     if not benchmark.fingerprint:
@@ -76,8 +77,10 @@ class OpenData:
 
     @cached_property
     def facts(self) -> tuple[DomainFacts, ...]:
-        """The facts of the domains; for broken ones a stand-in, so that models can be looked at all
-        the same. Read when `broken` is known.
+        """The facts of the domains.
+
+        Broken ones have a stand-in, so that models can be looked at all the same. Read when
+        `broken` is known.
         """
         if not self.broken:
             return self.benchmark.facts
@@ -151,8 +154,9 @@ def resolve_weights(experiment: Experiment, *, fetch: bool = True) -> dict[str, 
 
 
 class WeightsFinder:
-    """Finds start weights, each once however many experiments want them; `problems` are those that
-    are missing.
+    """Finds start weights, each once however many experiments want them.
+
+    `problems` are those that are missing.
     """
 
     def __init__(self, fetch: bool = True) -> None:

@@ -1,5 +1,6 @@
-"""Whether the data and the start weights that an experiment names are there: looked up without
-torch and without a network.
+"""Whether the data and the start weights that an experiment names are there.
+
+They are looked up without torch and without a network.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from udonx.inputs.weights import hub_name, local_folder, others_that_fit, proble
 
 
 def from_hub(experiment: Experiment, weights: Path | str | None) -> list[str]:
-    """What is said of the start weights that are in no local folder, so that a run takes them from
-    the hub or its cache.
+    """A sentence for each start weights that are in no local folder.
+
+    A run takes them from the hub or its cache.
     """
     roles = dict.fromkeys(row.backbone for row in experiment.wanted_rows() if not row.skipped)
     backbones = [experiment.backbones[role] for role in roles]
@@ -41,8 +43,9 @@ OBSERVERS = "allowed is mongodb://HOST/DATABASE or a URL of SQLAlchemy such as s
 
 
 def observer_problem(url: str) -> str | None:
-    """Why an observer of the run record cannot be had: its URL is none, or its package is not
-    installed. Nothing is connected to.
+    """Why an observer of the run record cannot be had.
+
+    Its URL is none, or its package is not installed. Nothing is connected to.
     """
     if not re.match(r"[a-z][a-z0-9+]*://", url):
         return f"got {format_value(url)}, which is no URL; {OBSERVERS}"
@@ -80,8 +83,9 @@ def source_problems(
     roles: Mapping[str, Iterable[str]],
     weights: Path | str | None,
 ) -> list[Problem]:
-    """What is missing or does not fit, for the roles that rows use (`roles` names the rows of
-    each).
+    """What is missing or does not fit, for the roles that rows use.
+
+    `roles` names the rows of each.
     """
     problems = []
     if weights is not None and not Path(weights).is_dir():

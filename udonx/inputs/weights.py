@@ -1,5 +1,6 @@
-"""Where a backbone's start weights come from: a named folder in timm's own layout, timm's hub, or,
-if asked for, the seed.
+"""Where a backbone's start weights come from.
+
+That is a named folder in timm's own layout, timm's hub, or, if asked for, the seed.
 """
 
 from __future__ import annotations
@@ -33,8 +34,9 @@ _GIVEN = ("img_size", "num_classes")
 
 
 class WeightsError(UdonxError, ValueError):
-    """Start weights that are missing or do not fit; the message says where they were looked for and
-    how to get them.
+    """Start weights that are missing or do not fit.
+
+    The message says where they were looked for and how to get them.
     """
 
 
@@ -60,8 +62,9 @@ class StartWeights:
 
 
 def search_folders(given: str | Path | None) -> list[Path]:
-    """Where local weights are looked up: `--weights`, the folders of UDONX_WEIGHTS, the package's
-    own.
+    """Where local weights are looked up.
+
+    They are `--weights`, the folders of UDONX_WEIGHTS, and the package's own.
     """
     named = os.environ.get("UDONX_WEIGHTS", "")
     return [
@@ -122,8 +125,9 @@ def _check_folder(folder: Path, backbone: BackboneConfig) -> None:
 
 
 def _check_tensors(file: Path) -> None:
-    """A file that was cut off while it was copied says so in its header; no tensor is
-    read for it.
+    """Refuse a file that was cut off while it was copied.
+
+    Its header says so; no tensor is read for it.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -193,8 +197,9 @@ def hub_name(backbone: BackboneConfig) -> str | None:
 
 
 def problem_of(backbone: BackboneConfig, given: str | Path | None) -> str | None:
-    """What is wrong with a backbone's start weights, found without a network and without torch;
-    None where they are there, random, or still to be fetched from the hub.
+    """What is wrong with a backbone's start weights, found without a network and without torch.
+
+    It is None where they are there, random, or still to be fetched from the hub.
     """
     try:
         if local_folder(backbone, given) is None and (
@@ -229,8 +234,10 @@ def _nowhere(backbone: BackboneConfig, given: str | Path | None, reason: str = "
 
 
 def others_that_fit(backbone: BackboneConfig, given: str | Path | None) -> str:
-    """The end of a sentence about weights that are not there: the folders that hold others of the
-    same model, in the order in which they are searched.
+    """The end of a sentence about weights that are not there.
+
+    It names the folders that hold others of the same model, in the order in which they are
+    searched.
     """
     names = []
     for file in [
