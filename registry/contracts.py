@@ -36,10 +36,10 @@ def _stored_as_none(orientation: Orientation | None) -> Orientation | None:
 
 @attrs.frozen(kw_only=True)
 class Transform:
-    """Image sizes and augmentation.
+    """Image sizes and augmentation; in evaluation the smaller edge is resized to `crop`.
 
-    In evaluation the smaller edge is resized to `crop`, and the centre is cut out. Every resize is
-    bilinear, without antialiasing, as in the released UDON code.
+    Then the centre is cut out. Every resize is bilinear, without antialiasing, as in the released
+    UDON code.
     """
 
     mode: Annotated[
@@ -134,10 +134,7 @@ class Schedule:
 
 @attrs.frozen(kw_only=True)
 class Budget:
-    """How long the student trains: in `steps` or in `epochs`, one of the two.
-
-    How long teachers train beforehand follows from it (`teacher_budget`).
-    """
+    """How long the student trains, in `steps` or `epochs`; teachers follow by `teacher_budget`."""
 
     steps: Annotated[
         Annotated[int, Field(gt=0, le=1_000_000_000)] | None,

@@ -100,9 +100,8 @@ def weights_from_losses(
 
         Here cars keeps 0.25, then both are divided by 1.25:
 
-        Example:
-            >>> weights_from_losses({"cars": 0.25, "sop": 0.75}, {"sop": (8.0, 8)})
-            {'cars': 0.2, 'sop': 0.8}
+        >>> weights_from_losses({"cars": 0.25, "sop": 0.75}, {"sop": (8.0, 8)})
+        {'cars': 0.2, 'sop': 0.8}
     """
     if unknown := [name for name in sums if name not in weights]:
         raise ValueError(

@@ -44,8 +44,9 @@ class BackboneConfig:
 
 
 def read_backbones(layers: Iterable[Layer], problems: list[Problem]) -> dict[str, BackboneConfig]:
-    """The backbones of a setting's layers by role, without those that have problems, which are
-    added to `problems`.
+    """The backbones of a setting's layers by role.
+
+    Those that have problems are left out; the problems are added to `problems`.
     """
     merged = merged_table(layers, "backbones")
     found = {}
@@ -95,8 +96,10 @@ def _problem(merged: Merged, key: str, message: str) -> Problem:
 
 
 def _complaints(value: Any) -> Iterator[tuple[str, str]]:
-    """(key, sentence) of what is wrong with a role's table: its own keys and the component's
-    options, and where those are good, what the component says of them.
+    """What is wrong with a role's table: pairs of a key and a sentence.
+
+    Its own keys and the component's options are looked at, and where those are good, the component
+    itself is asked.
     """
     if not isinstance(value, dict):
         yield "", f"got {format_value(value)}, allowed is a table"

@@ -1,5 +1,6 @@
-"""Descriptions of registered components, cached so that checking an experiment needs neither torch
-nor timm.
+"""Descriptions of registered components.
+
+They are cached so that checking an experiment needs neither torch nor timm.
 
 A built-in that imports torch is described once and the description is kept as JSON under the cache
 folder, keyed by the content of its source file, of the registry's own files and by the versions of
@@ -86,6 +87,7 @@ def describe(kind: str, name: str) -> Component:
 
 def own_problems(kind: str, name: str, options: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What a component itself says is wrong with its options: things that their types do not tell.
+
     Nothing heavy is imported for a built-in.
 
     Args:

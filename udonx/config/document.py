@@ -1,5 +1,7 @@
-"""An experiment file as layers: its parents' keys below its own, its rows once per backbone role
-where it asks for that.
+"""An experiment file as layers.
+
+Its parents' keys lie below its own, and its rows are made once per backbone role where it asks for
+that.
 """
 
 from __future__ import annotations
@@ -136,8 +138,9 @@ def _check_keys(content: dict[str, Any], where: str, problems: list[Problem]) ->
 
 
 def _plain_keys(content: dict[str, Any], where: str, problems: list[Problem]) -> dict[str, Any]:
-    """The plain keys that a file gives, without those that have a problem, so that what stands
-    below them is judged too.
+    """The plain keys that a file gives, without those that have a problem.
+
+    So what stands below them is judged too.
     """
     options = table_options(FileOptions)
     given = {option.name: content[option.name] for option in options if option.name in content}

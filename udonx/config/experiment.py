@@ -1,5 +1,6 @@
-"""From experiment files to Experiments: the setting, the rows, the overrides; every problem found
-is reported together.
+"""From experiment files to Experiments: the setting, the rows, the overrides.
+
+Every problem found is reported together.
 """
 
 from __future__ import annotations
@@ -95,8 +96,9 @@ class Experiment:
         return sorted(rows, key=lambda row: row.reference)
 
     def skipped(self, domains: int | None = None) -> list[str]:
-        """What is said of the wanted rows that this setting cannot have, one sentence for each
-        reason; labels count `domains`.
+        """A sentence for each reason why this setting cannot have a wanted row.
+
+        Labels count `domains`.
         """
         rows: dict[str, list[str]] = {}
         for row in self.wanted_rows():

@@ -58,8 +58,9 @@ class DataOptions:
 
 @attrs.frozen(kw_only=True)
 class StartOptions:
-    """A backbone and its start weights: a folder (`local`), none (`random`), or those of timm's hub
-    (`hub`); the first that is given.
+    """A backbone and its start weights: a folder (`local`), none (`random`) or the hub's (`hub`).
+
+    The first that is given counts.
     """
 
     use: Annotated[str, Field(description="Which backbone of the registry.")] = "timm"

@@ -1,5 +1,6 @@
-"""Labels of rows: text in which `{domains}` stands for the number of domains, so that a label holds
-for any data.
+"""Labels of rows.
+
+`{domains}` stands for the number of domains in them, so that a label holds for any data.
 """
 
 from __future__ import annotations
@@ -54,8 +55,9 @@ def label_of_name(name: str) -> str:
 
 
 def fill(label: str, domains: int | None) -> str:
-    """A label with its placeholders filled; where the number of domains is not known, N stands in
-    its place.
+    """A label with its placeholders filled.
+
+    Where the number of domains is not known, N stands in its place.
 
     Example:
         >>> fill("{domains} separate teachers", 8), fill("{domains} heads", None), fill("{{x}}", 8)

@@ -68,8 +68,9 @@ class RowLayers:
         )
 
     def scheme(self) -> Any:
-        """The row's scheme as its layers name it: a name, a table, or None. It is merged first,
-        since the other layers depend on it.
+        """The row's scheme as its layers name it: a name, a table, or None.
+
+        It is merged first, since the other layers depend on it.
         """
         for layer in (*self.layers.defaults, *self._rows(), *self.layers.overrides, *self._set()):
             if "scheme" in layer.data:
@@ -144,8 +145,9 @@ class RowLayers:
         return attrs.evolve(layer, data=data)
 
     def _changes_losses(self, data: dict[str, Any]) -> bool:
-        """Whether a layer has a table of losses for a table of losses: anything else is kept, and
-        named as a wrong type.
+        """Whether a layer has a table of losses for a table of losses.
+
+        Anything else is kept, and named as a wrong type.
         """
         return isinstance(data.get("losses"), dict) and isinstance(
             self.merged.data.get("losses", {}), dict

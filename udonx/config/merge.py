@@ -32,8 +32,9 @@ _EXCLUSIVE = {"budget": ({"steps", "epochs"},)}
 
 @attrs.frozen(kw_only=True)
 class Layer:
-    """One source of row keys: `where` is what a person edits to change it, `prefix` the table
-    inside it.
+    """One source of row keys.
+
+    `where` is what a person edits to change it, `prefix` the table inside it.
     """
 
     where: str
@@ -63,8 +64,9 @@ class Merged:
         return layer.where if layer else ""
 
     def latest(self, *keys: str) -> str:
-        """Which of the keys was set last: where two do not fit, the one that a person has just
-        changed.
+        """Which of the keys was set last.
+
+        Where two do not fit, that is the one that a person has just changed.
         """
         layers = [id(layer) for layer in self.added]
         return max(

@@ -139,8 +139,10 @@ def _schemes_with_teacher() -> list[str]:
 
 
 def _trained_branches(row: Candidate) -> Complaints:
-    """Each branch has a loss that trains its classifier. What a row lacks may be what has a problem
-    of its own, so nothing is said of a row with problems.
+    """Each branch has a loss that trains its classifier.
+
+    What a row lacks may be what has a problem of its own, so nothing is said of a row with
+    problems.
     """
     if row.broken:
         return

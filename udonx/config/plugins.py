@@ -36,8 +36,9 @@ logger = logging.getLogger(__name__)
 
 @attrs.define
 class _Plugin:
-    """A plug-in that is imported: its module, and the files beside it that it imports, by the name
-    that it imports them by.
+    """A plug-in that is imported.
+
+    It has its module, and the files beside it that it imports, by the name that it imports them by.
     """
 
     module: str
@@ -136,8 +137,9 @@ def _find(name: str, beside: Path | None) -> Path:
 
 
 def _plugin(name: str, path: Path | None) -> _Plugin:
-    """A plug-in that is about to be imported; from here on, what it imports is looked up beside it
-    first.
+    """A plug-in that is about to be imported.
+
+    From here on, what it imports is looked up beside it first.
     """
     if path is None:
         places = _places(importlib.util.find_spec(name.partition(".")[0]))
@@ -187,8 +189,9 @@ def _unload(key: str) -> None:
 
 
 def _files_beside(path: Path) -> Iterator[tuple[str, Path]]:
-    """The files beside a plug-in that it imports, also through one another, by the name that they
-    are imported by.
+    """The files beside a plug-in that it imports, by the name that they are imported by.
+
+    They may be imported through one another.
     """
     todo, seen = [path], set[str]()
     while todo:
@@ -205,8 +208,9 @@ def _files_beside(path: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _refuse_mixed_names(title: str, plugin: _Plugin) -> None:
-    """Python knows one module of a name: a plug-in that would get another one than the file beside
-    it is refused.
+    """Refuse a plug-in that would get another module than the file beside it.
+
+    Python knows one module of a name.
     """
     for name, file in plugin.beside.items():
         others = [other.beside[name] for other in _loaded.values() if name in other.beside]
@@ -221,8 +225,10 @@ def _refuse_mixed_names(title: str, plugin: _Plugin) -> None:
 
 
 class _Loader(SourceFileLoader):
-    """Imports a file's source and remembers it. Python's own files of compiled code are not looked
-    at: they count as current where the source was changed within the same second and kept its size.
+    """Imports a file's source and remembers it.
+
+    Python's own files of compiled code are not looked at: they count as current where the source
+    was changed within the same second and kept its size.
     """
 
     def get_code(self, fullname: str) -> CodeType:
@@ -232,8 +238,9 @@ class _Loader(SourceFileLoader):
 
 
 class _Finder:
-    """Finds what plug-ins import from the folders that they lie in, the latest first; Python's own
-    modules are never found there.
+    """Finds what plug-ins import from the folders that they lie in, the latest first.
+
+    Python's own modules are never found there.
     """
 
     def __init__(self) -> None:
@@ -249,8 +256,9 @@ class _Finder:
     def find_spec(
         self, name: str, path: Iterable[str] | None = None, target: object = None
     ) -> ModuleSpec | None:
-        """Where a module lies below the folders, None where it does not
-        (`importlib.abc.MetaPathFinder`).
+        """Where a module lies below the folders, None where it does not.
+
+        See `importlib.abc.MetaPathFinder`.
         """
         if name.partition(".")[0] in sys.stdlib_module_names:
             return None

@@ -1,5 +1,6 @@
-"""What is wrong with an experiment, all of it at once, each problem with its place, what was got
-and what is allowed.
+"""What is wrong with an experiment, all of it at once.
+
+Each problem has its place, what was got and what is allowed.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from udonx.common.errors import REFUSED, UdonxError
 
 @attrs.frozen(kw_only=True)
 class Problem:
-    """One problem: `where` is the file (or the option of the command), `rows` the rows that it
-    touches, `key` the dotted key.
+    """One problem.
+
+    `where` is the file (or the option of the command), `rows` the rows that it touches, `key` the
+    dotted key.
     """
 
     where: str

@@ -1,5 +1,6 @@
-"""The reference of all keys, read from where they are declared: for the terminal (`udonx keys`) and
-as a page (docs/keys.md).
+"""The reference of all keys, read from where they are declared.
+
+It is for the terminal (`udonx keys`) and a page (docs/keys.md).
 """
 
 from __future__ import annotations
@@ -35,8 +36,9 @@ from udonx.config.typed import table_options
 
 @attrs.frozen
 class Section:
-    """Keys that stand together in a file: `name` is how to ask for them, `place` where they are
-    written.
+    """Keys that stand together in a file.
+
+    `name` is how to ask for them, `place` where they are written.
     """
 
     name: str
@@ -72,8 +74,9 @@ _NAME_OR_TABLE: dict[str, Any] = {"type": "union", "of": [{"type": "str"}, _TABL
 
 
 def sections() -> dict[str, Section]:
-    """Every table of an experiment file and of a setting, by name, outermost first; options of
-    components are not among them.
+    """Every table of an experiment file and of a setting, by name, outermost first.
+
+    Options of components are not among them.
     """
     of_row = "of a row, of [defaults] or of a setting"
     file = [
@@ -152,8 +155,9 @@ def describe_section(section: Section) -> str:
 
 
 def describe_options(options: Iterable[Option], indent: str) -> list[str]:
-    """For each option `name = default  (type, unit)`, and below it its sentence where
-    it has one.
+    """For each option `name = default  (type, unit)`.
+
+    Below it is its sentence where it has one.
     """
     lines = []
     for option in options:
@@ -166,8 +170,9 @@ def describe_options(options: Iterable[Option], indent: str) -> list[str]:
 
 
 def to_markdown() -> str:
-    """The whole reference as a page: every section, then every component that ships with the
-    project.
+    """The whole reference as a page.
+
+    Every section, then every component that ships with the project.
     """
     lines = [_PREFACE]
     for item in sections().values():

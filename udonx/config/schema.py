@@ -1,5 +1,6 @@
-"""The JSON schemas of an experiment file and of a setting, derived from the same declarations that
-validate them. For editors.
+"""The JSON schemas of an experiment file and of a setting, for editors.
+
+They are derived from the same declarations that validate them.
 
 What depends on a value (the options of the component that `use` names, the keys that a scheme has
 slots for) is said with if/then and never with oneOf, so that an editor marks the key that is wrong
@@ -41,8 +42,9 @@ at the table around it.
 
 
 def experiment_schema() -> dict[str, Any]:
-    """A JSON schema (draft 2020-12) that accepts every valid experiment file: keys, types, bounds,
-    components with their options.
+    """A JSON schema (draft 2020-12) that accepts every valid experiment file.
+
+    It has keys, types, bounds, and components with their options.
 
     Plug-ins that are imported are in it. A row's keys are judged by the scheme that the row itself
     names.
@@ -147,8 +149,9 @@ def _row_keys() -> dict[str, Any]:
 
 
 def _slots_by_scheme() -> Iterable[dict[str, Any]]:
-    """For each scheme what its rows may not have; not for one whose slots depend on its options, so
-    that its class has none.
+    """For each scheme what its rows may not have.
+
+    A scheme whose slots depend on its options, so that its class has none, is left out.
     """
     for name in components.registry_of("schemes").names():
         slots = getattr(schemes.get(name), "slots", None)
@@ -169,8 +172,9 @@ def _slots_by_scheme() -> Iterable[dict[str, Any]]:
 
 
 def _slot(kind: str, slot: type, *, removable: bool = False) -> dict[str, Any]:
-    """A component by its name, or a table of the slot's own keys and the component's options;
-    `false` where it may be removed.
+    """A component by its name, or a table of the slot's own keys and the component's options.
+
+    It may be `false` where it may be removed.
     """
     own = _properties(table_options(slot))
     options = _options_of_kind(kind)
@@ -181,8 +185,9 @@ def _slot(kind: str, slot: type, *, removable: bool = False) -> dict[str, Any]:
 def _by_use(
     own: dict[str, Any], options: dict[str, tuple[Option, ...]], key: str = "use"
 ) -> dict[str, Any]:
-    """A table of its own keys and of the options of the component that `key` names; without that
-    key of those of any component.
+    """A table of its own keys and of the options of the component that `key` names.
+
+    Without that key it has the options of any component.
     """
     of_any: dict[str, list[dict[str, Any]]] = {}
     cases = []
@@ -232,8 +237,9 @@ def _closed(properties: dict[str, Any]) -> dict[str, Any]:
 
 
 def _properties(options: tuple[Option, ...]) -> dict[str, Any]:
-    """Each option's schema: type, bounds, default, and its sentence with its unit as the
-    description.
+    """Each option's schema: type, bounds, default and description.
+
+    The description is its sentence with its unit.
     """
     derived = model_of(options).model_json_schema().get("properties", {})
     return {option.name: _property(derived[option.name], option) for option in options}

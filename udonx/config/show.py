@@ -19,8 +19,9 @@ from udonx.config.typed import table_options
 
 
 def to_toml(experiment: Experiment) -> str:
-    """The experiment with its setting and every row in full; paths that it names are as seen from
-    the working directory.
+    """The experiment with its setting and every row in full.
+
+    Paths that it names are as seen from the working directory.
     """
     backbones = {}
     for role, backbone in experiment.backbones.items():
@@ -48,8 +49,9 @@ def to_toml(experiment: Experiment) -> str:
 
 
 def to_diff(experiment: Experiment) -> str:
-    """What the rows change, for reading: the first against the defaults of all keys, every other
-    one against the first.
+    """What the rows change, for reading.
+
+    The first is compared with the defaults of all keys, every other one with the first.
 
     What the first row has no such key for is again compared with the defaults. What another row
     lacks of the first is named in a comment.

@@ -44,8 +44,10 @@ def read_scheme(row: RowLayers) -> ComponentSpec | None:
 def read_row(
     row: RowLayers, scheme_spec: ComponentSpec, scheme: Scheme
 ) -> tuple[RowOptions, RowSpec]:
-    """A row's merged keys as typed values. A key with a problem, which `row.broken` names, has its
-    default, so that what stands beside it can be judged too.
+    """A row's merged keys as typed values.
+
+    A key with a problem, which `row.broken` names, has its default, so that what stands beside it
+    can be judged too.
     """
     allowed = COMMON | scheme.slots
     values = _plain_keys(row, allowed)
@@ -139,8 +141,9 @@ def _loss(spec: LossSpec) -> LossSpec:
 
 
 def _component(row: RowLayers, key: str, value: Any) -> ComponentSpec | None:
-    """The component that the value of a slot names, with its options; None where something is
-    wrong with it.
+    """The component that the value of a slot names, with its options.
+
+    It is None where something is wrong with it.
     """
     kind = "losses" if key.startswith("losses.") else SLOT_KEYS[key][0]
     value = {"use": value} if isinstance(value, str) else value
@@ -200,8 +203,9 @@ def heads(*, fitted: bool) -> list[str]:
 def check_kind_tables(
     layers: Iterable[Layer], problems: list[Problem]
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """New defaults of components that settings give ([KIND.NAME]), merged, parents first; unknown
-    names and options become problems.
+    """New defaults of components that settings give ([KIND.NAME]), merged, parents first.
+
+    Unknown names and options become problems.
     """
     merged: dict[str, dict[str, dict[str, Any]]] = {}
     for layer in layers:

@@ -1,5 +1,6 @@
-"""Components as specs: known by version, source and files; turned back into their classes, and kept
-with what was made with them.
+"""Components as specs: known by version, source and files.
+
+They are turned back into their classes, and kept with what was made with them.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from udonx.config.descriptions import registry_of
 
 
 def source_hash(kind: str, name: str) -> str | None:
-    """The identity of a component's source as it was imported, helpers included; None for a
-    built-in, whose version says when it changes.
+    """The identity of a component's source as it was imported, helpers included.
+
+    It is None for a built-in, whose version says when it changes.
 
     Raises:
         RegistryError: a file of it was edited since, or it has neither a file nor code that can be
@@ -57,8 +59,9 @@ def component_of(kind: str, spec: ComponentSpec) -> Any:
 
 
 def archive(spec: StageSpec, folder: Path) -> None:
-    """Keep the source of a stage's components that do not ship with the project: the files that
-    they were imported from, in `folder`.
+    """Keep the source of a stage's components that do not ship with the project.
+
+    `folder` gets the files that they were imported from.
 
     Files of one name and different content stand below folders called by their hash.
     """

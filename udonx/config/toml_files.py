@@ -14,8 +14,9 @@ from udonx.config.problems import ConfigError, Problem
 
 
 def _shipped_folder() -> Path:
-    """The folder of the experiment files that ship with udonx: data of the package where it is
-    installed, the folder beside the package in a checkout.
+    """The folder of the experiment files that ship with udonx.
+
+    It is data of the package where that is installed, the folder beside the package in a checkout.
     """
     package = Path(__file__).resolve().parents[1]
     installed = package / "experiments"
@@ -29,8 +30,9 @@ _LARGEST = 2**63  # of TOML's own whole numbers
 
 
 def is_there(path: Path) -> bool:
-    """Whether there is a file or folder of that name; False for a name that none can have: one with
-    a NUL, or too long.
+    """Whether there is a file or folder of that name.
+
+    It is False for a name that none can have: one with a NUL, or too long.
     """
     try:
         return path.exists()
@@ -83,8 +85,9 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def _name_and_table(text: str, error: str) -> str:
-    """What to do where a key is a name and, further down, a table: the natural first try at
-    changing a part of what is named.
+    """What to do where a key is a name and, further down, a table.
+
+    That is the natural first try at changing a part of what is named.
     """
     place = re.match(r"Cannot overwrite a value \(at line (\d+)", error)
     if place is None:

@@ -1,5 +1,6 @@
-"""From option descriptions to pydantic: one derivation for components and for the typed tables, and
-its errors in our words.
+"""From option descriptions to pydantic.
+
+One derivation for components and for the typed tables, and its errors in our words.
 """
 
 from __future__ import annotations
@@ -40,8 +41,9 @@ def _steps(value: int | str) -> int | str:
 
 
 def annotation(spec: dict[str, Any]) -> Any:
-    """The Python annotation that a type description stands for (the inverse of
-    `registry.options.type_of`).
+    """The Python annotation that a type description stands for.
+
+    It is the inverse of `registry.options.type_of`.
     """
     kind = spec["type"]
     built: Any
@@ -84,8 +86,9 @@ _models: dict[str, type[BaseModel]] = {}
 
 
 def _remembered(options: tuple[Option, ...]) -> type[BaseModel]:
-    """`model_of`, made once: rows ask for the same few models again and again, and pydantic takes a
-    millisecond for each.
+    """The result of `model_of`, made once.
+
+    Rows ask for the same few models again and again, and pydantic takes a millisecond for each.
     """
     key = repr(options)
     if key not in _models:
@@ -102,8 +105,9 @@ def table_options(cls: type) -> tuple[Option, ...]:
 def validate(
     options: tuple[Option, ...], values: Any, also: Iterable[str] = ()
 ) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-    """Values completed with defaults, and what is wrong as (key, sentence); values are plain data,
-    ready for TOML or JSON.
+    """Values completed with defaults, and what is wrong as (key, sentence).
+
+    Values are plain data, ready for TOML or JSON.
 
     The key is empty where `values` is no table; `also` are keys that are allowed beside the
     options, for the sentence about unknown ones.
