@@ -116,7 +116,7 @@ class TimmBackbone(nn.Module):
         return features_BF.shape[1]
 
     def train(self, mode: bool = True) -> TimmBackbone:
-        """Sets training or evaluation mode.
+        """Set training or evaluation mode.
 
         With `batch_norm = "fixed"` batch norms stay in evaluation mode.
         """
@@ -128,6 +128,7 @@ class TimmBackbone(nn.Module):
         return self
 
     def forward(self, images_B3HW: Tensor) -> Tensor:
+        """Features float [B, F] of normalised images float [B, 3, H, W]."""
         return self.model(images_B3HW.contiguous(memory_format=self.memory_format))
 
 
@@ -183,10 +184,7 @@ def _check_arguments(
 
 @contextmanager
 def _in_one_sentence(start: Start, model: str, kwargs: dict[str, Any]) -> Iterator[None]:
-    """Turn whatever timm raises while it builds or loads a model into one sentence.
-
-    It becomes a ValueError.
-    """
+    """Turn what timm raises while it builds or loads a model into a ValueError of one sentence."""
     try:
         yield
     except ValueError as error:

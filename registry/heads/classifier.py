@@ -36,4 +36,5 @@ class CosineClassifier(nn.Module):
         self.kernel_CD = nn.Parameter(lecun_uniform_(torch.empty(classes, dim)))
 
     def forward(self, embedding_BD: Tensor) -> Tensor:
+        """Cosines float [B, C] of an embedding float [B, D] with unit rows."""
         return embedding_BD @ l2_normalise(self.kernel_CD).T

@@ -32,4 +32,5 @@ class LinearHead(nn.Module):
         nn.init.zeros_(self.projection.bias)
 
     def forward(self, features_BF: Tensor) -> Tensor:
+        """The embedding float [B, D], with unit rows, of features float [B, F]."""
         return l2_normalise(self.projection(features_BF))

@@ -58,4 +58,5 @@ class MlpHead(nn.Module):
                 nn.init.zeros_(layer.bias)
 
     def forward(self, features_BF: Tensor) -> Tensor:
+        """The embedding float [B, D], with unit rows, of features float [B, F]."""
         return l2_normalise(self.projection(features_BF))

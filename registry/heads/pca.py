@@ -110,6 +110,11 @@ class PcaHead(nn.Module):
         self.fitted = True
 
     def forward(self, features_BF: Tensor) -> Tensor:
+        """The embedding float [B, D], with unit rows, of features float [B, F].
+
+        Raises:
+            RuntimeError: the head is not fitted.
+        """
         if not self.fitted:
             raise RuntimeError("pca: the head is not fitted; call fit(moments) first")
         return l2_normalise((features_BF - self.mean_F) @ self.components_FD)

@@ -81,6 +81,7 @@ class CrossEntropy:
         self.margin, self.m, self.scale = margin, m, scale
 
     def __call__(self, branch: Branch, batch: Batch) -> Tensor:
+        """The loss, a scalar, of cosines [B, C] against the batch's labels int64 [B]."""
         target_B = batch.labels + branch.class_range.start
         return functional.cross_entropy(
             branch.cosine_BC, target_B, margin=self.margin, m=self.m, scale=self.scale

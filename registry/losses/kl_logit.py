@@ -59,6 +59,7 @@ class LogitKL:
         )
 
     def __call__(self, student: Branch, teacher: Branch, batch: Batch) -> Tensor:
+        """The loss, a scalar, of two branches' cosines [B, C], each cut to its `class_range`."""
         return functional.kl_logit(
             _of_domain(student),
             _of_domain(teacher),

@@ -52,6 +52,7 @@ class Relational:
         self.reduction = reduction
 
     def __call__(self, student: Branch, teacher: Branch, batch: Batch) -> Tensor:
+        """The loss, a scalar, of a student's embedding [B, D] and a teacher's embedding [B, E]."""
         return functional.relational(
             student.embedding_BD, teacher.embedding_BD, reduction=self.reduction
         )

@@ -25,6 +25,7 @@ class MeanAveragePrecisionAtR:
     label, depth = "mAP@R", None
 
     def __call__(self, relevant_QK: np.ndarray, relevant_Q: np.ndarray) -> np.ndarray:
+        """Average precision float64 [Q] of hits bool [Q, K]; `relevant_Q` are relevant in all."""
         rank_K = np.arange(1, relevant_QK.shape[1] + 1)
         right_QK = relevant_QK & (rank_K <= relevant_Q[:, None])
         precision_QK = right_QK.cumsum(axis=1) / rank_K

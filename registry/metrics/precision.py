@@ -25,6 +25,7 @@ class ModifiedPrecisionAt5:
     label, depth = "mMP@5", 5
 
     def __call__(self, relevant_QK: np.ndarray, relevant_Q: np.ndarray) -> np.ndarray:
+        """Precision float64 [Q] of hits bool [Q, K]; `relevant_Q` are relevant in all."""
         read_Q = np.minimum(relevant_Q, self.depth)
         inside_QK = np.arange(self.depth) < read_Q[:, None]
         return (relevant_QK[:, : self.depth] & inside_QK).sum(axis=1) / np.maximum(read_Q, 1)

@@ -24,5 +24,6 @@ class MeanReciprocalRank:
     label, depth = "MRR", 100
 
     def __call__(self, relevant_QK: np.ndarray, relevant_Q: np.ndarray) -> np.ndarray:
+        """Reciprocal rank float64 [Q] of hits bool [Q, K]; `relevant_Q` is not read."""
         first_Q = relevant_QK[:, : self.depth].argmax(axis=1)
         return relevant_QK[:, : self.depth].any(axis=1) / (first_Q + 1)

@@ -32,19 +32,24 @@ class TransformOptions(Protocol):
     """What `sample_crop` reads of the transform's options."""
 
     @property
-    def mode(self) -> str: ...  # "resize_crop" or "random_resized_crop"
+    def mode(self) -> str:
+        """How a training image is cut: "resize_crop" or "random_resized_crop"."""
 
     @property
-    def resize(self) -> int: ...
+    def resize(self) -> int:
+        """Edge in pixels of the square that "resize_crop" resizes to."""
 
     @property
-    def crop(self) -> int: ...
+    def crop(self) -> int:
+        """Edge in pixels of what the model sees."""
 
     @property
-    def flip(self) -> bool: ...
+    def flip(self) -> bool:
+        """Whether half of the training images are mirrored."""
 
     @property
-    def scale(self) -> tuple[float, float]: ...
+    def scale(self) -> tuple[float, float]:
+        """Smallest and largest area of a "random_resized_crop", as a share of the image."""
 
 
 @attrs.frozen
@@ -134,6 +139,7 @@ class Squash:
     size: int
 
     def __call__(self, image: np.ndarray) -> torch.Tensor:
+        """The image, uint8 [H, W, 3], as float32 [3, size, size]."""
         return _resize(image, self.size, self.size)
 
 
@@ -153,6 +159,7 @@ class CentreCrop:
     crop: int
 
     def __call__(self, image: np.ndarray) -> torch.Tensor:
+        """The centre of the image, uint8 [H, W, 3], as float32 [3, crop, crop]."""
         crop, edges = self.crop, image.shape[:2]
         # Integer arithmetic: a float ratio would now and then truncate crop itself to crop - 1.
         height, width = (edge * crop // min(edges) for edge in edges)

@@ -50,7 +50,14 @@ class Embedding(Protocol):
     crop: int
     upright: bool
 
-    def embed(self, images_B3HW: Tensor, branch: str, domain: str | None = None) -> Tensor: ...
+    def embed(self, images_B3HW: Tensor, branch: str, domain: str | None = None) -> Tensor:
+        """Embeddings of one branch, float32 [B, D] with unit rows.
+
+        Args:
+            images_B3HW: float [B, 3, H, W], 0..255.
+            branch: "feature", "student" or "teacher".
+            domain: whose teacher; the other branches need none.
+        """
 
 
 @attrs.frozen(eq=False)

@@ -10,32 +10,35 @@ from typing import Protocol, TypeVar
 
 
 class Row(Protocol):
-    """What of a table's row is compared.
-
-    Attributes:
-        label: what the row is called.
-        index: "merged" or "own".
-        backbone: its role.
-        reference: whether it is shown only, and not compared.
-        seeds: the training seeds.
-        r1_per_seed: R@1 of each seed.
-        evaluations: the id of each seed's evaluation.
-    """
+    """What of a table's row is compared."""
 
     @property
-    def label(self) -> str: ...
+    def label(self) -> str:
+        """What the row is called."""
+
     @property
-    def index(self) -> str: ...
+    def index(self) -> str:
+        """The searched index, "merged" or "own"."""
+
     @property
-    def backbone(self) -> str: ...
+    def backbone(self) -> str:
+        """The role of the row's backbone."""
+
     @property
-    def reference(self) -> bool: ...
+    def reference(self) -> bool:
+        """Whether the row is shown only, and not compared."""
+
     @property
-    def seeds(self) -> tuple[int | None, ...]: ...
+    def seeds(self) -> tuple[int | None, ...]:
+        """The seeds that the figures are over."""
+
     @property
-    def r1_per_seed(self) -> tuple[float, ...]: ...
+    def r1_per_seed(self) -> tuple[float, ...]:
+        """R@1 of each seed."""
+
     @property
-    def evaluations(self) -> tuple[str, ...]: ...
+    def evaluations(self) -> tuple[str, ...]:
+        """The id of each seed's evaluation."""
 
 
 _R = TypeVar("_R", bound=Row)

@@ -43,6 +43,7 @@ class Glyphs:
     """
 
     def draw_class(self, genus: Rng, own: Rng) -> Glyph:
+        """Two or three strokes of the genus, one of them replaced by an own one, and one more."""
         strokes = [self._stroke(genus) for _ in range(int(genus.integers(2, 4)))]
         strokes[int(own.integers(len(strokes)))] = self._stroke(own)
         strokes.append(self._stroke(own))
@@ -60,6 +61,7 @@ class Glyphs:
         return np.stack([ends[0], bend, ends[1]])
 
     def render(self, params: Glyph, rng: Rng, px: int) -> Image.Image:
+        """The sign in a random ink, on a random paper, with a pen of random width."""
         ink, paper = contrasting_pair(rng)
         pose = Pose.random(rng, scale=(0.75, 0.95), turn=0.12, shift=0.1, stretch=0.2, shear=0.15)
         canvas = Canvas(px, paper, pose)
@@ -86,6 +88,7 @@ class Silhouettes:
     """
 
     def draw_class(self, genus: Rng, own: Rng) -> Silhouette:
+        """An outline near that of the genus, and an own hole in about a third of the classes."""
         amplitudes = genus.normal(0, 1, 6) * (0.34, 0.26, 0.2, 0.14, 0.1, 0.08)
         phases = genus.uniform(0, 2 * math.pi, 6)
         amplitudes = amplitudes + own.normal(0, 0.16, 6)
@@ -97,6 +100,7 @@ class Silhouettes:
         return Silhouette(outline, hole)
 
     def render(self, params: Silhouette, rng: Rng, px: int) -> Image.Image:
+        """The shape in one colour, with a few spots inside."""
         body, ground = contrasting_pair(rng)
         pose = Pose.random(rng, scale=(0.75, 0.95), turn=0.6, shift=0.08, stretch=0.1, mirror=True)
         canvas = Canvas(px, ground, pose)
@@ -140,6 +144,7 @@ class Logos:
     """
 
     def draw_class(self, genus: Rng, own: Rng) -> Logo:
+        """A plate and a mark of the genus, one or two own marks, and mostly own colours."""
         field = list(_FIELDS)[int(genus.integers(4))]
         hue = genus.random()
         colours = [hsv(hue + own.normal(0, 0.07), own.uniform(0.4, 1), own.uniform(0.25, 0.6))]
@@ -170,6 +175,7 @@ class Logos:
         return moved(shape * size, *where)
 
     def render(self, params: Logo, rng: Rng, px: int) -> Image.Image:
+        """The emblem on a wall, printed slightly off in hue, now and then in exchanged colours."""
         wall = random_colour(rng, saturation=(0.0, 0.6))
         canvas = Canvas(
             px,
@@ -210,6 +216,7 @@ class Flowers:
     """
 
     def draw_class(self, genus: Rng, own: Rng) -> Flower:
+        """Number of petals and hue near those of the genus; form of petals and heart are own."""
         hue = genus.choice([0.0, 0.08, 0.14, 0.62, 0.78, 0.9]) + own.normal(0, 0.02)
         return Flower(
             petals=int(np.clip(genus.integers(4, 11) + own.integers(-1, 2), 3, 11)),
@@ -223,6 +230,7 @@ class Flowers:
         )
 
     def render(self, params: Flower, rng: Rng, px: int) -> Image.Image:
+        """The blossom on a meadow, under any turn and tilt."""
         meadow = hsv(rng.normal(0.3, 0.06), rng.uniform(0.3, 0.8), rng.uniform(0.15, 0.6))
         pose = Pose.random(rng, scale=(0.55, 0.95), turn=math.pi, shift=0.18, stretch=0.4)
         canvas = Canvas(px, meadow, pose)

@@ -20,16 +20,24 @@ P = TypeVar("P")
 
 
 class Family(Protocol[P]):
-    """A family of picture classes.
+    """A family of picture classes."""
 
-    `draw_class` draws what sets a class apart: its `genus` generator is shared with a few sister
-    classes, so that some classes are easily confused; `own` belongs to it alone. `render` returns
-    one `px` x `px` RGB picture of the class; all else about it comes from `rng`.
-    """
+    def draw_class(self, genus: np.random.Generator, own: np.random.Generator) -> P:
+        """Draw what sets a class apart.
 
-    def draw_class(self, genus: np.random.Generator, own: np.random.Generator) -> P: ...
+        Args:
+            genus: shared with a few sister classes, so that some classes are easily confused.
+            own: the generator of this class alone.
+        """
 
-    def render(self, params: P, rng: np.random.Generator, px: int) -> Image.Image: ...
+    def render(self, params: P, rng: np.random.Generator, px: int) -> Image.Image:
+        """Draw one RGB picture of a class, `px` x `px`.
+
+        Args:
+            params: the class, from `draw_class`.
+            rng: where all else about the picture comes from.
+            px: edge of the picture in pixels.
+        """
 
 
 @dataclass(frozen=True)

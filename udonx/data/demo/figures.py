@@ -49,6 +49,7 @@ class Creatures:
     """
 
     def draw_class(self, genus: Rng, own: Rng) -> Creature:
+        """Outline and hue of the genus; own proportions, legs, eyes, horns and spots."""
         outline = harmonic_outline(
             genus.normal(0, 1, 4) * (0.25, 0.15, 0.1, 0.06), genus.uniform(0, 6.3, 4)
         )
@@ -66,6 +67,7 @@ class Creatures:
         )
 
     def render(self, params: Creature, rng: Rng, px: int) -> Image.Image:
+        """The beast on plain ground, seen from either side."""
         ground = random_colour(rng, (0.2, 1.0), (0.0, 0.8))
         canvas = Canvas(
             px,
@@ -129,6 +131,7 @@ class Faces:
     """
 
     def draw_class(self, genus: Rng, own: Rng) -> Face:
+        """Style of the hair and hue of the skin from the genus; all other features are own."""
         return Face(
             skin=hsv(
                 genus.uniform(0.02, 0.12) + own.normal(0, 0.01),
@@ -147,6 +150,7 @@ class Faces:
         )
 
     def render(self, params: Face, rng: Rng, px: int) -> Image.Image:
+        """The face before a wall, at any distance."""
         wall = random_colour(rng, (0.1, 1.0), (0.0, 0.9))
         canvas = Canvas(
             px,
@@ -220,6 +224,7 @@ class Trees:
     """
 
     def draw_class(self, genus: Rng, own: Rng) -> Tree:
+        """Number of twigs and hue of leaves from the genus; angles, lengths and bark are own."""
         twigs = int(genus.integers(2, 4))
         return Tree(
             angle=own.uniform(0.25, 1.1),
@@ -237,6 +242,7 @@ class Trees:
         )
 
     def render(self, params: Tree, rng: Rng, px: int) -> Image.Image:
+        """The plant against the sky."""
         sky = random_colour(rng, (0.5, 1.0), (0.0, 0.7))
         canvas = Canvas(
             px,
@@ -298,6 +304,7 @@ class Terrains:
     """
 
     def draw_class(self, genus: Rng, own: Rng) -> Terrain:
+        """Size and form of the grain from the genus; angle, length and shares of tones are own."""
         levels = np.cumsum(own.dirichlet(np.full(int(own.integers(2, 4)), 4.0)))[:-1]
         return Terrain(
             angle=own.uniform(0, math.pi),
@@ -308,6 +315,7 @@ class Terrains:
         )
 
     def render(self, params: Terrain, rng: Rng, px: int) -> Image.Image:
+        """A new map of the same grain, in random colours."""
         x, y = grid(px)
         turn = params.angle + rng.normal(0, 0.08)
         along, across = (

@@ -43,6 +43,7 @@ class Plates:
     """
 
     def draw_class(self, genus: Rng, own: Rng) -> Plate:
+        """Two colours near those of the genus, one or two own ones, and the share of each."""
         colours = [
             hsv(genus.random() + own.normal(0, 0.04), own.uniform(0.4, 1), own.uniform(0.3, 1))
             for _ in range(2)
@@ -54,6 +55,7 @@ class Plates:
         return Plate(colours, own.dirichlet(np.full(len(colours), 3.0)))
 
     def render(self, params: Plate, rng: Rng, px: int) -> Image.Image:
+        """The dish on a table, with blobs in random places."""
         table = random_colour(rng, (0.2, 0.9), (0.0, 0.35))
         canvas = Canvas(
             px, table, Pose.random(rng, scale=(0.95, 1.1), shift=0.08, stretch=0.2, turn=math.pi)
@@ -98,6 +100,7 @@ class Textures:
     """
 
     def draw_class(self, genus: Rng, own: Rng) -> Texture:
+        """Angles and frequencies near those of the genus; weights, sharpness and bend are own."""
         angles = genus.uniform(0, math.pi, 2) + own.normal(0, 0.22, 2)
         cycles = np.exp(genus.uniform(math.log(2.5), math.log(10), 2) + own.normal(0, 0.14, 2))
         second = own.uniform(0.35, 1.0)
@@ -110,6 +113,7 @@ class Textures:
         )
 
     def render(self, params: Texture, rng: Rng, px: int) -> Image.Image:
+        """The waves in random phases and colours."""
         x, y = grid(px)
         angles = params.angles + rng.normal(0, 0.05, 2)
         cycles = params.cycles * np.exp(rng.normal(0, 0.06))
@@ -155,6 +159,7 @@ class Facades:
     """
 
     def draw_class(self, genus: Rng, own: Rng) -> Facade:
+        """Roof, arches and width of windows from the genus; storeys, columns and door are own."""
         columns = int(own.integers(2, 6))
         return Facade(
             rows=int(own.integers(2, 6)),
@@ -167,6 +172,7 @@ class Facades:
         )
 
     def render(self, params: Facade, rng: Rng, px: int) -> Image.Image:
+        """The house before the sky, in random paint."""
         sky, wall, roof = (random_colour(rng, (0.4, 1.0), (0.0, 0.6)) for _ in range(3))
         pane = shade(wall, rng.uniform(0.25, 0.5))
         canvas = Canvas(
@@ -224,6 +230,7 @@ class Garments:
     """
 
     def draw_class(self, genus: Rng, own: Rng) -> Garment:
+        """Sleeves, length and first hue from the genus; waist, hem and other stripes are own."""
         cut = (
             genus.choice([0.0, 0.25, 0.6]),
             genus.uniform(0.55, 0.95),
@@ -245,6 +252,7 @@ class Garments:
         )
 
     def render(self, params: Garment, rng: Rng, px: int) -> Image.Image:
+        """The top on plain ground, cut from turned cloth."""
         ground = random_colour(rng, (0.2, 1.0), (0.0, 0.4))
         pose = Pose.random(
             rng, scale=(0.85, 1.05), turn=0.25, shift=0.1, stretch=0.15, shear=0.1, mirror=True

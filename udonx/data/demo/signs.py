@@ -39,6 +39,7 @@ class Mazes:
     """
 
     def draw_class(self, genus: Rng, own: Rng) -> Maze:
+        """The grid of the genus with a quarter of its cells flipped, and a few in an own colour."""
         n = int(genus.integers(3, 6))
         cells = (genus.random((n, n)) < genus.uniform(0.35, 0.6)).astype(int)
         flips = own.random((n, n)) < 0.25
@@ -48,6 +49,7 @@ class Mazes:
         return Maze(np.where(special, 2, cells), random_colour(own, (0.4, 1.0), (0.5, 1.0)))
 
     def render(self, params: Maze, rng: Rng, px: int) -> Image.Image:
+        """The blocks in random colours, but for those of the class's own."""
         block, ground = contrasting_pair(rng)
         canvas = Canvas(
             px,
@@ -82,6 +84,7 @@ class Gears:
     """
 
     def draw_class(self, genus: Rng, own: Rng) -> Gear:
+        """Number and form of the teeth from the genus; their depth, hub and holes are own."""
         return Gear(
             teeth=int(genus.integers(5, 17)),
             depth=own.uniform(0.1, 0.35),
@@ -92,6 +95,7 @@ class Gears:
         )
 
     def render(self, params: Gear, rng: Rng, px: int) -> Image.Image:
+        """The wheel in any turn, in random metal."""
         ground, metal = (
             random_colour(rng, (0.1, 0.6), (0.0, 1.0)),
             random_colour(rng, (0.65, 1.0), (0.0, 0.7)),
@@ -140,6 +144,7 @@ class Letters:
     """
 
     def draw_class(self, genus: Rng, own: Rng) -> Letter:
+        """Two segments of the genus, some own ones, and up to two dots."""
         shared = genus.choice(len(_BARS), size=2, replace=False).tolist()
         bars = shared + own.choice(len(_BARS), size=int(own.integers(2, 5)), replace=False).tolist()
         nodes = np.array([_BARS[b] for b in bars])
@@ -148,6 +153,7 @@ class Letters:
         )
 
     def render(self, params: Letter, rng: Rng, px: int) -> Image.Image:
+        """The sign upright, in a random weight and slant."""
         ink, paper = contrasting_pair(rng)
         canvas = Canvas(
             px,
@@ -184,6 +190,7 @@ class Flags:
     """
 
     def draw_class(self, genus: Rng, own: Rng) -> Flag:
+        """Direction of the bands from the genus; their colours and the emblem are own."""
         kind = ("horizontal", "vertical", "diagonal", "canton")[int(genus.integers(4))]
         hues = [0.0, 0.05, 0.13, 0.35, 0.55, 0.63, 0.8]
         bands = [
@@ -202,6 +209,7 @@ class Flags:
         )
 
     def render(self, params: Flag, rng: Rng, px: int) -> Image.Image:
+        """The flag against the sky, waving."""
         sky = random_colour(rng, (0.2, 1.0), (0.0, 0.8))
         canvas = Canvas(
             px,
