@@ -175,7 +175,7 @@ def engine(
         store=store,
         device=device,
         workers=options.workers,
-        weights=options.weights,
+        start_folder=options.weights,
     )
     return Loop(job, build_model(spec, classes, options.weights).to(device))
 

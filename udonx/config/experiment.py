@@ -62,7 +62,7 @@ class Experiment:
         overrides: the `--set` texts.
         selected: the rows of `--row`; empty for all.
         only_seeds: whether `--seeds` replaced the file's, so that no other seed is shown.
-        weights: the folder of `--weights`.
+        weights_dir: the folder of `--weights`.
     """
 
     path: Path
@@ -78,7 +78,7 @@ class Experiment:
     overrides: tuple[str, ...] = ()
     selected: tuple[str, ...] = ()
     only_seeds: bool = False
-    weights: Path | None = None
+    weights_dir: Path | None = None
 
     @property
     def name(self) -> str:
@@ -194,7 +194,7 @@ def load_experiment(
         overrides=selection.overrides,
         selected=selection.rows,
         only_seeds=selection.seeds is not None,
-        weights=selection.weights,
+        weights_dir=selection.weights,
     )
 
 

@@ -29,7 +29,7 @@ class Job:
         store: where its images are loaded from.
         device: where it runs.
         workers: threads that load images.
-        weights: the folder of its start weights; None where they are random.
+        start_folder: the folder of its start weights; None where they are random.
         teachers: the folders of its teachers' stages, in the order of `spec.teachers`.
         plugins: the plug-ins that were imported, kept in the stage's folder.
         manifest: the hash of each domain's split files.
@@ -46,7 +46,7 @@ class Job:
     store: ImageStore
     device: torch.device
     workers: int
-    weights: Path | None = None
+    start_folder: Path | None = None
     teachers: tuple[StageFolder, ...] = ()
     plugins: tuple[str, ...] = ()
     manifest: dict[str, str] = attrs.field(factory=dict)

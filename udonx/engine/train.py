@@ -46,7 +46,7 @@ def prepare(job: Job) -> Model:
         else {}
     )
     counts = {domain: len(ids) for domain, ids in class_ids.items()}
-    model = build_model(job.spec, counts, job.weights).to(job.device)
+    model = build_model(job.spec, counts, job.start_folder).to(job.device)
     about = StageModel(
         id=job.id,
         data=job.manifest,

@@ -113,7 +113,7 @@ class _Probe:
             store=open_images(plan.experiment, plan.benchmark, cache_bytes=0),
             device=self.device,
             workers=self.threads,
-            weights=plan.weights_of(spec).folder,
+            start_folder=plan.weights_of(spec).folder,
             teachers=teachers,
         )
 

@@ -100,17 +100,19 @@ class Inputs:
     Attributes:
         experiment: whose inputs they are.
         data: its data, shared with all experiments on the same data.
-        weights: the start weights that are there, by the role of the backbone.
+        start_weights: the start weights that are there, by the role of the backbone.
     """
 
     experiment: Experiment
     data: OpenData
-    weights: dict[str, StartWeights]
+    start_weights: dict[str, StartWeights]
 
     @property
     def whole(self) -> bool:
         """Whether nothing is missing or broken."""
-        return not self.data.broken and self.weights.keys() >= set(used_roles(self.experiment))
+        return not self.data.broken and self.start_weights.keys() >= set(
+            used_roles(self.experiment)
+        )
 
 
 def open_inputs(experiments: Sequence[Experiment]) -> tuple[list[Inputs], list[Problem]]:
@@ -125,7 +127,7 @@ def open_inputs(experiments: Sequence[Experiment]) -> tuple[list[Inputs], list[P
     opened: dict[str, OpenData | None] = {}
     inputs = []
     for experiment in experiments:
-        weights = finder.of(experiment)
+        start_weights = finder.of(experiment)
         key = repr(experiment.data)
         if key not in opened:
             opened[key] = None
@@ -136,7 +138,7 @@ def open_inputs(experiments: Sequence[Experiment]) -> tuple[list[Inputs], list[P
                 where = experiment.setting_place
                 problems.append(Problem(where=where, key="data", message=str(error)))
         if (data := opened[key]) is not None:
-            inputs.append(Inputs(experiment, data, weights))
+            inputs.append(Inputs(experiment, data, start_weights))
     return inputs, [*problems, *finder.problems]
 
 
@@ -174,11 +176,11 @@ class WeightsFinder:
 
     def _find(self, experiment: Experiment, role: str) -> StartWeights | None:
         backbone = experiment.backbones[role]
-        key = repr((backbone, experiment.weights))
+        key = repr((backbone, experiment.weights_dir))
         if key not in self.found:
             self.found[key] = None
             try:
-                self.found[key] = resolve(backbone, experiment.weights, fetch=self.fetch)
+                self.found[key] = resolve(backbone, experiment.weights_dir, fetch=self.fetch)
             except WeightsError as error:
                 self.problems.append(
                     Problem(

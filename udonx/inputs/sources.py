@@ -20,7 +20,7 @@ from udonx.config.problems import Problem
 from udonx.inputs.weights import hub_name, local_folder, others_that_fit, problem_of
 
 
-def from_hub(experiment: Experiment, weights: Path | str | None) -> list[str]:
+def from_hub(experiment: Experiment, weights_dir: Path | str | None) -> list[str]:
     """A sentence for each start weights that are in no local folder.
 
     A run takes them from the hub or its cache.
@@ -30,11 +30,11 @@ def from_hub(experiment: Experiment, weights: Path | str | None) -> list[str]:
     missing = [
         backbone
         for backbone in backbones
-        if not backbone.random and local_folder(backbone, weights) is None
+        if not backbone.random and local_folder(backbone, weights_dir) is None
     ]
     return [
         f"weights {hub_name(backbone)} are in no folder here: run takes them from the hub, or its"
-        f" cache{others_that_fit(backbone, weights)}"
+        f" cache{others_that_fit(backbone, weights_dir)}"
         for backbone in missing
     ]
 
@@ -81,23 +81,23 @@ def source_problems(
     data: DataConfig,
     backbones: Mapping[str, BackboneConfig],
     roles: Mapping[str, Iterable[str]],
-    weights: Path | str | None,
+    weights_dir: Path | str | None,
 ) -> list[Problem]:
     """What is missing or does not fit, for the roles that rows use.
 
     `roles` names the rows of each.
     """
     problems = []
-    if weights is not None and not Path(weights).is_dir():
+    if weights_dir is not None and not Path(weights_dir).is_dir():
         problems.append(
             Problem(
-                where=f"--weights {weights}",
+                where=f"--weights {weights_dir}",
                 message="there is no such folder; it must hold folders in timm's layout",
             )
         )
     problems += data_problems(where, data)
     for role, rows in roles.items():
-        if role in backbones and (message := problem_of(backbones[role], weights)):
+        if role in backbones and (message := problem_of(backbones[role], weights_dir)):
             problems.append(
                 Problem(where=where, rows=tuple(rows), key=f"backbones.{role}", message=message)
             )

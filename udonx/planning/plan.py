@@ -63,7 +63,7 @@ class Plan:
     Attributes:
         experiment: what is planned.
         benchmark: its data.
-        weights: the start weights, by role.
+        start_weights: the start weights, by role.
         rows: its rows, one for each seed.
         stages: each equal stage once, by id, teachers before students.
         identities: what computes ids.
@@ -71,7 +71,7 @@ class Plan:
 
     experiment: Experiment
     benchmark: Benchmark
-    weights: dict[str, StartWeights]
+    start_weights: dict[str, StartWeights]
     rows: list[PlannedRow]
     stages: dict[str, StageSpec]
     identities: Identities
@@ -92,7 +92,7 @@ class Plan:
 
     def weights_of(self, spec: StageSpec) -> StartWeights:
         """The start weights of a stage."""
-        return start_of(self.experiment, self.weights, spec.backbone)
+        return start_of(self.experiment, self.start_weights, spec.backbone)
 
 
 class Identities:
@@ -131,11 +131,11 @@ class Identities:
         return digest({"embedders": embedders, "data": files, "version": EVALUATION_VERSION})
 
 
-def backbone_spec(experiment: Experiment, role: str, weights: StartWeights) -> BackboneSpec:
+def backbone_spec(experiment: Experiment, role: str, start: StartWeights) -> BackboneSpec:
     """The backbone of a role: its options over how its weights' architecture was configured."""
     config = experiment.backbones[role]
     options = dict(config.options)
-    if merged := {**weights.model_args, **options.get("kwargs", {})}:
+    if merged := {**start.model_args, **options.get("kwargs", {})}:
         options["kwargs"] = merged
     return BackboneSpec(
         use=config.use,
@@ -143,14 +143,14 @@ def backbone_spec(experiment: Experiment, role: str, weights: StartWeights) -> B
         version=config.version,
         source=config.source,
         files=config.files,
-        weights=weights.sha256,
-        mean=weights.mean,
-        std=weights.std,
+        weights=start.sha256,
+        mean=start.mean,
+        std=start.std,
     )
 
 
 def start_of(
-    experiment: Experiment, weights: Mapping[str, StartWeights], backbone: BackboneSpec
+    experiment: Experiment, start_weights: Mapping[str, StartWeights], backbone: BackboneSpec
 ) -> StartWeights:
     """The start weights of a backbone.
 
@@ -159,13 +159,13 @@ def start_of(
     """
     return next(
         start
-        for role, start in weights.items()
+        for role, start in start_weights.items()
         if backbone_spec(experiment, role, start) == backbone
     )
 
 
 def make_plan(
-    experiment: Experiment, benchmark: Benchmark, weights: dict[str, StartWeights]
+    experiment: Experiment, benchmark: Benchmark, start_weights: dict[str, StartWeights]
 ) -> Plan:
     """Plan the wanted rows of an experiment for its seeds; pure but for reading split files."""
     identities = Identities(benchmark)
@@ -178,7 +178,7 @@ def make_plan(
                 continue
             evaluations: list[PlannedEvaluation] = []
             needed: dict[str, StageSpec] = {}
-            for spec in row_evaluations(experiment, row, seed, weights, benchmark.facts):
+            for spec in row_evaluations(experiment, row, seed, start_weights, benchmark.facts):
                 ids = {domain: identities.stage(stage) for domain, stage in spec.embedders.items()}
                 evaluations.append(
                     PlannedEvaluation(id=identities.evaluation(spec, ids), spec=spec, stages=ids)
@@ -203,7 +203,7 @@ def make_plan(
     return Plan(
         experiment=experiment,
         benchmark=benchmark,
-        weights=weights,
+        start_weights=start_weights,
         rows=planned,
         stages=stages,
         identities=identities,
@@ -214,7 +214,7 @@ def row_evaluations(
     experiment: Experiment,
     row: RowConfig,
     seed: int,
-    weights: Mapping[str, StartWeights],
+    start_weights: Mapping[str, StartWeights],
     facts: tuple[DomainFacts, ...],
 ) -> tuple[EvaluationSpec, ...]:
     """What a row wants to see evaluated, as its scheme plans it for one seed.
@@ -223,7 +223,7 @@ def row_evaluations(
         ConfigError: the scheme fails, the domains of a stage do not have one teacher each, or a
             stage has absurdly many steps.
     """
-    wanted = row.at(backbone_spec(experiment, row.backbone, weights[row.backbone]), seed)
+    wanted = row.at(backbone_spec(experiment, row.backbone, start_weights[row.backbone]), seed)
     problem = partial(Problem, where=experiment.setting_place, rows=(row.name,))
     try:
         evaluations = row.scheme.plan(wanted, facts)

@@ -43,7 +43,9 @@ def run_experiments(experiments: Sequence[Experiment], options: RunOptions) -> l
 
         # ------------------------------------------------------------- plans made
         whole = [each for each in inputs if each.whole]
-        plans = [make_plan(each.experiment, each.data.benchmark, each.weights) for each in whole]
+        plans = [
+            make_plan(each.experiment, each.data.benchmark, each.start_weights) for each in whole
+        ]
 
         # ------------------------------------------------------------- everything checked
         problems += check_run(inputs, plans, options)

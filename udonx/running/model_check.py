@@ -55,7 +55,7 @@ class WantedStage:
             data.benchmark,
             data.images,
             next((name for name in spec.domains if name not in data.broken), None),
-            start_of(experiment, inputs.weights, spec.backbone).folder,
+            start_of(experiment, inputs.start_weights, spec.backbone).folder,
             experiment.setting_place,
         )
 

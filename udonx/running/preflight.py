@@ -76,7 +76,7 @@ def _wanted_models(
 
 def _rough_stages(inputs: Inputs) -> Iterator[tuple[str, StageSpec]]:
     """(row, stage) of what can be planned although something is wrong."""
-    experiment, weights = inputs.experiment, inputs.weights
+    experiment, weights = inputs.experiment, inputs.start_weights
     for row in experiment.wanted_rows():
         if row.skipped or row.backbone not in weights:
             continue

@@ -126,7 +126,7 @@ def _config(entry: Run, planned: PlannedRow, context: PlanRun) -> dict[str, Any]
         "plugins": list(experiment.plugins),
         "start_weights": {
             role: {"source": start.source, "sha256": start.sha256}
-            for role, start in plan.weights.items()
+            for role, start in plan.start_weights.items()
         },
         "versions": versions(),
         "device": str(session.device),

@@ -70,7 +70,7 @@ def _job(identity: str, title: str, context: PlanRun, record: Any) -> Job:
         store=context.images,
         device=session.device,
         workers=session.workers,
-        weights=plan.weights_of(spec).folder,
+        start_folder=plan.weights_of(spec).folder,
         teachers=tuple(map(session.results.stage, teachers)),
         plugins=plan.experiment.plugins,
         manifest={domain: plan.identities.training_manifest(domain) for domain in spec.domains},

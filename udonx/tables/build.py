@@ -237,7 +237,8 @@ def _about(plan: Plan, stored: Iterable[StoredEvaluation]) -> About:
         overrides=experiment.overrides,
         plugins=experiment.plugins,
         start_weights=tuple(
-            f"{role} {start.source} ({start.sha256[:12]})" for role, start in plan.weights.items()
+            f"{role} {start.source} ({start.sha256[:12]})"
+            for role, start in plan.start_weights.items()
         ),
         versions=tuple(
             f"{name} {' and '.join(sorted(set(found)))}" for name, found in sorted(versions.items())

@@ -38,7 +38,9 @@ def stored_seeds(plan: Plan, results: Results) -> Plan:
     seeds = sorted({run.seed for run in runs if run.seed is not None} | set(experiment.seeds))
     if set(seeds) == set(experiment.seeds):
         return plan
-    return make_plan(attrs.evolve(experiment, seeds=tuple(seeds)), plan.benchmark, plan.weights)
+    return make_plan(
+        attrs.evolve(experiment, seeds=tuple(seeds)), plan.benchmark, plan.start_weights
+    )
 
 
 def shown_table(

@@ -93,7 +93,7 @@ def _weights(experiment: Experiment) -> dict[str, str]:
     found = {}
     for role in {row.backbone for row in experiment.rows if not row.skipped}:
         try:
-            folder = local_folder(experiment.backbones[role], experiment.weights)
+            folder = local_folder(experiment.backbones[role], experiment.weights_dir)
         except WeightsError:  # weights that do not fit are no part of any table
             continue
         if folder is not None and not folder.resolve().is_relative_to(SHIPPED_WEIGHTS):

@@ -119,7 +119,7 @@ def training(job: Job) -> Loop:
     """The loop of a job, not started."""
     classes = {domain: len(job.benchmark.labels(domain)) for domain in job.spec.domains}
     job.folder.path.mkdir(parents=True, exist_ok=True)
-    return Loop(job, build_model(job.spec, classes, job.weights).to(job.device))
+    return Loop(job, build_model(job.spec, classes, job.start_folder).to(job.device))
 
 
 def snapshot(parts: Any) -> dict[str, torch.Tensor]:

@@ -108,7 +108,7 @@ def test_timm_reads_it(small_benchmark: Benchmark, tmp_path: Path, model: str) -
     later = small_spec(
         backbone=backbone, steps=1, validate_every=1, optimiser=small_spec().training.optimiser
     )
-    run_stage(small_job(tmp_path / "later", later, small_benchmark, weights=out))
+    run_stage(small_job(tmp_path / "later", later, small_benchmark, start_folder=out))
     # its one step is frozen
     started = load_stage(StageFolder(tmp_path / "later"), torch.device("cpu"))
     assert all(
@@ -265,7 +265,7 @@ def test_real_photos(
         student_head=HeadSpec(use="linear", dim=64),
         **SHORT,
     )
-    run_stage(small_job(tmp_path / "stage", spec, small_benchmark, weights=weights))
+    run_stage(small_job(tmp_path / "stage", spec, small_benchmark, start_folder=weights))
     out = export_stage(tmp_path / "stage", tmp_path / "out").path
     loaded, module = LoadedModel(tmp_path / "stage"), module_of(out)
     assert cosines(module.Embedding.load().embed(real), loaded.embed(real)).min() > 0.9999

@@ -34,7 +34,7 @@ def preflight(experiments: list[Experiment], results: Path, **options) -> list[P
     inputs, problems = open_inputs(experiments)
     problems += check_data(inputs)
     plans = [
-        make_plan(each.experiment, each.data.benchmark, each.weights)
+        make_plan(each.experiment, each.data.benchmark, each.start_weights)
         for each in inputs
         if each.whole
     ]
