@@ -171,7 +171,11 @@ def _check_arguments(
 ) -> None:
     """Refuse what would load other weights or build another kind of model.
 
-    `given` are arguments that we give ourselves all the same.
+    Args:
+        model: the model's name.
+        where: the place of the arguments, for the error.
+        arguments: what a person gives.
+        given: arguments that we give ourselves and that are allowed all the same.
     """
     own = dict.fromkeys(
         inspect.signature(timm.create_model).parameters,

@@ -51,9 +51,16 @@ with the reason.
 
 
 def problems(options: Mapping[str, Any], remember: Remember) -> Iterator[tuple[str, str]]:
-    """What is wrong with a model, a tag or kwargs: pairs of a key and a sentence.
+    """What is wrong with the options of a timm backbone, found without importing timm.
 
-    timm does not have the model or tag, or the kwargs are not allowed.
+    A model or tag may be one that timm does not have, a kwarg one that is not allowed.
+
+    Args:
+        options: the options of the backbone, complete.
+        remember: keeps the names that timm has between runs, for timm is slow to import.
+
+    Yields:
+        (key, sentence) of each problem.
     """
     models = remember("timm", _models)
     model, hub = options["model"], options.get("hub")

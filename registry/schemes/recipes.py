@@ -69,7 +69,7 @@ def student_steps(row: Row, facts: tuple[DomainFacts, ...], *, published: bool =
     """Steps of the student's budget.
 
     They are `steps`, or `epochs` of floor(training images / batch) steps, times `scale`;
-    `published` takes seven tenths of it.
+    `published` takes seven tenths of them.
     """
     budget = recipe_of(row).budget
     if budget.steps is not None:
@@ -108,7 +108,7 @@ def round_robin_steps(steps: int, domains: int) -> list[int]:
 def read_transform(transform: Transform, trains: bool) -> Transform:
     """The transform with what its stage does not read at its default.
 
-    So that is no part of the stage's identity.
+    So what is not read is no part of the stage's identity.
 
     Example:
         >>> read_transform(Transform(resize=54, crop=48, scale=(0.5, 1.0)), trains=True).scale
@@ -180,10 +180,15 @@ def student_stage(
     own_teachers: bool = False,
     published: bool = False,
 ) -> StageSpec:
-    """The stage that trains the student head.
+    """The stage that trains the student head: with teachers, or alone.
 
-    It trains with earlier stages as frozen `teachers`, with teacher heads of its own, or alone;
-    `published` as the official baselines, with the projection in the backbone's group.
+    Args:
+        row: the row that wants it.
+        facts: what is known of the row's domains.
+        teachers: earlier stages that it learns from, frozen.
+        own_teachers: whether it trains teacher heads of its own.
+        published: whether it trains as the official baselines do, with the projection in the
+            backbone's group.
     """
     recipe = recipe_of(row)
     losses = tuple(loss for loss in recipe.losses if own_teachers or loss.on != "teacher")

@@ -15,9 +15,9 @@ from registry.schemes.recipes import DISTILLATION_ROW, TEACHER_SLOTS, student_st
 
 @schemes.register("udon")
 class Udon:
-    """One stage: a teacher head per domain and the student share a backbone.
+    """On one backbone, together: a teacher head per domain and a student that learns from them.
 
-    The student also learns from the teachers.
+    All are trained in one stage.
     """
 
     slots = TEACHER_SLOTS

@@ -87,8 +87,8 @@ def deferred() -> Iterator[StopRequest]:
 def _handled_by(handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     """Set a handler, and put the old ones back.
 
-    A signal that is ignored (nohup, a shell's background job) stays ignored, a handler of the
-    caller's stays in place, and outside the main thread, where Python allows no handler, nothing
+    A signal that is ignored (nohup, a shell's background job) stays ignored, and a handler of the
+    caller's stays in place. Outside the main thread Python allows no handler: there nothing
     changes.
     """
     if threading.current_thread() is not threading.main_thread():

@@ -1,12 +1,10 @@
-"""Descriptions of registered components.
+"""Descriptions of registered components, cached: a check of an experiment needs no torch.
 
-They are cached so that checking an experiment needs neither torch nor timm.
-
-A built-in that imports torch is described once and the description is kept as JSON under the cache
-folder, keyed by the content of its source file, of the registry's own files and by the versions of
-Python and the libraries that its types come from. A stale or damaged entry is rebuilt; an
-unwritable cache folder means no cache. Plug-ins are always imported: they are described from the
-object.
+A built-in that imports torch is described once, and the description is kept as JSON under the cache
+folder. Its key is the content of the component's source file and of the registry's own files, and
+the versions of Python and of the libraries that its types come from. A stale or damaged entry is
+rebuilt; an unwritable cache folder means no cache. Plug-ins are always imported: they are described
+from the object.
 """
 
 from __future__ import annotations

@@ -47,9 +47,9 @@ def read_document(path: Path, problems: list[Problem]) -> Document:
     """Read an experiment file and those that it inherits from.
 
     A row that a parent has too is laid over the parent's; `NAME = false` leaves a row out. With
-    `roles`, every row that names no backbone is there once for each role: under its own name for
-    the first, as ROLE_NAME for the others, and a row that the file has under that name lies over
-    it.
+    `roles`, every row that names no backbone is there once for each role. It has its own name for
+    the first role and is called ROLE_NAME for the others. A row that the file has under that name
+    lies over it.
 
     Args:
         path: the file.

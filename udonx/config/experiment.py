@@ -135,9 +135,10 @@ def load_experiment(
 ) -> Experiment:
     """Read and resolve one experiment file.
 
-    What a later one says counts: defaults of the components, the setting's `[KIND.NAME]`, the
-    scheme's own row, the setting's keys of a row, the file's [defaults], what the scheme fixes, the
-    row, `--set`. The setting's parents, and the file's, come before it.
+    Layers of keys lie over each other, and the last that has a key counts. They are: defaults of
+    the components, the setting's `[KIND.NAME]`, the scheme's own row, the setting's keys of a row.
+    Over these lie the file's [defaults], what the scheme fixes, the row, and `--set`. The setting's
+    parents, and the file's, come before it.
 
     Args:
         path: the file, or the name of a shipped one (`table3_ablation`).

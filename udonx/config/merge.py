@@ -34,7 +34,10 @@ _EXCLUSIVE = {"budget": ({"steps", "epochs"},)}
 class Layer:
     """One source of row keys.
 
-    `where` is what a person edits to change it, `prefix` the table inside it.
+    Attributes:
+        where: what a person edits to change it.
+        prefix: the table inside it.
+        data: the keys.
     """
 
     where: str

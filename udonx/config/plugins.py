@@ -38,7 +38,9 @@ logger = logging.getLogger(__name__)
 class _Plugin:
     """A plug-in that is imported.
 
-    It has its module, and the files beside it that it imports, by the name that it imports them by.
+    Attributes:
+        module: the name of its module.
+        beside: the files beside it that it imports, by the name that it imports them by.
     """
 
     module: str

@@ -14,10 +14,13 @@ from udonx.common.errors import REFUSED, UdonxError
 
 @attrs.frozen(kw_only=True)
 class Problem:
-    """One problem.
+    """One problem of an experiment.
 
-    `where` is the file (or the option of the command), `rows` the rows that it touches, `key` the
-    dotted key.
+    Attributes:
+        where: the file, or the option of the command.
+        message: what is wrong, what was got and what is allowed.
+        rows: the rows that it touches.
+        key: the dotted key.
     """
 
     where: str

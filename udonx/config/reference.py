@@ -38,7 +38,11 @@ from udonx.config.typed import table_options
 class Section:
     """Keys that stand together in a file.
 
-    `name` is how to ask for them, `place` where they are written.
+    Attributes:
+        name: how to ask for them.
+        place: where they are written.
+        doc: a sentence about them.
+        options: the keys.
     """
 
     name: str

@@ -2,9 +2,9 @@
 
 They are derived from the same declarations that validate them.
 
-What depends on a value (the options of the component that `use` names, the keys that a scheme has
-slots for) is said with if/then and never with oneOf, so that an editor marks the key that is wrong
-and not the whole table around it.
+Some keys depend on a value: the options of the component that `use` names, the keys that a scheme
+has slots for. They are said with if/then and never with oneOf. So an editor marks the key that is
+wrong and not the whole table around it.
 """
 
 from __future__ import annotations

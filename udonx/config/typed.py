@@ -105,12 +105,16 @@ def table_options(cls: type) -> tuple[Option, ...]:
 def validate(
     options: tuple[Option, ...], values: Any, also: Iterable[str] = ()
 ) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-    """Values completed with defaults, and what is wrong as (key, sentence).
+    """Complete values with defaults, and find what is wrong with them.
 
-    Values are plain data, ready for TOML or JSON.
+    Args:
+        options: what is allowed.
+        values: what a person gives.
+        also: keys that are allowed beside the options, for the sentence about unknown ones.
 
-    The key is empty where `values` is no table; `also` are keys that are allowed beside the
-    options, for the sentence about unknown ones.
+    Returns:
+        The values as plain data, ready for TOML or JSON, and (key, sentence) of each problem. The
+        key is empty where `values` is no table.
     """
     if not isinstance(values, dict):
         return {}, [("", f"got {format_value(values)}, allowed is a table")]

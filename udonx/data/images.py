@@ -236,8 +236,8 @@ class ImageStore:
 
     They are kept as they were decoded, or as what was made of them, whichever is smaller.
 
-    Nothing is evicted: training passes over all images in turn, and over a set larger than the
-    memory a least-recently-used cache would drop every image just before it is needed again. Here
+    Nothing is evicted, because training passes over all images in turn. Over a set larger than the
+    memory, a least-recently-used cache would drop every image just before it is needed again. Here
     the first images to come stay, and each pass finds them. A large image is not kept as it is, so
     that photos take no more memory than thumbnails. Threads may share a store.
 

@@ -60,9 +60,9 @@ def path_problem(path: str) -> str:
 def resolve_image(root: Path | str, path: str) -> Path:
     """Return the existing file of an image, whatever form its non-ASCII characters took on disk.
 
-    RP2K's Chinese names lie on disk as they are, in another Unicode normal form (NFC or NFD), or as
-    unzip without a UTF-8 locale writes them: `#U4e2d` (`#L01f600` beyond the first plane). The
-    split file may hold any of these forms too.
+    RP2K's Chinese names lie on disk in one of three forms: as they are, in another Unicode normal
+    form (NFC or NFD), or as unzip writes them. Without a UTF-8 locale, unzip writes `#U4e2d`
+    (`#L01f600` beyond the first plane). The split file may hold any of these forms too.
 
     Args:
         root: the folder that holds `images`.

@@ -6,8 +6,8 @@ Images come in as uint8 [H, W, 3] and leave as float32 [3, crop, crop] on the 0.
 normalises. PIL's and torchvision's defaults (antialiasing, rounding to bytes) compute something
 else when downscaling. Source: the released UDON code.
 
-Images are resized one by one, and a large one never becomes float32 as a whole: without
-antialiasing a result looks at no more than two source rows for each of its own rows.
+Images are resized one by one, and a large one never becomes float32 as a whole. Without
+antialiasing, a row of the result looks at no more than two rows of the source.
 """
 
 from __future__ import annotations
@@ -70,9 +70,15 @@ class ResizeCrop:
 class RandomResizedCrop:
     """Cut a box, then resize it to `crop` x `crop`, then perhaps flip.
 
-    The box is relative, so it can be drawn before the image's size is known: `area` is its share of
-    the image, `aspect` its width / height, and `top` and `left` its place as fractions of the room
-    that is left.
+    The box is relative, so it can be drawn before the image's size is known.
+
+    Attributes:
+        crop: edge of the result in pixels.
+        area: the box's share of the image.
+        aspect: its width / height.
+        top: its place from above, as a fraction of the room that is left.
+        left: its place from the left, as a fraction of the room that is left.
+        flip: whether the result is mirrored.
     """
 
     crop: int

@@ -27,8 +27,8 @@ _STATES = ("embeddings", "labels", "label_counts", "domains", "domain_counts", "
 class RetrievalMetric(Metric):
     """Registered metrics of queries and index items that arrive one batch after the other.
 
-    States are tensors on the CPU (names as UTF-8 bytes), wherever the metric is moved, so that 1.4
-    M index items do not sit on the accelerator and torchmetrics can gather them from several
+    States are tensors on the CPU (names as UTF-8 bytes), wherever the metric is moved. So 1.4 M
+    index items do not sit on the accelerator, and torchmetrics can gather them from several
     processes. Names of domains and images come back as text, whatever type they had. Called as
     `metric(...)` it does what `update` does: a batch is only queries or only index, so it has no
     value of its own.

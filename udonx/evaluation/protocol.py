@@ -43,8 +43,9 @@ def _no_tick(count: int) -> None:
 class Embedding(Protocol):
     """What is evaluated: a model in eval mode.
 
-    It embeds float images [B, 3, crop, crop], 0..255, of a domain. `upright`: images are turned as
-    their EXIF orientation says.
+    Attributes:
+        crop: edge in pixels of the images that it embeds.
+        upright: whether images are turned as their EXIF orientation says.
     """
 
     crop: int

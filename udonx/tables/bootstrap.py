@@ -35,9 +35,9 @@ def paired_interval(
     It is that of a paired bootstrap over seeds and queries.
 
     Seeds and queries are crossed: every seed's model answers the same queries. A replicate draws
-    seeds with replacement, once for all domains (a seed is a model for all domains), then in each
-    domain its queries with replacement, once for all drawn seeds. With one seed only the queries
-    vary, and the interval says nothing of training.
+    seeds with replacement, once for all domains, for a seed is a model for all domains. Then it
+    draws in each domain its queries with replacement, once for all drawn seeds. With one seed only
+    the queries vary, and the interval says nothing of training.
 
     How far to trust it: a few seeds are a small sample, whose variance the bootstrap takes (S -
     1)/S as large as it is. So with two or three seeds the interval is too narrow where training

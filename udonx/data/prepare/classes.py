@@ -79,10 +79,9 @@ def fewest_classes(shares: Mapping[str, Fraction]) -> int:
 def allot(classes: int, shares: Mapping[str, Fraction]) -> dict[str, int]:
     """How many classes each split gets; the sum is `classes`.
 
-    Every split gets the whole part of its share, and the classes that are left go to the splits
-    with the largest remainders (of equal ones to the first of train, val, test). A split that would
-    then have fewer than its least (`LEAST`) gets that, and the others share the rest in the same
-    way.
+    Every split gets the whole part of its share. The classes that are left go to the splits with
+    the largest remainders (of equal ones to the first of train, val, test). A split that would then
+    have fewer than its least (`LEAST`) gets that, and the others share the rest in the same way.
 
     Args:
         classes: at least `fewest_classes(shares)`.

@@ -93,8 +93,8 @@ def split_folders(
 
     No class is in two splits.
 
-    Writes `out/info_files/<domain>/{train,val,test}.json`, beside them `classes.csv` (class_id,
-    name, split, images), and `out/images/<domain>`, a link to the domain's folder: no image is
+    Writes `out/info_files/<domain>/{train,val,test}.json` and beside them `classes.csv` (class_id,
+    name, split, images). `out/images/<domain>` is a link to the domain's folder: no image is
     copied, so `source` must stay where it is. Class ids are the places of the kept classes in
     alphabetical order. The same tree and options give the same bytes; a domain's split does not
     depend on the other domains. `out` is there whole, or not at all.
