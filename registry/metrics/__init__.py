@@ -1,7 +1,7 @@
 """The registry of retrieval metrics: the columns of a table.
 
 A metric is a class without options that is called `(relevant_QK, relevant_Q)`; see `Metric` in
-registry/contracts.py.
+registry/contracts/protocols.py.
 
 NumPy is imported with a component, not here.
 """

@@ -5,7 +5,7 @@ from typing import Any
 
 from registry.registry import Registry
 
-_METHODS = (
+METHODS = (
     "domain_at",
     "known_until",
     "clears_at",
@@ -17,12 +17,12 @@ _METHODS = (
 
 
 def _facts(target: Any) -> dict[str, bool]:
-    lacks = [name for name in _METHODS if inspect.isclass(target) and not hasattr(target, name)]
+    lacks = [name for name in METHODS if inspect.isclass(target) and not hasattr(target, name)]
     if lacks:
         raise TypeError(
             f"a sampler also needs the methods {', '.join(lacks)} (see Sampler in"
-            " registry/contracts.py); one whose order is known from the start inherits them from"
-            " registry.samplers.schedule.FixedOrder"
+            " registry/contracts/protocols.py); one whose order is known from the start inherits"
+            " them from registry.samplers.schedule.FixedOrder"
         )
     return {"needs_signal": bool(getattr(target, "needs_signal", False))}
 

@@ -1,6 +1,7 @@
 """The registry of data sources: where the images and splits of a benchmark come from.
 
-A source is a class whose options are keys of `[data]`; see `Source` in registry/contracts.py.
+A source is a class whose options are keys of `[data]`; see `Source` in
+registry/contracts/protocols.py.
 """
 
 import inspect
@@ -19,7 +20,7 @@ def _facts(target: Any) -> dict[str, Any]:
     if lacks := [name for name in _METHODS if not callable(getattr(target, name, None))]:
         raise TypeError(
             f"a source also needs the methods {', '.join(lacks)} (see Source in"
-            " registry/contracts.py)"
+            " registry/contracts/protocols.py)"
         )
     return {}
 

@@ -138,7 +138,7 @@ def _key(module: str) -> str:
         _origin(module),
         own / "registry.py",
         own / "options.py",
-        own / "contracts.py",
+        *sorted((own / "contracts").glob("*.py")),
         own / module.split(".")[1] / "__init__.py",
     ):
         digest.update(path.read_bytes())

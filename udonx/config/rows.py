@@ -113,7 +113,8 @@ def _build_scheme(row: RowLayers, spec: ComponentSpec) -> Scheme | None:
         return None
     if lacks := [name for name in _SCHEME if not hasattr(scheme, name)]:
         row.problem(
-            "scheme", f"'{spec.use}' lacks {', '.join(lacks)}; see Scheme in registry/contracts.py"
+            "scheme",
+            f"'{spec.use}' lacks {', '.join(lacks)}; see Scheme in registry/contracts/protocols.py",
         )
         return None
     if not isinstance(scheme.slots, set | frozenset) or not scheme.slots <= ROW_KEYS:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from registry import samplers
 from registry.contracts import ComponentSpec, HeadSpec, Sampler, StageSpec, Start
 from registry.heads.classifier import CosineClassifier
 from udonx.common.seeds import stream_seed
@@ -225,17 +226,9 @@ def build_sampler(spec: StageSpec, train_counts: Mapping[str, int]) -> Sampler:
         training.steps,
         stream_seed(spec.seed or 0, "sampler"),
     )
-    names = (
-        "domain_at",
-        "known_until",
-        "clears_at",
-        "update",
-        "shares",
-        "state_dict",
-        "load_state_dict",
-    )
-    if lacks := [name for name in names if not hasattr(built, name)]:
+    if lacks := [name for name in samplers.METHODS if not hasattr(built, name)]:
         raise ValueError(
-            f"{what} lacks the methods {', '.join(lacks)}; see Sampler in registry/contracts.py"
+            f"{what} lacks the methods {', '.join(lacks)}; see Sampler in"
+            " registry/contracts/protocols.py"
         )
     return built

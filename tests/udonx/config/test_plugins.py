@@ -327,7 +327,7 @@ WHOLE = (
             "pass",
             (
                 "scheme: 'mine' lacks slots, default_row, fixed_row, teacher, branches, plan; see"
-                " Scheme in registry/contracts.py"
+                " Scheme in registry/contracts/protocols.py"
             ),
         ),
         (

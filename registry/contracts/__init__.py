@@ -1,0 +1,73 @@
+"""The vocabulary that components speak.
+
+Value classes and protocols, without behaviour and without torch.
+
+Shape suffixes: B batch, C classes, D student dimension, E teacher dimension, F backbone features, H
+W pixels.
+"""
+
+from __future__ import annotations
+
+from registry.contracts.options import (
+    Budget,
+    Optimiser,
+    Orientation,
+    Pixels,
+    Positive,
+    Rate,
+    Schedule,
+    Share,
+    Steps,
+    Transform,
+    Validation,
+)
+from registry.contracts.protocols import BranchLoss, Metric, PairLoss, Sampler, Scheme, Source
+from registry.contracts.rows import Recipe, Row, RowSpec, Slot
+from registry.contracts.stages import (
+    BackboneSpec,
+    ComponentSpec,
+    DomainFacts,
+    EvaluationSpec,
+    HeadSpec,
+    LossSpec,
+    StageSpec,
+    TeacherSpec,
+    Training,
+)
+from registry.contracts.step import Batch, Branch, Start
+
+__all__ = [
+    "BackboneSpec",
+    "Batch",
+    "Branch",
+    "BranchLoss",
+    "Budget",
+    "ComponentSpec",
+    "DomainFacts",
+    "EvaluationSpec",
+    "HeadSpec",
+    "LossSpec",
+    "Metric",
+    "Optimiser",
+    "Orientation",
+    "PairLoss",
+    "Pixels",
+    "Positive",
+    "Rate",
+    "Recipe",
+    "Row",
+    "RowSpec",
+    "Sampler",
+    "Schedule",
+    "Scheme",
+    "Share",
+    "Slot",
+    "Source",
+    "StageSpec",
+    "Start",
+    "Steps",
+    "TeacherSpec",
+    "Training",
+    "Transform",
+    "Validation",
+]

@@ -1,0 +1,150 @@
+"""What a row of an experiment file says; every key of a row is a field here, declared once."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import attrs
+from pydantic import Field
+
+from registry.contracts.options import (
+    Budget,
+    Optimiser,
+    Schedule,
+    Transform,
+    Validation,
+)
+from registry.contracts.stages import (
+    BackboneSpec,
+    ComponentSpec,
+    HeadSpec,
+    LossSpec,
+)
+
+
+@attrs.frozen
+class Slot:
+    """Marks a key of a row that names components of a kind, in its annotation."""
+
+    kind: str
+
+
+@attrs.frozen(kw_only=True)
+class Recipe:
+    """How the models of a row are trained: each field is a key of a row, declared here alone.
+
+    A key that the row's scheme has no slot for has its default, and the scheme does not read it.
+    """
+
+    losses: Annotated[
+        tuple[LossSpec, ...],
+        Slot("losses"),
+        Field(
+            description=(
+                "The terms of the total loss, each a table `[losses.NAME]` or the name of a loss."
+                " `NAME = false` removes an inherited one."
+            )
+        ),
+    ] = ()
+    teacher_head: Annotated[
+        HeadSpec | None,
+        Slot("heads"),
+        Field(description="The head of each domain's teacher."),
+    ] = None
+    sampler: Annotated[
+        ComponentSpec,
+        Slot("samplers"),
+        Field(description="Which domain the next batch comes from."),
+    ] = ComponentSpec(use="round_robin")
+    optimiser: Optimiser = Optimiser()
+    schedule: Schedule = Schedule()
+    budget: Budget = Budget()
+    validation: Validation = Validation()
+    classifier: Annotated[
+        Literal["separate", "joint"],
+        Field(
+            description=(
+                "Of the student: `separate` has one per domain, `joint` one over the classes of all"
+                " domains."
+            )
+        ),
+    ] = "separate"
+    normalise_total: Annotated[
+        bool,
+        Field(description="Divides the weighted sum of the losses by the sum of their weights."),
+    ] = True
+    distill_to_backbone: Annotated[
+        bool,
+        Field(
+            description=(
+                "Lets the gradient of the distillation losses flow through the student's head into"
+                " the backbone."
+            )
+        ),
+    ] = True
+    teacher_budget: Annotated[
+        Literal["equal_exposure", "full"],
+        Field(
+            description=(
+                "How long one model per domain trains: `equal_exposure` gives each the steps that"
+                " round robin gives its domain within the student's budget, `full` all of that"
+                " budget."
+            )
+        ),
+    ] = "equal_exposure"
+
+
+@attrs.frozen(kw_only=True)
+class RowSpec:
+    """One row of a table as its file says it.
+
+    Each field but `recipe` is a key of a row, declared here alone.
+
+    `recipe` is None where nothing is trained: where the scheme has no slot for any of its keys.
+    """
+
+    scheme: Annotated[
+        ComponentSpec,
+        Slot("schemes"),
+        Field(description="Who teaches whom; every row has one, its own or from [defaults]."),
+    ]
+    transform: Transform = Transform()
+    student_head: Annotated[
+        HeadSpec | None,
+        Slot("heads"),
+        Field(description="The head whose embedding is the result."),
+    ] = None
+    evaluate: Annotated[
+        tuple[str, ...],
+        Field(
+            min_length=1,
+            description=(
+                "Whose embeddings are evaluated: `student`, `teacher` or both; the scheme says"
+                " which it has."
+            ),
+        ),
+    ] = ("student",)
+    precision: Annotated[
+        Literal["fp32", "bf16"],
+        Field(
+            description=(
+                "Of the backbone in training and evaluation; heads and losses are always fp32."
+            )
+        ),
+    ] = "fp32"
+    recipe: Recipe | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Row(RowSpec):
+    """A row for one backbone and one seed: what a scheme plans from.
+
+    Attributes:
+        name: the row's name in its file.
+        backbone: the backbone of its role, with its start weights.
+        seed: what everything random follows from.
+    """
+
+    name: str
+    backbone: BackboneSpec
+    seed: int

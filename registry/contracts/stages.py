@@ -1,0 +1,206 @@
+"""What is trained and what is evaluated, as plain values: components, stages, evaluations."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import attrs
+
+from registry.contracts.options import (
+    Optimiser,
+    Schedule,
+    Transform,
+)
+
+
+@attrs.frozen(kw_only=True)
+class ComponentSpec:
+    """A registered component with its options.
+
+    Attributes:
+        use: its name in the registry.
+        options: all of its options, but for those that are None.
+        version: the component's own, raised by its author when its numbers change.
+        source: the hash of its code, so that an edited plug-in is not taken for the one that a
+            stage was trained with; None for a component that ships with the project.
+        files: the hashes of the files that its options of type Path name; None without any.
+    """
+
+    use: str
+    options: dict[str, Any] = attrs.field(factory=dict)
+    version: int = 1
+    source: str | None = None
+    files: dict[str, str] | None = None
+
+
+@attrs.frozen(kw_only=True)
+class BackboneSpec(ComponentSpec):
+    """A backbone and where it starts.
+
+    Attributes:
+        weights: the sha256 of the start weights, or "random" (initialised from the seed).
+        mean: what is subtracted from the channels of an image, each between 0 and 1.
+        std: what they are then divided by.
+    """
+
+    weights: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+@attrs.frozen(kw_only=True)
+class HeadSpec(ComponentSpec):
+    """A head.
+
+    Attributes:
+        dim: the length of its embedding.
+    """
+
+    dim: int
+
+
+@attrs.frozen(kw_only=True)
+class LossSpec(ComponentSpec):
+    """A weighted term of the total loss.
+
+    Attributes:
+        name: the term's name in the row.
+        weight: its factor in the total.
+        on: the branch of a loss on one branch; None for a loss between student and teacher.
+    """
+
+    name: str
+    weight: float = 1.0
+    on: Literal["teacher", "student"] | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Training:
+    """What a stage that trains needs beside its model; every cadence is in steps of this stage.
+
+    Attributes:
+        steps: how long it trains.
+        batch: images in a batch.
+        losses: the terms of the total loss.
+        sampler: which domain the next batch comes from.
+        optimiser: its `frozen` is in steps.
+        schedule: its `warm_up` is in steps.
+        validate_every: steps between two validations.
+        normalise_total: whether the total is divided by the sum of the weights.
+        distill_to_backbone: whether the distillation losses train the backbone too.
+        student_head_group: "backbone" where the student's projection trains with the backbone's
+            rate and frozen phase (the published baselines); None: with the heads.
+    """
+
+    steps: int
+    batch: int
+    losses: tuple[LossSpec, ...]
+    sampler: ComponentSpec
+    optimiser: Optimiser
+    schedule: Schedule
+    validate_every: int
+    normalise_total: bool = True
+    distill_to_backbone: bool = True
+    student_head_group: Literal["backbone"] | None = None
+
+
+@attrs.frozen(kw_only=True)
+class TeacherSpec:
+    """An earlier stage that teaches another one, frozen.
+
+    Attributes:
+        stage: The stage that teaches.
+        name: What losses ask for it by; None for the teacher of its domains.
+        domains: The domains that it teaches; None for all that its stage was trained on.
+    """
+
+    stage: StageSpec
+    name: str | None = None
+    domains: tuple[str, ...] | None = None
+
+    @property
+    def taught_domains(self) -> tuple[str, ...]:
+        """The domains whose images it teaches on."""
+        return self.stage.domains if self.domains is None else self.domains
+
+
+@attrs.frozen(kw_only=True)
+class StageSpec:
+    """One training job, or the fitting of a head, or neither: features as they are.
+
+    Its canonical form, with the facts of its data and start weights, is its identity.
+
+    Attributes:
+        domains: what it is trained on.
+        backbone: the model that its heads lie on.
+        transform: sizes and augmentation.
+        precision: of the backbone.
+        student_head: the head of the student; None where it has none.
+        teacher_head: the head of each domain's teacher; None where it has none.
+        classifier: whether the student has one classifier per domain, or one for all.
+        teachers: earlier stages that it learns from. Exactly one of those without a name teaches
+            each of its domains.
+        training: how it is trained; None where it is not.
+        seed: what everything random follows from; None where nothing is random.
+    """
+
+    domains: tuple[str, ...]
+    backbone: BackboneSpec
+    transform: Transform
+    precision: Literal["fp32", "bf16"] = "fp32"
+    student_head: HeadSpec | None = None
+    teacher_head: HeadSpec | None = None
+    classifier: Literal["separate", "joint"] = "separate"
+    teachers: tuple[TeacherSpec, ...] = ()
+    training: Training | None = None
+    seed: int | None = None
+
+    @property
+    def required_training(self) -> Training:
+        """`training`, of a stage that trains.
+
+        Raises:
+            ValueError: one that does not.
+        """
+        if self.training is None:
+            raise ValueError(f"a stage of {', '.join(self.domains)} has no training")
+        return self.training
+
+
+@attrs.frozen(kw_only=True)
+class EvaluationSpec:
+    """What is embedded with what.
+
+    One embedder for all domains gives the merged and the own-domain index; several give the
+    own-domain index only.
+
+    Attributes:
+        branch: one of the scheme's `branches`: "student", "teacher" or "feature".
+        embedders: the stage that embeds each domain.
+    """
+
+    branch: str
+    embedders: dict[str, StageSpec]
+
+    @property
+    def merged(self) -> bool:
+        """Whether one embedding serves all domains, so that a merged index makes sense."""
+        stages = list(self.embedders.values())
+        return self.branch != "teacher" and all(
+            stage is stages[0] or stage == stages[0] for stage in stages
+        )
+
+
+@attrs.frozen(kw_only=True)
+class DomainFacts:
+    """What planning needs to know of a domain.
+
+    Attributes:
+        name: the domain's.
+        train_images: how many training images it has.
+        train_classes: how many classes they are of.
+    """
+
+    name: str
+    train_images: int
+    train_classes: int

@@ -1,0 +1,56 @@
+"""What passes between data, model and losses within a training step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+
+@attrs.define(kw_only=True, eq=False)
+class Batch:
+    """One batch, of one domain.
+
+    Attributes:
+        images: float32 [B, 3, H, W], RGB, 0..255.
+        labels: int64 [B], 0..C-1 within the domain.
+        domain: the domain's name.
+        ids: the paths of the images.
+    """
+
+    images: Any
+    labels: Any
+    domain: str
+    ids: tuple[str, ...] = ()
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Branch:
+    """What student or teacher makes of a batch.
+
+    Attributes:
+        features_BF: float32 [B, F], the backbone's features, each row of unit length.
+        embedding_BD: float32 [B, D] (a teacher's [B, E]), each row of unit length.
+        cosine_BC: float32 [B, C], cosines of the embeddings to the columns of the classifier.
+        class_range: the columns of the batch's domain: label i is column `class_range.start + i`.
+            A joint classifier holds the classes of all domains.
+    """
+
+    features_BF: Any
+    embedding_BD: Any
+    cosine_BC: Any
+    class_range: range
+
+
+@attrs.frozen(kw_only=True)
+class Start:
+    """What a backbone is built from.
+
+    Attributes:
+        folder: the folder of its start weights; None where they are random, or loaded afterwards.
+        crop: the height and width of its images.
+    """
+
+    folder: Path | None
+    crop: int
