@@ -62,7 +62,7 @@ class Report:
             self._log(f"{self.title}: {self.count} {self.unit} in {seconds}")
 
     def tick(self, count: int = 1) -> None:
-        """So many units more are done."""
+        """`count` more units are done."""
         self.count += count
         if self._bar is not None:
             self._bar.update(count)

@@ -24,7 +24,11 @@ class BackboneConfig:
 
     Attributes:
         role: the name that rows know it by.
-        use, options, version, source, files: the component (see `ComponentSpec`).
+        use: the component's name in the registry.
+        options: its options, complete.
+        version: the component's own.
+        source: the hash of its code; None for a component that ships with the project.
+        files: the hashes of the files that its options name; None without any.
         local: a folder of start weights that must be there.
         hub: a tag of timm's weights.
         random: whether it starts from random weights.

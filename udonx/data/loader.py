@@ -76,8 +76,12 @@ class BatchLoader:
     takes its place.
 
     Args:
-        benchmark, store, domains, transform, batch, seed: what a batch holds follows from these
-            alone.
+        benchmark: the split files.
+        store: the images.
+        domains: the domains that batches are of.
+        transform: how images are cut.
+        batch: images of a batch.
+        seed: of the order and the crops. What a batch holds follows from this and the above alone.
         workers: threads.
         pin: the GPU that batches will be copied to, from pinned memory; None: none.
         unreadable: images by domain that are known not to be decodable.

@@ -98,7 +98,9 @@ class StoredEvaluation:
         merged: the figures with the merged index; None where its embeddings are not of one space.
         own: the figures with the own-domain index.
         stages: the stages that embedded each domain.
-        branch, row, seed: whose evaluation it was.
+        branch: the branch that was evaluated.
+        row: the row that it was made for.
+        seed: the training seed that it was made for.
         data: hashes of the test files by domain.
         versions: of the packages.
         metrics: the version of each metric (`version_of`); one that is not named is of version 1.

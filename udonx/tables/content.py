@@ -68,7 +68,11 @@ class TableRow:
     """One line of a table. Figures are fractions.
 
     Attributes:
-        name, label, branch, backbone, reference: as the experiment file says.
+        name: the name of the row, as in the experiment file.
+        label: what the table calls it.
+        branch: the branch that is evaluated.
+        backbone: the role of its backbone.
+        reference: whether it is shown only, and not compared.
         index: "merged", or "own" where each domain is searched alone.
         seeds: the seeds that the means are over.
         metrics: a cell for each metric that all evaluations hold, by its name; R@1 (`r1`) always.
@@ -81,9 +85,11 @@ class TableRow:
         best_steps: for each seed the step that validation chose. None where several stages embed,
             where nothing is trained, or where another branch was validated.
         validation: the R@1 of that choice.
-        steps, images, minutes: of all stages that the row needs, None where one of their folders is
-            gone.
-        evaluations, stages: the ids behind the figures.
+        steps: of all stages that the row needs at one seed; None where a folder of one is gone.
+        images: that these stages saw in training; None likewise.
+        minutes: that these stages took, the mean over seeds; None likewise.
+        evaluations: the ids of the evaluations behind the figures.
+        stages: the ids of the stages behind the figures.
     """
 
     name: str = attrs.field(converter=printable)
@@ -169,7 +175,9 @@ class Content:
     """What a table holds.
 
     Attributes:
-        title, setting, domains: of the experiment.
+        title: the experiment's title.
+        setting: the name of its setting.
+        domains: its domains.
         metrics: which are shown, in this order.
         rows: those that have been evaluated.
         missing: which are not there, with the reason.
