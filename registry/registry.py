@@ -27,8 +27,9 @@ from registry.options import Option, first_paragraph, options_of
 @functools.cache
 def _entry_points() -> importlib.metadata.EntryPoints:
     """What all installed packages offer, read once: it takes a file of each of them."""
-    # Python 3.11 gives another class, with the same `select`
-    return importlib.metadata.entry_points()  # type: ignore[return-value]
+    # of another class in Python 3.11, with the same `select`
+    found: Any = importlib.metadata.entry_points()
+    return found
 
 
 class RegistryError(UdonxError, ValueError):

@@ -226,7 +226,7 @@ class Flowers:
             rings=int(own.integers(1, 3)),
             hue=float(hue),
             saturation=own.uniform(0.15, 0.95),
-            heart=hsv(own.choice([0.08, 0.14, 0.25, 0.95]), 0.8, own.uniform(0.3, 1)),
+            heart=hsv(float(own.choice([0.08, 0.14, 0.25, 0.95])), 0.8, own.uniform(0.3, 1)),
         )
 
     def render(self, params: Flower, rng: Rng, px: int) -> Image.Image:

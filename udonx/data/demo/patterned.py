@@ -232,7 +232,7 @@ class Garments:
     def draw_class(self, genus: Rng, own: Rng) -> Garment:
         """Sleeves, length and first hue from the genus; waist, hem and other stripes are own."""
         cut = (
-            genus.choice([0.0, 0.25, 0.6]),
+            float(genus.choice([0.0, 0.25, 0.6])),
             genus.uniform(0.55, 0.95),
             own.uniform(0.3, 0.5),
             own.uniform(0.35, 0.65),

@@ -194,16 +194,16 @@ class Flags:
         kind = ("horizontal", "vertical", "diagonal", "canton")[int(genus.integers(4))]
         hues = [0.0, 0.05, 0.13, 0.35, 0.55, 0.63, 0.8]
         bands = [
-            hsv(float(own.choice(hues)), own.choice([0.0, 0.6, 0.95]), own.uniform(0.3, 1))
+            hsv(float(own.choice(hues)), float(own.choice([0.0, 0.6, 0.95])), own.uniform(0.3, 1))
             for _ in range(int(own.integers(2, 5)))
         ]
         sides, size = int(own.integers(3, 8)), own.uniform(0.18, 0.42)
         emblem = (
             circle(20)
             if own.random() < 0.3
-            else star(sides, own.choice([0.4, math.cos(math.pi / sides)]))
+            else star(sides, float(own.choice([0.4, math.cos(math.pi / sides)])))
         )
-        where = (own.choice([-0.5, 0.0, 0.5]), own.choice([-0.25, 0.0, 0.25]))
+        where = (float(own.choice([-0.5, 0.0, 0.5])), float(own.choice([-0.25, 0.0, 0.25])))
         return Flag(
             bands, kind, moved(emblem * size, *where), random_colour(own, (0.0, 1.0), (0.0, 1.0))
         )
