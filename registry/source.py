@@ -161,7 +161,7 @@ def reached(module: str) -> dict[str, Path]:
 
 
 def own_file(module: str) -> Path | None:
-    """The file of a module that is somebody's own code.
+    """The file of a module that is the user's code.
 
     It is None for a module of Python, of an installed package or of ours.
     """
@@ -180,7 +180,7 @@ def is_installed(path: Path | None) -> bool:
 def _known(module: str) -> str | None:
     """What stands for a module in the hash of code.
 
-    It is its source if it is somebody's own, "" if its name is enough, None without a file.
+    It is its source if it is the user's, "" if its name is enough, None without a file.
     """
     if own_file(module) is not None:
         return of_module(module).sha256

@@ -50,7 +50,7 @@ class Sampler(Protocol):
         ...
 
     def update(self, step: int, sums: Mapping[str, tuple[float, int]]) -> None:
-        """Decide further.
+        """Decide the domains of further steps.
 
         Args:
             step: `known_until()`.

@@ -50,7 +50,7 @@ class BackboneSpec(ComponentSpec):
 
 @attrs.frozen(kw_only=True)
 class HeadSpec(ComponentSpec):
-    """A head.
+    """A head, and the length of its embedding.
 
     Attributes:
         dim: the length of its embedding.

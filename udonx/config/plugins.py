@@ -249,7 +249,7 @@ class _Finder:
         self.folders: list[str] = []
 
     def look_in(self, folders: Iterable[Path]) -> None:
-        """Put folders first."""
+        """Look in these folders before those of earlier plug-ins."""
         first = [str(folder.resolve()) for folder in folders]
         self.folders = [*first, *(folder for folder in self.folders if folder not in first)]
         if self not in sys.meta_path:

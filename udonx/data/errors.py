@@ -1,4 +1,4 @@
-"""What data raise."""
+"""The errors of images, splits and folders of data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training loop tells whoever listens: laps, validations, checkpoints."""
+"""What a training loop reports to its hooks: laps, validations, checkpoints."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Samplers as the engine uses them.
 
-Whatever one of somebody's own does wrong is one sentence that names it.
+What a sampler of a plug-in does wrong becomes an error of one sentence that names it.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class SignalWindow:
         self._row = {domain: row for row, domain in enumerate(domains)}
 
     def clear(self) -> None:
-        """Start anew."""
+        """Set all sums to zero."""
         self.sums_D2.zero_()
 
     def add(self, batch: Batch, values: Mapping[str, Tensor]) -> None:

@@ -20,8 +20,7 @@ def validate(job: Job, model: Model, step: int, check: Callable[[], None]) -> Va
         job: the stage.
         model: its model, in training mode before and after.
         step: steps that it has been trained.
-        check: called after every batch: a validation may take longer than whoever sent a signal
-            waits.
+        check: called after every batch, so that a signal ends a long validation at once.
 
     Returns:
         The metrics; None where the stage's domains have no validation images.

@@ -207,8 +207,8 @@ def evaluate(
         device: where images are embedded.
         workers: threads that load images.
         metrics: names of registered metrics.
-        tick: is told of images that are done.
-        kept: where embeddings are kept until whoever calls removes them, and looked for first.
+        tick: called with the number of further images that are done.
+        kept: where embeddings are kept until the caller removes them, and looked for first.
     """
     splits = {
         domain: names

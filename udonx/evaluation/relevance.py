@@ -17,7 +17,7 @@ Labels = np.ndarray | torch.Tensor | Sequence[int] | Sequence[Sequence[int]]
 
 @attrs.frozen(eq=False)
 class Items:
-    """What decides relevance.
+    """Which index items are relevant to which queries, as codes.
 
     Attributes:
         pairs_QL: int64, the (domain, label) pairs of each query; -1 pads queries with fewer labels.

@@ -43,7 +43,7 @@ class PlannedStage:
 
     @property
     def steps(self) -> int:
-        """Its whole budget."""
+        """The steps of its whole budget, done or not."""
         return self.spec.training.steps if self.spec.training else 0
 
     @property

@@ -79,7 +79,7 @@ class OpenData:
     def facts(self) -> tuple[DomainFacts, ...]:
         """The facts of the domains.
 
-        Broken ones have a stand-in, so that models can be looked at all the same. Read when
+        Broken ones have a stand-in, so that models can still be checked. Read when
         `broken` is known.
         """
         if not self.broken:

@@ -193,7 +193,7 @@ class ModelCheck:
 def _cannot_be_built(error: Exception) -> str:
     """The sentence for what a component raises while it is built.
 
-    What is no component's fault, such as memory, goes on up.
+    An error that is no component's fault, such as lack of memory, is raised again.
     """
     if isinstance(error, MemoryError | OSError):
         raise error

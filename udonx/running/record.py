@@ -84,7 +84,7 @@ class Recorder:
     ) -> dict[str, Any]:
         """Run `body(run)` as a Sacred run and return what it returns.
 
-        An exception marks the run failed or interrupted and goes on up.
+        An exception marks the run failed or interrupted, and is raised again.
 
         `started` is told the run's id before the body begins. Sacred seeds Python's, NumPy's and
         torch's generators, always alike: all that udonx draws follows from its own named streams.

@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 def _shares(_: Any, tokens: Sequence[Any]) -> tuple[float, ...]:
-    """`0.6,0.2,0.2` as numbers; how many there must be is told with all else that is wrong."""
+    """`0.6,0.2,0.2` as numbers; their number is checked later, with all else."""
     text = tokens[0].value
     try:
         return tuple(float(part) for part in text.split(","))

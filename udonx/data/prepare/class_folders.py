@@ -27,7 +27,7 @@ class Tally:
     first: list[str] = attrs.field(factory=list)
 
     def add(self, *things: str) -> None:
-        """Count these."""
+        """Count some more, by name."""
         self.count += len(things)
         self.first += things[: max(0, _SHOWN - len(self.first))]
 

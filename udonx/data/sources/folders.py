@@ -1,4 +1,4 @@
-"""Class folders, read in place: whoever has images by class needs to prepare nothing."""
+"""Class folders, read in place: images that lie by class need no preparation."""
 
 from __future__ import annotations
 
