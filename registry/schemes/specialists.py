@@ -13,10 +13,10 @@ from registry.schemes.recipes import TRAINING_SLOTS, specialist_stage, steps_per
 
 @schemes.register("specialists")
 class Specialists(Classification):
-    """One model per domain, trained by classification on that domain alone.
+    """One classification model per domain, for that domain alone: no universal embedding.
 
     A query is embedded by the specialist of its own domain and searched in that domain only, as if
-    an oracle named the domain: an upper bound, no universal embedding.
+    an oracle named the domain: an upper bound.
 
     Source: "Specialist + Oracle" of UnED (Towards Universal Image Embeddings, ICCV 2023). How long
     its specialists train is not known to us: `teacher_budget` says it.
