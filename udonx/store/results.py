@@ -162,18 +162,36 @@ class PerQueryError(Exception):
 
 
 @attrs.frozen(eq=False)
-class StoredHits:
-    """The R@1 hits of an evaluation's queries, in the order of the file.
+class StoredQueries:
+    """What per_query.npz says of an evaluation's queries with one index, in the order of the file.
 
-    `checksum` is equal where the queries and their order are.
+    Attributes:
+        file: the per_query.npz.
+        index: "merged" or "own".
+        hit_Q: the hits of R@1, bool [Q].
+        checksum: equal where the queries and their order are.
     """
 
     file: Path
-    hit_Q: np.ndarray  # bool
+    index: str
+    hit_Q: np.ndarray
     checksum: tuple[int, ...]
 
+    def values(self, metric: str) -> np.ndarray:
+        """The values of a metric by its name: bool [Q] for R@1, else float64 [Q].
+
+        Raises:
+            PerQueryError: they are missing or damaged.
+        """
+        if metric == "r1":
+            return self.hit_Q
+        values_Q = self.read(f"{self.index}_{metric}")
+        if values_Q.dtype != np.float64 or not ((values_Q >= 0) & (values_Q <= 1)).all():
+            raise PerQueryError("unreadable")
+        return values_Q
+
     def read(self, name: str) -> np.ndarray:
-        """The queries' "domain" or "id" [Q], as text.
+        """An array of the file by its name, such as the queries' "domain" or "id" [Q].
 
         Raises:
             PerQueryError: it is missing or damaged.
@@ -244,7 +262,7 @@ class Results:
         """
         try:
             if (stored := self.read_evaluation(identity)) is not None:
-                self.read_hits(identity, "own" if stored.merged is None else "merged")
+                self.read_queries(identity, "own" if stored.merged is None else "merged")
         except DamagedFileError as error:
             return str(error)
         except PerQueryError as error:
@@ -280,8 +298,8 @@ class Results:
         )
         write_json(folder / "metrics.json", stored.to_plain())
 
-    def read_hits(self, identity: str, index: str) -> StoredHits:
-        """What per_query.npz says of R@1 with the index "merged" or "own".
+    def read_queries(self, identity: str, index: str) -> StoredQueries:
+        """What per_query.npz says of the queries with the index "merged" or "own".
 
         The names of the queries take a hundred times as long to read as their hits; so they are
         compared by the checksums that the archive holds anyway, and read only where those differ.
@@ -296,8 +314,9 @@ class Results:
                 raise ValueError(f"{index}_hit is no list of hits")
             assert arrays.zip is not None  # it is open
             members = [arrays.zip.getinfo(f"{name}.npy") for name in ("domain", "id")]
-        return StoredHits(
+        return StoredQueries(
             file,
+            index,
             hit_Q,
             tuple(number for member in members for number in (member.CRC, member.file_size)),
         )

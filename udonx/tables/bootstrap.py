@@ -1,9 +1,9 @@
-"""How sure a difference in R@1 is.
+"""How sure a difference in a metric is.
 
-A paired bootstrap over training seeds and queries, as pure functions of differences in hits.
+A paired bootstrap over training seeds and queries, as pure functions of differences of queries.
 
 Shapes: S seeds, Q queries of a domain, P distinct columns of an [S, Q] array, R replicates, G
-distinct draws of seeds, V sums.
+distinct draws of seeds, V distinct sums.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ REPLICATES = 2000
 LEVEL = 0.95
 _GENERATOR_SEED = 0  # fixed, so that the same files give the same interval
 _SEEDS_PER_CODE = 20  # 3**20 times the number of queries fits 64 bits
+_DECIMALS = 12  # 0.2 + 0.4 and 0.6 are one sum
+_QUERIES_PER_COUNT = 10  # so many queries are drawn in the time that one count takes
 
 
 def mean_difference(differences: Sequence[np.ndarray]) -> float:
-    """Mean over domains of the mean over seeds and queries: a difference in R@1.
+    """Mean over domains of the mean over seeds and queries: a difference in a metric.
 
     >>> mean_difference([np.array([[1, 0]]), np.array([[-1, 0, 0, 0]])])
     0.125
@@ -41,12 +43,14 @@ def paired_interval(
 
     How far to trust it: a few seeds are a small sample, whose variance the bootstrap takes (S -
     1)/S as large as it is. So with two or three seeds the interval is too narrow where training
-    moves R@1 more than the choice of queries does. What a seed changes query by query counts more
-    than once; so the interval is somewhat too wide where seeds hardly move R@1 as a whole.
+    moves the metric more than the choice of queries does. What a seed changes query by query counts
+    more than once; so the interval is somewhat too wide where seeds hardly move the metric as a
+    whole.
 
     Args:
-        differences: for each domain an integer array [S, Q]: hit of ours - hit of theirs (-1, 0, 1)
-            of the same query and seed; Q differs between domains, S does not.
+        differences: for each domain an array [S, Q]: value of ours - value of theirs for the same
+            query and seed; Q differs between domains, S does not. Integers are differences in hits
+            (-1, 0, 1); floats lie in [-1, 1].
         replicates: how often is drawn.
         level: share of the replicates inside the interval; half of the rest lies below it.
 
@@ -77,10 +81,16 @@ def replicate(
 ) -> np.ndarray:
     """Replicates of `mean_difference`: float64 [R].
 
-    Once its seeds are drawn, a query counts only by the sum of its differences over them, a whole
-    number from -S to S. So to draw Q queries is to draw how often each of these 2S + 1 sums occurs,
-    from a multinomial distribution: the same distribution as drawing them one by one, at a cost
-    that hardly depends on Q.
+    Once its seeds are drawn, a query counts only by the sum of its differences over them. So to
+    draw Q queries is to draw how often each distinct sum occurs, from a multinomial distribution:
+    the same distribution as drawing them one by one. Differences in hits have at most 2S + 1 sums,
+    at a cost that hardly depends on Q. Where there are more distinct sums than a tenth of Q, the
+    queries are drawn one by one, a replicate at a time: faster then, with memory for Q numbers.
+
+    Args:
+        differences: as `paired_interval` takes them.
+        replicates: how often is drawn, R.
+        generator: where the random numbers come from.
     """
     sizes = {len(domain_SQ) for domain_SQ in differences}
     if len(sizes) != 1 or not all(domain_SQ.size for domain_SQ in differences):
@@ -93,19 +103,62 @@ def replicate(
     drawn_RS = generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=replicates)
     # few seeds are drawn in few ways: 126 for five
     draws_GS, group_R = np.unique(drawn_RS, axis=0, return_inverse=True)
-    sums_V = np.arange(-seeds, seeds + 1)
+    group_R = group_R.reshape(-1)  # NumPy 2.0 gives [R, 1]
     values_R = np.zeros(replicates)
     for domain_SQ in differences:
-        columns_SP, counts_P = distinct_columns(domain_SQ)
-        counts_GV = np.array(
-            [np.bincount(draw_S @ columns_SP + seeds, counts_P, len(sums_V)) for draw_S in draws_GS]
-        )
-        queries = domain_SQ.shape[1]
-        # NumPy 2.0 gives [R, 1]
-        drawn_RV = generator.multinomial(queries, (counts_GV / queries)[group_R.reshape(-1)])
+        whole = np.issubdtype(domain_SQ.dtype, np.integer)
+        totals = _totals_of_hits if whole else _totals
         # whole numbers up to this division, so that a constant difference gives exactly itself
-        values_R += drawn_RV @ sums_V / (seeds * queries)
+        values_R += totals(domain_SQ, draws_GS, group_R, generator) / domain_SQ.size
     return values_R / len(differences)
+
+
+def _totals_of_hits(
+    differences_SQ: np.ndarray,
+    draws_GS: np.ndarray,
+    group_R: np.ndarray,
+    generator: np.random.Generator,
+) -> np.ndarray:
+    """The sum over drawn seeds and queries of differences -1, 0, 1: int64 [R]."""
+    seeds, queries = differences_SQ.shape
+    sums_V = np.arange(-seeds, seeds + 1)
+    columns_SP, counts_P = distinct_columns(differences_SQ)
+    counts_GV = np.array(
+        [np.bincount(draw_S @ columns_SP + seeds, counts_P, len(sums_V)) for draw_S in draws_GS]
+    )
+    drawn_RV = generator.multinomial(queries, (counts_GV / queries)[group_R])
+    return drawn_RV @ sums_V
+
+
+def _totals(
+    differences_SQ: np.ndarray,
+    draws_GS: np.ndarray,
+    group_R: np.ndarray,
+    generator: np.random.Generator,
+) -> np.ndarray:
+    """The sum over drawn seeds and queries of differences of any size: float64 [R].
+
+    Args:
+        differences_SQ: of one domain.
+        draws_GS: how often each seed is drawn, in each distinct draw of seeds.
+        group_R: the draw of seeds of each replicate.
+        generator: where the random numbers come from.
+    """
+    queries = differences_SQ.shape[1]
+    totals_R = np.empty(len(group_R))
+    for group, draw_S in enumerate(draws_GS):
+        replicates = np.flatnonzero(group_R == group)
+        sums_V, counts_V = np.unique(
+            np.round(draw_S @ differences_SQ, _DECIMALS), return_counts=True
+        )
+        if len(sums_V) * _QUERIES_PER_COUNT <= queries:
+            drawn_RV = generator.multinomial(queries, counts_V / queries, size=len(replicates))
+            totals_R[replicates] = drawn_RV @ sums_V
+        else:
+            sums_Q = np.repeat(sums_V, counts_V)
+            for number in replicates:
+                totals_R[number] = sums_Q[generator.integers(queries, size=queries)].sum()
+    return totals_R
 
 
 def distinct_columns(differences_SQ: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -19,7 +19,7 @@ from udonx.planning.plan import Plan, PlannedEvaluation, PlannedRow
 from udonx.store.results import Results, StoredEvaluation
 from udonx.store.stage import Done
 from udonx.tables.compare import Comparisons
-from udonx.tables.content import OTHER_SEEDS, About, Cell, MetricColumn, TableRow
+from udonx.tables.content import OTHER_SEEDS, R1, About, Cell, MetricColumn, TableRow
 from udonx.tables.groups import all_seeds, common_seeds, first_rows, group_of, on_other_seeds
 from udonx.tables.table import Table
 
@@ -46,7 +46,10 @@ def build_table(
         for _, group in sorted(grouped.items(), key=lambda item: (order[item[0][0]], item[0][1]))
     ]
     lines.sort(key=lambda row: row.reference)
-    lines, no_interval = _compared(lines, results)
+    metrics = tuple(
+        MetricColumn(name=name, label=registered.get(name).label) for name in experiment.metrics
+    )
+    lines, no_interval = _compared(lines, metrics, results)
     waiting = dict.fromkeys(
         planned.row.label
         for planned in plan.rows
@@ -57,9 +60,7 @@ def build_table(
         title=experiment.title,
         setting=experiment.setting,
         domains=domains,
-        metrics=tuple(
-            MetricColumn(name=name, label=registered.get(name).label) for name in experiment.metrics
-        ),
+        metrics=metrics,
         rows=tuple(lines),
         missing=(
             *experiment.skipped(len(domains)),
@@ -123,9 +124,8 @@ def _table_row(group: list[_Found], plan: Plan, results: Results) -> TableRow:
         reference=planned.row.reference,
         seeds=tuple(row.seed for row, _, _ in group),
         metrics=_cells(metrics, measured),
-        r1_per_seed=tuple(figures.r1 for figures in measured),
-        difference=None,
-        interval=None,
+        per_seed={name: tuple(figures.means[name] for figures in measured) for name in metrics},
+        differences={},
         per_domain={
             name: {
                 domain: Cell.of([figures.per_domain[domain].means[name] for figures in measured])
@@ -209,17 +209,23 @@ def _all_done(results: Results, stages: Sequence[str]) -> list[Done] | None:
     return found if len(found) == len(stages) else None
 
 
-def _compared(lines: Sequence[TableRow], results: Results) -> tuple[list[TableRow], list[str]]:
-    """The rows with their differences and intervals.
+def _compared(
+    lines: Sequence[TableRow], shown: Sequence[MetricColumn], results: Results
+) -> tuple[list[TableRow], list[str]]:
+    """The rows with their differences and intervals in R@1 and the metrics that are shown.
 
     Beside them the notes on intervals that are not there.
     """
     firsts, comparisons = first_rows(lines), Comparisons(results)
+    metrics = dict.fromkeys((R1, *shown))
     compared = []
     for row in lines:
         if not row.reference and row is not firsts[group_of(row)]:
-            difference, interval = comparisons.compare(row, firsts[group_of(row)])
-            row = attrs.evolve(row, difference=difference, interval=interval)
+            first = firsts[group_of(row)]
+            found = {one.name: comparisons.compare(row, first, one) for one in metrics}
+            row = attrs.evolve(
+                row, differences={name: one for name, one in found.items() if one is not None}
+            )
         compared.append(row)
     return compared, comparisons.notes()
 

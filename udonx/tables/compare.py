@@ -1,6 +1,6 @@
-"""The difference of one row of a table to another, with its interval.
+"""The differences of one row of a table to another, with their intervals.
 
-The interval comes from the stored hits of each query.
+The intervals come from the stored values of each query.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from typing import TypeVar
 import attrs
 import numpy as np
 
-from udonx.store.results import PerQueryError, Results, StoredHits
+from udonx.store.results import PerQueryError, Results, StoredQueries
 from udonx.tables.bootstrap import paired_interval
+from udonx.tables.content import R1, Difference, MetricColumn
 from udonx.tables.groups import Row, seed_pairs
 
 _ROUNDING = 1e-9
@@ -28,49 +29,67 @@ class Comparisons:
     """
 
     results: Results
-    _files: dict[tuple[str, str], StoredHits] = attrs.field(factory=dict, init=False)
+    _files: dict[tuple[str, str], StoredQueries] = attrs.field(factory=dict, init=False)
     _cuts: dict[str, list[np.ndarray]] = attrs.field(factory=dict, init=False)
+    _orders: dict[tuple[str, str], np.ndarray] = attrs.field(factory=dict, init=False)
+    _values: dict[tuple[str, str, str], np.ndarray] = attrs.field(factory=dict, init=False)
     _broken: dict[str, str] = attrs.field(factory=dict, init=False)
-    _without: list[str] = attrs.field(factory=list, init=False)
+    _without: dict[str, list[MetricColumn]] = attrs.field(factory=dict, init=False)
 
-    def compare(self, ours: Row, theirs: Row) -> tuple[float | None, tuple[float, float] | None]:
-        """The difference in R@1 and its 95 % interval, over the seeds that both have.
+    def compare(self, ours: Row, theirs: Row, metric: MetricColumn = R1) -> Difference | None:
+        """The difference in a metric and its 95 % interval, over the seeds that both have.
 
-        The first is None where they have none in common, the second without per-query results.
+        It is None where they have none in common, or where one of them has no such metric. Its
+        interval is None without per-query results.
         """
         pairs = seed_pairs(ours.seeds, theirs.seeds)
-        if not pairs:
-            return None, None
-        difference = statistics.fmean(ours.r1_per_seed[i] - theirs.r1_per_seed[j] for i, j in pairs)
+        if not pairs or not all(metric.name in row.per_seed for row in (ours, theirs)):
+            return None
+        point = statistics.fmean(
+            ours.per_seed[metric.name][i] - theirs.per_seed[metric.name][j] for i, j in pairs
+        )
         used = {theirs.evaluations[j]: (theirs, j) for _, j in pairs} | {
             ours.evaluations[i]: (ours, i) for i, _ in pairs
         }
         base = next(iter(used))
-        hits = self._paired_hits(used, base, ours.index)
-        if hits is None:
-            self._without.append(ours.label)
-            return difference, None
-        ours_SQ = np.stack([hits[ours.evaluations[i]] for i, _ in pairs]).astype(np.int8)
-        theirs_SQ = np.stack([hits[theirs.evaluations[j]] for _, j in pairs])
-        return difference, paired_interval(
-            [ours_SQ[:, cut] - theirs_SQ[:, cut] for cut in self._cuts[base]]
+        values = self._paired_values(used, base, ours.index, metric)
+        if values is None:
+            self._without.setdefault(ours.label, []).append(metric)
+            return Difference(point=point)
+        differences_SQ = np.stack(
+            [_minus(values[ours.evaluations[i]], values[theirs.evaluations[j]]) for i, j in pairs]
         )
+        low, high = paired_interval([differences_SQ[:, cut] for cut in self._cuts[base]])
+        return Difference(point=point, low=low, high=high)
 
-    def _paired_hits(
-        self, used: dict[str, tuple[Row, int]], base: str, index: str
+    def _paired_values(
+        self, used: dict[str, tuple[Row, int]], base: str, index: str, metric: MetricColumn
     ) -> dict[str, np.ndarray] | None:
-        """The hits [Q] of each evaluation in the order of `base`'s queries; None without them."""
-        if self._all(used, lambda evaluation, _: self._read(evaluation, index)) is None:
-            return None
+        """The values [Q] of each evaluation in the order of `base`'s queries; None without them."""
         first = {base: used[base]}
-        if self._all(first, lambda evaluation, _: self._domains(evaluation, index)) is None:
+        if self._all(used, lambda evaluation, *_: self._read(evaluation, index)) is None:
             return None
-        return self._all(used, lambda evaluation, r1: self._hits(evaluation, index, base, r1))
+        if self._all(first, lambda evaluation, *_: self._domains(evaluation, index)) is None:
+            return None
+
+        def values(evaluation: str, row: Row, position: int) -> np.ndarray:
+            values_Q = self._in_order(evaluation, index, base, metric.name)
+            mean = np.mean([values_Q[cut].mean() for cut in self._domains(base, index)])
+            if abs(mean - row.per_seed[metric.name][position]) > _ROUNDING:
+                what = "hits" if metric.name == R1.name else "values"
+                raise PerQueryError(f"its {what} do not give its {metric.label}")
+            return values_Q
+
+        return self._all(used, values)
 
     def notes(self) -> list[str]:
         """What the table must say: nothing, or one sentence on the intervals that are not there."""
         if not self._without:
             return []
+        rows = [
+            label if R1 in metrics else f"{label} ({', '.join(metric.label for metric in metrics)})"
+            for label, metrics in self._without.items()
+        ]
         which = "; ".join(self._broken.values())
         folders = "these folders" if len(self._broken) > 1 else "this folder"
         again = (
@@ -78,29 +97,30 @@ class Comparisons:
             " evaluation is made again"
         )
         return [
-            f"no interval for {', '.join(self._without)}, for want of per-query results: {which};"
-            f" {again}"
+            f"no interval for {', '.join(rows)}, for want of per-query results: {which}; {again}"
         ]
 
     def _all(
-        self, used: dict[str, tuple[Row, int]], get: Callable[[str, float], _T]
+        self, used: dict[str, tuple[Row, int]], get: Callable[[str, Row, int], _T]
     ) -> dict[str, _T] | None:
-        """The result of `get` for each evaluation and its R@1.
+        """The result of `get` for each evaluation, its row and the position of its seed.
 
         It is None where one of them cannot be used; each such is noted.
         """
         found = {}
         for evaluation, (row, position) in used.items():
             try:
-                found[evaluation] = get(evaluation, row.r1_per_seed[position])
+                found[evaluation] = get(evaluation, row, position)
             except PerQueryError as error:
                 seed = "" if row.seeds[position] is None else f", seed {row.seeds[position]}"
-                self._broken[evaluation] = f"{row.label}{seed} (evaluations/{evaluation}: {error})"
+                self._broken.setdefault(
+                    evaluation, f"{row.label}{seed} (evaluations/{evaluation}: {error})"
+                )
         return found if len(found) == len(used) else None
 
-    def _read(self, evaluation: str, index: str) -> StoredHits:
+    def _read(self, evaluation: str, index: str) -> StoredQueries:
         if (evaluation, index) not in self._files:
-            self._files[evaluation, index] = self.results.read_hits(evaluation, index)
+            self._files[evaluation, index] = self.results.read_queries(evaluation, index)
         return self._files[evaluation, index]
 
     def _domains(self, evaluation: str, index: str) -> list[np.ndarray]:
@@ -112,34 +132,37 @@ class Comparisons:
             self._cuts[evaluation] = [np.flatnonzero(codes_Q == code) for code in range(len(names))]
         return self._cuts[evaluation]
 
-    def _hits(self, evaluation: str, index: str, base: str, r1: float) -> np.ndarray:
-        """An evaluation's hits [Q] in the order of `base`'s queries.
-
-        Raises:
-            PerQueryError: its R@1 was not taken from them.
-        """
-        hit_Q = in_order(self._read(evaluation, index), self._read(base, index))
-        if abs(np.mean([hit_Q[cut].mean() for cut in self._domains(base, index)]) - r1) > _ROUNDING:
-            raise PerQueryError("its hits do not give its R@1")
-        return hit_Q
+    def _in_order(self, evaluation: str, index: str, base: str, metric: str) -> np.ndarray:
+        """An evaluation's values [Q] in the order of `base`'s queries."""
+        queries = self._read(evaluation, index)
+        if (evaluation, base) not in self._orders:
+            self._orders[evaluation, base] = order_of(queries, self._read(base, index))
+        if (evaluation, index, metric) not in self._values:
+            self._values[evaluation, index, metric] = queries.values(metric)
+        return self._values[evaluation, index, metric][self._orders[evaluation, base]]
 
 
-def in_order(hits: StoredHits, base: StoredHits) -> np.ndarray:
-    """The hits [Q] in the order of `base`'s queries, paired by domain and id.
+def _minus(ours_Q: np.ndarray, theirs_Q: np.ndarray) -> np.ndarray:
+    """The difference of values [Q]; that of hits in whole numbers."""
+    return (ours_Q.astype(np.int8) if ours_Q.dtype == bool else ours_Q) - theirs_Q
+
+
+def order_of(queries: StoredQueries, base: StoredQueries) -> np.ndarray:
+    """Where each query of `base`, known by its domain and id, stands in `queries`: int64 [Q].
 
     Raises:
         PerQueryError: the queries are others.
     """
-    if hits.checksum == base.checksum and hits.hit_Q.shape == base.hit_Q.shape:
-        return hits.hit_Q
+    if queries.checksum == base.checksum and queries.hit_Q.shape == base.hit_Q.shape:
+        return np.arange(len(base.hit_Q))
     sorted_sides = []
-    for side in (hits, base):
+    for side in (queries, base):
         domain_Q, id_Q = side.read("domain"), side.read("id")
         order_Q = np.lexsort((id_Q, domain_Q))
         sorted_sides.append((order_Q, domain_Q[order_Q], id_Q[order_Q]))
     (mine_Q, *mine), (base_Q, *theirs) = sorted_sides
     if not all(map(np.array_equal, mine, theirs)):
         raise PerQueryError(f"its queries are not those of {base.file.parent.name}")
-    hit_Q = np.empty_like(hits.hit_Q)
-    hit_Q[base_Q] = hits.hit_Q[mine_Q]
-    return hit_Q
+    found_Q = np.empty_like(mine_Q)
+    found_Q[base_Q] = mine_Q
+    return found_Q

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import attrs
 
+from registry.metrics import DEFAULTS
 from udonx.common.words import printable
 from udonx.tables.groups import first_rows, group_of, on_other_seeds
 
@@ -63,6 +64,34 @@ class MetricColumn:
     label: str = attrs.field(converter=printable)
 
 
+R1 = MetricColumn(name="r1", label="R@1")
+MMP5 = MetricColumn(name="mmp5", label="mMP@5")
+
+
+@attrs.frozen(kw_only=True)
+class Difference:
+    """A row's metric minus that of the row that it is compared with. Figures are fractions.
+
+    Attributes:
+        point: over the seeds that both have.
+        low, high: ends of the 95 % interval (bootstrap.py); None without per-query results.
+    """
+
+    point: float
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """(low, high); None where there is none."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
+
+    @property
+    def unclear(self) -> bool:
+        """Whether the interval contains zero."""
+        return self.interval is not None and self.interval[0] <= 0 <= self.interval[1]
+
+
 @attrs.frozen(kw_only=True)
 class TableRow:
     """One line of a table. Figures are fractions.
@@ -76,10 +105,9 @@ class TableRow:
         index: "merged", or "own" where each domain is searched alone.
         seeds: the seeds that the means are over.
         metrics: a cell for each metric that all evaluations hold, by its name; R@1 (`r1`) always.
-        r1_per_seed: R@1 of each seed.
-        difference: R@1 minus that of the first row with the same index and backbone, at the same
-            seeds and queries.
-        interval: the 95 % interval of the difference (bootstrap.py).
+        per_seed: by the metric's name its value of each seed, in the order of `seeds`.
+        differences: by the metric's name (R@1 and those shown) the difference to the first row with
+            the same index and backbone, at the same seeds and queries.
         per_domain: the same as `metrics`, by metric and domain.
         own_metrics: the same as `metrics` with the own-domain index.
         best_steps: for each seed the step that validation chose. None where several stages embed,
@@ -100,9 +128,8 @@ class TableRow:
     reference: bool
     seeds: tuple[int | None, ...]
     metrics: dict[str, Cell]
-    r1_per_seed: tuple[float, ...]
-    difference: float | None
-    interval: tuple[float, float] | None
+    per_seed: dict[str, tuple[float, ...]]
+    differences: dict[str, Difference]
     per_domain: dict[str, dict[str, Cell]] = attrs.field(converter=_domain_cells)
     own_metrics: dict[str, Cell]
     best_steps: tuple[int | None, ...] = ()
@@ -128,9 +155,32 @@ class TableRow:
         return self.per_domain.get(metric, {}).get(domain)
 
     @property
+    def r1_per_seed(self) -> tuple[float, ...]:
+        """R@1 of each seed."""
+        return self.per_seed["r1"]
+
+    @property
+    def difference(self) -> float | None:
+        """The difference in R@1; None where the row is not compared."""
+        return self.differences["r1"].point if "r1" in self.differences else None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of the difference in R@1; None where there is none."""
+        return self.interval_of("r1")
+
+    def interval_of(self, metric: str) -> tuple[float, float] | None:
+        """The 95 % interval of the difference in a metric; None where there is none."""
+        return self.differences[metric].interval if metric in self.differences else None
+
+    def unclear_in(self, metric: str) -> bool:
+        """Whether the interval of the difference in a metric contains zero."""
+        return metric in self.differences and self.differences[metric].unclear
+
+    @property
     def unclear(self) -> bool:
-        """Whether the interval of the difference contains zero."""
-        return self.interval is not None and self.interval[0] <= 0 <= self.interval[1]
+        """Whether the interval of the difference in R@1 contains zero."""
+        return self.unclear_in("r1")
 
     @property
     def best(self) -> str:
@@ -188,10 +238,7 @@ class Content:
     title: str = attrs.field(converter=printable)
     setting: str = attrs.field(converter=printable)
     domains: tuple[str, ...] = attrs.field(converter=_all_printable)
-    metrics: tuple[MetricColumn, ...] = (
-        MetricColumn(name="r1", label="R@1"),
-        MetricColumn(name="mmp5", label="mMP@5"),
-    )
+    metrics: tuple[MetricColumn, ...] = (R1, MMP5)
     rows: tuple[TableRow, ...]
     missing: tuple[str, ...] = attrs.field(converter=_all_printable)
     footer: tuple[str, ...] = attrs.field(converter=_all_printable)
@@ -231,9 +278,22 @@ class Content:
         return len({row.index for row in self.rows}) > 1
 
     @property
-    def compared(self) -> list[TableRow]:
-        """The rows whose difference has an interval."""
-        return [row for row in self.rows if row.interval is not None]
+    def difference_columns(self) -> tuple[MetricColumn, ...]:
+        """The metrics whose differences are shown in text and Markdown.
+
+        R@1 comes first; it is alone where nothing is shown beside the two default metrics.
+        """
+        others = [column for column in self.metrics if column.name != R1.name]
+        if all(column.name in DEFAULTS for column in others):
+            return (R1,)
+        return (
+            R1,
+            *(one for one in others if any(one.name in row.differences for row in self.rows)),
+        )
+
+    def compared(self, column: MetricColumn) -> list[TableRow]:
+        """The rows whose difference in a metric has an interval."""
+        return [row for row in self.rows if row.interval_of(column.name) is not None]
 
     @property
     def grouped(self) -> bool:
@@ -242,4 +302,8 @@ class Content:
         Such a row is the first of its index or backbone.
         """
         firsts = first_rows(self.rows)
-        return any(firsts[group_of(row)] is not self.rows[0] for row in self.compared)
+        return any(
+            firsts[group_of(row)] is not self.rows[0]
+            for column in self.difference_columns
+            for row in self.compared(column)
+        )

@@ -12,21 +12,20 @@ from udonx.tables.render import (
     difference_and_ends,
     format_count,
     format_minutes,
-    format_points,
 )
 
 
 def to_markdown(table: Content) -> str:
     """A Markdown table, ± per domain included, and a list of what has to be said of it."""
     labels = [column.label for column in table.metrics]
-    header = ["row", "index", "seeds", *labels, "diff R@1"]
+    header = ["row", "index", "seeds", *labels, *_difference_headers(table)]
     header += [f"{name} {label}" for label in labels for name in table.domains]
     header += ["validation R@1", "best step", "steps", "images", "minutes"]
     lines = [f"# {table.title} ({table.setting})", "", _line(header), f"|{'---|' * len(header)}"]
     for row, label in zip(table.rows, table.labels, strict=True):
         cells = [label, row.index, _seeds(row) or "-"]
         cells += [_cell(row.metrics.get(column.name)) for column in table.metrics]
-        cells.append(_difference(row))
+        cells += [_difference(row, column.name) for column in table.difference_columns]
         cells += [
             _cell(row.in_domain(column.name, name))
             for column in table.metrics
@@ -42,9 +41,16 @@ def to_markdown(table: Content) -> str:
 
 def _notes(table: Content) -> list[str]:
     same = " with the same index and backbone" if table.grouped else ""
-    method = describe_method(table, f"diff R@1: R@1 minus that of the first row{same}")
+    columns = table.difference_columns
+    what = "R@1" if len(columns) == 1 else "the metric"
+    subject = f"{', '.join(_difference_headers(table))}: {what} minus that of the first row{same}"
+    method = describe_method(table, columns, subject)
     notes = [*([method] if method else []), *table.missing, *table.footer]
     return notes + [line for line in table.about.lines() if line not in notes]
+
+
+def _difference_headers(table: Content) -> list[str]:
+    return [f"diff {column.label}" for column in table.difference_columns]
 
 
 def to_csv(table: Content) -> str:
@@ -55,7 +61,8 @@ def to_csv(table: Content) -> str:
     names = [column.name for column in table.metrics]
     header = ["row", "label", "branch", "index", "backbone", "reference", "seeds"]
     header += _with_deviation(names)
-    header += ["difference", "difference_low", "difference_high"]
+    for prefix in ("", *(f"{name}_" for name in names if name != "r1")):
+        header += [f"{prefix}difference{end}" for end in ("", "_low", "_high")]
     header += [f"own_index_{name}" for name in names]
     header += _with_deviation([f"{domain}_{name}" for domain in table.domains for name in names])
     header += ["validation_r1", "best_steps", "steps", "images", "minutes"]
@@ -80,7 +87,9 @@ def _csv_figures(table: Content, row: TableRow) -> list[Any]:
     line: list[Any] = [row.name, row.label, row.branch, row.index, row.backbone, row.reference]
     line.append(_seeds(row))
     line += _values([row.metrics.get(name) for name in names])
-    line += [row.difference, *(row.interval or (None, None))]
+    for name in ("r1", *(name for name in names if name != "r1")):
+        difference = row.differences.get(name)
+        line += [difference.point, difference.low, difference.high] if difference else [None] * 3
     line += _values([row.own_metrics.get(name) for name in names])[::2]
     line += _values([row.in_domain(name, domain) for domain in table.domains for name in names])
     line += [row.validation.mean if row.validation else None]
@@ -101,11 +110,12 @@ def _cell(cell: Cell | None) -> str:
     return cell.format() if cell else "-"
 
 
-def _difference(row: TableRow) -> str:
-    if row.interval is None:
-        return format_points(row.difference)
-    point, low, high = difference_and_ends(row)
-    return f"{point} [{low}, {high}]{' ~' * row.unclear}"
+def _difference(row: TableRow, metric: str) -> str:
+    difference = row.differences.get(metric)
+    if difference is None:
+        return ""
+    point, *ends = difference_and_ends(difference)
+    return f"{point} [{', '.join(ends)}]{' ~' * difference.unclear}" if ends else point
 
 
 def _line(cells: list[str]) -> str:

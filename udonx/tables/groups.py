@@ -5,7 +5,7 @@ All of it is pure functions of rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 
@@ -33,8 +33,8 @@ class Row(Protocol):
         """The seeds that the figures are over."""
 
     @property
-    def r1_per_seed(self) -> tuple[float, ...]:
-        """R@1 of each seed."""
+    def per_seed(self) -> Mapping[str, tuple[float, ...]]:
+        """By the metric's name its value of each seed."""
 
     @property
     def evaluations(self) -> tuple[str, ...]:

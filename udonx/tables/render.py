@@ -9,7 +9,7 @@ import attrs
 
 from udonx.common.grid import WIDTH, align, columns, fit, widths
 from udonx.tables.bootstrap import LEVEL
-from udonx.tables.content import INDEXES, Cell, Content, MetricColumn, TableRow
+from udonx.tables.content import INDEXES, Cell, Content, Difference, MetricColumn
 from udonx.tables.groups import common_seeds, first_rows, group_of
 
 _NARROWEST = 4  # letters of a domain's name
@@ -159,25 +159,41 @@ def _choices(table: Content) -> str:
     return f"step chosen on validation (its R@1 there): {'; '.join(chosen)}"
 
 
-def describe_method(table: Content, subject: str) -> str:
-    """What the intervals are, in one line; empty where there is none."""
-    if not table.compared:
+def describe_method(table: Content, columns: Sequence[MetricColumn], subject: str) -> str:
+    """What the intervals of these metrics are, in one line; empty where there is none."""
+    compared = [(column, row) for column in columns for row in table.compared(column)]
+    if not compared:
         return ""
     firsts = first_rows(table.rows)
-    several = any(common_seeds(row, firsts[group_of(row)]) > 1 for row in table.compared)
+    several = any(common_seeds(row, firsts[group_of(row)]) > 1 for _, row in compared)
     over = "seeds and queries" if several else "queries"
-    zero = "; ~ contains zero" if any(row.unclear for row in table.compared) else ""
+    unclear = any(row.unclear_in(column.name) for column, row in compared)
+    zero = "; ~ contains zero" if unclear else ""
     return f"{subject}, {100 * LEVEL:.0f} % interval (paired bootstrap over {over}){zero}"
 
 
 def _intervals(table: Content) -> list[str]:
-    """The differences with their intervals.
+    """The differences with their intervals, metric by metric; the first says what they are."""
+    columns = [column for column in table.difference_columns if table.compared(column)]
+    lines = []
+    for column in columns:
+        if table.grouped:
+            subject = f"differences in {column.label}"
+        else:
+            subject = f"{column.label} minus the first row's"
+        heading = describe_method(table, columns, subject) if column is columns[0] else subject
+        lines += textwrap.wrap(heading, WIDTH, subsequent_indent="  ")
+        lines += _interval_lines(table, column)
+    return lines
+
+
+def _interval_lines(table: Content, column: MetricColumn) -> list[str]:
+    """The differences in one metric with their intervals.
 
     They come row by row, or group by group where there are several.
     """
-    if not table.compared:
-        return []
-    ends = [difference_and_ends(row) for row in table.compared]
+    compared = table.compared(column)
+    ends = [difference_and_ends(row.differences[column.name]) for row in compared]
     room_of = widths(ends)
     figures = []
     for cells in ends:
@@ -187,20 +203,20 @@ def _intervals(table: Content) -> list[str]:
         figures.append(f"  {point}  [{low}, {high}]")
     indent = "    " if table.grouped else "  "
     room = WIDTH - len(indent) - len(figures[0]) - len(" ~")
-    width = min(max(widths([[row.label] for row in table.compared])), room)
-    subject = "differences in R@1" if table.grouped else "R@1 minus the first row's"
-    lines = [describe_method(table, subject)]
+    width = min(max(widths([[row.label] for row in compared])), room)
+    lines = []
     for group, first in first_rows(table.rows).items():
         block = [
             (row, figure)
-            for row, figure in zip(table.compared, figures, strict=True)
+            for row, figure in zip(compared, figures, strict=True)
             if group_of(row) == group
         ]
         if block and table.grouped:
             index = f", {INDEXES[first.index]}" if table.mixed else ""
             lines.append(f"  minus {first.label[: WIDTH - len(f'  minus {index}')]}{index}")
         lines += [
-            f"{indent}{fit(row.label, width)}{figure}{' ~' * row.unclear}" for row, figure in block
+            f"{indent}{fit(row.label, width)}{figure}{' ~' * row.unclear_in(column.name)}"
+            for row, figure in block
         ]
     return lines
 
@@ -217,9 +233,9 @@ def _cell(cell: Cell | None, deviation: bool) -> str:
     return cell.format("") if cell is not None and deviation else format_mean(cell)
 
 
-def difference_and_ends(row: TableRow) -> list[str]:
-    """The difference of a row and the ends of its interval."""
-    return [format_points(value) for value in (row.difference, *(row.interval or ()))]
+def difference_and_ends(difference: Difference) -> list[str]:
+    """A difference and the ends of its interval."""
+    return [format_points(value) for value in (difference.point, *(difference.interval or ()))]
 
 
 def format_points(difference: float | None) -> str:

@@ -27,22 +27,36 @@ def read_table(path: Path) -> Table:
         file,
         Table,
         "`udonx run` with the same arguments writes it again, and trains nothing for it",
-        upgrade=_with_metrics,
+        upgrade=_upgrade,
     )
 
 
-def _with_metrics(content: dict[str, Any]) -> dict[str, Any]:
-    """A table.json of the time when R@1 and mMP@5 were all and had keys of their own."""
-    names = ("r1", "mmp5")
-    rows = []
-    for row in content["rows"]:
-        if "metrics" not in row:
-            row = dict(row)
-            row["metrics"] = {name: row.pop(name) for name in names}
-            row["own_metrics"] = {name: row.pop(f"own_{name}") for name in names}
-            row["per_domain"] = {name: row.pop(f"{name}_per_domain") for name in names}
-        rows.append(row)
-    return {**content, "rows": rows}
+def _upgrade(content: dict[str, Any]) -> dict[str, Any]:
+    """The content of a table.json of an earlier layout in today's."""
+    return {**content, "rows": [_with_differences(_with_metrics(row)) for row in content["rows"]]}
+
+
+def _with_metrics(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of the time when R@1 and mMP@5 were all and had keys of their own."""
+    if "metrics" in row:
+        return row
+    row, names = dict(row), ("r1", "mmp5")
+    row["metrics"] = {name: row.pop(name) for name in names}
+    row["own_metrics"] = {name: row.pop(f"own_{name}") for name in names}
+    row["per_domain"] = {name: row.pop(f"{name}_per_domain") for name in names}
+    return row
+
+
+def _with_differences(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of the time when only R@1 was compared."""
+    if "differences" in row:
+        return row
+    row = dict(row)
+    row["per_seed"] = {"r1": row.pop("r1_per_seed")}
+    point, interval = row.pop("difference"), row.pop("interval")
+    low, high = interval or (None, None)
+    row["differences"] = {} if point is None else {"r1": {"point": point, "low": low, "high": high}}
+    return row
 
 
 def find_tables(path: Path) -> list[Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from udonx.tables.content import Cell, MetricColumn, TableRow
+from udonx.tables.content import Cell, Difference, MetricColumn, TableRow
 from udonx.tables.table import Table
 
 DOMAINS = (
@@ -19,6 +19,12 @@ DOMAINS = (
 )
 
 Interval = tuple[float, float] | None
+
+
+def a_difference(point: float, interval: Interval = None) -> Difference:
+    """A difference with its interval, or without one."""
+    low, high = interval or (None, None)
+    return Difference(point=point, low=low, high=high)
 
 
 def table_row(
@@ -46,9 +52,8 @@ def table_row(
             "r1": Cell.of([1.0, 0.75, 0.5][:seeds]),
             "mmp5": Cell.of([1.0, 0.8, 0.9][:seeds]),
         },
-        r1_per_seed=(1.0, 0.75, 0.5)[:seeds],
-        difference=difference,
-        interval=interval,
+        per_seed={"r1": (1.0, 0.75, 0.5)[:seeds], "mmp5": (1.0, 0.8, 0.9)[:seeds]},
+        differences={} if difference is None else {"r1": a_difference(difference, interval)},
         per_domain={"r1": figures, "mmp5": figures},
         own_metrics={"r1": Cell.of([0.9]), "mmp5": Cell.of([0.8])},
         steps=1_234_567,

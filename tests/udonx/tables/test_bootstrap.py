@@ -76,6 +76,55 @@ def test_replicates_are_those_of_the_slow_bootstrap(seeds, sizes, seed_effect):
     )
 
 
+def in_fifths(seeds: int, sizes: tuple[int, ...]) -> list[np.ndarray]:
+    """Differences of few values, such as those of mMP@5, skewed so that the quantiles are too."""
+    rng = np.random.default_rng(3)
+    return [rng.choice([0, 0.2, -0.2, 0.6], (seeds, Q), p=[0.7, 0.1, 0.1, 0.1]) for Q in sizes]
+
+
+def of_any_size(seeds: int, sizes: tuple[int, ...]) -> list[np.ndarray]:
+    """Differences that are nearly all distinct, such as those of mAP@R."""
+    rng = np.random.default_rng(4)
+    return [rng.normal(0.1, 0.3, (seeds, 1)) + rng.uniform(-0.4, 0.4, (seeds, Q)) for Q in sizes]
+
+
+@pytest.mark.parametrize("draw", [in_fifths, of_any_size])
+@pytest.mark.parametrize("seeds", [1, 2, 3])
+def test_replicates_of_any_metric_are_those_of_the_slow_bootstrap(draw, seeds):
+    """Real-valued differences are resampled as hits are, few or many distinct ones."""
+    differences = draw(seeds, (250, 120))
+    slow = slow_replicates(differences, 8000)
+    fast = replicate(differences, 8000, np.random.default_rng(1))
+    assert fast.mean() == pytest.approx(slow.mean(), abs=0.06 * slow.std())
+    assert fast.std() == pytest.approx(slow.std(), rel=0.05)
+    levels = [0.025, 0.1, 0.5, 0.9, 0.975]
+    np.testing.assert_allclose(
+        np.quantile(fast, levels), np.quantile(slow, levels), atol=0.2 * slow.std()
+    )
+
+
+@pytest.mark.parametrize("seeds", [1, 3, 5])
+def test_hits_have_the_same_interval_as_numbers(seeds):
+    """-1, 0, 1 as floats give the interval that they give as integers, but for 0.2 points."""
+    differences = crossed_differences(seeds, (4000, 2500))
+    as_floats = [domain_SQ.astype(float) for domain_SQ in differences]
+    assert paired_interval(as_floats) == pytest.approx(paired_interval(differences), abs=0.002)
+
+
+def test_intervals_of_hits_are_those_of_every_version():
+    """The random numbers of differences in hits are drawn as when only R@1 was compared."""
+    differences = [(np.arange(3 * Q).reshape(3, Q) * 7 % 11 % 3 - 1) for Q in (40, 90)]
+    assert paired_interval(differences) == pytest.approx(
+        (-0.20972222222222223, 0.024999999999999994), abs=1e-9
+    )
+
+
+@pytest.mark.parametrize("queries", [5, 500])
+def test_constant_differences_of_any_size_have_no_width(queries):
+    """A difference that is everywhere 0.3 is 0.3, whichever way queries are drawn."""
+    assert paired_interval([np.full((3, queries), 0.3)] * 2) == pytest.approx((0.3, 0.3))
+
+
 def test_seeds_are_drawn_once_for_all_domains():
     """Four domains that all follow the seed are as unsure as one of them: drawing seeds for each
     domain would halve the interval.
@@ -122,12 +171,14 @@ def test_the_interval_is_the_percentiles_at_their_level():
 
 def test_the_same_differences_give_the_same_interval():
     """The generator is fixed, and the order of the queries is of no account."""
-    differences = crossed_differences(3, (300, 100))
-    shuffled = [
-        domain_SQ[:, np.random.default_rng(5).permutation(domain_SQ.shape[1])]
-        for domain_SQ in differences
-    ]
-    assert paired_interval(differences) == paired_interval(differences) == paired_interval(shuffled)
+    sizes = (300, 100)
+    for differences in (crossed_differences(3, sizes), in_fifths(3, sizes), of_any_size(3, sizes)):
+        shuffled = [
+            domain_SQ[:, np.random.default_rng(5).permutation(domain_SQ.shape[1])]
+            for domain_SQ in differences
+        ]
+        interval = paired_interval(differences)
+        assert interval == paired_interval(differences) == paired_interval(shuffled)
 
 
 def test_the_interval_holds_the_truth_as_often_as_it_says():

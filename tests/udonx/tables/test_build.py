@@ -22,7 +22,7 @@ from udonx.config.experiment import load_experiment
 from udonx.planning.load import load_plan
 from udonx.running.table import stored_table
 from udonx.store.results import Results
-from udonx.tables.bootstrap import paired_interval
+from udonx.tables.bootstrap import mean_difference, paired_interval
 from udonx.tables.build import _about_own_index, build_table
 from udonx.tables.content import OTHER_SEEDS
 from udonx.tables.storage import read_table
@@ -112,6 +112,16 @@ def test_a_metric_of_ones_own_is_a_column_and_nothing_is_trained_for_it(
     )
     assert float(line["own_r2"]) == table.row("baseline").metrics["own_r2"].mean
     assert float(line["cars_own_r2"]) == pytest.approx(by_domain[0]) and "mmp5" not in line
+    assert set(table.row("baseline").differences) == {"r1", "own_r2", "map_r"}
+    first = tmp_path / "results" / "evaluations" / table.row("start").evaluations[0]
+    with np.load(stored / "per_query.npz") as ours, np.load(first / "per_query.npz") as theirs:
+        assert (ours["id"] == theirs["id"]).all()
+        differences_Q = ours["merged_map_r"] - theirs["merged_map_r"]
+        parts = [differences_Q[None, ours["domain"] == domain] for domain in table.domains]
+    difference = table.row("baseline").differences["map_r"]
+    assert difference.point == pytest.approx(mean_difference(parts))
+    assert difference.interval == pytest.approx(paired_interval(parts))
+    assert "\nmAP@R minus the first row's\n" in str(table) and "diff R@2" in table.to_markdown()
 
 
 def test_a_metric_whose_file_was_edited_is_computed_again(data: Path, tmp_path: Path) -> None:

@@ -13,9 +13,10 @@ import pytest
 
 from udonx.evaluation.metrics import DomainMetrics, PerQuery, RetrievalMetrics
 from udonx.evaluation.protocol import ProtocolResult
-from udonx.store.results import Results, StoredHits
-from udonx.tables.bootstrap import paired_interval
+from udonx.store.results import Results, StoredQueries
+from udonx.tables.bootstrap import mean_difference, paired_interval
 from udonx.tables.compare import Comparisons
+from udonx.tables.content import MMP5, Difference
 from udonx.tables.groups import common_seeds
 
 SIZES = {"cars": 30, "birds": 50}
@@ -27,7 +28,7 @@ class Row:
 
     label: str
     seeds: tuple[int | None, ...]
-    r1_per_seed: tuple[float, ...]
+    per_seed: dict[str, tuple[float, ...]]
     evaluations: tuple[str, ...]
     index: str = "merged"
     reference: bool = False
@@ -47,35 +48,43 @@ def write(
     *,
     shuffle: int | None = None,
     own_only: bool = False,
-) -> float:
-    """Store an evaluation with these hits, its queries in another order with `shuffle`; returns its
-    R@1.
+) -> dict[str, float]:
+    """Store an evaluation with these hits, its queries in another order with `shuffle`; returns the
+    means of its metrics.
     """
     domains = np.array([domain for domain, hit_Q in hits.items() for _ in hit_Q])
     # the same numbers in every domain: an id alone does not say which query it is
     ids = np.array([f"{number}.png" for hit_Q in hits.values() for number in range(len(hit_Q))])
-    hit_Q = np.concatenate(list(hits.values()))
     order_Q = (
         np.arange(len(ids))
         if shuffle is None
         else np.random.default_rng(shuffle).permutation(len(ids))
     )
-    per_query = PerQuery(
-        domains[order_Q],
-        {"r1": hit_Q[order_Q].astype(float), "mmp5": hit_Q[order_Q].astype(float)},
-        np.ones(len(ids), dtype=int),
-        ids[order_Q],
-    )
+    values = {
+        metric: np.concatenate([values_of(metric, hit) for hit in hits.values()])[order_Q]
+        for metric in ("r1", "mmp5")
+    }
+    per_query = PerQuery(domains[order_Q], values, np.ones(len(ids), dtype=int), ids[order_Q])
     per_domain = {
-        domain: DomainMetrics({"r1": float(hit.mean()), "mmp5": 0.0}, queries=len(hit))
+        domain: DomainMetrics(
+            {metric: float(values_of(metric, hit).mean()) for metric in values}, queries=len(hit)
+        )
         for domain, hit in hits.items()
     }
-    r1 = float(np.mean([metrics.r1 for metrics in per_domain.values()]))
-    metrics = RetrievalMetrics({"r1": r1, "mmp5": 0.0}, per_domain, per_query)
+    means = {
+        metric: float(np.mean([domain.means[metric] for domain in per_domain.values()]))
+        for metric in values
+    }
+    metrics = RetrievalMetrics(means, per_domain, per_query)
     results.write_evaluation(
         identity, ProtocolResult(merged=None if own_only else metrics, own=metrics), {"stages": {}}
     )
-    return r1
+    return means
+
+
+def values_of(metric: str, hit_Q: np.ndarray) -> np.ndarray:
+    """The values of a domain's queries: R@1 are the hits, mMP@5 follows them and the number."""
+    return hit_Q * (1.0 if metric == "r1" else (np.arange(len(hit_Q)) % 5 + 1) / 5)
 
 
 def store(
@@ -86,19 +95,19 @@ def store(
 ) -> Row:
     """Store a row with these hits per seed."""
     evaluations = {seed: f"{label}-{seed}" for seed in hits}
-    r1 = tuple(write(results, evaluations[seed], hit, **options) for seed, hit in hits.items())
+    means = [write(results, evaluations[seed], hit, **options) for seed, hit in hits.items()]
     index = "own" if options.get("own_only") else "merged"
     return Row(
         label=label,
         seeds=tuple(hits),
-        r1_per_seed=r1,
+        per_seed={metric: tuple(one[metric] for one in means) for metric in ("r1", "mmp5")},
         evaluations=tuple(evaluations.values()),
         index=index,
     )
 
 
 def expected(
-    ours: list[dict[str, np.ndarray]], theirs: list[dict[str, np.ndarray]]
+    ours: list[dict[str, np.ndarray]], theirs: list[dict[str, np.ndarray]], metric: str = "r1"
 ) -> tuple[float, tuple[float, float]]:
     """The difference and interval of hits that stand in the same order: domains by their names, as
     files are read.
@@ -106,20 +115,21 @@ def expected(
     differences = [
         np.array(
             [
-                mine[domain].astype(int) - other[domain]
+                values_of(metric, mine[domain]) - values_of(metric, other[domain])
                 for mine, other in zip(ours, theirs, strict=True)
             ]
         )
         for domain in sorted(SIZES)
     ]
-    return float(np.mean([domain_SQ.mean() for domain_SQ in differences])), paired_interval(
-        differences
-    )
+    if metric == "r1":
+        differences = [domain_SQ.astype(int) for domain_SQ in differences]
+    return mean_difference(differences), paired_interval(differences)
 
 
-def same(found: tuple, wanted: tuple) -> bool:
+def same(found: Difference | None, wanted: tuple) -> bool:
     """Equal but for rounding."""
-    return found[0] == pytest.approx(wanted[0]) and found[1] == pytest.approx(wanted[1])
+    assert found is not None
+    return found.point == pytest.approx(wanted[0]) and found.interval == pytest.approx(wanted[1])
 
 
 @pytest.fixture
@@ -148,7 +158,7 @@ def test_without_a_common_seed_nothing_is_compared(results):
     """Neither a difference nor an interval, and no file is missed."""
     row, first = store(results, "ours", {0: draw(0)}), store(results, "theirs", {1: draw(1)})
     comparisons = Comparisons(results)
-    assert comparisons.compare(row, first) == (None, None) and comparisons.notes() == []
+    assert comparisons.compare(row, first) is None and comparisons.notes() == []
 
 
 @pytest.mark.parametrize("own_only", [False, True])
@@ -193,23 +203,70 @@ def test_each_file_is_read_once(results, monkeypatch):
         for number in range(4)
     ]
     opened, names = [], []
-    read_hits, getitem = Results.read_hits, np.lib.npyio.NpzFile.__getitem__
+    read_queries, getitem = Results.read_queries, np.lib.npyio.NpzFile.__getitem__
 
-    def watched_hits(self: Results, identity: str, index: str) -> StoredHits:
+    def watched_queries(self: Results, identity: str, index: str) -> StoredQueries:
         opened.append(identity)
-        return read_hits(self, identity, index)
+        return read_queries(self, identity, index)
 
     def watched_array(self: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
         names.append(name)
         return getitem(self, name)
 
-    monkeypatch.setattr(Results, "read_hits", watched_hits)
+    monkeypatch.setattr(Results, "read_queries", watched_queries)
     monkeypatch.setattr(np.lib.npyio.NpzFile, "__getitem__", watched_array)
     comparisons = Comparisons(results)
     for row in rows[1:]:
         comparisons.compare(row, rows[0])
     assert sorted(opened) == sorted(evaluation for row in rows for evaluation in row.evaluations)
     assert sorted(names) == ["domain"] + ["merged_hit"] * 8
+
+
+def test_every_metric_is_compared_by_its_own_values(results):
+    """mMP@5's difference and interval come from its stored values, paired as the hits are."""
+    ours, theirs = [draw(0, 0.7), draw(1, 0.7)], [draw(2), draw(3)]
+    row = store(results, "ours", dict(enumerate(ours)), shuffle=4)
+    first = store(results, "theirs", dict(enumerate(theirs)))
+    comparisons = Comparisons(results)
+    assert same(comparisons.compare(row, first, MMP5), expected(ours, theirs, "mmp5"))
+    assert same(comparisons.compare(row, first), expected(ours, theirs))
+    assert comparisons.notes() == []
+
+
+def test_a_metric_that_a_row_lacks_is_not_compared(results):
+    """A row evaluated before the metric was asked for has no difference in it."""
+    row, first = store(results, "ours", {0: draw(0)}), store(results, "theirs", {0: draw(1)})
+    del first.per_seed["mmp5"]
+    comparisons = Comparisons(results)
+    assert comparisons.compare(row, first, MMP5) is None and comparisons.notes() == []
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda file: rewrite(file, merged_mmp5=None), "unreadable"),
+        (lambda file: rewrite(file, merged_mmp5=arrays(file)["merged_mmp5"][1:]), "unreadable"),
+        (lambda file: rewrite(file, merged_mmp5=arrays(file)["id"]), "unreadable"),
+        (lambda file: rewrite(file, merged_mmp5=np.full(80, np.nan)), "unreadable"),
+        (
+            lambda file: rewrite(file, merged_mmp5=arrays(file)["merged_mmp5"] / 2),
+            "its values do not give its mMP@5",
+        ),
+    ],
+)
+def test_values_that_cannot_be_used_cost_the_interval_of_their_metric_only(results, change, reason):
+    """R@1 keeps its interval; the sentence names the row, the metric and the evaluation."""
+    row, first = store(results, "ours", {0: draw(0)}), store(results, "theirs", {0: draw(1)})
+    change(results.evaluation("ours-0") / "per_query.npz")
+    comparisons = Comparisons(results)
+    assert comparisons.compare(row, first).interval is not None
+    point, _ = expected([draw(0)], [draw(1)], "mmp5")
+    assert comparisons.compare(row, first, MMP5) == Difference(point=pytest.approx(point))
+    (note,) = comparisons.notes()
+    assert note.startswith(
+        "no interval for ours (mMP@5), for want of per-query results: ours, seed 0"
+        f" (evaluations/ours-0: {reason}); remove this folder"
+    )
 
 
 def arrays(file: Path) -> dict[str, np.ndarray]:
@@ -286,12 +343,9 @@ def test_a_file_that_cannot_be_used_costs_the_interval_only(results, damage):
     hurt, reason = DAMAGES[damage]
     hurt(results.evaluation("ours-1") / "per_query.npz")
     comparisons = Comparisons(results)
-    difference, interval = comparisons.compare(row, first)
-    assert (
-        difference == pytest.approx(expected(list(ours.values()), list(theirs.values()))[0])
-        and interval is None
-    )
-    assert comparisons.compare(other, first)[1] is not None
+    point, _ = expected(list(ours.values()), list(theirs.values()))
+    assert comparisons.compare(row, first) == Difference(point=pytest.approx(point))
+    assert comparisons.compare(other, first).interval is not None
     (note,) = comparisons.notes()
     assert note.startswith(
         "no interval for ours, for want of per-query results: ours, seed 1 (evaluations/ours-1:"
@@ -309,7 +363,7 @@ def test_a_first_row_that_cannot_be_used_is_named_once(results):
     for seed in (0, 1):
         (results.evaluation(f"theirs-{seed}") / "per_query.npz").unlink()
     comparisons = Comparisons(results)
-    assert all(comparisons.compare(row, rows[0])[1] is None for row in rows[1:])
+    assert all(comparisons.compare(row, rows[0]).interval is None for row in rows[1:])
     (note,) = comparisons.notes()
     assert note.startswith(
         "no interval for a, b, for want of per-query results: theirs, seed 0 (evaluations/theirs-0:"

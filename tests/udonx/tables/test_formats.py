@@ -8,7 +8,9 @@ import io
 import attrs
 import pytest
 
-from tests.udonx.tables.small import table, table_row
+from tests.udonx.tables.small import a_difference, table, table_row
+from udonx.tables.content import MMP5, R1, MetricColumn
+from udonx.tables.table import Table
 
 
 def test_csv_holds_unrounded_fractions_and_deviations():
@@ -40,6 +42,63 @@ def test_markdown_holds_deviations_per_domain_and_images():
     cells = [line.count("|") for line in lines if line.startswith("|")]
     assert len(cells) == 4 and len(set(cells)) == 1
     assert "99.0 ± 1.0" in lines[4] and "9876543" in lines[4]
+
+
+def compared(*metrics: MetricColumn) -> Table:
+    """Two rows that differ in R@1, mMP@5 and mAP@R, of which these are shown."""
+    differences = {
+        "r1": a_difference(0.1, (0.05, 0.15)),
+        "mmp5": a_difference(0.2, (-0.25, 0.5)),
+        "map_r": a_difference(-0.1, (-0.2, 0.0)),
+    }
+    rows = table_row("a"), attrs.evolve(table_row("b"), differences=differences)
+    return attrs.evolve(table(*rows), metrics=metrics)
+
+
+MAP_R = MetricColumn(name="map_r", label="a longer mAP@R")
+
+
+def test_every_form_holds_the_differences_of_other_metrics():
+    """CSV has three columns a metric, Markdown one, the screen a list; R@1 comes first."""
+    shown = compared(MMP5, R1, MAP_R)
+    _, row = csv.DictReader(io.StringIO(shown.to_csv()))
+    assert (row["difference"], row["difference_low"]) == ("0.1", "0.05")
+    assert [row[f"map_r_difference{end}"] for end in ("", "_low", "_high")] == [
+        *("-0.1", "-0.2", "0.0"),
+    ]
+    assert row["mmp5_difference"] == "0.2" and "r1_difference" not in row
+    markdown = shown.to_markdown()
+    assert "| diff R@1 | diff mMP@5 | diff a longer mAP@R |" in markdown
+    cells = "| +10.0 [+5.0, +15.0] | +20.0 [-25.0, +50.0] ~ | -10.0 [-20.0, +0.0] ~ |"
+    assert cells in markdown
+    assert (
+        "- diff R@1, diff mMP@5, diff a longer mAP@R: the metric minus that of the first row,"
+        " 95 % interval (paired bootstrap over seeds and queries); ~ contains zero\n"
+    ) in markdown
+    lines = shown.to_text().split("\n")
+    start = lines.index(
+        "R@1 minus the first row's, 95 % interval (paired bootstrap over seeds and queries); ~"
+        " contains zero"
+    )
+    assert max(map(len, lines)) <= 100
+    assert lines[start + 1 : start + 6] == [
+        "  b  +10.0  [+5.0, +15.0]",
+        "mMP@5 minus the first row's",
+        "  b  +20.0  [-25.0, +50.0] ~",
+        "a longer mAP@R minus the first row's",
+        "  b  -10.0  [-20.0, +0.0] ~",
+    ]
+
+
+@pytest.mark.parametrize("metrics", [(R1, MMP5), (R1,), (MMP5,)])
+def test_with_the_default_metrics_only_r1_is_compared_in_text(metrics):
+    """What is read on screen and in Markdown is R@1's; CSV has what is shown."""
+    every = compared(*metrics)
+    first, second = every.rows
+    alone = attrs.evolve(second, differences={"r1": second.differences["r1"]})
+    only_r1 = attrs.evolve(every, rows=(first, alone))
+    assert every.to_text() == only_r1.to_text() and every.to_markdown() == only_r1.to_markdown()
+    assert ("mmp5_difference" in every.to_csv()) == (MMP5 in metrics)
 
 
 def test_markdown_holds_intervals_and_says_what_they_are():

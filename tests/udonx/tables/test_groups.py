@@ -13,7 +13,7 @@ class Row:
 
     label: str
     seeds: tuple[int | None, ...]
-    r1_per_seed: tuple[float, ...] = (0.5,)
+    per_seed: dict[str, tuple[float, ...]] = attrs.field(factory=dict)
     evaluations: tuple[str, ...] = ("e",)
     index: str = "merged"
     reference: bool = False

@@ -42,7 +42,8 @@ def test_json_leads_from_a_row_to_its_evaluations_and_stages():
         ["s1", "s2"],
         {"mean": 0.75, "std": 0.25},
     )
-    assert (row["interval"], second["difference"], second["interval"]) == (None, 0.1, [0.0, 0.25])
+    assert row["differences"] == {}
+    assert second["differences"] == {"r1": {"point": 0.1, "low": 0.0, "high": 0.25}}
 
 
 def test_the_chosen_step_and_its_validation_stand_in_every_form(smoke_run):
