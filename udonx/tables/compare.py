@@ -25,14 +25,14 @@ _T = TypeVar("_T")
 class Comparisons:
     """Compares the rows of one table.
 
-    Each per_query.npz is read once; what is wrong with one costs intervals, never the table.
+    The hits of each per_query.npz are read once; the values of other metrics are too large to keep
+    and are read for each comparison. What is wrong with a file costs intervals, never the table.
     """
 
     results: Results
     _files: dict[tuple[str, str], StoredQueries] = attrs.field(factory=dict, init=False)
     _cuts: dict[str, list[np.ndarray]] = attrs.field(factory=dict, init=False)
     _orders: dict[tuple[str, str], np.ndarray] = attrs.field(factory=dict, init=False)
-    _values: dict[tuple[str, str, str], np.ndarray] = attrs.field(factory=dict, init=False)
     _broken: dict[str, str] = attrs.field(factory=dict, init=False)
     _without: dict[str, list[MetricColumn]] = attrs.field(factory=dict, init=False)
 
@@ -137,9 +137,7 @@ class Comparisons:
         queries = self._read(evaluation, index)
         if (evaluation, base) not in self._orders:
             self._orders[evaluation, base] = order_of(queries, self._read(base, index))
-        if (evaluation, index, metric) not in self._values:
-            self._values[evaluation, index, metric] = queries.values(metric)
-        return self._values[evaluation, index, metric][self._orders[evaluation, base]]
+        return queries.values(metric)[self._orders[evaluation, base]]
 
 
 def _minus(ours_Q: np.ndarray, theirs_Q: np.ndarray) -> np.ndarray:
