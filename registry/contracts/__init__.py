@@ -9,6 +9,7 @@ W pixels.
 from __future__ import annotations
 
 from registry.contracts.options import (
+    Average,
     Budget,
     Optimiser,
     Orientation,
@@ -37,6 +38,7 @@ from registry.contracts.stages import (
 from registry.contracts.step import Batch, Branch, Start
 
 __all__ = [
+    "Average",
     "BackboneSpec",
     "Batch",
     "Branch",

@@ -1,4 +1,4 @@
-"""The tables of keys that a row may have: images, optimiser, schedule, budget, validation."""
+"""Tables of keys that a row may have: images, optimiser, schedule, average, budget, validation."""
 
 from __future__ import annotations
 
@@ -120,6 +120,28 @@ class Schedule:
         Field(description="After the warm-up: `constant`, or `cosine` down to zero at the end."),
     ] = "constant"
     warm_up: Annotated[Steps, Field(description="How long the factor rises linearly to 1.")] = 0
+
+
+@attrs.frozen(kw_only=True)
+class Average:
+    """The mean of the weights over the steps, which is then validated, kept and exported."""
+
+    use: Annotated[
+        Literal["none", "ema", "tail"],
+        Field(
+            description=(
+                "`ema` is an exponential moving average, `tail` the plain mean of the steps after"
+                " `start`; `none` keeps the weights of a step as they are."
+            )
+        ),
+    ] = "none"
+    decay: Annotated[
+        Annotated[float, Field(ge=0, lt=1)],
+        Field(description="With `ema`: the factor on the average of the step before."),
+    ] = 0.999
+    start: Annotated[
+        Steps, Field(description="How long the average is still the weights of the last step.")
+    ] = 0
 
 
 @attrs.frozen(kw_only=True)

@@ -8,6 +8,7 @@ import attrs
 from pydantic import Field
 
 from registry.contracts.options import (
+    Average,
     Budget,
     Optimiser,
     Schedule,
@@ -58,6 +59,7 @@ class Recipe:
     ] = ComponentSpec(use="round_robin")
     optimiser: Optimiser = Optimiser()
     schedule: Schedule = Schedule()
+    average: Average = Average()
     budget: Budget = Budget()
     validation: Validation = Validation()
     classifier: Annotated[

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import attrs
 
 from registry.contracts.options import (
+    Average,
     Optimiser,
     Schedule,
     Transform,
@@ -90,6 +91,8 @@ class Training:
         distill_to_backbone: whether the distillation losses train the backbone too.
         student_head_group: "backbone" where the student's projection trains with the backbone's
             rate and frozen phase (the published baselines); None: with the heads.
+        average: the mean over steps that is kept in place of the weights, its `start` in steps;
+            None: the weights are kept.
     """
 
     steps: int
@@ -102,6 +105,7 @@ class Training:
     normalise_total: bool = True
     distill_to_backbone: bool = True
     student_head_group: Literal["backbone"] | None = None
+    average: Average | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -9,6 +9,7 @@ import attrs
 
 from registry import samplers
 from registry.contracts import (
+    Average,
     ComponentSpec,
     DomainFacts,
     LossSpec,
@@ -146,6 +147,21 @@ def _resolved(sampler: ComponentSpec, steps: int) -> ComponentSpec:
     return attrs.evolve(sampler, options=options)
 
 
+def read_average(average: Average, steps: int) -> Average | None:
+    """The average with its start in steps; None where the weights themselves are kept.
+
+    What it does not read is at its default, so that it is no part of the stage's identity.
+
+    Example:
+        >>> read_average(Average(use="tail", decay=0.9, start="25%"), steps=8)
+        Average(use='tail', decay=0.999, start=2)
+    """
+    if average.use == "none":
+        return None
+    decay = average.decay if average.use == "ema" else Average().decay
+    return attrs.evolve(average, decay=decay, start=parse_share(average.start, steps))
+
+
 def _training(
     row: Row,
     steps: int,
@@ -169,6 +185,7 @@ def _training(
         normalise_total=recipe.normalise_total,
         distill_to_backbone=distill_to_backbone,
         student_head_group="backbone" if published else None,
+        average=read_average(recipe.average, steps),
     )
 
 

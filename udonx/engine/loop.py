@@ -126,6 +126,8 @@ class Loop:
         with explained("the backward pass of the losses"):
             total.backward()
         self.optimiser.step()
+        if self.state.average:
+            self.state.average.update(self.model, step + 1)
         self.sums_L += torch.stack([*values.values(), total.detach()])
         self.window.add(batch, values)
         self.state.summed += 1
@@ -146,7 +148,7 @@ class Loop:
         """
         self._check_finite()
         state, job, steps = self.state, self.job, self.training.steps
-        validation = validate(job, self.model, state.step, self._stop_if_asked)
+        validation = validate(job, state.kept_model, state.step, self._stop_if_asked)
         better = state.judge(validation, last=state.step == steps)
         if validation is not None:
             job.folder.log(log_entry(validation))
@@ -225,7 +227,7 @@ class Loop:
             "step": state.step,
             "validation_r1": state.best_r1 if state.best_r1 >= 0 else None,
         }
-        state.best = self.job.folder.save_best(self.model.state_dict(), about)
+        state.best = self.job.folder.save_best(state.kept_model.state_dict(), about)
 
     def _stop_if_asked(self) -> None:
         """Write a checkpoint and give in to a signal, where one has come."""

@@ -10,6 +10,7 @@ import torch
 from registry.contracts import StageSpec, Training
 from udonx.common.stopwatch import Stopwatch
 from udonx.data.unreadable import left_out
+from udonx.engine.average import AveragedModel
 from udonx.engine.hooks import Validation
 from udonx.engine.model import Model
 from udonx.engine.optim import TwoGroupAdamW
@@ -22,6 +23,7 @@ class TrainingState:
 
     Attributes:
         model: what is trained.
+        average: the mean of its weights; None where there is none.
         optimiser: with its moments.
         sampler: which domain the next batch comes from.
         window: what the sampler follows.
@@ -43,6 +45,7 @@ class TrainingState:
     ) -> None:
         device, training = model.scale.device, spec.required_training
         self.model, self.optimiser, self.sampler = model, optimiser, sampler
+        self.average = AveragedModel(model, training.average) if training.average else None
         self.window = SignalWindow(spec.domains, training.sampler.options.get("signal"), device)
         self.sums_L = torch.zeros(len(training.losses) + 1, device=device)
         self.summed = 0
@@ -55,9 +58,16 @@ class TrainingState:
         self.best_r1, self.best_step = -1.0, 0
         self.best: Weights | None = None
 
+    @property
+    def kept_model(self) -> Model:
+        """What is validated and kept: the average where there is one, else what is trained."""
+        return self.average.model if self.average else self.model
+
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain data."""
+        average = {"average": self.average.state_dict()} if self.average else {}
         return {
+            **average,
             "step": self.step,
             "unvalidated": self.unvalidated,
             "seconds": self.stopwatch.seconds,
@@ -90,6 +100,8 @@ class TrainingState:
         self.sampler.load_state_dict(state["sampler"])
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
+        if self.average:
+            self.average.load_state_dict(state["average"])
 
     def judge(self, validation: Validation | None, *, last: bool) -> bool:
         """Take in the validation after `step`, and decide whether the weights are the best so far.

@@ -7,6 +7,7 @@ import pytest
 
 from registry import schemes
 from registry.contracts import (
+    Average,
     BackboneSpec,
     Budget,
     ComponentSpec,
@@ -265,6 +266,18 @@ def test_a_warm_up_is_a_share_of_each_stages_own_budget():
     student = evaluation.embedders["cars"]
     assert student.training.schedule == Schedule(warm_up=5)
     assert [teacher.stage.training.schedule.warm_up for teacher in student.teachers] == [2, 2, 2]
+
+
+def test_an_average_starts_at_a_share_of_each_stages_own_budget():
+    """`average.start` is resolved against the stage's own steps; what its mean does not read is at
+    its default; `none` is no part of a stage.
+    """
+    average = Average(use="tail", decay=0.5, start="50%")
+    (evaluation,) = plan("separate_teachers", row(average=average))
+    student = evaluation.embedders["cars"]
+    assert student.training.average == Average(use="tail", start=5)
+    assert [teacher.stage.training.average.start for teacher in student.teachers] == [2, 2, 2]
+    assert plan("udon", row(average=Average(use="none", decay=0.5))) == plan("udon", row())
 
 
 def test_a_stage_without_a_teacher_ignores_how_distillation_reaches_the_backbone():

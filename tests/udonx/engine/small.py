@@ -45,6 +45,7 @@ _TRAINING = {
     "validate_every",
     "normalise_total",
     "distill_to_backbone",
+    "average",
 }
 
 
