@@ -24,6 +24,7 @@ _HOMES = {
     "check": "udonx.running.check:check",
     "components": "udonx.config.lookup:components",
     "doctor": "udonx.running.doctor:examine",
+    "evaluate": "udonx.running.evaluate:evaluate",
     "export": "udonx.engine.export:export_stage",
     "keys": "udonx.config.lookup:keys",
     "plan": "udonx.running.plan:plan",

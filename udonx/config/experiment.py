@@ -167,7 +167,7 @@ def load_experiment(
         raw = read_setting(setting, path) if setting else _own_setting(document, path)
     except ConfigError as error:  # without plug-ins and setting nothing further can be judged
         raise ConfigError([*problems, *error.problems]) from None
-    problems += _unknown_metrics(document.plain["metrics"], where)
+    problems += unknown_metrics(document.plain["metrics"], where)
     for layer in raw.layers:
         check_setting(layer, problems)
     sets = read_overrides(selection.overrides, list(document.rows), problems)
@@ -247,7 +247,8 @@ def _unknown_rows(document: Document, selected: Iterable[str], where: str) -> It
             yield Problem(where=f"--row {name}", message=message)
 
 
-def _unknown_metrics(wanted: Iterable[str], where: str) -> Iterator[Problem]:
+def unknown_metrics(wanted: Iterable[str], where: str) -> Iterator[Problem]:
+    """A problem for each metric that is not registered, at the key `metrics` of `where`."""
     names = registry_of("metrics").names()
     for name in wanted:
         if name not in names:

@@ -10,6 +10,7 @@ import attrs
 
 from registry.contracts import DomainFacts
 from udonx.common.progress import progress_of
+from udonx.config.data import DataConfig
 from udonx.config.experiment import Experiment
 from udonx.config.problems import ConfigError, Problem
 from udonx.data.benchmark import Benchmark
@@ -30,7 +31,15 @@ def open_benchmark(experiment: Experiment) -> Benchmark:
     Raises:
         DataError: the source cannot open it.
     """
-    data = experiment.data
+    return open_source(experiment.data)
+
+
+def open_source(data: DataConfig) -> Benchmark:
+    """The benchmark of a source, made first where it is not there.
+
+    Raises:
+        DataError: the source cannot open it.
+    """
     with progress_of(f"preparing the data '{data.source}' (once)", "images") as progress:
         try:
             return make_source(data).open(data.domains, progress)
@@ -47,7 +56,11 @@ def open_images(experiment: Experiment, benchmark: Benchmark, **options: Any) ->
 
     `options` are ImageStore's. Generated images are never left out: a damaged one can be had again.
     """
-    data = experiment.data
+    return image_store(experiment.data, benchmark, **options)
+
+
+def image_store(data: DataConfig, benchmark: Benchmark, **options: Any) -> ImageStore:
+    """The images of a source's benchmark; see `open_images`."""
     if not benchmark.fingerprint:
         return ImageStore(
             benchmark.root,

@@ -32,7 +32,7 @@ def check_data(inputs: Sequence[Inputs]) -> Iterator[Problem]:
             continue
         seen.add(id(each.data))
         trains = any(_trains(other.experiment) for other in inputs if other.data is each.data)
-        for domain, message in _data_problems(each.data.benchmark, trains):
+        for domain, message in benchmark_problems(each.data.benchmark, trains):
             each.data.broken.add(domain)
             yield Problem(where=each.experiment.setting_place, key="data", message=message)
 
@@ -43,8 +43,16 @@ def _trains(experiment: Experiment) -> bool:
     return any(spec.recipe or spec.student_head for spec in specs if spec is not None)
 
 
-def _data_problems(benchmark: Benchmark, trains: bool) -> Iterator[tuple[str, str]]:
-    """(domain, sentence) of everything that is wrong with the data."""
+def benchmark_problems(benchmark: Benchmark, trains: bool) -> Iterator[tuple[str, str]]:
+    """Find everything that is wrong with the data of a benchmark.
+
+    Args:
+        benchmark: what is looked at.
+        trains: whether its training images are read too.
+
+    Yields:
+        (domain, sentence); the domain is empty where a sentence is about all of them.
+    """
     tested = 0
     for domain in benchmark.domains:
         if trains and not benchmark.has(domain, "train"):

@@ -1,18 +1,66 @@
-"""One evaluation of a row: its test images are embedded and searched, and the figures kept."""
+"""One evaluation: its test images are embedded and searched, and the figures kept."""
 
 from __future__ import annotations
 
+import logging
+import shutil
 import time
+from collections.abc import Iterable, Mapping, Sequence
 
-from registry import metrics
+import attrs
+
+from registry import metrics as registered
 from udonx.common.progress import Report
+from udonx.data.images import ImageStore
 from udonx.engine.device import describe, loading_threads
 from udonx.engine.load import load_stage
 from udonx.evaluation.kept import KeptEmbeddings
 from udonx.evaluation.protocol import Embedder, evaluate, image_count
 from udonx.forecast.costs import Timings, embed_kind
-from udonx.planning.plan import PlannedEvaluation, PlannedRow
-from udonx.running.session import PlanRun, row_title, versions
+from udonx.planning.plan import Identities, PlannedEvaluation, PlannedRow
+from udonx.running.session import PlanRun, Session, row_title, versions
+from udonx.store.results import Results
+from udonx.store.stage import StageFolder
+
+logger = logging.getLogger(__name__)
+
+
+@attrs.frozen(kw_only=True)
+class EvaluationJob:
+    """All that one evaluation needs.
+
+    Attributes:
+        evaluation: what is embedded with what.
+        folders: the stages that embed, by id.
+        identities: the identities of the benchmark that is searched.
+        images: its images.
+        metrics: names of the metrics that are wanted.
+        session: how it runs, and where the figures are kept.
+        title: what it is called while it runs.
+        row: the row that it is made for; empty for none.
+        seed: the training seed that it is made for.
+    """
+
+    evaluation: PlannedEvaluation
+    folders: Mapping[str, StageFolder]
+    identities: Identities
+    images: ImageStore
+    metrics: Sequence[str]
+    session: Session
+    title: str
+    row: str = ""
+    seed: int | None = None
+
+
+def is_made(evaluation: PlannedEvaluation, metrics: Iterable[str], results: Results) -> bool:
+    """Whether an evaluation is there, whole; what is wrong with it is logged."""
+    if results.has_evaluation(evaluation.id, metrics):
+        # left by a process that was killed when all was done
+        shutil.rmtree(results.embeddings(evaluation.id), ignore_errors=True)
+        return True
+    if problem := results.evaluation_problem(evaluation.id):
+        logger.warning(problem)
+    return False
 
 
 def evaluate_row(planned: PlannedRow, evaluation: PlannedEvaluation, context: PlanRun) -> None:
@@ -23,50 +71,70 @@ def evaluate_row(planned: PlannedRow, evaluation: PlannedEvaluation, context: Pl
         evaluation: which of its evaluations.
         context: the plan that it is of, and how that is run.
     """
-    plan, session, results = context.plan, context.session, context.session.results
-    stages = {identity: results.stage(identity) for identity in set(evaluation.stages.values())}
-    models = {name: load_stage(folder, session.device) for name, folder in stages.items()}
+    plan, results = context.plan, context.session.results
+    which = f" of the {evaluation.spec.branch}" if len(planned.evaluations) > 1 else ""
+    make_evaluation(
+        EvaluationJob(
+            evaluation=evaluation,
+            folders={name: results.stage(name) for name in set(evaluation.stages.values())},
+            identities=plan.identities,
+            images=context.images,
+            metrics=plan.experiment.metrics,
+            session=context.session,
+            title=f"{row_title(planned)}: evaluation{which}",
+            row=planned.row.name,
+            seed=planned.seed,
+        )
+    )
+
+
+def make_evaluation(job: EvaluationJob) -> None:
+    """Embed and search the test images of an evaluation, and keep its figures."""
+    evaluation, session, folders = job.evaluation, job.session, job.folders
+    results, benchmark = session.results, job.identities.benchmark
+    models = {name: load_stage(folder, session.device) for name, folder in folders.items()}
     embedders = {
         domain: Embedder(models[identity], evaluation.spec.branch)
         for domain, identity in evaluation.stages.items()
     }
-    wanted, total = plan.experiment.metrics, image_count(plan.benchmark, embedders, "test")
+    total = image_count(benchmark, embedders, "test")
     began = time.monotonic()
-    weights = {identity: folder.weigh_best().sha256 for identity, folder in stages.items()}
+    weights = {identity: folder.weigh_best().sha256 for identity, folder in folders.items()}
     embedding = {domain: weights[identity] for domain, identity in evaluation.stages.items()}
     kept = KeptEmbeddings(results.embeddings(evaluation.id), embedding)
-    which = f" of the {evaluation.spec.branch}" if len(planned.evaluations) > 1 else ""
-    with Report(f"{row_title(planned)}: evaluation{which}", total, "images") as report:
+    with Report(job.title, total, "images") as report:
         result = evaluate(
             embedders,
-            plan.benchmark,
-            context.images,
+            benchmark,
+            job.images,
             "test",
             merged=evaluation.spec.merged,
             device=session.device,
             workers=session.workers,
-            metrics=results.metrics_to_compute(evaluation.id, wanted),
+            metrics=results.metrics_to_compute(evaluation.id, job.metrics),
             tick=report.tick,
             kept=kept,
         )
-        assert result is not None, "the preflight saw to it that there are test images"
+        assert result is not None, "it was checked before that there are test images"
         seconds = time.monotonic() - began
         means = result.main.means
         report.note(
-            ", ".join(f"{metrics.get(name).label} {100 * means[name]:.1f}" for name in wanted)
+            ", ".join(
+                f"{registered.get(name).label} {100 * means[name]:.1f}" for name in job.metrics
+            )
         )
     # see udonx/forecast/costs.py
     if session.workers == loading_threads(session.device) and not kept.loaded:
         # a row has one backbone, so their kinds are all the same
         spec, *_ = evaluation.spec.embedders.values()
-        kind = embed_kind(spec, plan.benchmark)
+        kind = embed_kind(spec, benchmark)
         Timings(describe(session.device)).add([(kind, seconds, total)])
     about = {
         "stages": evaluation.stages,
         "branch": evaluation.spec.branch,
-        "row": planned.row.name,
-        "seed": planned.seed,
-        "data": {domain: plan.identities.test_manifest(domain) for domain in embedders},
+        "row": job.row,
+        "seed": job.seed,
+        "data": {domain: job.identities.test_manifest(domain) for domain in embedders},
         "versions": versions(),
     }
     results.write_evaluation(evaluation.id, result, about)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import operator
-import shutil
 from contextlib import ExitStack
 from typing import Any
 
@@ -13,7 +12,7 @@ import attrs
 from udonx.common.files import sha256_file
 from udonx.common.words import plural
 from udonx.planning.plan import PlannedEvaluation, PlannedRow
-from udonx.running.evaluation import evaluate_row
+from udonx.running.evaluation import evaluate_row, is_made
 from udonx.running.record import Recorder, command_line, log_figure
 from udonx.running.session import PlanRun, row_title, versions
 from udonx.running.stage import hold_stage
@@ -82,16 +81,12 @@ def run_row(planned: PlannedRow, context: PlanRun, recorder: Recorder, question:
 
 def _missing_evaluations(planned: PlannedRow, context: PlanRun) -> list[PlannedEvaluation]:
     """The evaluations of a row that are not there, whole; what is wrong with one is logged."""
-    results, missing = context.session.results, []
-    for evaluation in planned.evaluations:
-        if results.has_evaluation(evaluation.id, context.plan.experiment.metrics):
-            # left by a process that was killed when all was done
-            shutil.rmtree(results.embeddings(evaluation.id), ignore_errors=True)
-            continue
-        if problem := results.evaluation_problem(evaluation.id):
-            logger.warning(problem)
-        missing.append(evaluation)
-    return missing
+    metrics = context.plan.experiment.metrics
+    return [
+        evaluation
+        for evaluation in planned.evaluations
+        if not is_made(evaluation, metrics, context.session.results)
+    ]
 
 
 def _earlier_runs(entry: Run, results: Results) -> list[Run]:

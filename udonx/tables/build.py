@@ -49,7 +49,7 @@ def build_table(
     metrics = tuple(
         MetricColumn(name=name, label=registered.get(name).label) for name in experiment.metrics
     )
-    lines, no_interval = _compared(lines, metrics, results)
+    lines, no_interval = compare_rows(lines, metrics, results)
     waiting = dict.fromkeys(
         planned.row.label
         for planned in plan.rows
@@ -209,12 +209,18 @@ def _all_done(results: Results, stages: Sequence[str]) -> list[Done] | None:
     return found if len(found) == len(stages) else None
 
 
-def _compared(
+def compare_rows(
     lines: Sequence[TableRow], shown: Sequence[MetricColumn], results: Results
 ) -> tuple[list[TableRow], list[str]]:
-    """The rows with their differences and intervals in R@1 and the metrics that are shown.
+    """Compare each row with the first of its index and backbone.
 
-    Beside them the notes on intervals that are not there.
+    Args:
+        lines: the rows.
+        shown: the metrics that are compared beside R@1.
+        results: where the per-query results lie.
+
+    Returns:
+        The rows with their differences and intervals, and notes on intervals that are not there.
     """
     firsts, comparisons = first_rows(lines), Comparisons(results)
     metrics = dict.fromkeys((R1, *shown))

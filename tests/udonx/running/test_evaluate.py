@@ -1,0 +1,185 @@
+"""Trained stages on data that they were not trained on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+import udonx
+from registry.contracts import EvaluationSpec
+from tests.tiny import write_classes, write_domain
+from tests.udonx.engine.small import small_job, small_spec
+from udonx.data.benchmark import Benchmark
+from udonx.engine.errors import StageError
+from udonx.engine.train import run_stage
+from udonx.planning.plan import Identities
+from udonx.running import evaluation
+from udonx.store.results import Results, Run
+
+
+@pytest.fixture(scope="module")
+def stages(small_benchmark: Benchmark, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two finished stages of different seeds, trained on three domains of the demo."""
+    folders = []
+    for name, seed in (("one", 0), ("two", 1)):
+        folders.append(tmp_path_factory.mktemp("stages") / name)
+        spec = small_spec(steps=1, validate_every=1, seed=seed)
+        run_stage(small_job(folders[-1], spec, small_benchmark, id=name))
+    return folders
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Two domains in UnED's layout that no stage was trained on."""
+    for number, domain in enumerate(("boats", "birds")):
+        write_domain(tmp_path / "photos", domain, first_class=2 * number)
+    return tmp_path / "photos"
+
+
+def test_other_domains_are_searched_and_the_stages_compared(
+    stages: list[Path], photos: Path, tmp_path: Path
+) -> None:
+    """Stages embed the queries of domains that they do not know; the second has a paired
+    difference to the first, with its interval, in every metric that is asked for.
+    """
+    table = udonx.evaluate(stages, data=photos, metrics=["r1", "map_r"], results=tmp_path / "kept")
+    first, second = table.rows
+    assert table.domains == ("birds", "boats")
+    assert [row.label for row in table.rows] == ["one", "two"]
+    assert [column.name for column in table.metrics] == ["r1", "map_r"]
+    assert (first.branch, first.index, first.differences) == ("student", "merged", {})
+    for metric in ("r1", "map_r"):
+        difference = second.differences[metric]
+        expected = second.metrics[metric].mean - first.metrics[metric].mean
+        assert difference.point == pytest.approx(expected)
+        assert difference.interval is not None
+    assert "trained on glyphs, silhouettes, logos: one; two" in table.footer
+    queries = Results(tmp_path / "kept").read_queries(first.evaluations[0], "merged")
+    assert len(queries.hit_Q) == 8
+
+
+def test_an_evaluation_that_is_there_is_not_made_again(
+    stages: list[Path], photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second call loads no model, and shows the same table; another metric is computed."""
+    before = udonx.evaluate(stages[0], data=photos, results=tmp_path / "kept")
+    load = evaluation.load_stage
+    loaded = []
+    monkeypatch.setattr(
+        evaluation, "load_stage", lambda *args: loaded.append(args[0]) or load(*args)
+    )
+    again = udonx.evaluate(stages[0], data=photos, results=tmp_path / "kept")
+    assert (again, loaded) == (before, [])
+    udonx.evaluate(stages[0], data=photos, metrics=["mrr"], results=tmp_path / "kept")
+    assert len(loaded) == 1
+
+
+def test_class_folders_are_read_as_they_lie(stages: list[Path], tmp_path: Path) -> None:
+    """A folder without info_files is read as class folders; only the named domain is searched."""
+    for domain in ("cups", "hats"):
+        write_classes(tmp_path / "own", domain, dict.fromkeys("abcdefgh", 3))
+    table = udonx.evaluate(
+        stages[0], data=tmp_path / "own", domains=["hats"], results=tmp_path / "kept"
+    )
+    assert table.domains == ("hats",)
+    assert set(table.rows[0].per_domain["r1"]) == {"hats"}
+
+
+def test_a_run_and_an_evaluation_share_what_is_stored(
+    stages: list[Path], small_benchmark: Benchmark, tmp_path: Path
+) -> None:
+    """On a stage's own data the evaluation has the id that a table gives it: embedders, files."""
+    domains = ("logos", "glyphs")
+    table = udonx.evaluate(
+        stages[0], data=small_benchmark.root, domains=domains, results=tmp_path / "kept"
+    )
+    benchmark = Benchmark.open(small_benchmark.root, domains)
+    spec = EvaluationSpec(branch="student", embedders={})
+    expected = Identities(benchmark).evaluation(spec, dict.fromkeys(domains, "one"))
+    assert table.rows[0].evaluations == (expected,)
+
+
+@pytest.mark.parametrize("branch, index", [("teacher", "own"), ("feature", "merged")])
+def test_another_branch(
+    stages: list[Path], small_benchmark: Benchmark, tmp_path: Path, branch: str, index: str
+) -> None:
+    """Teachers search the domains that they know, each its own; features search all of them."""
+    table = udonx.evaluate(
+        stages[0],
+        data=small_benchmark.root,
+        domains=["logos", "glyphs"],
+        branch=branch,
+        results=tmp_path / "kept",
+    )
+    assert (table.rows[0].branch, table.rows[0].index) == (branch, index)
+
+
+def test_a_teacher_of_another_domain_is_refused(
+    stages: list[Path], photos: Path, tmp_path: Path
+) -> None:
+    """--branch teacher needs a teacher of every domain; the sentence names what is not known."""
+    with pytest.raises(StageError, match=r"no teacher of birds, boats, only of glyphs"):
+        udonx.evaluate(stages[0], data=photos, branch="teacher", results=tmp_path / "kept")
+
+
+def test_what_is_no_finished_stage_is_refused(
+    stages: list[Path], photos: Path, tmp_path: Path
+) -> None:
+    """A folder of something else, a stage that is not trained to its end, and damaged weights each
+    end in one sentence.
+    """
+    with pytest.raises(StageError, match="is no trained stage"):
+        udonx.evaluate(photos, data=photos, results=tmp_path / "kept")
+    unfinished = tmp_path / "unfinished"
+    shutil.copytree(stages[0], unfinished)
+    (unfinished / "done.json").unlink()
+    with pytest.raises(StageError, match="not trained to its end"):
+        udonx.evaluate(unfinished, data=photos, results=tmp_path / "kept")
+    damaged = tmp_path / "damaged"
+    shutil.copytree(stages[0], damaged)
+    weights = bytearray((damaged / "best.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (damaged / "best.safetensors").write_bytes(weights)
+    with pytest.raises(udonx.UdonxError, match=r"best.safetensors is damaged"):
+        udonx.evaluate(damaged, data=photos, results=tmp_path / "kept")
+
+
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        ({}, "--data: it is missing; give a folder of images, or --source demo"),
+        ({"data": "nowhere"}, "nowhere"),
+        ({"data": ".", "source": "unde"}, "did you mean 'uned'"),
+        ({"source": "demo", "metrics": ["r2"]}, '--metrics: got "r2"'),
+    ],
+)
+def test_all_that_is_wrong_with_the_arguments_is_told(
+    stages: list[Path], arguments: dict, sentence: str
+) -> None:
+    """No data, no such folder, source or metric: a numbered problem, before a model is loaded."""
+    with pytest.raises(udonx.ConfigError) as caught:
+        udonx.evaluate(stages, **arguments)
+    assert sentence in str(caught.value)
+
+
+def test_the_row_of_a_run_is_the_label(stages: list[Path], photos: Path, tmp_path: Path) -> None:
+    """A stage in a results folder is called by the row and seed that it was trained for."""
+    results = Results(tmp_path / "results")
+    shutil.copytree(stages[0], results.stage("one").path)
+    results.append_run(
+        Run(
+            file="a.toml",
+            setting="s",
+            row="udon",
+            seed=3,
+            stages=("teacher", "one"),
+            sacred_id=None,
+            resumes=None,
+        )
+    )
+    table = udonx.evaluate(results.stage("one").path, data=photos, results=results.root)
+    assert (table.rows[0].label, table.rows[0].name) == ("udon, seed 3", "one")
+    assert json.loads(table.to_json())["rows"][0]["stages"] == ["one"]

@@ -1,0 +1,88 @@
+"""`udonx evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from udonx.config.selection import Plugins
+from udonx.running.options import DEFAULTS, DeviceName, ResultsFolder
+
+Stages = Annotated[
+    tuple[Path, ...],
+    Parameter(name="STAGE_FOLDER", help="folders of results/stages; the first is compared with"),
+]
+Data = Annotated[
+    Path | None,
+    Parameter(metavar="DIR", help="the images: UnED's layout, or <domain>/<class>/<image>"),
+]
+Source = Annotated[
+    str | None,
+    Parameter(metavar="NAME", help="how DIR is read (default: uned or folders, as it looks)"),
+]
+Domains = Annotated[
+    tuple[str, ...],
+    Parameter("--domain", metavar="NAME", help="only this domain (may be repeated)"),
+]
+Metrics = Annotated[
+    tuple[str, ...],
+    Parameter(
+        converter=lambda _, tokens: tuple(tokens[0].value.split(",")),
+        n_tokens=1,
+        metavar="r1,map_r",
+        help="the columns (default: r1,mmp5)",
+    ),
+]
+Branch = Annotated[
+    Literal["student", "teacher", "feature"] | None,
+    Parameter(help="what embeds (default: the student, else what the stage trained)"),
+]
+Form = Annotated[
+    Literal["text", "markdown", "csv", "json"],
+    Parameter("--format", help="how the table is printed (default: text)"),
+]
+Workers = Annotated[
+    int | None,
+    Parameter(metavar="N", help="threads that load images (default: the cores, at most 8)"),
+]
+
+
+def evaluate(
+    stages: Stages,
+    /,
+    *,
+    data: Data = None,
+    source: Source = None,
+    domains: Domains = (),
+    metrics: Metrics = ("r1", "mmp5"),
+    branch: Branch = None,
+    form: Form = "text",
+    results: ResultsFolder = DEFAULTS.results,
+    device: DeviceName = None,
+    workers: Workers = None,
+    plugins: Plugins = (),
+) -> None:
+    """Print the table of the stages on these data."""
+    from udonx.running.evaluate import evaluate as evaluate_stages
+
+    table = evaluate_stages(
+        stages,
+        data=data,
+        source=source,
+        domains=domains,
+        metrics=metrics,
+        branch=branch,
+        results=results,
+        device=device,
+        workers=workers,
+        plugins=plugins,
+    )
+    texts: dict[str, Any] = {
+        "text": table.to_text,
+        "markdown": table.to_markdown,
+        "csv": table.to_csv,
+        "json": table.to_json,
+    }
+    print(texts[form]())

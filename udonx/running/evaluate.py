@@ -1,0 +1,314 @@
+"""Evaluates trained stages on any data, other domains than they were trained on included."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+import attrs
+
+from registry.contracts import EvaluationSpec, StageSpec
+from registry.metrics import DEFAULTS, get
+from udonx.common.files import folder_problem
+from udonx.common.interrupts import stoppable
+from udonx.common.options import as_tuple
+from udonx.common.words import display_path
+from udonx.config.data import DataConfig, read_data
+from udonx.config.experiment import unknown_metrics
+from udonx.config.merge import Layer
+from udonx.config.plugins import load_plugins
+from udonx.config.problems import ConfigError, Problem
+from udonx.data.errors import DataError
+from udonx.engine.device import choose, repeatable
+from udonx.engine.errors import StageError
+from udonx.engine.load import read_spec
+from udonx.inputs.load import Files, listed
+from udonx.inputs.open import OpenData, image_store, open_source
+from udonx.inputs.sources import data_problems
+from udonx.planning.plan import Identities, PlannedEvaluation
+from udonx.running.data_check import benchmark_problems
+from udonx.running.evaluation import EvaluationJob, is_made, make_evaluation
+from udonx.running.options import DEFAULTS as OPTIONS
+from udonx.running.options import RunOptions
+from udonx.running.session import Session, versions
+from udonx.store.results import Results
+from udonx.store.stage import StageFolder
+from udonx.tables.build import compare_rows
+from udonx.tables.content import About, Cell, MetricColumn, TableRow
+from udonx.tables.table import Table
+
+BranchName = Literal["student", "teacher", "feature"]
+_ONE_MODEL = "the intervals are over the choice of queries; they say nothing of training seeds"
+
+
+def evaluate(
+    stages: Files,
+    *,
+    data: str | Path | None = None,
+    source: str | None = None,
+    domains: Sequence[str] | None = None,
+    metrics: Sequence[str] = DEFAULTS,
+    branch: BranchName | None = None,
+    results: str | Path = OPTIONS.results,
+    device: str | None = None,
+    workers: int | None = None,
+    plugins: Sequence[str] = (),
+) -> Table:
+    """Evaluate trained stages on the test splits of any data.
+
+    What the results folder holds already is not evaluated again.
+
+    Args:
+        stages: the folder of a finished stage (of results/stages), or several. The first is what
+            the others are compared with.
+        data: the folder of the data.
+        source: how `data` is read, a registered source. Default: `uned` where the folder has
+            `info_files`, else `folders`.
+        domains: those that are searched; default: all of the data.
+        metrics: the columns of the table.
+        branch: what embeds; default: the student, else what the stage trained.
+        results: where evaluations are kept.
+        device: `cpu`, `cuda` or `cuda:N`; default: the GPU where there is one.
+        workers: threads that load images.
+        plugins: modules or .py files to import first.
+
+    Returns:
+        A row for each stage, with its difference to the first and the interval of that.
+
+    Raises:
+        ConfigError: everything that is wrong with the arguments or the data.
+        StageError: a folder is no finished stage, or lacks the branch.
+        DamagedFileError: the files of a stage are damaged.
+
+    Example:
+        udonx.evaluate("results/stages/0123456789abcdef", data="my_photos")
+    """
+    load_plugins(plugins, None, where="--plugin")
+    options = RunOptions(results=Path(results), device=device, workers=workers)
+    session = Session(options, choose(options.device))
+    metrics = tuple(dict.fromkeys(as_tuple(metrics)))
+    problems = [attrs.evolve(each, key="") for each in unknown_metrics(metrics, "--metrics")]
+    if message := folder_problem(options.results):
+        problems.append(Problem(where="--results", message=message))
+    config = _data_config(data, source, domains, problems)
+    if problems:
+        raise ConfigError(problems)
+    models = _label_apart([_open_stage(Path(stage)) for stage in listed(stages)])
+    with repeatable(session.device), stoppable():
+        opened = _open_data(config)
+        identities = Identities(opened.benchmark)
+        rows = []
+        for model, planned in [(each, _plan(each, branch, identities)) for each in models]:
+            if not is_made(planned, metrics, session.results):
+                make_evaluation(
+                    EvaluationJob(
+                        evaluation=planned,
+                        folders={model.id: model.folder},
+                        identities=identities,
+                        images=opened.images,
+                        metrics=metrics,
+                        session=session,
+                        title=f"{model.label}: evaluation",
+                    )
+                )
+            rows.append(_table_row(model, planned, metrics, session.results))
+    return _table(models, rows, metrics, opened, session.results)
+
+
+@attrs.frozen(kw_only=True)
+class _TrainedStage:
+    """A finished stage.
+
+    Attributes:
+        folder: where it lies.
+        id: its identity.
+        spec: what it is.
+        label: what the table calls it.
+    """
+
+    folder: StageFolder
+    id: str
+    spec: StageSpec
+    label: str
+
+
+def _open_stage(path: Path) -> _TrainedStage:
+    folder = StageFolder(path)
+    if not (path / "model.json").is_file():
+        raise StageError(
+            f"{display_path(path)} is no trained stage: it has no model.json; give a folder of"
+            " results/stages"
+        )
+    if folder.done is None:
+        raise StageError(
+            f"{display_path(path)} is not trained to its end; the same `udonx run` continues it"
+        )
+    identity = folder.read_model().id
+    label = _label(folder, identity)
+    return _TrainedStage(folder=folder, id=identity, spec=read_spec(folder), label=label)
+
+
+def _label(folder: StageFolder, identity: str) -> str:
+    """The row and seed that a stage was last trained or used for, else the folder's name."""
+    path = folder.path.resolve()
+    for run in reversed(Results(path.parent.parent).runs()):
+        if run.stages and run.stages[-1] == identity:
+            return run.row if run.seed is None else f"{run.row}, seed {run.seed}"
+    return path.name
+
+
+def _label_apart(models: Sequence[_TrainedStage]) -> list[_TrainedStage]:
+    """The stages, with the ids of those whose labels are equal in their labels."""
+    count = Counter(model.label for model in models)
+    return [
+        model
+        if count[model.label] == 1
+        else attrs.evolve(model, label=f"{model.label} ({display_path(model.folder.path)})")
+        for model in models
+    ]
+
+
+def _data_config(
+    folder: str | Path | None,
+    source: str | None,
+    domains: Sequence[str] | None,
+    problems: list[Problem],
+) -> DataConfig:
+    """Where the images come from; what is wrong with it is added to `problems`."""
+    if folder is None and source is None:
+        message = "it is missing; give a folder of images, or --source demo"
+        problems.append(Problem(where="--data", message=message))
+        return DataConfig()
+    if source is None:
+        is_uned = (Path(str(folder)) / "info_files").is_dir()
+        source = "uned" if is_uned else "folders"
+    wanted = {"domains": list(as_tuple(domains))} if domains else {}
+    layer = Layer(where="--source", prefix="", data={"data": {"source": source, **wanted}})
+    found: list[Problem] = []
+    config = read_data([layer], folder, found)
+    problems += found or data_problems("--data", config)
+    return config
+
+
+def _open_data(config: DataConfig) -> OpenData:
+    """The data, opened.
+
+    Raises:
+        ConfigError: everything that is wrong with its test splits.
+    """
+    try:
+        benchmark = open_source(config)
+    except DataError as error:
+        raise ConfigError([Problem(where="--data", message=str(error))]) from error
+    found = [
+        Problem(where="--data", message=message)
+        for _, message in benchmark_problems(benchmark, trains=False)
+    ]
+    if found:
+        raise ConfigError(found)
+    return OpenData(benchmark, image_store(config, benchmark))
+
+
+def _plan(
+    model: _TrainedStage, branch: BranchName | None, identities: Identities
+) -> PlannedEvaluation:
+    """The evaluation of a stage, with the identity that `run` would give it on the same data.
+
+    Raises:
+        StageError: the stage lacks the branch, or has no teacher of a domain.
+    """
+    heads = {"student": model.spec.student_head, "teacher": model.spec.teacher_head}
+    branches = [*(name for name, head in heads.items() if head is not None), "feature"]
+    chosen, where = branch or branches[0], display_path(model.folder.path)
+    if chosen not in branches:
+        raise StageError(
+            f"{where} has no branch '{chosen}'; it has {', '.join(branches)}: give one of them"
+            " with --branch"
+        )
+    domains = identities.benchmark.domains
+    unknown = [name for name in domains if name not in model.spec.domains]
+    if chosen == "teacher" and unknown:
+        raise StageError(
+            f"{where} has no teacher of {', '.join(unknown)}, only of"
+            f" {', '.join(model.spec.domains)}: name domains that it knows with --domain, or use"
+            f" --branch {' or '.join(name for name in branches if name != 'teacher')}"
+        )
+    stages = dict.fromkeys(domains, model.id)
+    spec = EvaluationSpec(branch=chosen, embedders=dict.fromkeys(domains, model.spec))
+    return PlannedEvaluation(id=identities.evaluation(spec, stages), spec=spec, stages=stages)
+
+
+def _table_row(
+    model: _TrainedStage, planned: PlannedEvaluation, metrics: Sequence[str], results: Results
+) -> TableRow:
+    stored = results.read_evaluation(planned.id)
+    assert stored is not None, "it was there, or was just made"
+    index, figures = stored.figures(own_index=False)
+    names = list(dict.fromkeys((*DEFAULTS, *metrics)))
+    return TableRow(
+        name=model.folder.path.resolve().name,
+        label=model.label,
+        branch=planned.spec.branch,
+        index=index,
+        backbone="",  # whatever their backbones, stages are compared with the first
+        reference=False,
+        seeds=(None,),
+        metrics={name: Cell.of([figures.means[name]]) for name in names},
+        per_seed={name: (figures.means[name],) for name in names},
+        differences={},
+        per_domain={
+            name: {
+                domain: Cell.of([means.means[name]]) for domain, means in figures.per_domain.items()
+            }
+            for name in names
+        },
+        own_metrics={name: Cell.of([stored.own.means[name]]) for name in names},
+        best_steps=(None,),
+        steps=None,  # of a stage with teachers they would be a part only
+        images=None,
+        minutes=None,
+        evaluations=(planned.id,),
+        stages=(model.id,),
+    )
+
+
+def _table(
+    models: Sequence[_TrainedStage],
+    rows: Sequence[TableRow],
+    metrics: Sequence[str],
+    opened: OpenData,
+    results: Results,
+) -> Table:
+    columns = tuple(MetricColumn(name=name, label=get(name).label) for name in metrics)
+    compared, notes = compare_rows(rows, columns, results)
+    benchmark = opened.benchmark
+    return Table(
+        title="Trained stages",
+        setting=display_path(benchmark.origin),
+        domains=tuple(
+            name for name in benchmark.domains if benchmark.query_index(name, "test") is not None
+        ),
+        metrics=columns,
+        rows=tuple(compared),
+        missing=(),
+        footer=(
+            *_trained_on(models),
+            *([_ONE_MODEL] if any(row.interval for row in compared) else []),
+            *notes,
+        ),
+        about=About(
+            data=benchmark.origin,
+            versions=tuple(f"{name} {version}" for name, version in versions().items()),
+        ),
+    )
+
+
+def _trained_on(models: Sequence[_TrainedStage]) -> Iterator[str]:
+    """Which domains each stage was trained on; one line for those of the same domains."""
+    labels: dict[tuple[str, ...], list[str]] = {}
+    for model in models:
+        labels.setdefault(tuple(model.spec.domains), []).append(model.label)
+    for domains, those in labels.items():
+        yield f"trained on {', '.join(domains)}: {'; '.join(those)}"
