@@ -15,7 +15,7 @@ import timm
 import torch
 from pydantic import Field
 from timm.layers import PatchEmbed
-from timm.models import get_pretrained_cfg, split_model_name_tag
+from timm.models import get_pretrained_cfg, group_parameters, split_model_name_tag
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -114,6 +114,21 @@ class TimmBackbone(nn.Module):
                 " it a global_pool in kwargs"
             )
         return features_BF.shape[1]
+
+    def layers(self) -> list[list[nn.Parameter]]:
+        """The parameters by depth, as timm groups them; the layer next to the image comes first.
+
+        Raises:
+            ValueError: timm has no groups of this model.
+        """
+        if not hasattr(self.model, "group_matcher"):
+            name = type(self.model).__name__
+            raise ValueError(f"backbone {name}: timm has no layer groups of it; omit layer_decay")
+        depth = group_parameters(self.model, self.model.group_matcher(coarse=False), reverse=True)
+        layers: dict[int, list[nn.Parameter]] = {number: [] for number in sorted({*depth.values()})}
+        for name, parameter in self.model.named_parameters():
+            layers[depth[name]].append(parameter)
+        return list(layers.values())
 
     def train(self, mode: bool = True) -> TimmBackbone:
         """Set training or evaluation mode.

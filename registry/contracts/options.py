@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 import attrs
@@ -69,6 +70,11 @@ class Transform:
     ] = attrs.field(default=None, converter=_stored_as_none)
 
 
+def _none_at(value: float) -> Callable[[float | None], float | None]:
+    """A converter to None of the value that changes nothing, so that saying it changes no id."""
+    return lambda given: None if given == value else given
+
+
 @attrs.frozen(kw_only=True)
 class Optimiser:
     """AdamW in two groups: heads with classifiers, and the backbone, which is frozen at first."""
@@ -109,6 +115,24 @@ class Optimiser:
             )
         ),
     ] = "drift"
+    layer_decay: Annotated[
+        Annotated[float, Field(gt=0, le=1)] | None,
+        Field(
+            description=(
+                "Factor on the backbone's learning rate from each layer to the one before it; the"
+                " last layer has `lr_backbone`. Without it, as with 1, all layers have."
+            )
+        ),
+    ] = attrs.field(default=None, converter=_none_at(1.0))
+    anchor: Annotated[
+        Rate | None,
+        Field(
+            description=(
+                "Decoupled decay of the backbone's group towards the weights that the stage starts"
+                " from; multiplied by the learning rate. Without it, as with 0, there is none."
+            )
+        ),
+    ] = attrs.field(default=None, converter=_none_at(0.0))
 
 
 @attrs.frozen(kw_only=True)

@@ -23,7 +23,7 @@ from udonx.engine.lines import lap_line, validation_line
 from udonx.engine.load import load_teachers
 from udonx.engine.model import Model
 from udonx.engine.objective import Objective
-from udonx.engine.optim import TwoGroupAdamW
+from udonx.engine.optim import TwoGroupAdamW, layer_factors
 from udonx.engine.sampling import GuardedSampler
 from udonx.engine.state import TrainingState
 from udonx.engine.validation import log_entry, validate
@@ -55,8 +55,14 @@ class Loop:
         self.names = list(self.objective.specs)
         self.teachers = load_teachers(spec, job.teachers, job.device)
         backbone, heads = model.parameter_groups(training.student_head_group or "heads")
+        decay = training.optimiser.layer_decay
         self.optimiser = TwoGroupAdamW(
-            backbone, heads, training.optimiser, training.schedule, training.steps
+            backbone,
+            heads,
+            training.optimiser,
+            training.schedule,
+            training.steps,
+            layer_factors(model.backbone, decay) if decay else {},
         )
         self.state = TrainingState(spec, model, self.optimiser, self.sampler)
         self.window, self.sums_L = self.state.window, self.state.sums_L

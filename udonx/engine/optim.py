@@ -6,6 +6,8 @@ The backbone has a frozen phase; the heads of inactive domains have a policy.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -28,6 +30,28 @@ def schedule_factor(schedule: Schedule, step: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
 
 
+def layer_factors(backbone: nn.Module, decay: float) -> dict[nn.Parameter, float]:
+    """The factor on the learning rate of each parameter of a backbone.
+
+    It is 1 in the last layer and shrinks by `decay` with each layer towards the image.
+
+    Raises:
+        ValueError: the backbone does not say what its layers are.
+    """
+    if not hasattr(backbone, "layers"):
+        name = type(backbone).__name__
+        raise ValueError(
+            f"optimiser.layer_decay is {decay}, but backbone {name} has no layers() that lists its"
+            " parameters by depth; add it, or omit layer_decay"
+        )
+    layers = backbone.layers()
+    return {
+        parameter: decay ** (len(layers) - 1 - depth)
+        for depth, layer in enumerate(layers)
+        for parameter in layer
+    }
+
+
 class TwoGroupAdamW:
     """Decoupled AdamW over a backbone group and a heads group.
 
@@ -37,6 +61,9 @@ class TwoGroupAdamW:
     inactive domains and one step count holds for all. Under `skip` they are None, and torch leaves
     those parameters alone.
 
+    With `layer_decay` the backbone's group becomes one for each factor. With `anchor` the backbone
+    moves towards its first weights before each update: w - lr * anchor * (w - first).
+
     Args:
         backbone: what the frozen phase holds: the backbone's own parameters and, for the published
             baselines, the student's projection.
@@ -44,6 +71,7 @@ class TwoGroupAdamW:
         options: rates and policies; `frozen` is in steps.
         schedule: the factor on both rates; `warm_up` is in steps.
         steps: the stage's budget.
+        factors: on the backbone's rate, by parameter (`layer_factors`); one that it lacks has 1.
     """
 
     def __init__(
@@ -53,13 +81,25 @@ class TwoGroupAdamW:
         options: Optimiser,
         schedule: Schedule,
         steps: int,
+        factors: Mapping[nn.Parameter, float] = MappingProxyType({}),
     ) -> None:
         self.options, self.schedule, self.steps = options, schedule, steps
         self.backbone = [parameter for parameter in backbone if parameter.requires_grad]
         self.heads = [parameter for parameter in heads if parameter.requires_grad]
         groups = [{"params": self.heads, "lr": options.lr_heads}]
-        if self.backbone:
-            groups.append({"params": self.backbone, "lr": options.lr_backbone})
+        layers: dict[float, list[nn.Parameter]] = {}
+        for parameter in self.backbone:
+            layers.setdefault(factors.get(parameter, 1.0), []).append(parameter)
+        self._factors = list(layers)
+        groups += [
+            {"params": layer, "lr": options.lr_backbone * factor}
+            for factor, layer in layers.items()
+        ]
+        # a stage that continues is built from the same first weights before its state is loaded
+        self._first = {
+            parameter: parameter.detach().clone()
+            for parameter in (self.backbone if options.anchor else ())
+        }
         self.adamw = torch.optim.AdamW(
             groups,
             betas=(options.beta1, options.beta2),
@@ -83,8 +123,8 @@ class TwoGroupAdamW:
         frozen = self.frozen_at(step)
         heads, *backbone = self.adamw.param_groups
         heads["lr"] = self.options.lr_heads * factor
-        for group in backbone:
-            group["lr"] = 0.0 if frozen else self.options.lr_backbone * factor
+        for group, layer in zip(backbone, self._factors, strict=True):
+            group["lr"] = 0.0 if frozen else self.options.lr_backbone * factor * layer
         for parameter in self.backbone:
             parameter.grad = None
         if self.options.inactive_heads == "skip":
@@ -106,7 +146,20 @@ class TwoGroupAdamW:
         if self._held:
             for parameter in self.backbone:
                 parameter.grad = None
+        self._pull_to_first_weights()
         self.adamw.step()
+
+    @torch.no_grad()
+    def _pull_to_first_weights(self) -> None:
+        """The decay of `anchor`, at the learning rates of this step."""
+        if self.options.anchor is None:
+            return
+        _, *backbone = self.adamw.param_groups
+        for group in backbone:
+            parameters = [one for one in group["params"] if one.grad is not None]
+            first = [self._first[one] for one in parameters]
+            if parameters:
+                torch._foreach_lerp_(parameters, first, group["lr"] * self.options.anchor)
 
     def state_dict(self) -> dict[str, Any]:
         """Moments and step counts, tensors and plain data."""

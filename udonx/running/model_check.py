@@ -16,6 +16,7 @@ from udonx.data.images import ImageStore
 from udonx.engine.build import build_losses, build_model
 from udonx.engine.errors import TrainingError
 from udonx.engine.model import Model
+from udonx.engine.optim import layer_factors
 from udonx.engine.rehearsal import Rehearsal, first_batch, rehearse_sampler
 from udonx.inputs.open import Inputs
 from udonx.planning.plan import start_of
@@ -133,6 +134,8 @@ class ModelCheck:
                 continue
             try:
                 build_losses(stage.spec)
+                if decay := stage.spec.training.optimiser.layer_decay:
+                    layer_factors(model.backbone, decay)
                 if rehearsal is None and domain is not None:
                     rehearsal = Rehearsal(model, self._batch(first, domain))
                     self._taught[model_key(first.spec), domain] = rehearsal.teaching()

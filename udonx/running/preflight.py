@@ -108,9 +108,9 @@ def _batch_problems(experiment: Experiment, facts: tuple[DomainFacts, ...]) -> I
 def _disk_problems(models: ModelCheck, results: Path) -> Iterator[Problem]:
     """Whether there is room for everything.
 
-    Each stage keeps its best weights. The one that runs also has a checkpoint of weights and two
-    moments, and while a new checkpoint or new best weights are written the old ones are still
-    there.
+    Each stage keeps its best weights. The one that runs also has a checkpoint of weights, two
+    moments and an average where it has one. While a new checkpoint or new best weights are written
+    the old ones are still there.
     """
     need = largest = 0
     for stage in models.wanted.values():
@@ -119,8 +119,9 @@ def _disk_problems(models: ModelCheck, results: Path) -> Iterator[Problem]:
         heads = (spec.student_head, spec.teacher_head) if spec.training else ()
         dims = sum(head.dim for head in heads if head)
         size = models.sizes[model_key(spec)] + dims * sum(classes[name] for name in spec.domains)
-        need, largest = need + 4 * size, max(largest, size)
-    need += (2 * 12 + 4) * largest
+        copies = 4 if spec.training and spec.training.average else 3
+        need, largest = need + 4 * size, max(largest, (2 * copies + 1) * 4 * size)
+    need += largest
     whole = results.resolve()
     anchor = next(folder for folder in (whole, *whole.parents) if folder.exists())
     free = shutil.disk_usage(anchor).free

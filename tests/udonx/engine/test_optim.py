@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from timm.optim import param_groups_layer_decay
 from torch import nn
 
 from registry import backbones
@@ -18,7 +19,7 @@ from registry.heads.classifier import CosineClassifier
 from registry.heads.linear import LinearHead
 from tests.parity import below, read_arrays, read_json, tensor, tiny_vit_kwargs
 from udonx.engine.model import Classifiers, Model
-from udonx.engine.optim import TwoGroupAdamW, schedule_factor
+from udonx.engine.optim import TwoGroupAdamW, layer_factors, schedule_factor
 
 CONSTANT = Schedule()
 
@@ -33,10 +34,16 @@ def optimiser(
     *,
     schedule: Schedule = CONSTANT,
     steps: int = 100,
+    factors: dict[nn.Parameter, float] | None = None,
     **options,
 ) -> TwoGroupAdamW:
     return TwoGroupAdamW(
-        backbone, heads, Optimiser(**{"frozen": 0, "weight_decay": 0.0, **options}), schedule, steps
+        backbone,
+        heads,
+        Optimiser(**{"frozen": 0, "weight_decay": 0.0, **options}),
+        schedule,
+        steps,
+        factors or {},
     )
 
 
@@ -300,3 +307,80 @@ def test_state_continues(policy: str) -> None:
     train(resumed, second, range(2, 8))
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(second, whole, strict=True))
     assert json.dumps(resumed.state_dict()["param_groups"])  # plain data
+
+
+@pytest.mark.parametrize("model", ["resnet10t", "test_vit"])
+def test_layer_factors_are_powers_of_the_decay(model: str) -> None:
+    """The factor of a layer is decay^(layers - 1 - depth), and timm's own scale of that layer."""
+    backbone = backbones.get("timm")(Start(folder=None, crop=64), model=model)
+    factors = layer_factors(backbone, 0.5)
+    layers = backbone.layers()
+    assert [{factors[one] for one in layer} for layer in layers] == [
+        {0.5 ** (len(layers) - 1 - depth)} for depth in range(len(layers))
+    ]
+    theirs = {
+        parameter: group["lr_scale"]
+        for group in param_groups_layer_decay(backbone.model, layer_decay=0.5)
+        for parameter in group["params"]
+    }
+    assert factors == theirs
+
+
+def test_every_layer_has_its_own_rate() -> None:
+    """A layer's rate is its factor on the backbone's, held while frozen; a parameter of no layer
+    has the backbone's.
+    """
+    first, last, projection, head = (parameter(1) for _ in range(4))
+    ours = optimiser(
+        [first, last, projection],
+        [head],
+        schedule=Schedule(warm_up=4),
+        factors={first: 0.25, last: 1.0},
+        lr_heads=0.2,
+        lr_backbone=0.1,
+        frozen=2,
+    )
+    rates = []
+    for step in (1, 2, 5):
+        ours.prepare(step)
+        rates.append(
+            {one: group["lr"] for group in ours.adamw.param_groups for one in group["params"]}
+        )
+    for got, heads, backbone in zip(rates, [0.1, 0.15, 0.2], [0.0, 0.075, 0.1], strict=True):
+        expected = {head: heads, first: backbone / 4, last: backbone, projection: backbone}
+        assert got == pytest.approx(expected)
+
+
+def test_a_backbone_without_layers_is_one_sentence() -> None:
+    """A layer decay over a backbone that lists no layers says what is missing."""
+    with pytest.raises(ValueError, match=r"layer_decay is 0.5, but backbone Linear has no layers"):
+        layer_factors(nn.Linear(2, 2), 0.5)
+
+
+def test_the_anchor_pulls_to_the_first_weights() -> None:
+    """An anchored backbone is AdamW after w - lr * anchor * (w - first), its heads plain AdamW."""
+    backbone, head = (nn.Parameter(torch.tensor([1.0, -2.0], dtype=torch.float64)) for _ in "ab")
+    theirs, first = nn.Parameter(backbone.detach().clone()), backbone.detach().clone()
+    ours = optimiser([backbone], [head], lr_backbone=0.1, lr_heads=0.1, anchor=2.0, frozen=1)
+    adamw = torch.optim.AdamW([theirs], lr=0.1, weight_decay=0.0)
+    plain = nn.Parameter(head.detach().clone())
+    adamw_of_heads = torch.optim.AdamW([plain], lr=0.1, weight_decay=0.0)
+    for step in range(6):
+        gradient = torch.tensor([0.5, -1.0 + step], dtype=torch.float64)
+        if ours.prepare(step):
+            backbone.grad = gradient.clone()
+            theirs.grad = gradient.clone()
+            with torch.no_grad():
+                theirs -= 0.1 * 2.0 * (theirs - first)
+            adamw.step()
+        head.grad += gradient
+        plain.grad = gradient.clone()
+        ours.step()
+        adamw_of_heads.step()
+    torch.testing.assert_close(backbone, theirs, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(head, plain, rtol=1e-12, atol=1e-12)
+
+
+def test_what_changes_nothing_is_no_part_of_an_identity() -> None:
+    """A layer decay of 1 and an anchor of 0 are the defaults."""
+    assert Optimiser(layer_decay=1.0, anchor=0.0) == Optimiser()

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.udonx.engine.small import dynamic, small_job, small_spec
+from registry.contracts import Optimiser
+from tests.udonx.engine.small import dynamic, kept, small_job, small_spec
 from udonx.data.benchmark import Benchmark
 from udonx.engine.loop import Loop
 from udonx.engine.train import prepare, run_stage
@@ -53,3 +54,26 @@ def test_a_state_is_loaded_as_it_was_taken(small_benchmark: Benchmark, tmp_path:
     assert loaded.pop("seconds") >= kept.pop("seconds")
     torch.testing.assert_close(loaded, kept, rtol=0, atol=0)
     assert loaded["step"] == 3 and loaded["window"][:, 1].sum() == 8
+
+
+def test_layer_rates_and_an_anchor_continue(small_benchmark: Benchmark, tmp_path: Path) -> None:
+    """A stage with a rate for each layer and an anchor that is stopped gives the bytes of one that
+    is not, and other bytes than without them.
+    """
+    options = {"lr_heads": 2e-3, "lr_backbone": 2e-3, "frozen": 2}
+    optimiser = Optimiser(**options, layer_decay=0.5, anchor=50.0)
+    spec = small_spec(steps=8, validate_every=4, optimiser=optimiser)
+    folders = []
+    for name, plain in (("plain", True), ("whole", False), ("stopped", False)):
+        wanted = small_spec(steps=8, validate_every=4, optimiser=Optimiser(**options))
+        job = small_job(
+            tmp_path / name, wanted if plain else spec, small_benchmark, checkpoint_seconds=0.0
+        )
+        if name == "stopped":
+            with closing(Loop(job, prepare(job)).steps()) as steps:
+                next(step for step in steps if step == 5)
+        run_stage(job)
+        folders.append(job.folder)
+    plain, whole, stopped = folders
+    assert kept(stopped) == kept(whole)
+    assert kept(plain) != kept(whole)

@@ -12,6 +12,7 @@ import safetensors.torch
 import timm
 
 import udonx
+from registry.backbones.timm import TimmBackbone
 from tests.tiny import SETTING, write_domain, write_experiment, write_split
 from udonx.config.experiment import Experiment, load_experiment
 from udonx.config.problems import ConfigError
@@ -141,6 +142,16 @@ def test_a_component_that_cannot_be_built_is_found(tmp_path):
     assert "row c: its model, losses or sampler cannot be built: " in str(
         caught.value
     ) and "cras" in str(caught.value)
+
+
+def test_a_backbone_without_layers_is_found(tmp_path, monkeypatch):
+    """A layer decay over a backbone that does not list its layers is refused before training."""
+    monkeypatch.delattr(TimmBackbone, "layers")
+    write_domain(tmp_path / "data", "cars")
+    file = write_experiment(tmp_path, SETTING + ROWS + "[rows.a.optimiser]\nlayer_decay = 0.7\n")
+    with pytest.raises(udonx.ConfigError, match=r"row a: .* has no layers") as caught:
+        preflight([load_experiment(file, data=tmp_path / "data")], tmp_path / "results")
+    assert "row b" not in str(caught.value)
 
 
 BROKEN_METRIC = '''
