@@ -121,10 +121,11 @@ class TimmBackbone(nn.Module):
         Raises:
             ValueError: timm has no groups of this model.
         """
-        if not hasattr(self.model, "group_matcher"):
+        matcher_of = getattr(self.model, "group_matcher", None)
+        if matcher_of is None:
             name = type(self.model).__name__
             raise ValueError(f"backbone {name}: timm has no layer groups of it; omit layer_decay")
-        depth = group_parameters(self.model, self.model.group_matcher(coarse=False), reverse=True)
+        depth = group_parameters(self.model, matcher_of(coarse=False), reverse=True)
         layers: dict[int, list[nn.Parameter]] = {number: [] for number in sorted({*depth.values()})}
         for name, parameter in self.model.named_parameters():
             layers[depth[name]].append(parameter)

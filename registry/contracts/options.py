@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, Literal
 
 import attrs
@@ -70,9 +69,14 @@ class Transform:
     ] = attrs.field(default=None, converter=_stored_as_none)
 
 
-def _none_at(value: float) -> Callable[[float | None], float | None]:
-    """A converter to None of the value that changes nothing, so that saying it changes no id."""
-    return lambda given: None if given == value else given
+def _one_as_none(factor: float | None) -> float | None:
+    """None for a factor of 1, which changes nothing, so that saying it changes no id."""
+    return None if factor == 1 else factor
+
+
+def _zero_as_none(rate: float | None) -> float | None:
+    """None for a rate of 0, which changes nothing, so that saying it changes no id."""
+    return None if rate == 0 else rate
 
 
 @attrs.frozen(kw_only=True)
@@ -123,7 +127,7 @@ class Optimiser:
                 " last layer has `lr_backbone`. Without it, as with 1, all layers have."
             )
         ),
-    ] = attrs.field(default=None, converter=_none_at(1.0))
+    ] = attrs.field(default=None, converter=_one_as_none)
     anchor: Annotated[
         Rate | None,
         Field(
@@ -132,7 +136,7 @@ class Optimiser:
                 " from; multiplied by the learning rate. Without it, as with 0, there is none."
             )
         ),
-    ] = attrs.field(default=None, converter=_none_at(0.0))
+    ] = attrs.field(default=None, converter=_zero_as_none)
 
 
 @attrs.frozen(kw_only=True)

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from registry.contracts import Optimiser, Schedule
+from udonx.engine.model import Backbone
 
 
 def schedule_factor(schedule: Schedule, step: int, steps: int) -> float:
@@ -30,7 +31,7 @@ def schedule_factor(schedule: Schedule, step: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
 
 
-def layer_factors(backbone: nn.Module, decay: float) -> dict[nn.Parameter, float]:
+def layer_factors(backbone: Backbone, decay: float) -> dict[nn.Parameter, float]:
     """The factor on the learning rate of each parameter of a backbone.
 
     It is 1 in the last layer and shrinks by `decay` with each layer towards the image.
@@ -38,13 +39,14 @@ def layer_factors(backbone: nn.Module, decay: float) -> dict[nn.Parameter, float
     Raises:
         ValueError: the backbone does not say what its layers are.
     """
-    if not hasattr(backbone, "layers"):
+    layers_of = getattr(backbone, "layers", None)
+    if layers_of is None:
         name = type(backbone).__name__
         raise ValueError(
             f"optimiser.layer_decay is {decay}, but backbone {name} has no layers() that lists its"
             " parameters by depth; add it, or omit layer_decay"
         )
-    layers = backbone.layers()
+    layers = layers_of()
     return {
         parameter: decay ** (len(layers) - 1 - depth)
         for depth, layer in enumerate(layers)
