@@ -1,7 +1,7 @@
 """An experiment file as layers.
 
-Its parents' keys lie below its own, and its rows are made once per backbone role where it asks for
-that.
+Its parents' keys lie below its own. Its rows are made once per value of a grid and per backbone
+role where it asks for that.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 
 from udonx.common.words import did_you_mean, display_path, format_value, unknown
+from udonx.config.grids import expand_grids
 from udonx.config.keys import FILE_KEYS, ROW_KEYS, FileOptions
 from udonx.config.labels import label_of_name
 from udonx.config.merge import Layer
@@ -32,6 +33,7 @@ class Document:
         defaults: the layer of [defaults] of each file.
         rows: the layers of each row; a row that a parent has too has a layer of each.
         roles: rows that `roles` made, other than for the first role -> the role.
+        grids: rows that had a grid -> the rows that it made.
     """
 
     plain: dict[str, Any] = attrs.field(factory=dict)
@@ -41,15 +43,23 @@ class Document:
     defaults: list[Layer] = attrs.field(factory=list)
     rows: dict[str, list[Layer]] = attrs.field(factory=dict)
     roles: dict[str, str] = attrs.field(factory=dict)
+    grids: dict[str, list[str]] = attrs.field(factory=dict)
+
+    def named(self) -> dict[str, list[str]]:
+        """The rows that each name stands for: a row's for itself, a grid's for those it made."""
+        grids = {
+            name: [each for each in made if each in self.rows] for name, made in self.grids.items()
+        }
+        return {name: [name] for name in self.rows} | grids
 
 
 def read_document(path: Path, problems: list[Problem]) -> Document:
     """Read an experiment file and those that it inherits from.
 
-    A row that a parent has too is laid over the parent's; `NAME = false` leaves a row out. With
-    `roles`, every row that names no backbone is there once for each role. It has its own name for
-    the first role and is called ROLE_NAME for the others. A row that the file has under that name
-    lies over it.
+    A row that a parent has too is laid over the parent's; `NAME = false` leaves a row out, or all
+    rows of a grid. A row with a grid is there once for each of its values. With `roles`, every row
+    that names no backbone is there once for each role. It has its own name for the first role and
+    is called ROLE_NAME for the others. A row that the file has under that name lies over it.
 
     Args:
         path: the file.
@@ -77,12 +87,16 @@ def read_document(path: Path, problems: list[Problem]) -> Document:
         if "results" in content:
             document.results.append((where, content["results"]))
         _add_layers(document, content, where, left_out, problems)
+    document.rows, document.grids = expand_grids(document.rows, problems)
     if document.plain["roles"]:
         _make_roles(document, display_path(path), problems)
     for name, where in left_out.items():
-        if document.rows.pop(name, None) is None:
-            message = f"got false, but this is an {unknown(name, document.rows, 'row')}"
+        named = document.named()
+        if name not in named:
+            message = f"got false, but this is an {unknown(name, named, 'row')}"
             problems.append(Problem(where=where, key=f"rows.{name}", message=message))
+        for each in named.get(name, ()):
+            del document.rows[each]
     if not document.rows:
         problems.append(
             Problem(
@@ -231,6 +245,24 @@ def _make_roles(document: Document, where: str, problems: list[Problem]) -> None
                 *own.get(made, []),
             ]
     document.rows |= {name: layers for name, layers in own.items() if name in named - over}
+    _make_grids_of_roles(document, others, where, problems)
+
+
+def _make_grids_of_roles(
+    document: Document, others: list[str], where: str, problems: list[Problem]
+) -> None:
+    """The rows of each grid for each further role, under the name ROLE_NAME of the grid."""
+    for name, made in list(document.grids.items()):
+        for role in others:
+            its = [f"{role}_{each}" for each in made if f"{role}_{each}" in document.roles]
+            if its and f"{role}_{name}" in document.named():
+                message = (
+                    f"the grid '{name}' for the role '{role}' would be '{role}_{name}', as another"
+                    " row or grid; rename one"
+                )
+                problems.append(Problem(where=where, key="roles", message=message))
+            elif its:
+                document.grids[f"{role}_{name}"] = its
 
 
 def _role_layer(name: str, layers: list[Layer], role: str, *, labelled: bool) -> Layer:

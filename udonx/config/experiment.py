@@ -170,14 +170,16 @@ def load_experiment(
     problems += unknown_metrics(document.plain["metrics"], where)
     for layer in raw.layers:
         check_setting(layer, problems)
-    sets = read_overrides(selection.overrides, list(document.rows), problems)
+    sets = read_overrides(selection.overrides, document.named(), problems)
     layers = [*raw.layers, *sets.setting]
     data_options = read_data(layers, selection.data, problems)
     backbones = read_backbones(layers, problems)
     resolved = resolve_rows(path, document, layers, sets, backbones, problems)
     problems += _unknown_rows(document, selection.rows, where)
+    named = document.named()
+    selected = tuple(each for name in selection.rows for each in named.get(name, ()))
     if sources is not None:
-        place, roles = setting_place(raw.name, path), _roles(resolved, selection.rows)
+        place, roles = setting_place(raw.name, path), _roles(resolved, selected)
         problems += sources(place, data_options, backbones, roles, selection.weights)
     if problems:
         raise ConfigError(problems)
@@ -193,7 +195,7 @@ def load_experiment(
         observers=observers,
         metrics=tuple(dict.fromkeys(document.plain["metrics"])),
         overrides=selection.overrides,
-        selected=selection.rows,
+        selected=selected,
         only_seeds=selection.seeds is not None,
         weights_dir=selection.weights,
     )
@@ -239,7 +241,7 @@ def _own_setting(document: Document, path: Path) -> RawSetting:
 
 
 def _unknown_rows(document: Document, selected: Iterable[str], where: str) -> Iterator[Problem]:
-    names = list(document.rows)
+    names = document.named()
     for name in selected:
         if name not in names:
             hint = did_you_mean(name, names) or ";"

@@ -324,6 +324,11 @@ DOCS: dict[str, str] = {
     ),
     **{key: description_and_unit(item)[0] for key, item in _DECLARED.items() if _kind(item)},
     **{key: first_paragraph(cls) for key, cls in TABLES.items()},
+    "grid": (
+        "Lists of values at the paths of keys, such as `student_head.dim = [32, 64]`: the row is"
+        " made once for each combination of them, under its name and the values. Only of a row,"
+        " not of `[defaults]`; `false` removes an inherited one."
+    ),
     "reported": (
         "Figures of this row from elsewhere, such as a paper: for the reader of the file, not used"
         " by udonx."

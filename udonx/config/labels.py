@@ -51,7 +51,17 @@ def label_of_name(name: str) -> str:
         >>> label_of_name("both_{x}")
         'both {{x}}'
     """
-    return name.replace("_", " ").replace("{", "{{").replace("}", "}}")
+    return escape(name.replace("_", " "))
+
+
+def escape(text: str) -> str:
+    """A text as a label that shows it: its braces are no placeholders.
+
+    Example:
+        >>> escape("{x}")
+        '{{x}}'
+    """
+    return text.replace("{", "{{").replace("}", "}}")
 
 
 def fill(label: str, domains: int | None) -> str:

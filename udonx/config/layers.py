@@ -61,10 +61,9 @@ class RowLayers:
         # the second where `roles` made the row from another
         own = (f"rows.{self.name}", self.layers.rows[self.name][0].prefix)
         prefix = "" if layer.prefix in own else layer.prefix  # the row is named beside the key
+        rows = () if prefix.endswith(".grid") else (self.name,)  # the key says whose grid it is
         self.problems.append(
-            Problem(
-                where=layer.where, rows=(self.name,), key=dotted_key(prefix, key), message=message
-            )
+            Problem(where=layer.where, rows=rows, key=dotted_key(prefix, key), message=message)
         )
 
     def scheme(self) -> Any:

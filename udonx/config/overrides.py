@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -30,12 +30,14 @@ class Overrides:
     rows: dict[str, list[Layer]] = attrs.field(factory=dict)
 
 
-def read_overrides(texts: Iterable[str], names: list[str], problems: list[Problem]) -> Overrides:
+def read_overrides(
+    texts: Iterable[str], named: Mapping[str, Sequence[str]], problems: list[Problem]
+) -> Overrides:
     """Sort `--set` by what it is for.
 
     Args:
         texts: `key.path=value` each.
-        names: the rows of the file.
+        named: the rows that each name of the file stands for: one, or those of a grid.
         problems: a row or a key of the setting that is not there is added to them.
 
     Raises:
@@ -51,12 +53,13 @@ def read_overrides(texts: Iterable[str], names: list[str], problems: list[Proble
             found.setting.append(layer)
         elif path[0] != "rows" or len(path) < 3:
             found.all_rows.append(Layer(where=where, prefix="", data=nested(path, value)))
-        elif path[1] in names:
+        elif path[1] in named:
             layer = Layer(where=where, prefix="", data=nested(path[2:], value))
-            found.rows.setdefault(path[1], []).append(layer)
+            for row in named[path[1]]:
+                found.rows.setdefault(row, []).append(layer)
         else:
-            hint = did_you_mean(path[1], names) or ";"
-            message = f"there is no row '{path[1]}'{hint} the rows are {', '.join(names)}"
+            hint = did_you_mean(path[1], named) or ";"
+            message = f"there is no row '{path[1]}'{hint} the rows are {', '.join(named)}"
             problems.append(Problem(where=where, message=message))
     return found
 

@@ -88,7 +88,7 @@ def sections() -> dict[str, Section]:
         *(_holder(key) for key in ("defaults", "rows", "results")),
     ]
     row = [_holder(key, _NAME_OR_TABLE) for key in SLOT_KEYS] + [
-        _holder(key) for key in ("losses", *TABLES, "reported")
+        _holder(key) for key in ("losses", *TABLES, "grid", "reported")
     ]
     setting = [_holder(key, docs=SETTING_DOCS) for key in ("data", "backbones", *KIND_TABLES)]
     found = [

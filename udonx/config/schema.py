@@ -25,6 +25,7 @@ from udonx.config.keys import (
     SETTING_KEYS,
     SLOT_KEYS,
     TABLES,
+    VIEW,
     DataOptions,
     FileOptions,
     LossSlot,
@@ -39,6 +40,9 @@ _UNKNOWN: dict[str, Any] = {"not": {}}
 """Where additional properties are concerned the same as false, but the error is at the key and not
 at the table around it.
 """
+
+_VALUES = {"$ref": "#/$defs/grid_values"}
+"""What stands in a grid: a list, or a table of what stands in it."""
 
 
 def experiment_schema() -> dict[str, Any]:
@@ -77,11 +81,34 @@ def experiment_schema() -> dict[str, Any]:
         ],
         "$defs": {
             "setting": _setting(),
-            "row": {"$ref": "#/$defs/keys_of_row", "allOf": list(_slots_by_scheme())},
-            "keys_of_row": _closed({key: {"$ref": f"#/$defs/{key}"} for key in sorted(ROW_KEYS)}),
+            "row": {
+                **_closed({**_keys_of_row(), "grid": {"$ref": "#/$defs/grid"}}),
+                "allOf": list(_slots_by_scheme()),
+            },
+            "keys_of_row": _closed(_keys_of_row()),
+            "grid": {
+                "description": DOCS["grid"],
+                **_table_or(
+                    {"const": False},
+                    {
+                        "properties": {key: _VALUES for key in sorted(ROW_KEYS - VIEW)},
+                        "additionalProperties": _VALUES,
+                        "minProperties": 1,
+                    },
+                ),
+            },
+            "grid_values": _table_or(
+                {"type": "array", "minItems": 1},
+                {"minProperties": 1, "additionalProperties": _VALUES},
+            ),
             **_row_keys(),
         },
     }
+
+
+def _keys_of_row() -> dict[str, Any]:
+    """A reference to each key of a row."""
+    return {key: {"$ref": f"#/$defs/{key}"} for key in sorted(ROW_KEYS)}
 
 
 def _file_keys() -> dict[str, Any]:
