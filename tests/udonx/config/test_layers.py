@@ -82,7 +82,7 @@ def test_a_key_that_a_rows_scheme_lacks_is_an_error_in_the_row(tmp_path):
     text = problems(tmp_path, TWO_ROWS + "teacher_head = { dim = 5 }\n")
     assert (
         "row b: teacher_head: got { dim = 5 }, but scheme 'classification' has no slot for it; its"
-        " keys are backbone, budget" in text
+        " keys are average, backbone" in text
     )
 
 
