@@ -87,7 +87,6 @@ def _no_folder(folder: str | Path, source: str) -> str:
         if any(option.name == ROOT for option in components.describe("sources", name).options)
     ]
     return (
-        f"got {folder}, but the data of this setting is '{source}', which has no folder; use"
-        " --setting uned_mini, or another whose data.source is one of"
-        f" {', '.join(map(repr, others))}"
+        f"got {folder}, but the data source is '{source}', which has no folder; those that have"
+        f" one are {', '.join(map(repr, others))} (data.source, as in --setting uned_mini)"
     )

@@ -7,7 +7,6 @@ from tests.udonx.config.loading import TWO_ROWS, problems
 
 def test_data_is_refused_where_it_would_be_ignored(tmp_path):
     """--data with a generated benchmark is an error that says what to do."""
-    assert (
-        "--data: got /x, but the data of this setting is 'demo', which has no folder"
-        in problems(tmp_path, TWO_ROWS, data="/x")
+    assert "--data: got /x, but the data source is 'demo', which has no folder" in problems(
+        tmp_path, TWO_ROWS, data="/x"
     )

@@ -10,11 +10,16 @@ from timm.models import get_pretrained_cfg
 from torch import nn
 
 from registry import backbones
-from registry.contracts import DomainFacts, Start
-from tests.tiny import ROOT
+from registry.contracts import BackboneSpec, DomainFacts, Optimiser, Start
+from tests.tiny import ROOT, write_domain
+from tests.udonx.engine.small import small_job, small_spec
 from udonx.config.experiment import load_experiment
+from udonx.engine.build import build_model
+from udonx.engine.load import load_stage
+from udonx.engine.train import run_stage
 from udonx.inputs.weights import StartWeights
 from udonx.planning.plan import row_evaluations
+from udonx.running.check import check
 
 EXPERIMENTS = sorted((ROOT / "experiments").glob("*.toml"))
 UNED = ["uned-in21k-s16", "uned-in21k-b16", "uned-in21k-l16", "uned-clip-b16"]
@@ -36,6 +41,24 @@ MAIN = {
     "uned-in21k-b16": "base",
     "uned-in21k-l16": "large",
     "uned-clip-b16": "clip",
+}
+# settings for backbones that are later than the paper: timm's name with its tag, the statistics of
+# its images, its licence, what the setting passes on
+LATER = {
+    "uned-siglip2-b16": ("vit_base_patch16_siglip_224.v2_webli", HALF, "apache-2.0", {}),
+    "uned-dinov3-b16": (
+        "vit_base_patch16_dinov3.lvd1689m",
+        IMAGENET,
+        "dinov3-license",
+        {"global_pool": "token"},
+    ),
+    "uned-pe-b16": ("vit_pe_core_base_patch16_224.fb", HALF, "apache-2.0", {}),
+    "uned-radio-b16": (
+        "vit_base_patch16_radio_v3.c_radio",
+        CLIP,
+        "nvidia-open-model-license",
+        {},
+    ),
 }
 # training images of UnED
 TRAIN_IMAGES = {
@@ -62,6 +85,64 @@ def test_the_weights_of_each_role_are_timms_own(setting):
         assert f"{backbone.options['model']}.{backbone.hub}" == name
         config = get_pretrained_cfg(name)
         assert (config.hf_hub_id, config.mean, config.std) == (f"timm/{name}", mean, std)
+
+
+@pytest.mark.parametrize("setting", LATER)
+def test_later_backbones_are_timms_own(setting):
+    """The main role names a model and tag of timm's registry with the statistics and the licence
+    that the setting states; nothing of the inherited model's arguments is left.
+    """
+    file = ROOT / "experiments" / "settings" / f"{setting}.toml"
+    name, (mean, std), licence, kwargs = LATER[setting]
+    experiment = load_experiment(ROOT / "experiments" / "table1_main.toml", setting=setting)
+    main = experiment.backbones["main"]
+    assert f"{main.options['model']}.{main.hub}" == name
+    assert main.options["kwargs"] == kwargs
+    config = get_pretrained_cfg(name)
+    assert (config.hf_hub_id, config.mean, config.std) == (f"timm/{name}", mean, std)
+    assert config.license == licence
+    stated = file.read_text().partition("# Licence of the weights:")[2].partition("\n")[0]
+    assert ("not Apache-2.0" in stated) == (licence != "apache-2.0")
+
+
+@pytest.mark.parametrize("setting", LATER)
+def test_a_table_with_a_later_backbone_checks(setting, tmp_path):
+    """`udonx check` finds nothing wrong with table 1 on a folder with UnED's domains."""
+    for domain in TRAIN_IMAGES:
+        write_domain(tmp_path, domain)
+    file = ROOT / "experiments" / "table1_main.toml"
+    (experiment,) = check([file], setting=setting, data=tmp_path, results=tmp_path / "results")
+    crops = {row.spec.transform.crop for row in experiment.rows if row.spec is not None}
+    assert {crop % 16 for crop in crops} == {0}
+
+
+@pytest.mark.parametrize("setting", LATER)
+def test_a_narrow_later_backbone_trains_and_embeds(setting, small_benchmark, tmp_path):
+    """A random model of the setting's kind, two narrow blocks, changes in three steps, and gives
+    unit rows.
+    """
+    experiment = load_experiment(ROOT / "experiments" / "table1_main.toml", setting=setting)
+    options = experiment.backbones["main"].options
+    kwargs = {**options["kwargs"], "embed_dim": 32, "depth": 2, "num_heads": 2}
+    (mean, std) = LATER[setting][1]
+    backbone = BackboneSpec(
+        use="timm",
+        options={**options, "kwargs": kwargs},
+        weights="random",
+        mean=mean,
+        std=std,
+    )
+    optimiser = Optimiser(lr_heads=2e-3, lr_backbone=2e-4, frozen=0)
+    spec = small_spec(backbone=backbone, steps=3, validate_every=3, optimiser=optimiser)
+    job = small_job(tmp_path / "stage", spec, small_benchmark)
+    classes = {domain: len(small_benchmark.labels(domain)) for domain in spec.domains}
+    before = build_model(spec, classes, None).backbone.state_dict()
+    run_stage(job)
+    model = load_stage(job.folder, torch.device("cpu"))
+    after = model.backbone.state_dict()
+    assert any(not torch.equal(after[name], before[name]) for name in before)
+    embeddings_BD = model.embed(torch.full((2, 3, 32, 32), 90.0), "student")
+    torch.testing.assert_close(embeddings_BD.norm(dim=1), torch.ones(2))
 
 
 @pytest.mark.parametrize("role", list(WEIGHTS))

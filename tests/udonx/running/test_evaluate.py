@@ -153,6 +153,7 @@ def test_what_is_no_finished_stage_is_refused(
         ({}, "--data: it is missing; give a folder of images, or --source demo"),
         ({"data": "nowhere"}, "nowhere"),
         ({"data": ".", "source": "unde"}, "did you mean 'uned'"),
+        ({"data": ".", "source": "demo"}, "is 'demo', which has no folder"),
         ({"source": "demo", "metrics": ["r2"]}, '--metrics: got "r2"'),
     ],
 )
