@@ -155,10 +155,14 @@ def sweep(root: Path) -> None:
                     os.close(lock)
 
 
-def folder_problem(path: Path) -> str | None:
+def folder_problem(path: Path, *, written: bool = True) -> str | None:
     """Why a folder cannot be made or used, in one sentence; None where it can be.
 
     What is missing above it is made when it is needed.
+
+    Args:
+        path: the folder.
+        written: whether something will be written into it.
 
     >>> folder_problem(Path("/dev/null/results"))
     '/dev/null is no folder; give another one'
@@ -176,7 +180,11 @@ def folder_problem(path: Path) -> str | None:
         except OSError as error:
             why = error.strerror or error
             return f"{folder} cannot be used: {why}; give another folder"
-        return None if stat.S_ISDIR(mode) else f"{folder} is no folder; give another one"
+        if not stat.S_ISDIR(mode):
+            return f"{folder} is no folder; give another one"
+        if written and not os.access(folder, os.W_OK | os.X_OK):
+            return f"{folder} cannot be written by you; give another folder, or yourself the right"
+        return None
     return None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,12 +18,22 @@ Plugins = Annotated[
 
 
 def _seeds(_: Any, tokens: Sequence[Any]) -> tuple[int, ...]:
+    return _seeds_of(tokens[0].value)
+
+
+def _seeds_of(text: str) -> tuple[int, ...]:
     """`0,1,2` as numbers."""
-    text = tokens[0].value
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
         raise ValueError(f"got {text!r}, allowed are whole numbers such as 0,1,2") from None
+
+
+def _as_seeds(seeds: int | str | Iterable[int]) -> tuple[int, ...]:
+    """One seed, several, or the text that `--seeds` takes."""
+    if isinstance(seeds, str):
+        return _seeds_of(seeds)
+    return (seeds,) if isinstance(seeds, int) else tuple(seeds)
 
 
 @Parameter(name="*")
@@ -56,7 +66,9 @@ class Selection:
     ] = ()
     rows: Annotated[
         tuple[str, ...],
-        Parameter("--row", metavar="NAME", help="only this row (may be repeated)"),
+        Parameter(
+            "--row", metavar="NAME", help="run only this row (may be repeated); the table shows all"
+        ),
     ] = ()
     seeds: Annotated[
         tuple[int, ...] | None,
@@ -79,7 +91,7 @@ class Selection:
             weights=Path,
             overrides=as_tuple,
             rows=as_tuple,
-            seeds=tuple,
+            seeds=_as_seeds,
             plugins=as_tuple,
         )
 

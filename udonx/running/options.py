@@ -51,17 +51,17 @@ def _refuse(option: str, value: Any, allowed: str) -> ConfigError:
 
 
 def _check_device(_: Any, field: Any, value: str | None) -> None:
-    if value is not None and not re.fullmatch(r"cpu|cuda(:\d+)?", value):
+    if value is not None and not re.fullmatch(r"cpu|cuda(:\d+)?", str(value)):
         raise _refuse("--device", value, "are cpu, cuda and cuda:N")
 
 
 def _check_minutes(_: Any, field: Any, value: float) -> None:
-    if not 0 <= value < math.inf:
+    if not isinstance(value, int | float) or not 0 <= value < math.inf:
         raise _refuse("--checkpoint-minutes", value, f"is {_MINUTES}")
 
 
 def _check_workers(_: Any, field: Any, value: int | None) -> None:
-    if value is not None and value < 1:
+    if value is not None and (not isinstance(value, int) or value < 1):
         raise _refuse("--workers", value, f"is {_WORKERS}")
 
 

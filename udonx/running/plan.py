@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from udonx.common.files import folder_problem
 from udonx.common.options import evolve_each
+from udonx.config.problems import ConfigError, Problem
 from udonx.config.selection import WHOLE, Selection
 from udonx.inputs.load import Files, load
 from udonx.running.options import DEFAULTS, RunOptions
@@ -41,6 +43,8 @@ def plan(
         udonx.plan("table3_ablation", setting="smoke").todo.stages
     """
     selection, options = evolve_each(changes, selection, options)
+    if message := folder_problem(options.results, written=False):
+        raise ConfigError([Problem(where="--results", message=message)])
     experiments = load(files, selection)
     # torch takes seconds to import: what is wrong with the files is told before
     from udonx.engine.device import choose, describe

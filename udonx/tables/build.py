@@ -288,7 +288,10 @@ def _untested(plan: Plan) -> list[str]:
 def _on_other_seeds(lines: Sequence[TableRow]) -> list[str]:
     """Which rows' means do not stand beside the others', and why."""
     partial = [row for row, other in zip(lines, on_other_seeds(lines), strict=True) if other]
-    apart = "so its means are not over the same seeds as those of the other rows"
+    apart = (
+        "so its means are not over the same seeds as those of the other rows; a difference is over"
+        " the seeds that both rows have"
+    )
     return [
         f"{OTHER_SEEDS} {row.label}: only {_seeds(row.seeds)} so far, {apart}" for row in partial
     ]

@@ -25,7 +25,10 @@ def to_text(table: Content) -> str:
     """
     layout = _layout(table)
     rule = "-" * (sum(layout.widths) + len(layout.widths) - 1)
-    header, *body = [align(line, layout.widths, left=1).rstrip() for line in layout.lines]
+    header, *body = [
+        align([fit(label, layout.widths[0], mark="…"), *cells], layout.widths, left=1).rstrip()
+        for label, *cells in layout.lines
+    ]
     ranked = len(table.rows) - sum(row.reference for row in table.rows)
     if ranked < len(body):
         body.insert(ranked, rule)

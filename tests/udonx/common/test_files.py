@@ -13,6 +13,7 @@ from udonx.common.files import (
     DamagedFileError,
     atomic_folder,
     atomic_path,
+    folder_problem,
     read_bytes,
     sweep,
     write_atomic,
@@ -115,3 +116,12 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
     for path in (tmp_path / "pipe", tmp_path):
         with pytest.raises(DamagedFileError, match="is no regular file"):
             read_bytes(path)
+
+
+def test_a_folder_that_may_not_be_written_is_a_problem(tmp_path, monkeypatch):
+    """It is found before anything is trained, also where it would have to be made."""
+    monkeypatch.setattr(os, "access", lambda path, mode: str(path) != str(tmp_path))
+    assert "cannot be written" in (folder_problem(tmp_path / "results") or "")
+    assert folder_problem(tmp_path / "results", written=False) is None
+    (tmp_path / "results").mkdir()
+    assert folder_problem(tmp_path / "results") is None

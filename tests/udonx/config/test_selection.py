@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 import udonx
 
 
@@ -10,3 +12,10 @@ def test_single_texts_and_lists_are_taken_for_tuples():
     selection = udonx.Selection(rows="udon", seeds=[0, 1], plugins=["a.py"], data="photos")
     assert (selection.rows, selection.seeds, selection.plugins) == (("udon",), (0, 1), ("a.py",))
     assert selection.data.name == "photos"
+
+
+@pytest.mark.parametrize("seeds", [(0, 1), [0, 1], "0,1", range(2)])
+def test_seeds_are_given_in_any_form(seeds):
+    """Numbers, or the text that `--seeds` takes; one number is one seed."""
+    assert udonx.Selection(seeds=seeds).seeds == (0, 1)
+    assert udonx.Selection(seeds=3).seeds == (3,)

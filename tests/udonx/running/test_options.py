@@ -9,7 +9,13 @@ import udonx
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("workers", 0), ("checkpoint_minutes", -1.0), ("checkpoint_minutes", float("inf"))]
+    [
+        ("workers", 0),
+        ("workers", "a"),
+        ("checkpoint_minutes", "x"),
+        ("checkpoint_minutes", -1.0),
+        ("checkpoint_minutes", float("inf")),
+    ]
     + [("device", name) for name in ("tpu", "cuda:x", "")],
 )
 def test_a_value_that_makes_no_sense_is_refused_at_once(option, value):
