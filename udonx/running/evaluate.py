@@ -246,11 +246,11 @@ def _table_row(
     stored = results.read_evaluation(planned.id)
     assert stored is not None, "it was there, or was just made"
     index, figures = stored.figures(own_index=False)
-    names = list(dict.fromkeys((*DEFAULTS, *metrics)))
+    names, branch = list(dict.fromkeys((*DEFAULTS, *metrics))), planned.spec.branch
     return TableRow(
         name=model.folder.path.resolve().name,
-        label=model.label,
-        branch=planned.spec.branch,
+        label=model.label if branch == "student" else f"{model.label}: {branch}",
+        branch=branch,
         index=index,
         backbone="",  # whatever their backbones, stages are compared with the first
         reference=False,
@@ -306,9 +306,14 @@ def _table(
 
 
 def _trained_on(models: Sequence[_TrainedStage]) -> Iterator[str]:
-    """Which domains each stage was trained on; one line for those of the same domains."""
+    """Which domains each stage learned from; one line for those of the same domains.
+
+    A stage without a head of its own is a backbone off the shelf, and learned from none.
+    """
     labels: dict[tuple[str, ...], list[str]] = {}
     for model in models:
+        if model.spec.training is None and model.spec.student_head is None:
+            continue
         labels.setdefault(tuple(model.spec.domains), []).append(model.label)
     for domains, those in labels.items():
         yield f"trained on {', '.join(domains)}: {'; '.join(those)}"

@@ -114,7 +114,24 @@ def test_another_branch(
         branch=branch,
         results=tmp_path / "kept",
     )
-    assert (table.rows[0].branch, table.rows[0].index) == (branch, index)
+    (row,) = table.rows
+    assert (row.branch, row.index, row.label) == (branch, index, f"one: {branch}")
+
+
+def test_a_backbone_off_the_shelf_is_compared_too(
+    stages: list[Path], small_benchmark: Benchmark, photos: Path, tmp_path: Path
+) -> None:
+    """A stage without training and heads gives its features, is called so, and was trained on
+    nothing.
+    """
+    spec = small_spec(training=None, student_head=None, teacher_head=None)
+    run_stage(small_job(tmp_path / "shelf", spec, small_benchmark, id="shelf"))
+    table = udonx.evaluate([stages[0], tmp_path / "shelf"], data=photos, results=tmp_path / "kept")
+    assert [row.label for row in table.rows] == ["one", "shelf: feature"]
+    assert table.rows[1].difference is not None
+    assert [note for note in table.footer if "trained on" in note] == [
+        "trained on glyphs, silhouettes, logos: one"
+    ]
 
 
 def test_a_teacher_of_another_domain_is_refused(
