@@ -1,4 +1,4 @@
-"""What can be plugged into udonx: backbones, heads, losses, metrics, samplers and schemes.
+"""What can be plugged into udonx: backbones, heads, losses, metrics, samplers, updates and so on.
 
 >>> from registry import losses
 >>> "kl_logit" in losses.names()

@@ -57,6 +57,11 @@ class Recipe:
         Slot("samplers"),
         Field(description="Which domain the next batch comes from."),
     ] = ComponentSpec(use="round_robin")
+    update: Annotated[
+        ComponentSpec,
+        Slot("updates"),
+        Field(description="The rule by which gradients move the weights; without it `adamw`."),
+    ] = ComponentSpec(use="adamw")
     optimiser: Optimiser = Optimiser()
     schedule: Schedule = Schedule()
     average: Average = Average()

@@ -93,6 +93,7 @@ class Training:
             rate and frozen phase (the published baselines); None: with the heads.
         average: the mean over steps that is kept in place of the weights, its `start` in steps;
             None: the weights are kept.
+        update: the rule by which gradients move the weights; None for "adamw".
     """
 
     steps: int
@@ -106,6 +107,7 @@ class Training:
     distill_to_backbone: bool = True
     student_head_group: Literal["backbone"] | None = None
     average: Average | None = None
+    update: ComponentSpec | None = None
 
 
 @attrs.frozen(kw_only=True)

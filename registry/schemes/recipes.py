@@ -186,6 +186,7 @@ def _training(
         distill_to_backbone=distill_to_backbone,
         student_head_group="backbone" if published else None,
         average=read_average(recipe.average, steps),
+        update=None if recipe.update == Recipe().update else recipe.update,
     )
 
 

@@ -258,6 +258,7 @@ OWN_KEYS: dict[str, type] = {
     "losses": LossSlot,
     "samplers": PlainSlot,
     "schemes": PlainSlot,
+    "updates": PlainSlot,
 }
 """The own keys of a slot that names a component of a kind."""
 
@@ -300,7 +301,10 @@ PLAIN_KEYS: tuple[Option, ...] = (
 )
 """Keys of a row that hold a plain value, with types and defaults."""
 
-KIND_TABLES = ("heads", "losses", "samplers", "schemes")
+SLOT_DEFAULTS = {"update": Recipe().update.use}
+"""Slots that need not be filled, and the component that they hold then."""
+
+KIND_TABLES = ("heads", "losses", "samplers", "schemes", "updates")
 """Tables of a setting that give components new defaults."""
 
 DOCS: dict[str, str] = {

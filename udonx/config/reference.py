@@ -113,6 +113,12 @@ def sections() -> dict[str, Section]:
             PlainSlot,
         ),
         _section(
+            "update",
+            f"update = NAME or [update] {of_row}",
+            f"{DOCS['update']} {_SLOT}",
+            PlainSlot,
+        ),
+        _section(
             "setting",
             "[setting] of an experiment file, or a file in settings/",
             _SETTING,

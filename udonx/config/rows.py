@@ -142,7 +142,7 @@ def _to_plain(row: RowLayers, scheme: Scheme, options: RowOptions, spec: RowSpec
     data: dict[str, Any] = {key: value for key, value in view.items() if value}
     data["scheme"] = {"use": spec.scheme.use, **spec.scheme.options}
     plain = [option.name for option in PLAIN_KEYS if option.name not in view]
-    slots = ("student_head", "teacher_head", "sampler")
+    slots = ("student_head", "teacher_head", "sampler", "update")
     for key in (*plain, *TABLES, *slots):
         if key in allowed:
             data[key] = _plain_value(values[key])

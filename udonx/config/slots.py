@@ -17,6 +17,7 @@ from udonx.config.keys import (
     OWN_KEYS,
     PLAIN_KEYS,
     RECIPE_KEYS,
+    SLOT_DEFAULTS,
     SLOT_KEYS,
     TABLES,
     LossSlot,
@@ -97,7 +98,7 @@ def _with_tuples(plain: dict[str, Any]) -> dict[str, Any]:
 
 
 def _slot(row: RowLayers, key: str, allowed: frozenset[str]) -> ComponentSpec | None:
-    value = row.merged.data.get(key)
+    value = row.merged.data.get(key, SLOT_DEFAULTS.get(key))
     if value is not None:
         return _component(row, key, value)
     kind = SLOT_KEYS[key][0]

@@ -74,6 +74,7 @@ def archive(spec: StageSpec, folder: Path) -> None:
         parts += [
             *(("losses", loss) for loss in spec.training.losses),
             ("samplers", spec.training.sampler),
+            ("updates", spec.training.update),
         ]
     kept: dict[str, bytes] = {}
     for kind, part in parts:

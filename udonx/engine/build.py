@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from registry import samplers
-from registry.contracts import ComponentSpec, HeadSpec, Sampler, StageSpec, Start
+from registry.contracts import ComponentSpec, HeadSpec, Optimiser, Sampler, StageSpec, Start
 from registry.heads.classifier import CosineClassifier
 from udonx.common.seeds import stream_seed
 from udonx.config import descriptions as components
@@ -231,4 +231,27 @@ def build_sampler(spec: StageSpec, train_counts: Mapping[str, int]) -> Sampler:
             f"{what} lacks the methods {', '.join(lacks)}; see Sampler in"
             " registry/contracts/protocols.py"
         )
+    return built
+
+
+def build_update(
+    spec: StageSpec, groups: list[dict[str, Any]], options: Optimiser
+) -> torch.optim.Optimizer:
+    """The stage's update rule over groups of parameters.
+
+    Args:
+        spec: a stage that trains.
+        groups: "params" and "lr" of each.
+        options: of [optimiser].
+
+    Raises:
+        ValueError: it is no optimiser of torch, or does not fit its options.
+        TrainingError: a rule of a plug-in fails while it is built.
+    """
+    update = spec.required_training.update or ComponentSpec(use="adamw")
+    what = f"update '{update.use}'"
+    built = _built("updates", what, update, groups, options)
+    if not isinstance(built, torch.optim.Optimizer):
+        got = type(built).__name__
+        raise ValueError(f"{what} is a {got}, allowed is a torch.optim.Optimizer")
     return built

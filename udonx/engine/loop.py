@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Generator, Mapping
 from contextlib import closing
+from functools import partial
 
 import torch
 
@@ -13,7 +14,7 @@ from registry.contracts import Batch
 from udonx.common.interrupts import StopRequest, deferred
 from udonx.common.progress import Report
 from udonx.common.seeds import stream_seed
-from udonx.engine.build import build_sampler
+from udonx.engine.build import build_sampler, build_update
 from udonx.engine.checkpoint import Checkpoint, stopped
 from udonx.engine.errors import explained
 from udonx.engine.finite import refuse_not_finite, weight_norm
@@ -23,7 +24,7 @@ from udonx.engine.lines import lap_line, validation_line
 from udonx.engine.load import load_teachers
 from udonx.engine.model import Model
 from udonx.engine.objective import Objective
-from udonx.engine.optim import TwoGroupAdamW, layer_factors
+from udonx.engine.optim import TwoGroups, layer_factors
 from udonx.engine.sampling import GuardedSampler
 from udonx.engine.state import TrainingState
 from udonx.engine.validation import log_entry, validate
@@ -56,13 +57,14 @@ class Loop:
         self.teachers = load_teachers(spec, job.teachers, job.device)
         backbone, heads = model.parameter_groups(training.student_head_group or "heads")
         decay = training.optimiser.layer_decay
-        self.optimiser = TwoGroupAdamW(
+        self.optimiser = TwoGroups(
             backbone,
             heads,
             training.optimiser,
             training.schedule,
             training.steps,
             layer_factors(model.backbone, decay) if decay else {},
+            partial(build_update, spec),
         )
         self.state = TrainingState(spec, model, self.optimiser, self.sampler)
         self.window, self.sums_L = self.state.window, self.state.sums_L

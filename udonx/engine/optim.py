@@ -1,4 +1,4 @@
-"""AdamW in two groups (docs/method.md).
+"""The update of two groups of parameters (docs/method.md).
 
 The backbone has a frozen phase; the heads of inactive domains have a policy.
 """
@@ -6,7 +6,7 @@ The backbone has a frozen phase; the heads of inactive domains have a policy.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -14,7 +14,11 @@ import torch
 from torch import nn
 
 from registry.contracts import Optimiser, Schedule
+from registry.updates.adamw import adamw
 from udonx.engine.model import Backbone
+
+UpdateRule = Callable[[list[dict[str, Any]], Optimiser], torch.optim.Optimizer]
+"""From groups of parameters and the options of [optimiser] to an update rule."""
 
 
 def schedule_factor(schedule: Schedule, step: int, steps: int) -> float:
@@ -54,8 +58,8 @@ def layer_factors(backbone: Backbone, decay: float) -> dict[nn.Parameter, float]
     }
 
 
-class TwoGroupAdamW:
-    """Decoupled AdamW over a backbone group and a heads group.
+class TwoGroups:
+    """An update rule over a backbone group and a heads group.
 
     Call `prepare(step)`, then backward, then `step()`.
 
@@ -74,6 +78,7 @@ class TwoGroupAdamW:
         schedule: the factor on both rates; `warm_up` is in steps.
         steps: the stage's budget.
         factors: on the backbone's rate, by parameter (`layer_factors`); one that it lacks has 1.
+        update: makes the rule from the groups; without it AdamW.
     """
 
     def __init__(
@@ -84,6 +89,7 @@ class TwoGroupAdamW:
         schedule: Schedule,
         steps: int,
         factors: Mapping[nn.Parameter, float] = MappingProxyType({}),
+        update: UpdateRule = adamw,
     ) -> None:
         self.options, self.schedule, self.steps = options, schedule, steps
         self.backbone = [parameter for parameter in backbone if parameter.requires_grad]
@@ -102,13 +108,8 @@ class TwoGroupAdamW:
             parameter: parameter.detach().clone()
             for parameter in (self.backbone if options.anchor else ())
         }
-        self.adamw = torch.optim.AdamW(
-            groups,
-            betas=(options.beta1, options.beta2),
-            eps=options.eps,
-            weight_decay=options.weight_decay,
-            fused=True,
-        )
+        # the rule, called after the default one: the trajectory tests know it by this name
+        self.adamw = update(groups, options)
         self._held = False
 
     def frozen_at(self, step: int) -> bool:

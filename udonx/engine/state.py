@@ -13,7 +13,7 @@ from udonx.data.unreadable import left_out
 from udonx.engine.average import AveragedModel
 from udonx.engine.hooks import Validation
 from udonx.engine.model import Model
-from udonx.engine.optim import TwoGroupAdamW
+from udonx.engine.optim import TwoGroups
 from udonx.engine.sampling import GuardedSampler, SignalWindow
 from udonx.store.stage import Done, Weights
 
@@ -41,7 +41,7 @@ class TrainingState:
     """
 
     def __init__(
-        self, spec: StageSpec, model: Model, optimiser: TwoGroupAdamW, sampler: GuardedSampler
+        self, spec: StageSpec, model: Model, optimiser: TwoGroups, sampler: GuardedSampler
     ) -> None:
         device, training = model.scale.device, spec.required_training
         self.model, self.optimiser, self.sampler = model, optimiser, sampler

@@ -60,6 +60,7 @@ def step_kind(spec: StageSpec, benchmark: Benchmark, *, backward: bool) -> Kind:
     teachers = {
         digest(kind): kind for kind in (_forward(teacher.stage) for teacher in spec.teachers)
     }
+    update = spec.required_training.update
     size = _classifier_parameters(spec, benchmark).bit_length()
     return {
         **embed_kind(spec, benchmark),
@@ -67,6 +68,7 @@ def step_kind(spec: StageSpec, benchmark: Benchmark, *, backward: bool) -> Kind:
         "transform": spec.transform.mode,
         "batch": spec.required_training.batch,
         "backward": backward,
+        **({"update": [update.use, update.options]} if update else {}),
         "student": spec.student_head is not None,
         "own_teachers": spec.teacher_head is not None,
         "teachers": [teachers[key] for key in sorted(teachers)],

@@ -13,7 +13,7 @@ from udonx.config.problems import Problem
 from udonx.data.benchmark import Benchmark
 from udonx.data.errors import DataError
 from udonx.data.images import ImageStore
-from udonx.engine.build import build_losses, build_model
+from udonx.engine.build import build_losses, build_model, build_update
 from udonx.engine.errors import TrainingError
 from udonx.engine.model import Model
 from udonx.engine.optim import layer_factors
@@ -134,6 +134,11 @@ class ModelCheck:
                 continue
             try:
                 build_losses(stage.spec)
+                build_update(
+                    stage.spec,
+                    [{"params": list(model.parameters()), "lr": 0.0}],
+                    stage.spec.training.optimiser,
+                )
                 if decay := stage.spec.training.optimiser.layer_decay:
                     layer_factors(model.backbone, decay)
                 if rehearsal is None and domain is not None:

@@ -268,6 +268,13 @@ def test_a_warm_up_is_a_share_of_each_stages_own_budget():
     assert [teacher.stage.training.schedule.warm_up for teacher in student.teachers] == [2, 2, 2]
 
 
+def test_adamw_is_no_part_of_a_stage():
+    """The default rule is left out, so that naming it changes no id; another is kept."""
+    assert plan("udon", row(update=ComponentSpec(use="adamw"))) == plan("udon", row())
+    (evaluation,) = plan("udon", row(update=ComponentSpec(use="sgd")))
+    assert evaluation.embedders["cars"].training.update == ComponentSpec(use="sgd")
+
+
 def test_an_average_starts_at_a_share_of_each_stages_own_budget():
     """`average.start` is resolved against the stage's own steps; what its mean does not read is at
     its default; `none` is no part of a stage.

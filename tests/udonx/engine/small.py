@@ -46,6 +46,7 @@ _TRAINING = {
     "normalise_total",
     "distill_to_backbone",
     "average",
+    "update",
 }
 
 

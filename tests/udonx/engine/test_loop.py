@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from registry.contracts import Optimiser, TeacherSpec
+from registry.contracts import ComponentSpec, Optimiser, TeacherSpec
 from tests.udonx.engine.small import (
     LONG,
     PAIR,
@@ -173,17 +173,20 @@ class CountSyncs(TorchDispatchMode):
 
 @pytest.mark.parametrize("scheme", ["udon", "distilled", "classification"])
 @pytest.mark.parametrize("policy", ["drift", "skip"])
+@pytest.mark.parametrize("update", [None, "sgd"])
 def test_no_host_sync(
     small_benchmark: Benchmark,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     scheme: str,
     policy: str,
+    update: str | None,
 ) -> None:
     """A training step reads nothing back from the device, in any scheme, frozen or not: every sum
     stays there until the log interval.
     """
     common = {
+        "update": update and ComponentSpec(use=update),
         "steps": 4,
         "batch": 4,
         "optimiser": Optimiser(frozen=2, inactive_heads=policy),

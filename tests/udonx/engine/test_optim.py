@@ -19,7 +19,7 @@ from registry.heads.classifier import CosineClassifier
 from registry.heads.linear import LinearHead
 from tests.parity import below, read_arrays, read_json, tensor, tiny_vit_kwargs
 from udonx.engine.model import Classifiers, Model
-from udonx.engine.optim import TwoGroupAdamW, layer_factors, schedule_factor
+from udonx.engine.optim import TwoGroups, layer_factors, schedule_factor
 
 CONSTANT = Schedule()
 
@@ -36,8 +36,8 @@ def optimiser(
     steps: int = 100,
     factors: dict[nn.Parameter, float] | None = None,
     **options,
-) -> TwoGroupAdamW:
-    return TwoGroupAdamW(
+) -> TwoGroups:
+    return TwoGroups(
         backbone,
         heads,
         Optimiser(**{"frozen": 0, "weight_decay": 0.0, **options}),
@@ -284,7 +284,7 @@ def test_state_continues(policy: str) -> None:
     touched yet.
     """
 
-    def train(ours: TwoGroupAdamW, parameters: list[nn.Parameter], steps: range) -> None:
+    def train(ours: TwoGroups, parameters: list[nn.Parameter], steps: range) -> None:
         for step in steps:
             backbone = ours.prepare(step)
             active = parameters[1 + step % 2]

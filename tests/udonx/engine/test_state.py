@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from registry.contracts import Optimiser
+from registry.contracts import ComponentSpec, Optimiser
 from tests.udonx.engine.small import dynamic, kept, small_job, small_spec
 from udonx.data.benchmark import Benchmark
 from udonx.engine.loop import Loop
@@ -77,3 +77,38 @@ def test_layer_rates_and_an_anchor_continue(small_benchmark: Benchmark, tmp_path
     plain, whole, stopped = folders
     assert kept(stopped) == kept(whole)
     assert kept(plain) != kept(whole)
+
+
+@pytest.mark.parametrize(
+    "update",
+    [
+        ComponentSpec(use="sgd", options={"momentum": 0.5}),
+        ComponentSpec(use="timm", options={"opt": "lion"}),
+        ComponentSpec(use="timm", options={"opt": "lamb"}),
+        ComponentSpec(use="timm", options={"opt": "adopt"}),
+    ],
+    ids=["sgd", "lion", "lamb", "adopt"],
+)
+def test_every_update_rule_continues(
+    small_benchmark: Benchmark, tmp_path: Path, update: ComponentSpec
+) -> None:
+    """A stage of another update rule that is stopped gives the bytes of one that is not."""
+    spec = small_spec(steps=8, validate_every=4, update=update)
+    whole = small_job(tmp_path / "whole", spec, small_benchmark)
+    run_stage(whole)
+    job = small_job(tmp_path / "stopped", spec, small_benchmark, checkpoint_seconds=0.0)
+    with closing(Loop(job, prepare(job)).steps()) as steps:
+        next(step for step in steps if step == 6)
+    run_stage(job)
+    assert kept(job.folder) == kept(whole.folder)
+
+
+def test_adamw_by_name_is_the_default(small_benchmark: Benchmark, tmp_path: Path) -> None:
+    """A stage that names `adamw` gives the bytes of one that names no rule."""
+    folders = []
+    for number, update in enumerate((None, ComponentSpec(use="adamw"))):
+        spec = small_spec(steps=4, validate_every=4, update=update)
+        job = small_job(tmp_path / str(number), spec, small_benchmark)
+        run_stage(job)
+        folders.append(job.folder)
+    assert kept(folders[0]) == kept(folders[1])

@@ -154,6 +154,15 @@ def test_a_backbone_without_layers_is_found(tmp_path, monkeypatch):
     assert "row b" not in str(caught.value)
 
 
+def test_an_update_rule_that_cannot_be_built_is_found(tmp_path):
+    """An update rule that timm does not have is refused before training, with the nearest names."""
+    write_domain(tmp_path / "data", "cars")
+    text = SETTING + ROWS + "[rows.a.update]\nuse = 'timm'\nopt = 'lionn'\n"
+    experiment = load_experiment(write_experiment(tmp_path, text), data=tmp_path / "data")
+    with pytest.raises(udonx.ConfigError, match=r"row a: .*timm does not have; did you mean lion"):
+        preflight([experiment], tmp_path / "results")
+
+
 BROKEN_METRIC = '''
 from registry import metrics
 
