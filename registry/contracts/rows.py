@@ -52,6 +52,16 @@ class Recipe:
         Slot("heads"),
         Field(description="The head of each domain's teacher."),
     ] = None
+    student_classifier: Annotated[
+        ComponentSpec | None,
+        Slot("classifiers"),
+        Field(description="The class columns of the student; without it `cosine`."),
+    ] = None
+    teacher_classifier: Annotated[
+        ComponentSpec | None,
+        Slot("classifiers"),
+        Field(description="The class columns of each domain's teacher; without it `cosine`."),
+    ] = None
     sampler: Annotated[
         ComponentSpec,
         Slot("samplers"),

@@ -55,9 +55,12 @@ class HeadSpec(ComponentSpec):
 
     Attributes:
         dim: the length of its embedding.
+        classifier: what turns its embedding into the cosines of classes while it is trained; None
+            for the cosine classifier.
     """
 
     dim: int
+    classifier: ComponentSpec | None = None
 
 
 @attrs.frozen(kw_only=True)

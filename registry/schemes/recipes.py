@@ -7,11 +7,12 @@ from typing import Any
 
 import attrs
 
-from registry import samplers
+from registry import classifiers, samplers
 from registry.contracts import (
     Average,
     ComponentSpec,
     DomainFacts,
+    HeadSpec,
     LossSpec,
     Recipe,
     Row,
@@ -23,12 +24,14 @@ from registry.contracts import (
 from registry.options import parse_share
 
 _RECIPE = frozenset(field.name for field in attrs.fields(Recipe))
-_OF_TEACHERS = frozenset({"teacher_head", "distill_to_backbone", "teacher_budget"})
+_OF_TEACHERS = frozenset(
+    {"teacher_head", "teacher_classifier", "distill_to_backbone", "teacher_budget"}
+)
 
 TRAINING_SLOTS = (_RECIPE - _OF_TEACHERS) | {"student_head"}
 """Slots of a scheme that trains one student."""
 
-TEACHER_SLOTS = TRAINING_SLOTS | {"teacher_head", "distill_to_backbone"}
+TEACHER_SLOTS = TRAINING_SLOTS | {"teacher_head", "teacher_classifier", "distill_to_backbone"}
 """Slots of a scheme whose student learns from teachers."""
 
 CLASSIFICATION_ROW: Mapping[str, Any] = {"losses": {"student_ce": {"use": "ce", "on": "student"}}}
@@ -190,6 +193,13 @@ def _training(
     )
 
 
+def _with_classifier(head: HeadSpec | None, classifier: ComponentSpec | None) -> HeadSpec | None:
+    """A head with its class columns; naming those that it has anyway changes no identity."""
+    if head is None or classifier is None or classifier.use == classifiers.DEFAULT:
+        return head
+    return attrs.evolve(head, classifier=classifier)
+
+
 def student_stage(
     row: Row,
     facts: tuple[DomainFacts, ...],
@@ -216,8 +226,10 @@ def student_stage(
         backbone=row.backbone,
         transform=read_transform(row.transform, trains=True),
         precision=row.precision,
-        student_head=row.student_head,
-        teacher_head=recipe.teacher_head if own_teachers else None,
+        student_head=_with_classifier(row.student_head, recipe_of(row).student_classifier),
+        teacher_head=_with_classifier(recipe.teacher_head, recipe.teacher_classifier)
+        if own_teachers
+        else None,
         classifier=recipe.classifier,
         teachers=teachers,
         training=_training(
@@ -239,7 +251,7 @@ def specialist_stage(row: Row, domain: str, steps: int, *, published: bool = Fal
         backbone=row.backbone,
         transform=read_transform(row.transform, trains=True),
         precision=row.precision,
-        student_head=row.student_head,
+        student_head=_with_classifier(row.student_head, recipe_of(row).student_classifier),
         training=_training(row, steps, recipe_of(row).losses, _round_robin(), published=published),
         seed=row.seed,
     )
@@ -257,7 +269,7 @@ def teacher_stage(row: Row, domains: tuple[str, ...], steps: int) -> StageSpec:
         backbone=row.backbone,
         transform=read_transform(row.transform, trains=True),
         precision=row.precision,
-        teacher_head=recipe.teacher_head,
+        teacher_head=_with_classifier(recipe.teacher_head, recipe.teacher_classifier),
         training=_training(row, steps, losses, _round_robin()),
         seed=row.seed,
     )

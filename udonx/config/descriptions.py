@@ -21,14 +21,34 @@ from typing import Any
 import attrs
 import catalogue
 
-from registry import backbones, heads, losses, metrics, samplers, schemes, sources, updates
+from registry import (
+    backbones,
+    classifiers,
+    heads,
+    losses,
+    metrics,
+    samplers,
+    schemes,
+    sources,
+    updates,
+)
 from registry.registry import Component, Names, Registry, RegistryError
 from udonx.common.cache import JsonCache
 from udonx.common.words import format_value
 
 REGISTRIES: dict[str, Registry] = {
     module.registry.kind: module.registry
-    for module in (backbones, heads, losses, samplers, schemes, metrics, sources, updates)
+    for module in (
+        backbones,
+        heads,
+        classifiers,
+        losses,
+        samplers,
+        schemes,
+        metrics,
+        sources,
+        updates,
+    )
 }
 _TORCH_FREE = ("samplers", "schemes", "sources")
 

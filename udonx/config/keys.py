@@ -255,6 +255,7 @@ class PlainSlot:
 
 OWN_KEYS: dict[str, type] = {
     "heads": HeadSlot,
+    "classifiers": PlainSlot,
     "losses": LossSlot,
     "samplers": PlainSlot,
     "schemes": PlainSlot,

@@ -105,6 +105,12 @@ def sections() -> dict[str, Section]:
         _section(
             "head", f"[student_head] and [teacher_head] {of_row}", f"{_HEAD} {_SLOT}", HeadSlot
         ),
+        _section(
+            "classifier",
+            f"student_classifier = NAME or [student_classifier], the same of the teacher, {of_row}",
+            f"What turns an embedding into cosines of classes in training. {_SLOT}",
+            PlainSlot,
+        ),
         _section("loss", f"[losses.NAME] {of_row}", f"{DOCS['losses']} {_SLOT}", LossSlot),
         _section(
             "sampler",

@@ -17,7 +17,7 @@ from registry.contracts import (
     RowSpec,
     Scheme,
 )
-from udonx.config.keys import COMMON, PLAIN_KEYS, ROW_KEYS, TABLES, RowOptions
+from udonx.config.keys import COMMON, PLAIN_KEYS, ROW_KEYS, SLOT_KEYS, TABLES, RowOptions
 from udonx.config.labels import label_of_name, label_problem
 from udonx.config.layers import Layers, RowLayers
 from udonx.config.pairs import impossible_pairs
@@ -142,9 +142,8 @@ def _to_plain(row: RowLayers, scheme: Scheme, options: RowOptions, spec: RowSpec
     data: dict[str, Any] = {key: value for key, value in view.items() if value}
     data["scheme"] = {"use": spec.scheme.use, **spec.scheme.options}
     plain = [option.name for option in PLAIN_KEYS if option.name not in view]
-    slots = ("student_head", "teacher_head", "sampler", "update")
-    for key in (*plain, *TABLES, *slots):
-        if key in allowed:
+    for key in (*plain, *TABLES, *(key for key in SLOT_KEYS if key != "scheme")):
+        if key in allowed and values[key] is not None:
             data[key] = _plain_value(values[key])
     if "losses" in allowed:
         data["losses"] = {loss.name: _plain_value(loss) for loss in values["losses"]}

@@ -102,6 +102,8 @@ def _slot(row: RowLayers, key: str, allowed: frozenset[str]) -> ComponentSpec | 
     if value is not None:
         return _component(row, key, value)
     kind = SLOT_KEYS[key][0]
+    if kind == "classifiers":  # one that is not named is the default of all heads
+        return None
     names = (
         heads(fitted="losses" not in allowed)
         if kind == "heads"

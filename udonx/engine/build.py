@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from registry import samplers
+from registry.classifiers import DEFAULT
 from registry.contracts import ComponentSpec, HeadSpec, Optimiser, Sampler, StageSpec, Start
-from registry.heads.classifier import CosineClassifier
 from udonx.common.seeds import stream_seed
 from udonx.config import descriptions as components
 from udonx.config import specs
@@ -55,7 +55,7 @@ def build_model(spec: StageSpec, classes: Mapping[str, int], folder: Path | None
         parts["student_head"] = _head(spec, spec.student_head, backbone.dim, "student_head")
         if spec.training is not None:
             parts["student_classifiers"] = _classifiers(
-                spec, classes, spec.student_head.dim, "student", spec.classifier == "joint"
+                spec, classes, spec.student_head, "student", spec.classifier == "joint"
             )
     if spec.teacher_head is not None:
         parts["teacher_heads"] = [
@@ -63,7 +63,7 @@ def build_model(spec: StageSpec, classes: Mapping[str, int], folder: Path | None
             for domain in spec.domains
         ]
         parts["teacher_classifiers"] = _classifiers(
-            spec, classes, spec.teacher_head.dim, "teacher", False
+            spec, classes, spec.teacher_head, "teacher", False
         )
     return Model(
         backbone=backbone,
@@ -165,21 +165,44 @@ def _probed(module: nn.Module, batch: Tensor) -> Any:
     return made
 
 
-def _check_shape(made: Any, turns: str, allowed: list[int]) -> None:
+def _check_shape(made: Any, turns: str, allowed: list[int], end: str = ", its dim") -> None:
     if not isinstance(made, Tensor):
         raise ValueError(f"{turns} a {type(made).__name__}, allowed is a tensor {allowed}")
     if list(made.shape) != allowed:
-        raise ValueError(f"{turns} {list(made.shape)}, allowed is {allowed}, its dim")
+        raise ValueError(f"{turns} {list(made.shape)}, allowed is {allowed}{end}")
 
 
 def _classifiers(
-    spec: StageSpec, classes: Mapping[str, int], dim: int, branch: str, joint: bool
+    spec: StageSpec, classes: Mapping[str, int], head: HeadSpec, branch: str, joint: bool
 ) -> Classifiers:
+    classifier = head.classifier or ComponentSpec(use=DEFAULT)
+    what = f"classifier '{classifier.use}'"
     modules = []
     for domain in spec.domains:
         with seeded(spec.seed, f"init/classifier/{branch}/{domain}"):
-            modules.append(CosineClassifier(dim, classes[domain]))
+            built = _built("classifiers", what, classifier, head.dim, classes[domain])
+        if not components.is_builtin("classifiers", classifier.use):
+            _check_classifier(built, what, head.dim, classes[domain])
+        modules.append(built)
     return Classifiers(modules, spec.domains, joint)
+
+
+def _check_classifier(built: nn.Module, what: str, dim: int, classes: int) -> None:
+    """Refuse a plug-in's classifier that could not be joined, or gives another number of cosines.
+
+    Raises:
+        ValueError: it is such a classifier.
+    """
+    _check_module(built, what)
+    shapes = {name: list(parameter.shape) for name, parameter in built.named_parameters()}
+    if not shapes or any(shape[:1] != [classes] for shape in shapes.values()):
+        raise ValueError(
+            f"{what} has parameters of the shapes {shapes} for {classes} classes, allowed is one or"
+            " more, each with the classes along its first dimension"
+        )
+    with explained(what, type(built)):
+        cosine_BC = _probed(built, nn.functional.normalize(torch.ones(2, dim)))
+    _check_shape(cosine_BC, f"{what} turns embeddings {[2, dim]} into", [2, classes], "")
 
 
 def build_losses(spec: StageSpec) -> dict[str, Any]:

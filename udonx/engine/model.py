@@ -5,6 +5,7 @@ Shape suffixes as in `registry.contracts`.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
@@ -12,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from registry.contracts import Batch, Branch
-from registry.heads.classifier import CosineClassifier
 from registry.heads.initialisers import l2_normalise
 
 
@@ -33,22 +33,17 @@ class Classifiers(nn.Module):
     """The class columns of all domains behind one object.
 
     Args:
-        modules: a classifier for each domain.
+        modules: a classifier for each domain; the first dimension of every parameter is classes.
         domains: their names.
         joint: one classifier over the classes of all domains, in place of one for each.
     """
 
-    def __init__(
-        self, modules: Sequence[CosineClassifier], domains: Sequence[str], joint: bool
-    ) -> None:
+    def __init__(self, modules: Sequence[nn.Module], domains: Sequence[str], joint: bool) -> None:
         super().__init__()
-        counts = [module.kernel_CD.shape[0] for module in modules]
+        counts = [next(module.parameters()).shape[0] for module in modules]
         self.position = {domain: position for position, domain in enumerate(domains)}
         if joint:
-            whole = CosineClassifier(modules[0].kernel_CD.shape[1], sum(counts))
-            with torch.no_grad():
-                whole.kernel_CD.copy_(torch.cat([module.kernel_CD for module in modules]))
-            self.parts = nn.ModuleList([whole])
+            self.parts = nn.ModuleList([_joined(modules)])
             starts = [sum(counts[:position]) for position in range(len(counts))]
         else:
             self.parts = nn.ModuleList(modules)
@@ -62,6 +57,15 @@ class Classifiers(nn.Module):
         """The cosines [B, C] of an embedding [B, D], and the domain's columns among them."""
         position = self.position[domain]
         return self.parts[0 if self.joint else position](embedding_BD), self.ranges[position]
+
+
+def _joined(modules: Sequence[nn.Module]) -> nn.Module:
+    """One classifier over the classes of all, which starts equal to them."""
+    whole = copy.deepcopy(modules[0])
+    for name, parameter in whole.named_parameters():
+        parts = [module.get_parameter(name).detach() for module in modules]
+        parameter.data = torch.cat(parts)
+    return whole
 
 
 class Model(nn.Module):

@@ -76,6 +76,11 @@ def step_kind(spec: StageSpec, benchmark: Benchmark, *, backward: bool) -> Kind:
             "bits": size,
             "of": spec.classifier,
             "inactive": spec.required_training.optimiser.inactive_heads,
+            **{
+                side: {"use": head.classifier.use, **head.classifier.options}
+                for side, head in (("student", spec.student_head), ("teacher", spec.teacher_head))
+                if head is not None and head.classifier is not None
+            },
         },
     }
 

@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from registry.backbones.timm import TimmBackbone
+from registry.classifiers.cosine import CosineClassifier
 from registry.contracts import Start
-from registry.heads.classifier import CosineClassifier
 from registry.heads.initialisers import l2_normalise
 from registry.heads.linear import LinearHead
 from tests.parity import below, heads_state, images_b3hw, read_arrays, tiny_vit_kwargs, vit_state

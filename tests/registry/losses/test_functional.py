@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from registry import losses
+from registry.classifiers.cosine import CosineClassifier
 from registry.contracts import Batch, Branch
-from registry.heads.classifier import CosineClassifier
 from registry.heads.initialisers import l2_normalise
 from registry.heads.linear import LinearHead
 from registry.losses import functional

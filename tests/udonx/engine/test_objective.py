@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from registry.classifiers.cosine import CosineClassifier
 from registry.contracts import (
     BackboneSpec,
     Batch,
@@ -24,7 +25,6 @@ from registry.contracts import (
     Training,
     Transform,
 )
-from registry.heads.classifier import CosineClassifier
 from registry.heads.linear import LinearHead
 from tests.parity import below, classifier_state, linear_state, read_arrays, read_json, tensor
 from udonx.engine.build import build_model

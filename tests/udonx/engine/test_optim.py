@@ -14,8 +14,8 @@ from timm.optim import param_groups_layer_decay
 from torch import nn
 
 from registry import backbones
+from registry.classifiers.cosine import CosineClassifier
 from registry.contracts import Optimiser, Schedule, Start
-from registry.heads.classifier import CosineClassifier
 from registry.heads.linear import LinearHead
 from tests.parity import below, read_arrays, read_json, tensor, tiny_vit_kwargs
 from udonx.engine.model import Classifiers, Model

@@ -19,8 +19,8 @@ import torch
 from torch import nn
 
 from registry import backbones
+from registry.classifiers.cosine import CosineClassifier
 from registry.contracts import Batch, DomainFacts, StageSpec, Start
-from registry.heads.classifier import CosineClassifier
 from registry.heads.linear import LinearHead
 from tests.parity import Arrays, below, heads_state, images_b3hw, tensor, tiny_vit_kwargs, vit_state
 from tests.tiny import write_experiment

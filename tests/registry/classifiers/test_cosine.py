@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from registry.heads.classifier import CosineClassifier
+from registry.classifiers.cosine import CosineClassifier
 from tests.parity import below, classifier_state, read_arrays, tensor
 
 

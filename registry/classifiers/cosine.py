@@ -1,16 +1,15 @@
-"""The cosine classifier that training puts on top of an embedding.
-
-It is part of every model, hence not a registered choice.
-"""
+"""One direction per class: what training puts on top of an embedding unless a row says else."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
+from registry import classifiers
 from registry.heads.initialisers import l2_normalise, lecun_uniform_
 
 
+@classifiers.register("cosine")
 class CosineClassifier(nn.Module):
     """Cosines between an embedding and one learned direction per class.
 
