@@ -95,8 +95,8 @@ def test_an_unknown_kind_or_name_lists_what_there_is():
     with pytest.raises(
         RegistryError,
         match=(
-            "'loses' is no kind of component; there are backbones, heads, losses, samplers,"
-            " schemes, metrics"
+            "'loses' is no kind of component; there are backbones, heads, classifiers,"
+            " losses, samplers, schemes, metrics"
         ),
     ):
         components.describe("loses", "ce")
