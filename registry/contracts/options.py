@@ -81,7 +81,7 @@ def _zero_as_none(rate: float | None) -> float | None:
 
 @attrs.frozen(kw_only=True)
 class Optimiser:
-    """AdamW in two groups: heads with classifiers, and the backbone, which is frozen at first."""
+    """Two groups: heads with classifiers, and the backbone, which is frozen at first."""
 
     lr_heads: Annotated[
         Rate, Field(description="Learning rate of the heads, from the first step on.")
