@@ -14,7 +14,7 @@ from udonx.config.selection import Plugins
 
 Kind = Annotated[
     str | None,
-    Parameter(name="KIND", help="backbones, heads, losses, samplers or schemes"),
+    Parameter(name="KIND", help="a kind, such as losses (default: all kinds)"),
 ]
 Name = Annotated[str | None, Parameter(name="NAME", help="one component of that kind")]
 

@@ -22,13 +22,13 @@ def test_a_field_of_a_row_is_a_key_everywhere():
 
 
 def test_a_recipe_is_whole():
-    """Whoever reads how a row is trained meets no None but that of a head that is not there."""
+    """Whoever reads how a row is trained meets no None but that of a component it does without."""
     empty = {name for name, value in attrs.asdict(Recipe(), recurse=False).items() if value is None}
-    assert empty == {"teacher_head"}
+    assert empty == {"teacher_head", "student_classifier", "teacher_classifier"}
 
 
 def test_slots_of_schemes_are_keys():
     """The two sets of slots that schemes are made of follow from the fields of Recipe."""
     assert TRAINING_SLOTS < TEACHER_SLOTS < ROW_KEYS
     of_teachers = TEACHER_SLOTS - TRAINING_SLOTS
-    assert of_teachers == {"teacher_head", "distill_to_backbone"}
+    assert of_teachers == {"teacher_head", "teacher_classifier", "distill_to_backbone"}
