@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,15 +15,24 @@ from udonx.engine.train import run_stage
 from udonx.store.stage import StageFolder
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Tensors of a few kilobytes are computed faster by one thread than by several, the more so on
-    a machine that is busy.
+@contextmanager
+def single_threaded() -> Iterator[None]:
+    """Within, torch computes with one thread: faster for tensors of a few kilobytes, the more so on
+    a machine that is busy; sums of several threads have other last bits.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Every test of the engine is single-threaded."""
+    with single_threaded():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +56,8 @@ def images(small_benchmark: Benchmark) -> list[Path]:
 def short(small_benchmark: Benchmark, tmp_path_factory: pytest.TempPathFactory) -> StageFolder:
     """An undisturbed UDON stage of 20 steps, loaded by two threads."""
     job = small_job(tmp_path_factory.mktemp("short"), small_spec(), small_benchmark)
-    run_stage(job)
+    with single_threaded():  # what lasts for the session is made before what lasts for a module
+        run_stage(job)
     return job.folder
 
 
@@ -56,5 +67,6 @@ def long(small_benchmark: Benchmark, tmp_path_factory: pytest.TempPathFactory) -
     validations fall on different steps.
     """
     job = small_job(tmp_path_factory.mktemp("long"), small_spec(**LONG), small_benchmark)
-    run_stage(job)
+    with single_threaded():  # what lasts for the session is made before what lasts for a module
+        run_stage(job)
     return job.folder
