@@ -14,6 +14,7 @@ from registry.contracts import Batch
 from udonx.common.interrupts import StopRequest, deferred
 from udonx.common.progress import Report
 from udonx.common.seeds import stream_seed
+from udonx.data.loader import BatchLoader
 from udonx.engine.build import build_sampler, build_update
 from udonx.engine.checkpoint import Checkpoint, stopped
 from udonx.engine.errors import explained
@@ -69,6 +70,7 @@ class Loop:
         self.state = TrainingState(spec, model, self.optimiser, self.sampler)
         self.window, self.sums_L = self.state.window, self.state.sums_L
         self.checkpoint = Checkpoint(job, self.state)
+        self.loader: BatchLoader | None = None  # made once the checkpoint has been read
         self.stop = StopRequest()
         self.log_every = min(max(1, training.steps // 50), 100)
         self.lap_began, self.lap_first = time.monotonic(), 0
@@ -88,7 +90,7 @@ class Loop:
         state, steps = self.state, self.training.steps
         self._restore()
         self.sampler.check_progress(state.step, steps)
-        loader = self.job.loader(state.unreadable)
+        self.loader = loader = self.job.loader(state.unreadable)
         batches = loader.batches(self.sampler, state.step, steps, state.taken, self.sampler.name)
         self.model.train()
         # closing: whatever stops the loop stops the loader's threads too
@@ -103,7 +105,7 @@ class Loop:
                 if self.sampler.clears_at(step):
                     self.window.clear()
                 self._train_step(step, batch)
-                state.step, state.unreadable = step + 1, loader.unreadable
+                state.step = step + 1
                 last = state.step == steps
                 if state.step % self.log_every == 0 or last:
                     report.note(self._end_lap())
@@ -218,6 +220,8 @@ class Loop:
     def _save(self) -> None:
         """Write a checkpoint."""
         self._check_finite()
+        if self.loader is not None:  # a list that may be long, so it is not made in every step
+            self.state.unreadable = self.loader.unreadable
         self.checkpoint.save()
         for hook in self.job.hooks:
             hook.on_checkpoint(self.state.step)

@@ -26,6 +26,7 @@ from tests.udonx.engine.small import (
     training,
 )
 from udonx.data.benchmark import Benchmark
+from udonx.data.loader import BatchLoader
 from udonx.engine.errors import TrainingError
 from udonx.engine.hooks import Hook, Lap, Validation
 from udonx.engine.loop import Loop
@@ -387,3 +388,23 @@ def test_what_a_hook_raises_ends_the_training(small_benchmark: Benchmark, tmp_pa
     with pytest.raises(LookupError, match="mine"):
         run_stage(job)
     assert not job.folder.finished
+
+
+def test_what_was_unreadable_is_listed_for_checkpoints_and_not_in_every_step(
+    small_benchmark: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of millions of images thousands may be left out: their list is sorted where it is kept."""
+    listed: list[int] = []
+    whole = BatchLoader.unreadable.fget
+    monkeypatch.setattr(
+        BatchLoader, "unreadable", property(lambda self: listed.append(1) or whole(self))
+    )
+    saved: list[int] = []
+
+    class Counts(Hook):
+        def on_checkpoint(self, step: int) -> None:
+            saved.append(step)
+
+    job = small_job(tmp_path, small_spec(**LONG), small_benchmark, hooks=(Counts(),))
+    run_stage(job)
+    assert len(listed) == len(saved) < LONG["steps"] // 4
