@@ -35,7 +35,9 @@ registry = Registry(
     builtin={
         "ce": "registry.losses.ce",
         "kl_logit": "registry.losses.kl_logit",
+        "proxy_anchor": "registry.losses.proxy_anchor",
         "relational": "registry.losses.relational",
+        "supcon": "registry.losses.supcon",
     },
     reserved=("use", "weight", "on"),
     facts=_facts,

@@ -1,8 +1,9 @@
 """The maths of the losses: pure functions from tensors to a float32 scalar.
 
 Source: UDON, NeurIPS 2024, and its released implementation: margins and classification loss, logit
-distillation and relational distillation of the train step. Shapes: B batch, C classes, D student
-dimension, E teacher dimension.
+distillation and relational distillation of the train step. SupCon: Khosla et al., Supervised
+Contrastive Learning, NeurIPS 2020. Proxy Anchor: Kim et al., Proxy Anchor Loss for Deep Metric
+Learning, CVPR 2020. Shapes: B batch, C classes, D student dimension, E teacher dimension.
 """
 
 from __future__ import annotations
@@ -63,6 +64,72 @@ def cross_entropy(
         target_B1 = target_B1 - m if margin == "cosface" else torch.cos(torch.acos(target_B1) + m)
         cosine_BC = cosine_BC.scatter(1, index_B1, target_B1)
     return F.cross_entropy(scale * cosine_BC, labels_B)
+
+
+def supcon(embedding_BD: Tensor, labels_B: Tensor, *, temperature: float = 0.1) -> Tensor:
+    """Supervised contrastive loss over the pairs of a batch: mean over images with a positive.
+
+    Equation 2 of SupCon (the sum over positives outside of the logarithm), with one view per image:
+    the positives of an image are the other images of its class, and all other images compete.
+
+    Args:
+        embedding_BD: float [B, D], unit rows.
+        labels_B: int64 [B].
+        temperature: what the cosines are divided by, > 0.
+
+    Returns:
+        A float32 scalar; 0, with a gradient of zeros, where no class has two images.
+
+    Example:
+        >>> embedding_BD = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+        >>> supcon(embedding_BD, torch.tensor([0, 0, 1]), temperature=1.0)  # log(e + 1) - 1
+        tensor(0.3133)
+    """
+    embedding_BD = embedding_BD.float()
+    itself_BB = torch.eye(len(labels_B), dtype=torch.bool, device=labels_B.device)
+    positive_BB = (labels_B.unsqueeze(1) == labels_B) & ~itself_BB
+    logit_BB = embedding_BD @ embedding_BD.T / temperature
+    # The lowest number in place of -inf: an image without any other would give inf * 0 = nan.
+    others_BB = logit_BB.masked_fill(itself_BB, torch.finfo(logit_BB.dtype).min)
+    log_p_BB = logit_BB - others_BB.logsumexp(1, keepdim=True)
+    positives_B = positive_BB.sum(1)
+    loss_B = -(positive_BB * log_p_BB).sum(1) / positives_B.clamp(min=1)
+    return loss_B.sum() / (positives_B > 0).sum().clamp(min=1)
+
+
+def proxy_anchor(
+    cosine_BC: Tensor, labels_B: Tensor, *, margin: float = 0.1, alpha: float = 32.0
+) -> Tensor:
+    """Proxy-Anchor loss: every class column is an anchor, the images of the batch are its data.
+
+    Equation 4 of Proxy Anchor: a mean over the classes of the batch that pulls their images, and a
+    mean over all classes that pushes the images of others.
+
+    Args:
+        cosine_BC: float [B, C], cosines to the class columns, which are the proxies.
+        labels_B: int64 [B], target columns.
+        margin: added to the cosine of an image of another class, subtracted from one of the same.
+        alpha: factor on all cosines, > 0.
+
+    Returns:
+        A float32 scalar.
+
+    Example:
+        >>> cosine_BC = torch.tensor([[0.1, -0.1]])
+        >>> proxy_anchor(cosine_BC, torch.tensor([0]))  # log(2) + log(2) / 2
+        tensor(1.0397)
+    """
+    cosine_BC = cosine_BC.float()
+    positive_BC = labels_B.unsqueeze(1) == torch.arange(cosine_BC.shape[1], device=labels_B.device)
+    pull_C = _log_one_plus_sum(alpha * (margin - cosine_BC), positive_BC)
+    push_C = _log_one_plus_sum(alpha * (margin + cosine_BC), ~positive_BC)
+    return pull_C.sum() / positive_BC.any(0).sum() + push_C.mean()
+
+
+def _log_one_plus_sum(logit_BC: Tensor, mask_BC: Tensor) -> Tensor:
+    """The log of 1 + the sum over B of exp(logit) where the mask is set, float32 [C]."""
+    one_1C = torch.zeros_like(logit_BC[:1])  # the log of 1
+    return torch.cat([one_1C, logit_BC.masked_fill(~mask_BC, -torch.inf)]).logsumexp(0)
 
 
 def kl_logit(
