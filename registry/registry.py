@@ -95,6 +95,7 @@ class Registry:
     Args:
         kind: what the components are, in the plural.
         positional: the names of the parameters that the builder supplies.
+        optional: names of further ones, which a component may leave out.
         builtin: what ships with the project, name -> the module that defines it. It is the one
             explicit list from which the registry is populated; nothing is imported for it.
         reserved: keys of the slots that name a component of this kind, which no option may be
@@ -109,6 +110,7 @@ class Registry:
         kind: str,
         *,
         positional: tuple[str, ...] = (),
+        optional: tuple[str, ...] = (),
         builtin: Mapping[str, str],
         reserved: tuple[str, ...] = ("use",),
         checks: Mapping[str, str] | None = None,
@@ -116,6 +118,7 @@ class Registry:
     ) -> None:
         self.kind = kind
         self.positional = positional
+        self.optional = optional
         self.builtin = dict(builtin)
         self.reserved = reserved
         self.checks = dict(checks or {})
@@ -166,16 +169,15 @@ class Registry:
         return decorate
 
     def _check(self, name: str, target: Any) -> None:
-        parameters = _parameters(target)
-        supplied = tuple(
-            p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-        )
-        loose = [p.name for p in parameters if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-        if supplied != self.positional or loose:
+        supplied = supplied_names(target)
+        loose = [p.name for p in _parameters(target) if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+        allowed = (self.positional, (*self.positional, *self.optional))
+        if supplied not in allowed or loose:
             got = ", ".join([*supplied, *(f"*{item}" for item in loose)]) or "none"
+            supplies = " or ".join(f"({', '.join(names)})" for names in dict.fromkeys(allowed))
             raise RegistryError(
                 f"{self.kind}: {name!r} at {location(target)} takes the positional parameters"
-                f" ({got}), but the builder supplies ({', '.join(self.positional)}); its options"
+                f" ({got}), but the builder supplies {supplies}; its options"
                 " are keyword-only parameters, after a *"
             )
         try:
@@ -312,6 +314,15 @@ def _parameters(target: Any) -> list[inspect.Parameter]:
     if init is object.__init__:
         return []
     return [item for item in inspect.signature(init).parameters.values() if item.name != "self"]
+
+
+def supplied_names(target: Any) -> tuple[str, ...]:
+    """The names of a component's positional parameters, which its builder supplies."""
+    return tuple(
+        p.name
+        for p in _parameters(target)
+        if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    )
 
 
 def _source(target: Any) -> tuple[str, int]:

@@ -35,7 +35,7 @@ from registry.contracts.stages import (
     TeacherSpec,
     Training,
 )
-from registry.contracts.step import Batch, Branch, Start
+from registry.contracts.step import Batch, Branch, LossContext, Start
 
 __all__ = [
     "Average",
@@ -48,6 +48,7 @@ __all__ = [
     "DomainFacts",
     "EvaluationSpec",
     "HeadSpec",
+    "LossContext",
     "LossSpec",
     "Metric",
     "Optimiser",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 
@@ -54,3 +55,26 @@ class Start:
 
     folder: Path | None
     crop: int
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class LossContext:
+    """What a loss may know when it is built.
+
+    Attributes:
+        name: the term's name in the row.
+        on: the branch of a loss on one branch; None for a loss between student and teacher.
+        domains: those that the stage is trained on, in the order of a joint classifier's columns.
+        class_counts: int64 [C] of each domain, on the CPU: training images of each class.
+        student_dim: the length of the student's embedding; None where there is no student.
+        teacher_dim: the same of the teacher; None where there is none.
+        steps: how long the stage trains.
+    """
+
+    name: str
+    on: Literal["teacher", "student"] | None
+    domains: tuple[str, ...]
+    class_counts: Mapping[str, Any]
+    student_dim: int | None
+    teacher_dim: int | None
+    steps: int

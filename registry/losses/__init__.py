@@ -1,12 +1,32 @@
 """The registry of losses. Torch is imported with a component, not here.
 
-A loss is called `(branch, batch)`, or `(student, teacher, batch)` where it needs a teacher.
+A loss is called `(branch, batch)`, or `(student, teacher, batch)` where it needs a teacher. One
+with a state is a torch.nn.Module. One that takes a positional `context` is built with a
+`LossContext`.
 """
 
 import inspect
 from typing import Any
 
-from registry.registry import Registry
+from registry.registry import Registry, supplied_names
+
+
+def _call_of(target: Any) -> tuple[str, Any]:
+    """The method that does the maths; a torch.nn.Module is called through its `forward`."""
+    name, call = "__call__", None
+    for base in target.__mro__[:-1]:
+        if (base.__module__, base.__qualname__) == ("torch.nn.modules.module", "Module"):
+            name = "forward"
+            call = target.forward if target.forward is not base.forward else None
+            break
+        if "__call__" in vars(base):
+            call = target.__call__
+            break
+    if call is None:
+        raise TypeError(
+            f"a loss needs {name}(self, branch, batch) or {name}(self, student, teacher, batch)"
+        )
+    return name, call
 
 
 def _facts(target: Any) -> dict[str, bool]:
@@ -15,23 +35,19 @@ def _facts(target: Any) -> dict[str, bool]:
             "a loss is a class: its options are the keyword-only parameters of __init__, its call"
             " is the maths"
         )
-    if "__call__" not in vars(target) and not any(
-        "__call__" in vars(base) for base in target.__mro__[:-1]
-    ):
-        raise TypeError(
-            "a loss needs __call__(self, branch, batch) or __call__(self, student, teacher, batch)"
-        )
-    count = len(inspect.signature(target.__call__).parameters) - 1
+    name, call = _call_of(target)
+    count = len(inspect.signature(call).parameters) - 1
     if count not in (2, 3):
         raise TypeError(
-            f"__call__ takes {count} arguments; a loss takes (branch, batch) or (student, teacher,"
+            f"{name} takes {count} arguments; a loss takes (branch, batch) or (student, teacher,"
             " batch)"
         )
-    return {"needs_teacher": count == 3}
+    return {"needs_teacher": count == 3, "needs_context": bool(supplied_names(target))}
 
 
 registry = Registry(
     "losses",
+    optional=("context",),
     builtin={
         "ce": "registry.losses.ce",
         "kl_logit": "registry.losses.kl_logit",

@@ -179,6 +179,43 @@ def test_a_loss_is_a_class_that_is_called_with_one_or_two_branches():
         losses.register("four")(Four)
 
 
+def test_a_loss_that_is_a_module_is_known_by_its_forward():
+    """Whether a module needs a teacher or a context follows from its own signatures, not from those
+    of torch.nn.Module.
+    """
+    import torch
+
+    from registry import losses
+
+    class Pair(torch.nn.Module):
+        def __init__(self, context) -> None:
+            super().__init__()
+
+        def forward(self, student, teacher, batch): ...
+
+    class NoForward(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+
+    class Other:
+        def __init__(self, width) -> None: ...
+
+        def __call__(self, branch, batch): ...
+
+    try:
+        losses.register("pair_module")(Pair)
+        facts = losses.describe("pair_module").facts
+        assert facts == {"needs_teacher": True, "needs_context": True}
+        with pytest.raises(RegistryError, match=r"a loss needs forward\(self, branch, batch\)"):
+            losses.register("no_forward")(NoForward)
+        with pytest.raises(
+            RegistryError, match=r"\(width\), but the builder supplies \(\) or \(con"
+        ):
+            losses.register("other")(Other)
+    finally:
+        losses.registry.forget({__name__})
+
+
 def test_a_version_is_one_unless_it_is_given(parts):
     """The version of a component is 1 until its author raises it; its doc is the first paragraph,
     on one line.

@@ -92,6 +92,12 @@ class Benchmark:
         """Original training class ids to 0..C-1."""
         return label_map(self.split(domain, "train"))
 
+    def class_counts(self, domain: str) -> np.ndarray:
+        """Training images of each class, int64 [C]; an image with several labels counts once."""
+        class_ids = self.split(domain, "train").class_ids
+        classes = np.fromiter(self.labels(domain), dtype=np.int64)  # ascending
+        return np.bincount(np.searchsorted(classes, class_ids), minlength=len(classes))
+
     def missing(self, domain: str, name: str) -> list[str]:
         """The paths of a split that have no image."""
         paths = self.split(domain, name).paths

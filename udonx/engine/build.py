@@ -12,7 +12,16 @@ from torch import Tensor, nn
 
 from registry import samplers
 from registry.classifiers import DEFAULT
-from registry.contracts import ComponentSpec, HeadSpec, Optimiser, Sampler, StageSpec, Start
+from registry.contracts import (
+    ComponentSpec,
+    HeadSpec,
+    LossContext,
+    LossSpec,
+    Optimiser,
+    Sampler,
+    StageSpec,
+    Start,
+)
 from udonx.common.seeds import stream_seed
 from udonx.config import descriptions as components
 from udonx.config import specs
@@ -205,24 +214,51 @@ def _check_classifier(built: nn.Module, what: str, dim: int, classes: int) -> No
     _check_shape(cosine_BC, f"{what} turns embeddings {[2, dim]} into", [2, classes], "")
 
 
-def build_losses(spec: StageSpec) -> dict[str, Any]:
-    """The stage's losses by name, ready to be called.
+def build_losses(spec: StageSpec, class_counts: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The stage's losses by name, on the CPU, each initialised from its own random stream.
+
+    Args:
+        spec: a stage that trains.
+        class_counts: int64 [C] of each domain, training images of each class.
 
     Raises:
-        ValueError: a loss is a module with parameters: nothing would train them.
+        ValueError: a loss is a module that is not initialised as one.
         TrainingError: a loss of a plug-in fails while it is built.
     """
-    built = {}
-    for loss in spec.required_training.losses:
-        built[loss.name] = _built("losses", f"loss '{loss.name}' ('{loss.use}')", loss)
-        if isinstance(built[loss.name], nn.Module) and any(
-            True for _ in built[loss.name].parameters()
-        ):
-            raise ValueError(
-                f"loss '{loss.name}' ('{loss.use}') has parameters of its own, which no optimiser"
-                " group holds; keep state out of a loss"
-            )
+    return {loss.name: _loss(spec, loss, class_counts) for loss in spec.required_training.losses}
+
+
+def _loss(spec: StageSpec, loss: LossSpec, class_counts: Mapping[str, Tensor]) -> Any:
+    what = f"loss '{loss.name}' ('{loss.use}')"
+    needs_context = components.describe("losses", loss.use).facts["needs_context"]
+    supplied = (_context(spec, loss, class_counts),) if needs_context else ()
+    with seeded(spec.seed, f"init/loss/{loss.name}"):
+        built = _built("losses", what, loss, *supplied)
+    if isinstance(built, nn.Module):
+        _check_module(built, what)
     return built
+
+
+def _context(spec: StageSpec, loss: LossSpec, class_counts: Mapping[str, Tensor]) -> LossContext:
+    """What a loss of a stage may know."""
+    student = spec.student_head
+    teacher = spec.teacher_head or next(
+        (
+            earlier.stage.teacher_head or earlier.stage.student_head
+            for earlier in spec.teachers
+            if earlier.name is None
+        ),
+        None,
+    )
+    return LossContext(
+        name=loss.name,
+        on=loss.on,
+        domains=spec.domains,
+        class_counts={domain: class_counts[domain] for domain in spec.domains},
+        student_dim=student.dim if student else None,
+        teacher_dim=teacher.dim if teacher else None,
+        steps=spec.required_training.steps,
+    )
 
 
 def build_sampler(spec: StageSpec, train_counts: Mapping[str, int]) -> Sampler:

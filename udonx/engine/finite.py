@@ -11,10 +11,19 @@ from torch import Tensor, nn
 from udonx.engine.errors import TrainingError
 
 
-def weight_norm(model: nn.Module) -> Tensor:
-    """The sum of the norms of all parameters, float32 [1]: finite where all weights are."""
-    norms = torch._foreach_norm([parameter.detach() for parameter in model.parameters()])
-    return torch.stack(norms).sum().reshape(1)
+def weight_norm(module: nn.Module, *, buffers: bool = False) -> Tensor:
+    """The sum of the norms of all parameters, float32 [1]: finite where all of them are.
+
+    Args:
+        module: a model, or the losses of a stage, which may have none.
+        buffers: whether its buffers of floats count too.
+    """
+    tensors = [parameter.detach() for parameter in module.parameters()]
+    if buffers:
+        tensors += [buffer for buffer in module.buffers() if buffer.is_floating_point()]
+    if not tensors:
+        return torch.zeros(1)
+    return torch.stack(torch._foreach_norm(tensors)).sum().reshape(1)
 
 
 def refuse_not_finite(values: Mapping[str, float], title: str, first: int, last: int) -> None:

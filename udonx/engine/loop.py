@@ -24,7 +24,7 @@ from udonx.engine.job import Job
 from udonx.engine.lines import lap_line, validation_line
 from udonx.engine.load import load_teachers
 from udonx.engine.model import Model
-from udonx.engine.objective import Objective
+from udonx.engine.objective import Objective, class_counts
 from udonx.engine.optim import TwoGroups, layer_factors
 from udonx.engine.sampling import GuardedSampler
 from udonx.engine.state import TrainingState
@@ -53,21 +53,21 @@ class Loop:
         self.job, self.training, self.model = job, training, model
         counts = {domain.name: domain.train_images for domain in job.benchmark.facts}
         self.sampler = GuardedSampler(build_sampler(spec, counts), training.sampler.use)
-        self.objective = Objective(spec)
+        self.objective = Objective(spec, class_counts(job.benchmark, spec.domains)).to(job.device)
         self.names = list(self.objective.specs)
         self.teachers = load_teachers(spec, job.teachers, job.device)
         backbone, heads = model.parameter_groups(training.student_head_group or "heads")
         decay = training.optimiser.layer_decay
         self.optimiser = TwoGroups(
             backbone,
-            heads,
+            [*heads, *self.objective.parameters()],
             training.optimiser,
             training.schedule,
             training.steps,
             layer_factors(model.backbone, decay) if decay else {},
             partial(build_update, spec),
         )
-        self.state = TrainingState(spec, model, self.optimiser, self.sampler)
+        self.state = TrainingState(spec, model, self.objective, self.optimiser, self.sampler)
         self.window, self.sums_L = self.state.window, self.state.sums_L
         self.checkpoint = Checkpoint(job, self.state)
         self.loader: BatchLoader | None = None  # made once the checkpoint has been read
@@ -257,8 +257,9 @@ class Loop:
         Raises:
             TrainingError: one is not finite.
         """
-        values = torch.cat([self.sums_L, weight_norm(self.model)]).cpu().tolist()
-        names = [*self.names, "total", "a weight of the model"]
+        of_losses = weight_norm(self.objective, buffers=True).to(self.job.device)
+        values = torch.cat([self.sums_L, weight_norm(self.model), of_losses]).cpu().tolist()
+        names = [*self.names, "total", "a weight of the model", "a weight or buffer of a loss"]
         self._refuse_not_finite(dict(zip(names, values, strict=True)))
 
     def _refuse_not_finite(self, values: Mapping[str, float]) -> None:

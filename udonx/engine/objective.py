@@ -2,39 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from registry.contracts import Batch, Branch, LossSpec, StageSpec
 from registry.registry import location
+from udonx.data.benchmark import Benchmark
 from udonx.engine.build import build_losses
 from udonx.engine.errors import TrainingError, explained
 from udonx.engine.model import Model
 
 
-class Objective:
+def class_counts(benchmark: Benchmark, domains: Sequence[str]) -> dict[str, Tensor]:
+    """Training images of each class of each domain, int64 [C] on the CPU."""
+    return {domain: torch.from_numpy(benchmark.class_counts(domain)) for domain in domains}
+
+
+class Objective(nn.Module):
     """The total loss of a batch: the mean of the stage's losses by their weights.
+
+    Losses that are modules are its children: it has their parameters and buffers.
 
     Args:
         spec: a stage that trains. Without its `normalise_total` the total is a sum. Without its
             `distill_to_backbone` the losses between student and teacher get a second pass of the
             student head, on detached features.
+        class_counts: int64 [C] of each domain, training images of each class; what only a loss
+            with a context needs.
 
     Attributes:
         terms: the losses, by name.
         specs: what they are, by name, in the order in which they are computed.
     """
 
-    def __init__(self, spec: StageSpec) -> None:
+    def __init__(
+        self, spec: StageSpec, class_counts: Mapping[str, Tensor] = MappingProxyType({})
+    ) -> None:
+        super().__init__()
         training = spec.required_training
-        self.terms = build_losses(spec)
+        self.terms = build_losses(spec, class_counts)
+        # by position: a term may have a name that no child of a module can have
+        self.stateful = nn.ModuleList(
+            term for term in self.terms.values() if isinstance(term, nn.Module)
+        )
         self.specs = {loss.name: loss for loss in training.losses}
         weights = sum(loss.weight for loss in training.losses)
         self.divisor = weights if training.normalise_total else 1.0
         self.distill_to_backbone = training.distill_to_backbone
 
-    def __call__(
+    def forward(
         self, model: Model, student: Branch | None, teacher: Branch | None, batch: Batch
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The total and every loss of a batch.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import attrs
@@ -86,7 +87,12 @@ class Rehearsal:
         sides = self._sides()
         return _changed(sides.get("teacher") or sides["student"], Tensor.detach)
 
-    def problems(self, spec: StageSpec, frozen: Branch | None) -> Iterator[str]:
+    def problems(
+        self,
+        spec: StageSpec,
+        frozen: Branch | None,
+        class_counts: Mapping[str, Tensor] = MappingProxyType({}),
+    ) -> Iterator[str]:
         """What is wrong with the losses of a stage, in one sentence each.
 
         Every different loss is called once.
@@ -94,14 +100,17 @@ class Rehearsal:
         Args:
             spec: a stage with such a model.
             frozen: what its earlier teacher makes of the batch, if it has one.
+            class_counts: int64 [C] of each domain, training images of each class of the model.
         """
         objective, to_backbone, self.values = (
-            Objective(spec),
+            Objective(spec, class_counts),
             spec.required_training.distill_to_backbone,
             {},
         )
         for loss in spec.required_training.losses:
-            key = repr((attrs.evolve(loss, name="", weight=1.0), to_backbone, frozen is None))
+            dim = None if frozen is None else frozen.embedding_BD.shape[1]
+            steps = spec.required_training.steps
+            key = repr((attrs.evolve(loss, name="", weight=1.0), to_backbone, dim, steps))
             if key not in self._known:
                 try:
                     self._known[key] = self._call(objective, loss, frozen, to_backbone)

@@ -13,6 +13,7 @@ from udonx.data.unreadable import left_out
 from udonx.engine.average import AveragedModel
 from udonx.engine.hooks import Validation
 from udonx.engine.model import Model
+from udonx.engine.objective import Objective
 from udonx.engine.optim import TwoGroups
 from udonx.engine.sampling import GuardedSampler, SignalWindow
 from udonx.store.stage import Done, Weights
@@ -23,6 +24,7 @@ class TrainingState:
 
     Attributes:
         model: what is trained.
+        objective: its losses, which may have parameters and buffers.
         average: the mean of its weights; None where there is none.
         optimiser: with its moments.
         sampler: which domain the next batch comes from.
@@ -41,10 +43,16 @@ class TrainingState:
     """
 
     def __init__(
-        self, spec: StageSpec, model: Model, optimiser: TwoGroups, sampler: GuardedSampler
+        self,
+        spec: StageSpec,
+        model: Model,
+        objective: Objective,
+        optimiser: TwoGroups,
+        sampler: GuardedSampler,
     ) -> None:
         device, training = model.scale.device, spec.required_training
-        self.model, self.optimiser, self.sampler = model, optimiser, sampler
+        self.model, self.objective = model, objective
+        self.optimiser, self.sampler = optimiser, sampler
         self.average = AveragedModel(model, training.average) if training.average else None
         self.window = SignalWindow(spec.domains, training.sampler.options.get("signal"), device)
         self.sums_L = torch.zeros(len(training.losses) + 1, device=device)
@@ -66,8 +74,10 @@ class TrainingState:
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain data."""
         average = {"average": self.average.state_dict()} if self.average else {}
+        losses = self.objective.state_dict()
         return {
             **average,
+            **({"losses": losses} if losses else {}),
             "step": self.step,
             "unvalidated": self.unvalidated,
             "seconds": self.stopwatch.seconds,
@@ -99,6 +109,8 @@ class TrainingState:
         self.summed = state["summed"]
         self.sampler.load_state_dict(state["sampler"])
         self.model.load_state_dict(state["model"])
+        if "losses" in state:
+            self.objective.load_state_dict(state["losses"])
         self.optimiser.load_state_dict(state["optimiser"])
         if self.average:
             self.average.load_state_dict(state["average"])

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import attrs
+import torch
+from torch import Tensor
 
 from registry.contracts import Batch, Branch, DomainFacts, StageSpec
 from udonx.config.problems import Problem
@@ -133,7 +135,10 @@ class ModelCheck:
             if stage.spec.training is None:
                 continue
             try:
-                build_losses(stage.spec)
+                # the model has the domains of the first stage
+                spec = attrs.evolve(stage.spec, domains=first.spec.domains)
+                counts = _class_counts(first)
+                build_losses(spec, counts)
                 build_update(
                     stage.spec,
                     [{"params": list(model.parameters()), "lr": 0.0}],
@@ -146,7 +151,7 @@ class ModelCheck:
                     self._taught[model_key(first.spec), domain] = rehearsal.teaching()
                 if rehearsal is not None and domain is not None:
                     teaching = self._teaching(stage.spec, first, domain)
-                    for message in rehearsal.problems(stage.spec, teaching):
+                    for message in rehearsal.problems(spec, teaching, counts):
                         yield stage.problem(message)
                 if problem := self._sampler(stage, rehearsal.values if rehearsal else {}):
                     yield stage.problem(problem)
@@ -196,6 +201,15 @@ class ModelCheck:
             except Exception as error:
                 self._samplers[key] = _cannot_be_built(error)
         return self._samplers[key]
+
+
+def _class_counts(stage: WantedStage) -> dict[str, Tensor]:
+    """Training images of each class that the model of a stage is built with (`_build`)."""
+    counts = {domain: torch.ones(2, dtype=torch.int64) for domain in stage.spec.domains}
+    if stage.domain in counts:
+        real = torch.from_numpy(stage.benchmark.class_counts(stage.domain))
+        counts[stage.domain] = torch.cat([real, real.new_ones(max(0, 2 - len(real)))])
+    return counts
 
 
 def _cannot_be_built(error: Exception) -> str:

@@ -18,7 +18,7 @@ DESCRIBE = (
     " components.describe('losses', 'ce')\nprint(described.name, described.facts, [option.name for"
     " option in described.options], 'torch' in sys.modules)"
 )
-CE = "ce {'needs_teacher': False} ['margin', 'm', 'scale']"
+CE = "ce {'needs_teacher': False, 'needs_context': False} ['margin', 'm', 'scale']"
 
 
 def of_timm(**options) -> list[tuple[str, str]]:

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from registry import losses
+from registry.contracts import Batch, Branch, LossContext
 from tests.udonx.engine.small import LONG, small_job, small_spec
 from udonx.data.benchmark import Benchmark
 from udonx.engine.train import run_stage
@@ -50,6 +52,40 @@ def images(small_benchmark: Benchmark) -> list[Path]:
         small_benchmark.root / "images" / path
         for path in small_benchmark.split("logos", "val").paths
     ]
+
+
+@pytest.fixture
+def proxies() -> Iterator[type[torch.nn.Module]]:
+    """A registered loss with a context, a parameter and buffers of its own."""
+
+    class Proxies(torch.nn.Module):
+        """Pulls embeddings to a random proxy of each class, the more so the more it has seen."""
+
+        def __init__(self, context: LossContext) -> None:
+            super().__init__()
+            self.context = context
+            dim = context.teacher_dim if context.on == "teacher" else context.student_dim
+            self.proxies = torch.nn.ParameterDict(
+                {
+                    domain: torch.randn(len(context.class_counts[domain]), dim)
+                    for domain in context.domains
+                }
+            )
+            self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
+            self.register_buffer("mean", torch.zeros(()))
+
+        def forward(self, branch: Branch, batch: Batch) -> torch.Tensor:
+            """Mean squared distance to the proxies."""
+            distance_BD = branch.embedding_BD - self.proxies[batch.domain][batch.labels]
+            loss = distance_BD.square().sum(1).mean() * (1 + self.seen / 10) + 0.1 * self.mean
+            with torch.no_grad():
+                self.seen += 1
+                self.mean.lerp_(loss, 0.1)
+            return loss
+
+    losses.register("proxies")(Proxies)
+    yield Proxies
+    losses.registry.forget({__name__})
 
 
 @pytest.fixture(scope="session")

@@ -6,12 +6,15 @@ from pathlib import Path
 
 import attrs
 import pytest
+import torch
 
-from registry.contracts import BackboneSpec, ComponentSpec, HeadSpec
+from registry.contracts import BackboneSpec, ComponentSpec, HeadSpec, LossSpec, TeacherSpec
 from tests.udonx.engine.small import DOMAINS, small_spec
 from udonx.config.plugins import load_plugins
-from udonx.engine.build import build_model
+from udonx.data.benchmark import Benchmark
+from udonx.engine.build import build_losses, build_model
 from udonx.engine.errors import TrainingError
+from udonx.engine.objective import class_counts
 from udonx.engine.rehearsal import rehearse_sampler
 
 HEAD = """
@@ -190,3 +193,45 @@ def test_a_head_of_ones_own_keeps_its_mode_and_the_random_stream(tmp_path):
     assert any("teacher" in name for name in shared) and all(
         (one[name] == other[name]).all() for name in shared
     )
+
+
+def test_a_loss_knows_its_stage(small_benchmark: Benchmark, proxies: type) -> None:
+    """The context of a loss has its name, its branch, and the stage's domains, class counts,
+    dimensions and steps.
+    """
+    counts = class_counts(small_benchmark, DOMAINS)
+    loss = LossSpec(name="p", use="proxies", on="teacher")
+    context = build_losses(small_spec(losses=(loss,)), counts)["p"].context
+    assert (context.name, context.on, context.domains, context.steps) == (
+        "p",
+        "teacher",
+        DOMAINS,
+        20,
+    )
+    assert (context.student_dim, context.teacher_dim) == (16, 32)
+    for domain in DOMAINS:
+        labels = small_benchmark.labels(domain)
+        own = [labels[one] for one in small_benchmark.split(domain, "train").class_ids.tolist()]
+        assert context.class_counts[domain].tolist() == [
+            own.count(label) for label in range(len(labels))
+        ]
+    teachers = tuple(
+        TeacherSpec(stage=small_spec(domains=(domain,), student_head=None)) for domain in DOMAINS
+    )
+    student = LossSpec(name="p", use="proxies", on="student")
+    for spec, dim in (
+        (small_spec(losses=(student,), teacher_head=None, teachers=teachers), 32),
+        (small_spec(losses=(student,), teacher_head=None), None),
+    ):
+        assert build_losses(spec, counts)["p"].context.teacher_dim == dim
+
+
+def test_a_loss_is_initialised_by_its_own_stream(small_benchmark: Benchmark, proxies: type) -> None:
+    """The parameters of a loss follow from the seed and its name, whatever is built before it."""
+    counts = class_counts(small_benchmark, DOMAINS)
+    one, other = (LossSpec(name=name, use="proxies", on="student") for name in ("one", "other"))
+    alone = build_losses(small_spec(losses=(one,)), counts)["one"].proxies["logos"]
+    torch.rand(3)
+    both = build_losses(small_spec(losses=(other, one)), counts)
+    assert torch.equal(both["one"].proxies["logos"], alone)
+    assert not torch.equal(both["other"].proxies["logos"], alone)

@@ -35,6 +35,27 @@ from udonx.engine.train import run_stage
 from udonx.store.stage import StageFolder
 
 
+def test_a_state_of_a_loss_that_is_not_finite(
+    small_benchmark: Benchmark, tmp_path: Path, proxies: type
+) -> None:
+    """A parameter or buffer of a loss that is not finite stops the run before anything is kept."""
+    spec = small_spec(
+        steps=2,
+        validate_every=2,
+        losses=(STUDENT_CE, LossSpec(name="p", use="proxies", on="student")),
+        teacher_head=None,
+    )
+    for spoiled in ("mean", "proxies.logos"):
+        loop = training(small_job(tmp_path / spoiled, spec, small_benchmark))
+        (loss,) = loop.objective.stateful
+        with pytest.raises(TrainingError, match="a weight or buffer of a loss is not finite"):
+            for step in loop.steps():
+                if step == 1:
+                    dict(loss.state_dict())[spoiled].fill_(torch.inf)
+                    loop._check_finite()
+        assert not loop.job.folder.started
+
+
 @pytest.mark.parametrize("where", ["loss", "weight"])
 def test_not_finite(
     small_benchmark: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str

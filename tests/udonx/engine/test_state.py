@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from registry.contracts import ComponentSpec, Optimiser
-from tests.udonx.engine.small import dynamic, kept, small_job, small_spec
+from registry.contracts import ComponentSpec, LossSpec, Optimiser
+from tests.udonx.engine.small import UDON, dynamic, kept, small_job, small_spec
 from udonx.data.benchmark import Benchmark
 from udonx.engine.loop import Loop
 from udonx.engine.train import prepare, run_stage
@@ -112,3 +112,54 @@ def test_adamw_by_name_is_the_default(small_benchmark: Benchmark, tmp_path: Path
         run_stage(job)
         folders.append(job.folder)
     assert kept(folders[0]) == kept(folders[1])
+
+
+@pytest.mark.parametrize("policy", ["drift", "skip"])
+def test_a_loss_with_a_state_continues(
+    small_benchmark: Benchmark, tmp_path: Path, proxies: type, policy: str
+) -> None:
+    """A loss's parameters are trained with the heads; they and its buffers continue to the bit
+    from the checkpoint, and are no part of the weights that are kept.
+    """
+    spec = small_spec(
+        steps=8,
+        validate_every=4,
+        losses=(*UDON, LossSpec(name="odd.name", use="proxies", on="student")),
+        optimiser=Optimiser(lr_heads=2e-3, frozen=2, inactive_heads=policy),
+    )
+    whole = small_job(tmp_path / "whole", spec, small_benchmark)
+    loop = Loop(whole, prepare(whole))
+    (loss,) = loop.objective.stateful
+    first = {name: value.clone() for name, value in loss.state_dict().items()}
+    loop.run()
+    assert loss.seen == 8 and loss.mean > 0
+    assert all((value != first[name]).any() for name, value in loss.named_parameters())
+    job = small_job(tmp_path / "stopped", spec, small_benchmark, checkpoint_seconds=0.0)
+    with closing(Loop(job, prepare(job)).steps()) as steps:
+        next(step for step in steps if step == 5)
+    assert job.folder.load_state(CPU)["losses"]["stateful.0.seen"] == 5
+    again = Loop(job, prepare(job))
+    again.run()
+    assert kept(job.folder) == kept(whole.folder)
+    torch.testing.assert_close(
+        again.objective.state_dict(), loop.objective.state_dict(), rtol=0, atol=0
+    )
+    assert not any("prox" in name for name in job.folder.load_best())
+
+
+def test_a_loss_with_a_state_moves_no_other_random_number(
+    small_benchmark: Benchmark, tmp_path: Path, proxies: type
+) -> None:
+    """A loss of weight 0 beside the others, whatever it draws when it is built, leaves the bytes
+    of the weights as they are.
+    """
+    weights = []
+    for name, more in (
+        ("without", ()),
+        ("with", (LossSpec(name="p", use="proxies", weight=0.0, on="student"),)),
+    ):
+        spec = small_spec(steps=4, validate_every=4, losses=(*UDON, *more))
+        job = small_job(tmp_path / name, spec, small_benchmark)
+        run_stage(job)
+        weights.append(job.folder.best.read_bytes())
+    assert weights[0] == weights[1]
