@@ -181,10 +181,30 @@ def _is_signal(loss: LossSpec, scheme: Scheme) -> bool:
     return loss.on == "student" or (loss.on == "teacher" and scheme.teacher == "together")
 
 
+def _inactive_heads(row: Candidate) -> Complaints:
+    """A rule that splits losses must see which of them reach a head."""
+    update = row.recipe.update
+    if {"update", "optimiser"} & row.broken or not {"update", "optimiser"} <= row.scheme.slots:
+        return
+    splits = components.describe("updates", update.use).facts["splits_losses"]
+    if splits and row.recipe.optimiser.inactive_heads == "drift":
+        key = row.merged.latest("optimiser.inactive_heads", "update.use")
+        got = update.use if key == "update.use" else "drift"
+        yield (
+            key,
+            (
+                f"got {format_value(got)}, but '{update.use}' must know which losses reach a head,"
+                ' and inactive_heads = "drift" gives a gradient to all; write'
+                ' optimiser.inactive_heads = "skip"'
+            ),
+        )
+
+
 _PAIRS: tuple[Callable[[Candidate], Complaints], ...] = (_branches, _sizes, _heads)
 _PAIRS_OF_TRAINING: tuple[Callable[[Candidate], Complaints], ...] = (
     _budget,
     _teachers,
     _trained_branches,
     _signal,
+    _inactive_heads,
 )

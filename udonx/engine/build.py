@@ -22,6 +22,7 @@ from registry.contracts import (
     StageSpec,
     Start,
 )
+from registry.updates.split import SplitUpdate
 from udonx.common.seeds import stream_seed
 from udonx.config import descriptions as components
 from udonx.config import specs
@@ -304,7 +305,8 @@ def build_update(
         options: of [optimiser].
 
     Raises:
-        ValueError: it is no optimiser of torch, or does not fit its options.
+        ValueError: it is no optimiser of torch, or does not fit its options or those of
+            [optimiser].
         TrainingError: a rule of a plug-in fails while it is built.
     """
     update = spec.required_training.update or ComponentSpec(use="adamw")
@@ -313,4 +315,9 @@ def build_update(
     if not isinstance(built, torch.optim.Optimizer):
         got = type(built).__name__
         raise ValueError(f"{what} is a {got}, allowed is a torch.optim.Optimizer")
+    if isinstance(built, SplitUpdate) and options.inactive_heads == "drift":
+        raise ValueError(
+            f"{what} must know which losses reach a head, but inactive_heads = 'drift' gives a"
+            " gradient to all; use 'skip'"
+        )
     return built

@@ -132,14 +132,14 @@ class Loop:
         if self.teachers:
             with torch.no_grad():
                 teacher = self.teachers[batch.domain].teaching_branch(batch)
-        total, values = self.objective(self.model, student, teacher, batch)
+        losses = self.objective.losses(self.model, student, teacher, batch)
         with explained("the backward pass of the losses"):
-            total.backward()
+            self.optimiser.backward(losses)
         self.optimiser.step()
         if self.state.average:
             self.state.average.update(self.model, step + 1)
-        self.sums_L += torch.stack([*values.values(), total.detach()])
-        self.window.add(batch, values)
+        self.sums_L += torch.stack([*losses.values.values(), losses.total.detach()])
+        self.window.add(batch, losses.values)
         self.state.summed += 1
         self.state.taken[batch.domain] = self.state.taken.get(batch.domain, 0) + 1
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+import attrs
 import torch
 from torch import Tensor, nn
 
@@ -20,6 +21,23 @@ from udonx.engine.model import Model
 def class_counts(benchmark: Benchmark, domains: Sequence[str]) -> dict[str, Tensor]:
     """Training images of each class of each domain, int64 [C] on the CPU."""
     return {domain: torch.from_numpy(benchmark.class_counts(domain)) for domain in domains}
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class BatchLosses:
+    """The losses of a batch, float32 scalars.
+
+    Attributes:
+        values: every loss by name, detached and unweighted.
+        total: the weighted sum of all, with a gradient.
+        task: those on one branch, weighted, with gradients.
+        distill: those between student and teacher, weighted, with gradients.
+    """
+
+    values: dict[str, Tensor]
+    total: Tensor
+    task: tuple[Tensor, ...]
+    distill: tuple[Tensor, ...]
 
 
 class Objective(nn.Module):
@@ -57,23 +75,26 @@ class Objective(nn.Module):
     def forward(
         self, model: Model, student: Branch | None, teacher: Branch | None, batch: Batch
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The total and every loss of a batch.
+        """The total and every loss of a batch: `total` and `values` of `losses`."""
+        losses = self.losses(model, student, teacher, batch)
+        return losses.total, losses.values
+
+    def losses(
+        self, model: Model, student: Branch | None, teacher: Branch | None, batch: Batch
+    ) -> BatchLosses:
+        """Every loss of a batch, and their total.
 
         Args:
             model: whose student head the second pass goes through.
             student: what the student makes of the batch; None where there is none.
             teacher: what its teacher makes of it; None where there is none.
             batch: images of one domain.
-
-        Returns:
-            The total, a float32 scalar with a gradient; and every loss by name, float32 scalars
-            that are detached and unweighted.
         """
         learner = student
         pair = [loss for loss in self.specs.values() if loss.on is None]
         if pair and student is not None and not self.distill_to_backbone:
             learner = model.student(student.features_BF.detach(), batch.domain)
-        weighted: list[Tensor] = []
+        weighted: dict[str, Tensor] = {}
         values: dict[str, Tensor] = {}
         for name, loss in self.specs.items():
             if loss.on is None:
@@ -81,8 +102,14 @@ class Objective(nn.Module):
             else:
                 value = self.term(loss, student if loss.on == "student" else teacher, batch)
             values[name] = value.detach()
-            weighted.append(value * (loss.weight / self.divisor))
-        return sum(weighted[1:], start=weighted[0]), values
+            weighted[name] = value * (loss.weight / self.divisor)
+        first, *others = weighted.values()
+        return BatchLosses(
+            values=values,
+            total=sum(others, start=first),
+            task=tuple(weighted[name] for name, loss in self.specs.items() if loss.on is not None),
+            distill=tuple(weighted[loss.name] for loss in pair),
+        )
 
     def term(self, loss: LossSpec, *arguments: Any) -> Tensor:
         """One loss; `arguments` are its branch or its two branches, and the batch.

@@ -6,16 +6,18 @@ The backbone has a frozen phase; the heads of inactive domains have a policy.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from registry.contracts import Optimiser, Schedule
 from registry.updates.adamw import adamw
+from registry.updates.split import Gradients, SplitUpdate
 from udonx.engine.model import Backbone
+from udonx.engine.objective import BatchLosses
 
 UpdateRule = Callable[[list[dict[str, Any]], Optimiser], torch.optim.Optimizer]
 """From groups of parameters and the options of [optimiser] to an update rule."""
@@ -61,7 +63,7 @@ def layer_factors(backbone: Backbone, decay: float) -> dict[nn.Parameter, float]
 class TwoGroups:
     """An update rule over a backbone group and a heads group.
 
-    Call `prepare(step)`, then backward, then `step()`.
+    Call `prepare(step)`, then `backward(losses)`, then `step()`.
 
     Under `drift` the heads' gradients are zeros, never None, so momentum keeps moving the heads of
     inactive domains and one step count holds for all. Under `skip` they are None, and torch leaves
@@ -110,6 +112,7 @@ class TwoGroups:
         }
         # the rule, called after the default one: the trajectory tests know it by this name
         self.adamw = update(groups, options)
+        self._split = self.adamw if isinstance(self.adamw, SplitUpdate) else None
         self._held = False
 
     def frozen_at(self, step: int) -> bool:
@@ -142,6 +145,22 @@ class TwoGroups:
         self._held = frozen and self.options.freeze == "no_grad"
         return not self._held
 
+    def backward(self, losses: BatchLosses) -> None:
+        """Give every parameter its gradient of a batch's losses.
+
+        A rule that splits losses gets that of the task and, apart, that of the distillation.
+        """
+        if self._split is None:
+            losses.total.backward()
+            return
+        parameters = [*self.backbone, *self.heads]
+        # both passes go through the student's head
+        self._split.distill_gradients = _gradients(
+            losses.distill, parameters, retain_graph=bool(losses.task)
+        )
+        for parameter, gradient in _gradients(losses.task, parameters).items():
+            parameter.grad = gradient
+
     def step(self) -> None:
         """Update every parameter that has a gradient and is not held."""
         # a projection in the backbone's group gets a gradient all the same: its Adam count starts
@@ -149,6 +168,8 @@ class TwoGroups:
         if self._held:
             for parameter in self.backbone:
                 parameter.grad = None
+                if self._split is not None:
+                    self._split.distill_gradients.pop(parameter, None)
         self._pull_to_first_weights()
         self.adamw.step()
 
@@ -159,10 +180,16 @@ class TwoGroups:
             return
         _, *backbone = self.adamw.param_groups
         for group in backbone:
-            parameters = [one for one in group["params"] if one.grad is not None]
+            parameters = [one for one in group["params"] if self._has_gradient(one)]
             first = [self._first[one] for one in parameters]
             if parameters:
                 torch._foreach_lerp_(parameters, first, group["lr"] * self.options.anchor)
+
+    def _has_gradient(self, parameter: nn.Parameter) -> bool:
+        """Whether the rule will move a parameter."""
+        return parameter.grad is not None or (
+            self._split is not None and parameter in self._split.distill_gradients
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """Moments and step counts, tensors and plain data."""
@@ -171,3 +198,19 @@ class TwoGroups:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where `state_dict` was taken."""
         self.adamw.load_state_dict(state)
+
+
+def _gradients(
+    losses: Sequence[Tensor], parameters: Sequence[nn.Parameter], *, retain_graph: bool = False
+) -> Gradients:
+    """The gradients of the sum of losses; a parameter that none of them reaches has none."""
+    trained = [loss for loss in losses if loss.requires_grad]
+    if not trained:
+        return {}
+    total = sum(trained[1:], start=trained[0])
+    found = torch.autograd.grad(total, parameters, retain_graph=retain_graph, allow_unused=True)
+    return {
+        parameter: gradient
+        for parameter, gradient in zip(parameters, found, strict=True)
+        if gradient is not None
+    }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from registry import schemes
 from registry.contracts import Budget, ComponentSpec, HeadSpec, LossSpec, Recipe, RowSpec, Transform
-from tests.udonx.config.loading import problems
+from tests.udonx.config.loading import load, problems
 from udonx.config.merge import Merged
 from udonx.config.pairs import impossible_pairs
 
@@ -38,6 +38,17 @@ def test_each_pair_is_named_at_its_key():
     assert complaints(recipe={"losses": ()}) == ["losses"]
     dynamic = ComponentSpec(use="dynamic", options={"signal": "kl"})
     assert complaints(recipe={"sampler": dynamic}) == ["sampler.signal"]
+
+
+def test_a_rule_that_splits_losses_needs_skipped_heads(tmp_path):
+    """`dot` with heads that drift is refused at the key that was set last, with what to write."""
+    row = '[rows.a]\nscheme = "udon"\nsampler = "uniform"\nupdate = "dot"\n'
+    wanted = 'write optimiser.inactive_heads = "skip"'
+    default = problems(tmp_path, row)
+    assert 'row a: update.use: got "dot", but' in default and wanted in default
+    named = problems(tmp_path, f'{row}optimiser.inactive_heads = "drift"\n')
+    assert 'row a: optimiser.inactive_heads: got "drift", but' in named and wanted in named
+    assert load(tmp_path, f'{row}optimiser.inactive_heads = "skip"\n').rows
 
 
 def test_a_key_with_a_problem_of_its_own_is_not_judged_again():

@@ -5,6 +5,7 @@ schedules.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,16 @@ import torch
 from timm.optim import param_groups_layer_decay
 from torch import nn
 
-from registry import backbones
+from registry import backbones, updates
 from registry.classifiers.cosine import CosineClassifier
 from registry.contracts import Optimiser, Schedule, Start
 from registry.heads.linear import LinearHead
+from registry.updates.adamw import adamw
+from registry.updates.split import SplitUpdate
 from tests.parity import below, read_arrays, read_json, tensor, tiny_vit_kwargs
 from udonx.engine.model import Classifiers, Model
-from udonx.engine.optim import TwoGroups, layer_factors, schedule_factor
+from udonx.engine.objective import BatchLosses
+from udonx.engine.optim import TwoGroups, UpdateRule, layer_factors, schedule_factor
 
 CONSTANT = Schedule()
 
@@ -35,6 +39,7 @@ def optimiser(
     schedule: Schedule = CONSTANT,
     steps: int = 100,
     factors: dict[nn.Parameter, float] | None = None,
+    update: UpdateRule = adamw,
     **options,
 ) -> TwoGroups:
     return TwoGroups(
@@ -44,6 +49,7 @@ def optimiser(
         schedule,
         steps,
         factors or {},
+        update,
     )
 
 
@@ -379,6 +385,76 @@ def test_the_anchor_pulls_to_the_first_weights() -> None:
         adamw_of_heads.step()
     torch.testing.assert_close(backbone, theirs, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(head, plain, rtol=1e-12, atol=1e-12)
+
+
+def some_losses(task: Sequence[nn.Parameter], distill: Sequence[nn.Parameter]) -> BatchLosses:
+    """Losses whose gradients are 2 for the task and 3 for the distillation."""
+    of_task = tuple(2 * one.sum() for one in task)
+    of_distill = tuple(3 * one.sum() for one in distill)
+    total = sum((*of_task, *of_distill), start=torch.zeros(()))
+    return BatchLosses(values={}, total=total, task=of_task, distill=of_distill)
+
+
+def test_one_backward_of_the_total_is_the_default() -> None:
+    """A rule that does not split losses finds the gradient of their sum."""
+    shared, task_only, distill_only, inactive = (parameter(1) for _ in range(4))
+    ours = optimiser([shared], [task_only, distill_only, inactive], inactive_heads="skip")
+    ours.prepare(0)
+    ours.backward(some_losses([shared, task_only], [shared, distill_only]))
+    assert (shared.grad, task_only.grad, distill_only.grad) == (5, 2, 3)
+    assert inactive.grad is None
+
+
+def split_optimiser(
+    backbone: list[nn.Parameter], heads: list[nn.Parameter], **options
+) -> tuple[TwoGroups, SplitUpdate]:
+    """DOT over two groups, and the rule itself."""
+    ours = optimiser(backbone, heads, inactive_heads="skip", update=updates.get("dot"), **options)
+    assert isinstance(ours.adamw, SplitUpdate)
+    return ours, ours.adamw
+
+
+def test_a_rule_that_splits_losses_gets_two_gradients() -> None:
+    """The task's gradient is in `grad`, the distillation's beside it; what does not reach a
+    parameter is no gradient, and nothing of a step is left for the next.
+    """
+    shared, task_only, distill_only, inactive = (parameter(1) for _ in range(4))
+    ours, rule = split_optimiser([shared], [task_only, distill_only, inactive])
+    ours.prepare(0)
+    ours.backward(some_losses([shared, task_only], [shared, distill_only]))
+    assert (shared.grad, task_only.grad, distill_only.grad, inactive.grad) == (2, 2, None, None)
+    assert rule.distill_gradients == {shared: 3, distill_only: 3}
+    ours.step()
+    ours.prepare(1)
+    ours.backward(some_losses([task_only], []))
+    assert shared.grad is None and task_only.grad == 2 and rule.distill_gradients == {}
+
+
+def test_a_held_projection_has_no_gradient_of_the_distillation_either() -> None:
+    """In the frozen phase neither gradient of the backbone's group is used."""
+    projection, head = parameter(1), parameter(1)
+    ours, rule = split_optimiser([projection], [head], frozen=1, freeze="no_grad")
+    ours.prepare(0)
+    ours.backward(some_losses([projection, head], [projection, head]))
+    ours.step()
+    assert projection == 1 and head < 1 and not rule.state[projection]
+    ours.prepare(1)
+    ours.backward(some_losses([projection, head], [projection, head]))
+    ours.step()
+    assert projection < 1
+
+
+def test_the_anchor_holds_what_only_the_distillation_reaches() -> None:
+    """A parameter of the backbone without a gradient of the task is anchored too."""
+    anchored, free = parameter(1), parameter(1)
+    for one, anchor in ((anchored, 0.5), (free, 0.0)):
+        ours, _ = split_optimiser([one], [parameter(1)], lr_backbone=0.1, anchor=anchor)
+        for step in range(2):
+            ours.prepare(step)
+            ours.backward(some_losses([], [one]))
+            ours.step()
+    assert free.item() == pytest.approx(1 - 0.1 * 3 - 0.1 * (3 + 0.9 * 3))
+    assert anchored.item() == pytest.approx(free.item() + 0.1 * 0.5 * 0.1 * 3)
 
 
 def test_what_changes_nothing_is_no_part_of_an_identity() -> None:
