@@ -51,10 +51,12 @@ registry = Registry(
     builtin={
         "ce": "registry.losses.ce",
         "kl_logit": "registry.losses.kl_logit",
+        "pml": "registry.losses.pml",
         "proxy_anchor": "registry.losses.proxy_anchor",
         "relational": "registry.losses.relational",
         "supcon": "registry.losses.supcon",
     },
+    checks={"pml": "registry.losses.pml_arguments"},
     reserved=("use", "weight", "on"),
     facts=_facts,
 )

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
+
+import pytest
+
 from tests.tiny import write_experiment
 from tests.udonx.config.loading import problems
 
@@ -34,3 +38,28 @@ def test_a_component_of_a_row_says_what_is_wrong_with_its_options(tmp_path):
     write_experiment(tmp_path, PLUGIN, "even.py")
     expected = "row a: losses.even.power: got 3, but only even powers are smooth"
     assert expected in problems(tmp_path, ROW)
+
+
+PAIRS = """
+[rows.a]
+scheme = "udon"
+sampler = "uniform"
+losses.pairs = { use = "pml", loss = "MultiSimilarity" }
+"""
+
+
+def test_a_loss_of_pytorch_metric_learning_is_checked_with_the_row(tmp_path):
+    """A loss that the library does not have stands at its key of the row, with the nearest name."""
+    pytest.importorskip("pytorch_metric_learning")
+    expected = 'row a: losses.pairs.loss: got "MultiSimilarity", which pytorch-metric-learning'
+    assert expected in problems(tmp_path, PAIRS)
+
+
+def test_a_missing_extra_is_found_with_the_row(tmp_path, monkeypatch):
+    """Without the library a row that names it says what to install."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    expected = (
+        'row a: losses.pairs.use: got "pml", which needs pytorch-metric-learning; install it with'
+        " pip install 'udonx[metric]'"
+    )
+    assert expected in problems(tmp_path, PAIRS)

@@ -147,6 +147,33 @@ def test_a_loss_with_a_state_continues(
     assert not any("prox" in name for name in job.folder.load_best())
 
 
+STATEFUL = {
+    "pml": {"loss": "SoftTripleLoss", "kwargs": {"centers_per_class": 2}},
+}
+
+
+@pytest.mark.parametrize("use", STATEFUL)
+def test_a_loss_that_ships_continues(small_benchmark: Benchmark, tmp_path: Path, use: str) -> None:
+    """Parameters and buffers of a built-in loss go on to the bit after a run was stopped."""
+    if use == "pml":
+        pytest.importorskip("pytorch_metric_learning")
+    loss = LossSpec(name="more", use=use, on="student", options=STATEFUL[use])
+    spec = small_spec(steps=6, validate_every=3, losses=(*UDON, loss))
+    whole = small_job(tmp_path / "whole", spec, small_benchmark)
+    loop = Loop(whole, prepare(whole))
+    first = {name: value.clone() for name, value in loop.objective.state_dict().items()}
+    loop.run()
+    last = loop.objective.state_dict()
+    assert first and all((last[name] != value).any() for name, value in first.items())
+    job = small_job(tmp_path / "stopped", spec, small_benchmark, checkpoint_seconds=0.0)
+    with closing(Loop(job, prepare(job)).steps()) as steps:
+        next(step for step in steps if step == 4)
+    again = Loop(job, prepare(job))
+    again.run()
+    assert kept(job.folder) == kept(whole.folder)
+    torch.testing.assert_close(again.objective.state_dict(), last, rtol=0, atol=0)
+
+
 def test_a_loss_with_a_state_moves_no_other_random_number(
     small_benchmark: Benchmark, tmp_path: Path, proxies: type
 ) -> None:
