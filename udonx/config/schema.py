@@ -229,10 +229,7 @@ def _by_use(
                 "then": _closed(allowed),
             }
         )
-    merged = {
-        option: items[0] if all(item == items[0] for item in items) else {"anyOf": items}
-        for option, items in of_any.items()
-    }
+    merged = {option: _any_of(items) for option, items in of_any.items()}
     cases.append(
         {
             "if": {"not": {"required": [key]}},
@@ -240,6 +237,14 @@ def _by_use(
         }
     )
     return {"properties": {**own, key: {**own[key], "enum": list(options)}}, "allOf": cases}
+
+
+def _any_of(items: list[dict[str, Any]]) -> dict[str, Any]:
+    """An option that several components have, each with a schema and a sentence of its own."""
+    if all(item == items[0] for item in items):
+        return items[0]
+    sentences = dict.fromkeys(item["description"] for item in items if "description" in item)
+    return {"description": " Or: ".join(sentences), "anyOf": items}
 
 
 def _defaults(kind: str) -> dict[str, Any]:
