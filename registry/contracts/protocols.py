@@ -123,6 +123,11 @@ class Scheme(Protocol):
         """The evaluations that a row wants and, through them, the stages they need.
 
         It is a pure function of the row and its domains.
+
+        Args:
+            row: what is planned.
+            facts: of the domains that the row trains on. Those that its `domains` leaves out are
+                added to the evaluations afterwards, where one stage embeds all domains.
         """
         ...
 

@@ -131,6 +131,15 @@ class RowSpec:
         Slot("heads"),
         Field(description="The head whose embedding is the result."),
     ] = None
+    domains: Annotated[
+        Annotated[tuple[str, ...], Field(min_length=1)] | None,
+        Field(
+            description=(
+                "The domains that the row trains on, of those of the data; without it all. It is"
+                " validated on these, and tested on all, with one index of all."
+            )
+        ),
+    ] = None
     evaluate: Annotated[
         tuple[str, ...],
         Field(

@@ -37,7 +37,7 @@ class OffTheShelf:
         ] = "none",
     ) -> None:
         self.reduce = reduce
-        self.slots = frozenset({"student_head"} if reduce == "pca" else ())
+        self.slots = frozenset({"student_head", "domains"} if reduce == "pca" else ())
         self.fixed_row = {"student_head": {"use": "pca"}} if reduce == "pca" else {}
 
     def plan(self, row: Row, facts: tuple[DomainFacts, ...]) -> tuple[EvaluationSpec, ...]:

@@ -28,7 +28,7 @@ _OF_TEACHERS = frozenset(
     {"teacher_head", "teacher_classifier", "distill_to_backbone", "teacher_budget"}
 )
 
-TRAINING_SLOTS = (_RECIPE - _OF_TEACHERS) | {"student_head"}
+TRAINING_SLOTS = (_RECIPE - _OF_TEACHERS) | {"student_head", "domains"}
 """Slots of a scheme that trains one student."""
 
 TEACHER_SLOTS = TRAINING_SLOTS | {"teacher_head", "teacher_classifier", "distill_to_backbone"}

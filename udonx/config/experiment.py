@@ -5,7 +5,7 @@ Every problem found is reported together.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from udonx.common.words import (
     display_path,
     dotted_key,
     format_value,
-    printable,
     unknown,
 )
 from udonx.config.backbones import BackboneConfig, read_backbones
@@ -26,7 +25,6 @@ from udonx.config.data import DataConfig, read_data
 from udonx.config.descriptions import registry_of
 from udonx.config.document import Document, read_document
 from udonx.config.keys import FileOptions, ResultOptions
-from udonx.config.labels import fill
 from udonx.config.overrides import read_overrides
 from udonx.config.plugins import load_plugins
 from udonx.config.problems import ConfigError, Problem
@@ -103,7 +101,7 @@ class Experiment:
         rows: dict[str, list[str]] = {}
         for row in self.wanted_rows():
             if row.skipped:
-                rows.setdefault(row.skipped, []).append(printable(fill(row.label, domains)))
+                rows.setdefault(row.skipped, []).append(row.label_for(domains))
         return [f"{reason}: {'; '.join(labels)}" for reason, labels in rows.items()]
 
 
@@ -112,13 +110,13 @@ LookUp = Callable[
         str,
         DataConfig,
         Mapping[str, BackboneConfig],
-        Mapping[str, Iterable[str]],
+        Sequence[RowConfig],
         Path | str | None,
     ],
     Iterable[Problem],
 ]
 """What is wrong with the data and start weights of a place: (where, data, backbones by role, rows
-by role, folder of weights)."""
+that are wanted, folder of weights)."""
 
 
 def setting_place(setting: str, path: Path) -> str:
@@ -179,8 +177,9 @@ def load_experiment(
     named = document.named()
     selected = tuple(each for name in selection.rows for each in named.get(name, ()))
     if sources is not None:
-        place, roles = setting_place(raw.name, path), _roles(resolved, selected)
-        problems += sources(place, data_options, backbones, roles, selection.weights)
+        place = setting_place(raw.name, path)
+        wanted = [row for row in resolved if not selected or row.name in selected]
+        problems += sources(place, data_options, backbones, wanted, selection.weights)
     if problems:
         raise ConfigError(problems)
     return Experiment(
@@ -256,15 +255,6 @@ def unknown_metrics(wanted: Iterable[str], where: str) -> Iterator[Problem]:
         if name not in names:
             message = f"got {format_value(name)}, which is an {unknown(name, names, 'metric')}"
             yield Problem(where=where, key="metrics", message=message)
-
-
-def _roles(rows: Iterable[RowConfig], selected: Collection[str]) -> dict[str, list[str]]:
-    """The rows that are wanted, by the role of their backbone."""
-    roles: dict[str, list[str]] = {}
-    for row in rows:
-        if not selected or row.name in selected:
-            roles.setdefault(row.backbone, []).append(row.name)
-    return roles
 
 
 def load_experiments(

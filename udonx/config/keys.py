@@ -353,7 +353,7 @@ SETTING_DOCS = {
 VIEW = frozenset({"label", "reference", "own_index", "reported"})
 """Keys of a row that say how it is shown, and change nothing that is computed."""
 
-COMMON = VIEW | {"backbone"} | (_SPEC.keys() - {"student_head"})
+COMMON = VIEW | {"backbone"} | (_SPEC.keys() - {"student_head", "domains"})
 """Keys that every row may have, whatever its scheme."""
 
 ROW_KEYS = COMMON | _DECLARED.keys()

@@ -70,6 +70,22 @@ def _branches(row: Candidate) -> Complaints:
         yield "evaluate", f"got {format_value(list(wanted))}, allowed is each branch once"
 
 
+def _domains(row: Candidate) -> Complaints:
+    """`domains` names each once, and who is evaluated embeds the others too."""
+    wanted = row.spec.domains
+    if wanted is None:
+        return
+    if len(set(wanted)) < len(wanted):
+        yield "domains", f"got {format_value(list(wanted))}, allowed is each domain once"
+    if "teacher" in row.spec.evaluate and "evaluate" not in row.broken:
+        got = format_value(list(row.spec.evaluate))
+        yield (
+            "evaluate",
+            f"got {got}, but a row with `domains` has no teacher of the other domains, on which it"
+            ' is tested too: evaluate ["student"] alone',
+        )
+
+
 def _sizes(row: Candidate) -> Complaints:
     """A crop fits into the resized image, and a range runs upwards."""
     transform = row.spec.transform
@@ -200,7 +216,7 @@ def _inactive_heads(row: Candidate) -> Complaints:
         )
 
 
-_PAIRS: tuple[Callable[[Candidate], Complaints], ...] = (_branches, _sizes, _heads)
+_PAIRS: tuple[Callable[[Candidate], Complaints], ...] = (_branches, _domains, _sizes, _heads)
 _PAIRS_OF_TRAINING: tuple[Callable[[Candidate], Complaints], ...] = (
     _budget,
     _teachers,

@@ -17,8 +17,9 @@ from registry.contracts import (
     RowSpec,
     Scheme,
 )
+from udonx.common.words import printable
 from udonx.config.keys import COMMON, PLAIN_KEYS, ROW_KEYS, SLOT_KEYS, TABLES, RowOptions
-from udonx.config.labels import label_of_name, label_problem
+from udonx.config.labels import fill, label_of_name, label_problem
 from udonx.config.layers import Layers, RowLayers
 from udonx.config.pairs import impossible_pairs
 from udonx.config.problems import Problem
@@ -52,6 +53,15 @@ class RowConfig:
     spec: RowSpec
     data: dict[str, Any]
     skipped: str | None = None
+
+    def label_for(self, domains: int | None) -> str:
+        """The label on data of so many domains; it counts those that the row trains on."""
+        trained = len(self.spec.domains) if self.spec.domains else domains
+        return printable(fill(self.label, trained))
+
+    def trains_on(self, domain: str) -> bool:
+        """Whether the row's `domains` has a domain of the data."""
+        return self.spec.domains is None or domain in self.spec.domains
 
     def at(self, backbone: BackboneSpec, seed: int) -> Row:
         """The row for one seed and one backbone."""

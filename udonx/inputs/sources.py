@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from registry import sources
 from registry.contracts import Source
-from udonx.common.words import dotted_key, format_value
+from udonx.common.words import dotted_key, format_value, unknown
 from udonx.config.backbones import BackboneConfig
 from udonx.config.data import DataConfig
 from udonx.config.experiment import Experiment
 from udonx.config.problems import Problem
+from udonx.config.rows import RowConfig
 from udonx.inputs.weights import hub_name, local_folder, others_that_fit, problem_of
+
+_Key = TypeVar("_Key", bound=Hashable)
 
 
 def from_hub(experiment: Experiment, weights_dir: Path | str | None) -> list[str]:
@@ -72,21 +76,23 @@ def data_problems(where: str, data: DataConfig) -> list[Problem]:
     except OSError:
         raise
     except Exception as error:  # a plug-in's own code
-        found = [("source", f"'{data.source}' failed: {type(error).__name__}: {error}")]
+        found = [("source", _failed(data, error))]
     return [Problem(where=where, key=dotted_key("data", key), message=why) for key, why in found]
+
+
+def _failed(data: DataConfig, error: Exception) -> str:
+    """The sentence for what the code of a plug-in raises."""
+    return f"'{data.source}' failed: {type(error).__name__}: {error}"
 
 
 def source_problems(
     where: str,
     data: DataConfig,
     backbones: Mapping[str, BackboneConfig],
-    roles: Mapping[str, Iterable[str]],
+    rows: Sequence[RowConfig],
     weights_dir: Path | str | None,
 ) -> list[Problem]:
-    """What is missing or does not fit, for the roles that rows use.
-
-    `roles` names the rows of each.
-    """
+    """What is missing or does not fit, for the roles and domains that rows use."""
     problems = []
     if weights_dir is not None and not Path(weights_dir).is_dir():
         problems.append(
@@ -95,10 +101,40 @@ def source_problems(
                 message="there is no such folder; it must hold folders in timm's layout",
             )
         )
-    problems += data_problems(where, data)
-    for role, rows in roles.items():
+    unusable = data_problems(where, data)
+    problems += unusable or _unknown_domains(where, data, rows)
+    for role, names in _grouped(rows, lambda row: row.backbone).items():
         if role in backbones and (message := problem_of(backbones[role], weights_dir)):
             problems.append(
-                Problem(where=where, rows=tuple(rows), key=f"backbones.{role}", message=message)
+                Problem(where=where, rows=names, key=f"backbones.{role}", message=message)
             )
     return problems
+
+
+def _unknown_domains(where: str, data: DataConfig, rows: Sequence[RowConfig]) -> Iterator[Problem]:
+    """Domains that rows train on and the data have not."""
+    limited = [row for row in rows if row.spec.domains]
+    if not limited:
+        return
+    try:
+        there = data.domains or make_source(data).domains()
+    except OSError:
+        raise
+    except Exception as error:  # a plug-in's own code
+        yield Problem(where=where, key="data.source", message=_failed(data, error))
+        return
+    for names, users in _grouped(limited, lambda row: row.spec.domains or ()).items():
+        for name in names:
+            if name not in there:
+                message = f"got {format_value(name)}, which is an {unknown(name, there, 'domain')}"
+                yield Problem(where=where, rows=users, key="domains", message=message)
+
+
+def _grouped(
+    rows: Iterable[RowConfig], key: Callable[[RowConfig], _Key]
+) -> dict[_Key, tuple[str, ...]]:
+    """The names of rows by what they have in common."""
+    found: dict[_Key, tuple[str, ...]] = {}
+    for row in rows:
+        found[key(row)] = (*found.get(key(row), ()), row.name)
+    return found

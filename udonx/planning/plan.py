@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cached_property, partial
 
 import attrs
 
 from registry.contracts import BackboneSpec, DomainFacts, EvaluationSpec, StageSpec
-from udonx.common.words import printable
 from udonx.config.experiment import Experiment
-from udonx.config.labels import fill
 from udonx.config.problems import ConfigError, Problem
 from udonx.config.rows import RowConfig
 from udonx.data.benchmark import Benchmark
@@ -191,7 +189,7 @@ def make_plan(
                 continue
             for identity, stage in needed.items():
                 stages.setdefault(identity, stage)
-            labelled = attrs.evolve(row, label=printable(fill(row.label, len(benchmark.domains))))
+            labelled = attrs.evolve(row, label=row.label_for(len(benchmark.domains)))
             planned.append(
                 PlannedRow(
                     row=labelled,
@@ -219,14 +217,18 @@ def row_evaluations(
 ) -> tuple[EvaluationSpec, ...]:
     """What a row wants to see evaluated, as its scheme plans it for one seed.
 
+    The scheme sees the domains that the row trains on; the others are evaluated with the same
+    stage.
+
     Raises:
-        ConfigError: the scheme fails, the domains of a stage do not have one teacher each, or a
-            stage has absurdly many steps.
+        ConfigError: the scheme fails, the domains of a stage do not have one teacher each, nothing
+            embeds a domain that the row leaves out, or a stage has absurdly many steps.
     """
     wanted = row.at(backbone_spec(experiment, row.backbone, start_weights[row.backbone]), seed)
     problem = partial(Problem, where=experiment.setting_place, rows=(row.name,))
     try:
-        evaluations = row.scheme.plan(wanted, facts)
+        own = tuple(fact for fact in facts if row.trains_on(fact.name))
+        evaluations = row.scheme.plan(wanted, own)
         stages = [
             reached
             for evaluation in evaluations
@@ -243,6 +245,14 @@ def row_evaluations(
     ]
     if refused:
         raise ConfigError(problem(key="scheme", message=message) for message in refused)
+    left_out = [fact.name for fact in facts if fact not in own]
+    if left_out and not all(evaluation.merged for evaluation in evaluations):
+        message = (
+            f"'{wanted.scheme.use}' has no model that embeds {', '.join(left_out)} too, which the"
+            " row does not train on but is tested on; leave `domains` out, or choose a scheme that"
+            " trains one student"
+        )
+        raise ConfigError([problem(key="domains", message=message)])
     most = max((stage.training.steps for stage in stages if stage.training), default=0)
     if most > _MOST_STEPS:
         message = (
@@ -250,4 +260,16 @@ def row_evaluations(
             f" {_MOST_STEPS}"
         )
         raise ConfigError([problem(key="budget", message=message)])
-    return evaluations
+    return tuple(_also_on(left_out, evaluation, facts) for evaluation in evaluations)
+
+
+def _also_on(
+    left_out: Collection[str], evaluation: EvaluationSpec, facts: tuple[DomainFacts, ...]
+) -> EvaluationSpec:
+    """An evaluation that embeds further domains with the stage that embeds its own."""
+    if not left_out:
+        return evaluation
+    stage = next(iter(evaluation.embedders.values()))
+    found = {**evaluation.embedders, **dict.fromkeys(left_out, stage)}
+    in_order = {fact.name: found[fact.name] for fact in facts if fact.name in found}
+    return attrs.evolve(evaluation, embedders=in_order)

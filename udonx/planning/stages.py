@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from registry.contracts import StageSpec, TeacherSpec
 
@@ -12,6 +12,18 @@ def with_teachers(stage: StageSpec) -> Iterator[StageSpec]:
     for teacher in stage.teachers:
         yield from with_teachers(teacher.stage)
     yield stage
+
+
+def unseen_domains(stage: StageSpec, domains: Iterable[str]) -> tuple[str, ...]:
+    """Those of some domains that a stage, with the earlier ones behind it, has learned nothing of.
+
+    A backbone off the shelf has learned of none, and to it none is more unseen than another: there
+    are none.
+    """
+    if stage.training is None and stage.student_head is None:
+        return ()
+    seen = {domain for reached in with_teachers(stage) for domain in reached.domains}
+    return tuple(domain for domain in domains if domain not in seen)
 
 
 def stage_title(spec: StageSpec) -> str:

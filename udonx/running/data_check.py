@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
@@ -31,31 +31,39 @@ def check_data(inputs: Sequence[Inputs]) -> Iterator[Problem]:
         if id(each.data) in seen:
             continue
         seen.add(id(each.data))
-        trains = any(_trains(other.experiment) for other in inputs if other.data is each.data)
-        for domain, message in benchmark_problems(each.data.benchmark, trains):
+        experiments = [other.experiment for other in inputs if other.data is each.data]
+        trained = [
+            domain
+            for domain in each.data.benchmark.domains
+            if any(_reads_training(experiment, domain) for experiment in experiments)
+        ]
+        for domain, message in benchmark_problems(each.data.benchmark, trained):
             each.data.broken.add(domain)
             yield Problem(where=each.experiment.setting_place, key="data", message=message)
 
 
-def _trains(experiment: Experiment) -> bool:
-    """Whether any row reads training images: to train, or to fit a head."""
-    specs = (row.spec for row in experiment.wanted_rows() if not row.skipped)
-    return any(spec.recipe or spec.student_head for spec in specs if spec is not None)
+def _reads_training(experiment: Experiment, domain: str) -> bool:
+    """Whether any row reads training images of a domain: to train, or to fit a head."""
+    return any(
+        (row.spec.recipe or row.spec.student_head) and row.trains_on(domain)
+        for row in experiment.wanted_rows()
+        if not row.skipped
+    )
 
 
-def benchmark_problems(benchmark: Benchmark, trains: bool) -> Iterator[tuple[str, str]]:
+def benchmark_problems(benchmark: Benchmark, trained: Collection[str]) -> Iterator[tuple[str, str]]:
     """Find everything that is wrong with the data of a benchmark.
 
     Args:
         benchmark: what is looked at.
-        trains: whether its training images are read too.
+        trained: the domains whose training images are read too.
 
     Yields:
         (domain, sentence); the domain is empty where a sentence is about all of them.
     """
     tested = 0
     for domain in benchmark.domains:
-        if trains and not benchmark.has(domain, "train"):
+        if domain in trained and not benchmark.has(domain, "train"):
             file = f"{display_path(benchmark.root)}/info_files/{domain}/train.json"
             yield (
                 domain,
@@ -64,7 +72,7 @@ def benchmark_problems(benchmark: Benchmark, trains: bool) -> Iterator[tuple[str
                     " domain out with data.domains"
                 ),
             )
-        names = ["train"] if trains and benchmark.has(domain, "train") else []
+        names = ["train"] if domain in trained and benchmark.has(domain, "train") else []
         names += [name for phase in PHASES for name in benchmark.evaluated_splits(domain, phase)]
         tested += benchmark.query_index(domain, "test") is not None
         readable = True

@@ -28,6 +28,7 @@ from udonx.inputs.load import Files, listed
 from udonx.inputs.open import OpenData, image_store, open_source
 from udonx.inputs.sources import data_problems
 from udonx.planning.plan import Identities, PlannedEvaluation
+from udonx.planning.stages import unseen_domains
 from udonx.running.data_check import benchmark_problems
 from udonx.running.evaluation import EvaluationJob, is_made, make_evaluation
 from udonx.running.options import DEFAULTS as OPTIONS
@@ -35,7 +36,7 @@ from udonx.running.options import RunOptions
 from udonx.running.session import Session, versions
 from udonx.store.results import Results
 from udonx.store.stage import StageFolder
-from udonx.tables.build import compare_rows
+from udonx.tables.build import about_unseen, compare_rows
 from udonx.tables.content import About, Cell, MetricColumn, TableRow
 from udonx.tables.table import Table
 
@@ -204,7 +205,7 @@ def _open_data(config: DataConfig) -> OpenData:
         raise ConfigError([Problem(where="--data", message=str(error))]) from error
     found = [
         Problem(where="--data", message=message)
-        for _, message in benchmark_problems(benchmark, trains=False)
+        for _, message in benchmark_problems(benchmark, trained=())
     ]
     if found:
         raise ConfigError(found)
@@ -271,6 +272,7 @@ def _table_row(
         minutes=None,
         evaluations=(planned.id,),
         stages=(model.id,),
+        unseen=unseen_domains(model.spec, planned.spec.embedders),
     )
 
 
@@ -295,6 +297,7 @@ def _table(
         missing=(),
         footer=(
             *_trained_on(models),
+            *about_unseen(compared, columns[0]),
             *([_ONE_MODEL] if any(row.interval for row in compared) else []),
             *notes,
         ),

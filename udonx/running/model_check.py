@@ -231,10 +231,12 @@ def _cannot_be_built(error: Exception) -> str:
 def model_key(spec: StageSpec) -> str:
     """The key of a stage's model.
 
-    Models of one key differ in their seed and in the domains of their classifiers alone.
+    Models of one key differ in their seed and in the domains of their classifiers alone, and not in
+    these where earlier stages teach them, which are asked about a domain by its name.
     """
     return repr(
         (
+            spec.domains if spec.teachers else (),
             spec.backbone,
             spec.transform.crop,
             spec.student_head,

@@ -16,10 +16,11 @@ from udonx.common.files import DamagedFileError
 from udonx.config.experiment import Experiment
 from udonx.evaluation.metrics import Means
 from udonx.planning.plan import Plan, PlannedEvaluation, PlannedRow
+from udonx.planning.stages import unseen_domains
 from udonx.store.results import Results, StoredEvaluation
 from udonx.store.stage import Done
 from udonx.tables.compare import Comparisons
-from udonx.tables.content import OTHER_SEEDS, R1, About, Cell, MetricColumn, TableRow
+from udonx.tables.content import OTHER_SEEDS, R1, UNSEEN, About, Cell, MetricColumn, TableRow
 from udonx.tables.groups import all_seeds, common_seeds, first_rows, group_of, on_other_seeds
 from udonx.tables.table import Table
 
@@ -76,6 +77,7 @@ def build_table(
             *_question(experiment, about),
             *_untested(plan),
             *_about_own_index(lines),
+            *about_unseen(lines, metrics[0]),
             *_about_one_seed(lines),
             *no_interval,
         ),
@@ -145,6 +147,11 @@ def _table_row(group: list[_Found], plan: Plan, results: Results) -> TableRow:
         ),
         evaluations=tuple(evaluation.id for _, evaluation, _ in group),
         stages=tuple(dict.fromkeys(stage for row, _, _ in group for stage in row.stages)),
+        unseen=tuple(
+            domain
+            for domain, stage in evaluation.spec.embedders.items()
+            if unseen_domains(stage, [domain])
+        ),
     )
 
 
@@ -328,6 +335,27 @@ def _about_own_index(rows: Sequence[TableRow]) -> list[str]:
         )
     searched = "each query is searched in its own domain only; not comparable with the other rows"
     return [f"* own-domain index ({', '.join(own)}): {searched}"] if own else []
+
+
+def about_unseen(rows: Sequence[TableRow], metric: MetricColumn) -> list[str]:
+    """What the marks of unseen domains are, and a metric's mean over both kinds of domains."""
+    apart = [row for row in rows if row.unseen]
+    if not apart:
+        return []
+    means = [
+        f"{row.label} {100 * seen:.1f} and {100 * unseen:.1f}"
+        for row in apart
+        if (seen := row.mean_over(metric.name, unseen=False)) is not None
+        and (unseen := row.mean_over(metric.name, unseen=True)) is not None
+    ]
+    return [
+        f"{UNSEEN} a domain that the row was not trained on; every other mean is over all domains",
+        *(
+            [f"mean {metric.label} over the domains trained on, and the others: {'; '.join(means)}"]
+            if means
+            else []
+        ),
+    ]
 
 
 def _about_one_seed(rows: Sequence[TableRow]) -> list[str]:

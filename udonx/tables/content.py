@@ -14,6 +14,8 @@ from udonx.tables.groups import first_rows, group_of, on_other_seeds
 INDEXES = {"merged": "merged index", "own": "own-domain index *"}
 OTHER_SEEDS = "†"
 """Marks a row whose means are over other seeds than those of the other rows."""
+UNSEEN = "°"
+"""Marks a figure of a domain that the row has not learned from."""
 
 
 def _all_printable(texts: Iterable[str]) -> tuple[str, ...]:
@@ -118,6 +120,7 @@ class TableRow:
         minutes: that these stages took, the mean over seeds; None likewise.
         evaluations: the ids of the evaluations behind the figures.
         stages: the ids of the stages behind the figures.
+        unseen: the domains that these stages have not learned from.
     """
 
     name: str = attrs.field(converter=printable)
@@ -139,6 +142,7 @@ class TableRow:
     minutes: float | None
     evaluations: tuple[str, ...]
     stages: tuple[str, ...]
+    unseen: tuple[str, ...] = attrs.field(default=(), converter=_all_printable)
 
     @property
     def r1(self) -> Cell:
@@ -153,6 +157,24 @@ class TableRow:
     def in_domain(self, metric: str, domain: str) -> Cell | None:
         """A metric of one domain; None where there is none."""
         return self.per_domain.get(metric, {}).get(domain)
+
+    def mean_over(self, metric: str, *, unseen: bool) -> float | None:
+        """A metric's mean over the domains that are unseen, or over all others; None without any.
+
+        Args:
+            metric: its name.
+            unseen: whether it is of the unseen ones.
+        """
+        means = [
+            cell.mean
+            for domain, cell in self.per_domain.get(metric, {}).items()
+            if (domain in self.unseen) == unseen
+        ]
+        return statistics.fmean(means) if means else None
+
+    def mark_of(self, domain: str) -> str:
+        """What ends the figure of a domain."""
+        return UNSEEN if domain in self.unseen else ""
 
     @property
     def r1_per_seed(self) -> tuple[float, ...]:

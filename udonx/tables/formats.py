@@ -27,7 +27,7 @@ def to_markdown(table: Content) -> str:
         cells += [_cell(row.metrics.get(column.name)) for column in table.metrics]
         cells += [_difference(row, column.name) for column in table.difference_columns]
         cells += [
-            _cell(row.in_domain(column.name, name))
+            _cell(row.in_domain(column.name, name)) + row.mark_of(name)
             for column in table.metrics
             for name in table.domains
         ]
@@ -65,6 +65,9 @@ def to_csv(table: Content) -> str:
         header += [f"{prefix}difference{end}" for end in ("", "_low", "_high")]
     header += [f"own_index_{name}" for name in names]
     header += _with_deviation([f"{domain}_{name}" for domain in table.domains for name in names])
+    if _has_unseen(table):
+        header += ["unseen_domains"]
+        header += [f"{kind}_{name}" for name in names for kind in ("seen", "unseen")]
     header += ["validation_r1", "best_steps", "steps", "images", "minutes"]
     header += ["setting", "data", "set", "start_weights", "versions", "file"]
     about = table.about
@@ -76,6 +79,10 @@ def to_csv(table: Content) -> str:
     for row in table.rows:
         writer.writerow([*_csv_figures(table, row), *origin])
     return buffer.getvalue()
+
+
+def _has_unseen(table: Content) -> bool:
+    return any(row.unseen for row in table.rows)
 
 
 def _with_deviation(names: list[str]) -> list[str]:
@@ -92,6 +99,9 @@ def _csv_figures(table: Content, row: TableRow) -> list[Any]:
         line += [difference.point, difference.low, difference.high] if difference else [None] * 3
     line += _values([row.own_metrics.get(name) for name in names])[::2]
     line += _values([row.in_domain(name, domain) for domain in table.domains for name in names])
+    if _has_unseen(table):
+        line += [" ".join(row.unseen)]
+        line += [row.mean_over(name, unseen=unseen) for name in names for unseen in (False, True)]
     line += [row.validation.mean if row.validation else None]
     line += [" ".join(map(format_count, row.best_steps)), row.steps, row.images, row.minutes]
     return line

@@ -9,7 +9,7 @@ import attrs
 
 from udonx.common.grid import WIDTH, align, columns, fit, widths
 from udonx.tables.bootstrap import LEVEL
-from udonx.tables.content import INDEXES, Cell, Content, Difference, MetricColumn
+from udonx.tables.content import INDEXES, UNSEEN, Cell, Content, Difference, MetricColumn
 from udonx.tables.groups import common_seeds, first_rows, group_of
 
 _NARROWEST = 4  # letters of a domain's name
@@ -134,8 +134,15 @@ def _figures(table: Content, metrics: Sequence[MetricColumn], deviation: bool) -
 
 def _domains(table: Content) -> _Lines:
     first = table.metrics[0].name
+    marks = [
+        _marks([name in row.unseen for row in table.rows], UNSEEN)[1:] for name in table.domains
+    ]
     rows = [
-        [format_mean(row.in_domain(first, name)) for name in table.domains] for row in table.rows
+        [
+            format_mean(row.in_domain(first, name)) + of_domain[position]
+            for name, of_domain in zip(table.domains, marks, strict=True)
+        ]
+        for position, row in enumerate(table.rows)
     ]
     return [list(table.domains), *rows]
 

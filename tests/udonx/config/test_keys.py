@@ -16,7 +16,7 @@ def test_a_field_of_a_row_is_a_key_everywhere():
     plain = {option.name for option in PLAIN_KEYS}
     assert declared <= plain | TABLES.keys() | SLOT_KEYS.keys() | {"losses"}
     assert experiment_schema()["$defs"]["keys_of_row"]["properties"].keys() == ROW_KEYS
-    assert declared <= ROW_KEYS and declared - COMMON == {"student_head"} | {
+    assert declared <= ROW_KEYS and declared - COMMON == {"student_head", "domains"} | {
         field.name for field in attrs.fields(Recipe)
     }
 

@@ -36,6 +36,7 @@ def test_each_pair_is_named_at_its_key():
     assert complaints(recipe={"budget": Budget(steps=1, epochs=1.0)}) == ["budget"]
     assert complaints(recipe={"losses": (CE, KL)}) == ["losses.kl"]
     assert complaints(recipe={"losses": ()}) == ["losses"]
+    assert complaints(domains=("cars", "cars")) == ["domains"]
     dynamic = ComponentSpec(use="dynamic", options={"signal": "kl"})
     assert complaints(recipe={"sampler": dynamic}) == ["sampler.signal"]
 
@@ -62,3 +63,22 @@ def test_a_wrong_plain_key_hides_no_other(tmp_path):
     text = '[rows.a]\nscheme = "udon"\nprecision = "fp8"\nevaluate = ["feature"]\n'
     report = problems(tmp_path, text)
     assert "precision" in report and "evaluate" in report
+
+
+def test_teachers_are_not_evaluated_on_domains_that_they_have_no_part_in(tmp_path):
+    """A row with `domains` is tested on all, so a teacher of some is refused at `evaluate`."""
+    text = '[rows.a]\nscheme = "udon"\ndomains = ["logos"]\nevaluate = ["student", "teacher"]\n'
+    assert 'row a: evaluate: got ["student", "teacher"], but a row with `domains`' in problems(
+        tmp_path, text
+    )
+
+
+def test_domains_are_a_key_of_schemes_that_train_one_student(tmp_path):
+    """An empty list is refused, and so are `domains` of specialists and of plain features."""
+    rows = (
+        'a]\nscheme = "udon"\ndomains = []',
+        'b]\nscheme = "specialists"\ndomains = ["logos"]',
+        'c]\nscheme = "off_the_shelf"\ndomains = ["logos"]',
+    )
+    report = problems(tmp_path, "".join(f"[rows.{row}\n" for row in rows))
+    assert all(f"row {name}: domains: got" in report for name in "abc")

@@ -115,3 +115,16 @@ def test_what_is_no_source_is_refused():
         sources.register("no_class")(lambda: None)
     with pytest.raises(RegistryError, match="also needs the methods domains, problems, open"):
         sources.register("no_methods")(type("Empty", (), {}))
+
+
+def test_a_domain_that_a_row_trains_on_and_the_data_have_not_is_named(tmp_path):
+    """The nearest ones and the rows stand beside it, and no torch is needed for that."""
+    write_domain(tmp_path / "data", "cars")
+    write_domain(tmp_path / "data", "food", first_class=5)
+    file = write_experiment(tmp_path, SETTING + ROWS + 'domains = ["carz"]\n')
+    with pytest.raises(ConfigError) as caught:
+        load_experiment(file, data=tmp_path / "data", sources=source_problems)
+    assert (
+        "row a: domains: got \"carz\", which is an unknown domain; did you mean 'cars'? allowed:"
+        " cars, food"
+    ) in str(caught.value)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
 from tests.tiny import ROOT, SETTING, write_domain, write_experiment
 from udonx.config.experiment import load_experiment
+from udonx.config.problems import ConfigError
 from udonx.inputs.open import open_benchmark, resolve_weights
 from udonx.planning.plan import Plan, make_plan
-from udonx.planning.stages import stage_title
+from udonx.planning.stages import stage_title, unseen_domains
 
 TABLE3 = ROOT / "experiments" / "table3_ablation.toml"
 
@@ -167,3 +170,80 @@ def test_roles_of_the_same_bytes_keep_their_own_folders(tmp_path):
         "one",
         "other",
     ]
+
+
+LOGOS_LEFT_OUT = """
+[setting]
+inherit = "smoke"
+data.domains = ["glyphs", "logos", "plates"]
+[defaults]
+sampler = "round_robin"
+[rows.all]
+scheme = "SCHEME"
+domains = ["logos", "glyphs", "plates"]
+[rows.plain]
+scheme = "SCHEME"
+[rows.fewer]
+scheme = "SCHEME"
+label = "{domains} domains"
+domains = ["plates", "glyphs"]
+"""
+
+
+def plan_text(tmp_path: Path, text: str) -> Plan:
+    """The plan of a file."""
+    experiment = load_experiment(write_experiment(tmp_path, text))
+    return make_plan(experiment, open_benchmark(experiment), resolve_weights(experiment))
+
+
+@pytest.mark.parametrize(
+    "scheme", ["classification", "separate_teachers", "multi_head_teacher", "udon"]
+)
+def test_a_row_trains_on_its_domains_and_is_evaluated_on_all(tmp_path, scheme):
+    """No stage of it is of another domain, its label counts its own, and one stage embeds all; a
+    row that names all domains is the row that names none.
+    """
+    every, plain, fewer = plan_text(tmp_path, LOGOS_LEFT_OUT.replace("SCHEME", scheme)).rows
+    assert (every.stages, every.evaluations) == (plain.stages, plain.evaluations)
+    (evaluation,) = fewer.evaluations
+    student = evaluation.spec.embedders["logos"]
+    assert list(evaluation.spec.embedders) == ["glyphs", "logos", "plates"]
+    assert evaluation.spec.merged and student.domains == ("glyphs", "plates")
+    assert all("logos" not in teacher.stage.domains for teacher in student.teachers)
+    assert unseen_domains(student, evaluation.spec.embedders) == ("logos",)
+    assert fewer.row.label == "2 domains" and fewer.stages != plain.stages
+
+
+def test_an_epoch_is_over_the_domains_that_a_row_trains_on(tmp_path):
+    """Half of the images are half of the steps; the other rows' ids do not move."""
+    text = LOGOS_LEFT_OUT.replace("SCHEME", "classification")
+    before = plan_text(tmp_path, text)
+    epochs = plan_text(tmp_path, text.replace("[defaults]", "[defaults]\nbudget.epochs = 2"))
+    images = {fact.name: fact.train_images for fact in epochs.benchmark.facts}
+    steps = {
+        row.row.name: epochs.stages[row.stages[0]].required_training.steps for row in epochs.rows
+    }
+    batch = epochs.stages[epochs.rows[0].stages[0]].required_training.batch
+    assert steps["plain"] == 2 * (sum(images.values()) // batch)
+    assert steps["fewer"] == 2 * ((images["glyphs"] + images["plates"]) // batch)
+    same = plan_text(tmp_path, text.replace('domains = ["plates", "glyphs"]', ""))
+    assert same.rows[1].stages == before.rows[1].stages
+
+
+def test_a_scheme_without_one_model_for_all_domains_cannot_leave_any_out(tmp_path):
+    """A plug-in's models of single domains are refused in one sentence, with the domains."""
+    (tmp_path / "single.py").write_text(
+        """from registry import schemes
+from registry.schemes.specialists import Specialists
+
+
+@schemes.register("single")
+class Single(Specialists):
+    "One model for each domain."
+
+    slots = Specialists.slots | {"domains"}
+"""
+    )
+    text = 'plugins = ["single.py"]\n' + LOGOS_LEFT_OUT.replace("SCHEME", "single")
+    with pytest.raises(ConfigError, match=r"row fewer: domains: 'single' has no model that embeds"):
+        plan_text(tmp_path, text.replace('sampler = "round_robin"', ""))

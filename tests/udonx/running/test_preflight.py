@@ -123,6 +123,22 @@ def test_what_no_row_reads_is_not_asked_for(tmp_path):
         preflight([load_experiment(file, data=tmp_path / "data")], tmp_path / "results")
 
 
+def test_a_domain_that_no_row_trains_on_needs_no_training_split(tmp_path):
+    """Rows that leave it out are planned, one that trains on all domains is refused."""
+    for number, domain in enumerate(("cars", "food", "new")):
+        write_domain(tmp_path / "data", domain, first_class=5 * number)
+    (tmp_path / "data" / "info_files" / "new" / "train.json").unlink()
+    for scheme in ("udon", "separate_teachers"):  # whose teachers are asked about each domain
+        rows = f'[rows.a]\nscheme = "{scheme}"\nsampler = "uniform"\ndomains = ["cars"]\n'
+        rows += rows.replace("rows.a", "rows.b").replace("cars", "food")
+        file = write_experiment(tmp_path, SETTING + rows)
+        preflight([load_experiment(file, data=tmp_path / "data")], tmp_path / "results")
+    with pytest.raises(udonx.ConfigError, match="domain 'new' has no train split"):
+        overrides = ["rows.a.domains=['cars', 'new']"]
+        experiment = load_experiment(file, data=tmp_path / "data", overrides=overrides)
+        preflight([experiment], tmp_path / "results")
+
+
 def test_a_component_that_cannot_be_built_is_found(tmp_path):
     """Options that only the component itself can judge are tried before training."""
     write_domain(tmp_path / "data", "cars")

@@ -417,3 +417,42 @@ def test_means_over_different_seeds_never_stand_side_by_side_unmarked(tmp_path):
     )
     stored = read_table(tmp_path / "tables" / "table3_ablation" / "smoke")
     assert [row.seeds for row in stored.rows] == [(0, 1), (1,)], "on disk stands every stored seed"
+
+
+LEAVE_ONE_OUT = """
+[defaults]
+scheme = "classification"
+sampler = "round_robin"
+[rows.all]
+[rows.without]
+label = "without food"
+domains = ["cars"]
+[rows.start]
+scheme = "off_the_shelf"
+reference = true
+"""
+
+
+def test_a_row_is_tested_on_domains_that_it_was_not_trained_on_and_they_are_marked(data, tmp_path):
+    """Its figures of them bear a mark in every form, a legend explains it, and the means over both
+    kinds of domains stand beside it; features as they are have seen no domain more than another.
+    """
+    file = write_experiment(tmp_path, SETTING + LEAVE_ONE_OUT)
+    table = udonx.run(file, data=data, results=tmp_path / "results", device="cpu")
+    assert [row.unseen for row in table.rows] == [(), ("food",), ()]
+    row = table.row("without")
+    cars, food = (row.in_domain("r1", domain).mean for domain in ("cars", "food"))
+    assert row.r1.mean == pytest.approx((cars + food) / 2)
+    text = table.to_text()
+    assert re.search(rf"without food .* {100 * cars:.1f} +{100 * food:.1f}° ", text)
+    assert (
+        "° a domain that the row was not trained on; every other mean is over all domains" in text
+    )
+    means = f"without food {100 * cars:.1f} and {100 * food:.1f}"
+    assert f"over the domains trained on, and the others: {means}" in " ".join(text.split())
+    assert f"| {100 * food:.1f}° |" in table.to_markdown()
+    of_all, line, _ = csv.DictReader(io.StringIO(table.to_csv()))
+    assert (line["unseen_domains"], of_all["unseen_domains"]) == ("food", "")
+    assert float(line["seen_r1"]) == pytest.approx(cars)
+    assert float(line["unseen_r1"]) == pytest.approx(food) and of_all["unseen_r1"] == ""
+    assert udonx.table(file, data=data, results=tmp_path / "results") == table
