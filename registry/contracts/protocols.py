@@ -14,18 +14,25 @@ from registry.contracts.step import Batch, Branch
 
 
 class BranchLoss(Protocol):
-    """A loss on one branch."""
+    """A loss on one branch.
+
+    One with parameters or buffers is a torch.nn.Module. One whose `__init__` takes a positional
+    `context` is built with a `LossContext`.
+    """
 
     def __call__(self, branch: Branch, batch: Batch) -> Any:
-        """The term of this batch, one scalar float tensor."""
+        """The term of this batch: a float scalar, or float [B], of which the mean is taken."""
         ...
 
 
 class PairLoss(Protocol):
-    """A loss between the student and its teacher; the teacher's side is never trained by it."""
+    """A loss between the student and its teacher; the teacher's side is never trained by it.
+
+    It may have a state and a context as a `BranchLoss` may.
+    """
 
     def __call__(self, student: Branch, teacher: Branch, batch: Batch) -> Any:
-        """The term of this batch, one scalar float tensor."""
+        """The term of this batch: a float scalar, or float [B], of which the mean is taken."""
         ...
 
 

@@ -10,6 +10,7 @@ from registry.contracts.options import (
     Average,
     Optimiser,
     Schedule,
+    Steps,
     Transform,
 )
 
@@ -71,11 +72,23 @@ class LossSpec(ComponentSpec):
         name: the term's name in the row.
         weight: its factor in the total.
         on: the branch of a loss on one branch; None for a loss between student and teacher.
+        ramp: over how many steps the weight grows linearly from 0, in steps once a stage has it;
+            None for the full weight from the first step on.
     """
 
     name: str
     weight: float = 1.0
     on: Literal["teacher", "student"] | None = None
+    ramp: Steps | None = None
+
+    def weight_at(self, step: int) -> float:
+        """The weight at 0-based `step`, of a loss whose `ramp` is in steps.
+
+        Example:
+            >>> [LossSpec(name="kl", use="kl_logit", ramp=2).weight_at(step) for step in range(4)]
+            [0.0, 0.5, 1.0, 1.0]
+        """
+        return self.weight if self.ramp is None else self.weight * min(1.0, step / int(self.ramp))
 
 
 @attrs.frozen(kw_only=True)

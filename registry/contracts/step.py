@@ -36,12 +36,15 @@ class Branch:
         cosine_BC: float32 [B, C], cosines of the embeddings to the columns of the classifier.
         class_range: the columns of the batch's domain: label i is column `class_range.start + i`.
             A joint classifier holds the classes of all domains.
+        raw_BD: float32 [B, D], the embedding before its rows were brought to unit length; None
+            where the head has no `project`.
     """
 
     features_BF: Any
     embedding_BD: Any
     cosine_BC: Any
     class_range: range
+    raw_BD: Any = None
 
 
 @attrs.frozen(kw_only=True)

@@ -31,6 +31,10 @@ class LinearHead(nn.Module):
         lecun_normal_(self.projection.weight)
         nn.init.zeros_(self.projection.bias)
 
+    def project(self, features_BF: Tensor) -> Tensor:
+        """The embedding float [B, D] before normalisation, of features float [B, F]."""
+        return self.projection(features_BF)
+
     def forward(self, features_BF: Tensor) -> Tensor:
         """The embedding float [B, D], with unit rows, of features float [B, F]."""
-        return l2_normalise(self.projection(features_BF))
+        return l2_normalise(self.project(features_BF))

@@ -57,6 +57,10 @@ class MlpHead(nn.Module):
                 lecun_normal_(layer.weight)
                 nn.init.zeros_(layer.bias)
 
+    def project(self, features_BF: Tensor) -> Tensor:
+        """The embedding float [B, D] before normalisation, of features float [B, F]."""
+        return self.projection(features_BF)
+
     def forward(self, features_BF: Tensor) -> Tensor:
         """The embedding float [B, D], with unit rows, of features float [B, F]."""
-        return l2_normalise(self.projection(features_BF))
+        return l2_normalise(self.project(features_BF))

@@ -57,7 +57,7 @@ registry = Registry(
         "supcon": "registry.losses.supcon",
     },
     checks={"pml": "registry.losses.pml_arguments"},
-    reserved=("use", "weight", "on"),
+    reserved=("use", "weight", "on", "ramp"),
     facts=_facts,
 )
 register, get, names, describe = registry.register, registry.get, registry.names, registry.describe

@@ -165,6 +165,17 @@ def read_average(average: Average, steps: int) -> Average | None:
     return attrs.evolve(average, decay=decay, start=parse_share(average.start, steps))
 
 
+def read_ramp(loss: LossSpec, steps: int) -> LossSpec:
+    """The loss with its ramp in steps; None where it has the full weight from the first step on.
+
+    Example:
+        >>> read_ramp(LossSpec(name="kl", use="kl_logit", ramp="25%"), steps=8).ramp
+        2
+    """
+    ramp = None if loss.ramp is None else parse_share(loss.ramp, steps) or None
+    return attrs.evolve(loss, ramp=ramp)
+
+
 def _training(
     row: Row,
     steps: int,
@@ -178,7 +189,7 @@ def _training(
     return Training(
         steps=steps,
         batch=recipe.budget.batch,
-        losses=losses,
+        losses=tuple(read_ramp(loss, steps) for loss in losses),
         sampler=_resolved(sampler, steps),
         optimiser=attrs.evolve(
             recipe.optimiser, frozen=parse_share(recipe.optimiser.frozen, steps)

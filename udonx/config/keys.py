@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import attrs
 from pydantic import Field
 
-from registry.contracts import Recipe, RowSpec, Slot
+from registry.contracts import Recipe, RowSpec, Slot, Steps
 from registry.metrics import DEFAULTS
 from registry.options import Option, description_and_unit, first_paragraph, options_of
 
@@ -241,6 +241,15 @@ class LossSlot:
             description=(
                 "Whose classification it is, of a loss that needs no teacher; without it the"
                 " student's."
+            )
+        ),
+    ] = None
+    ramp: Annotated[
+        Steps | None,
+        Field(
+            description=(
+                "How long the weight grows linearly from 0; the total is divided by the full"
+                " weights all the same. Without it, as with 0, it is full from the first step on."
             )
         ),
     ] = None

@@ -193,7 +193,7 @@ def _with_own_keys(spec: ComponentSpec, kind: str, key: str, own: dict[str, Any]
         return HeadSpec(dim=own["dim"], **parts)
     if kind == "losses":
         name = key.removeprefix("losses.")
-        return LossSpec(name=name, weight=own["weight"], on=own["on"], **parts)
+        return LossSpec(name=name, weight=own["weight"], on=own["on"], ramp=own["ramp"], **parts)
     return spec
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,13 @@ from registry.contracts import (
     StageSpec,
     Start,
 )
+from registry.heads.initialisers import l2_normalise
 from registry.updates.split import SplitUpdate
 from udonx.common.seeds import stream_seed
 from udonx.config import descriptions as components
 from udonx.config import specs
 from udonx.engine.errors import explained
-from udonx.engine.model import Classifiers, Model
+from udonx.engine.model import Classifiers, Model, projection_of
 
 _AUTOCAST = {"fp32": None, "bf16": torch.bfloat16}
 
@@ -144,7 +145,7 @@ def _head(spec: StageSpec, head: HeadSpec, in_dim: int, purpose: str) -> nn.Modu
 
 
 def _check_head(built: nn.Module, head: HeadSpec, in_dim: int) -> None:
-    """Refuse a head of another width, or one that does not normalise.
+    """Refuse a head of another width, or one that does not normalise what it projects.
 
     It would train, and give numbers that mean nothing.
 
@@ -154,23 +155,41 @@ def _check_head(built: nn.Module, head: HeadSpec, in_dim: int) -> None:
     what = f"head '{head.use}'"
     with explained(what, type(built)), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        embedding_BD = _probed(built, torch.nn.functional.normalize(torch.randn(4, in_dim)))
+        features_BF = nn.functional.normalize(torch.randn(4, in_dim))
+        embedding_BD = _probed(built, features_BF)
     _check_shape(embedding_BD, f"{what} turns features {[4, in_dim]} into", [4, head.dim])
     if not torch.allclose(embedding_BD.norm(dim=1), torch.ones(4), atol=1e-3):
         raise ValueError(
             f"{what} gives embeddings that are not of unit length; end its forward with an L2"
             " normalisation"
         )
+    if raw_embedding := projection_of(built):
+        with explained(what, type(built)):
+            raw_BD = _probed(built, features_BF, raw_embedding)
+        _check_shape(
+            raw_BD, f"`project` of {what} turns features {[4, in_dim]} into", [4, head.dim]
+        )
+        if not torch.allclose(l2_normalise(raw_BD), embedding_BD, atol=1e-5):
+            raise ValueError(
+                f"{what} has a method `project`, but its forward is not the L2 normalisation of"
+                " what that returns; make it so, or give the method another name"
+            )
 
 
-def _probed(module: nn.Module, batch: Tensor) -> Any:
+def _probed(module: nn.Module, batch: Tensor, call: Callable[[Tensor], Any] | None = None) -> Any:
     """What a module makes of a batch in evaluation mode.
 
     Its mode and torch's generator are as before.
+
+    Args:
+        module: the module.
+        batch: what it is called with.
+        call: the method of it that is called; without it, the module itself.
     """
     training = module.training
+    module.eval()
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        made = module.eval()(batch)
+        made = (call or module)(batch)
     module.train(training)
     return made
 

@@ -132,7 +132,7 @@ class Loop:
         if self.teachers:
             with torch.no_grad():
                 teacher = self.teachers[batch.domain].teaching_branch(batch)
-        losses = self.objective.losses(self.model, student, teacher, batch)
+        losses = self.objective.losses(self.model, student, teacher, batch, step=step)
         with explained("the backward pass of the losses"):
             self.optimiser.backward(losses)
         self.optimiser.step()

@@ -6,8 +6,8 @@ Shape suffixes as in `registry.contracts`.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from typing import Literal, Protocol
+from collections.abc import Callable, Sequence
+from typing import Literal, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -66,6 +66,34 @@ def _joined(modules: Sequence[nn.Module]) -> nn.Module:
         parts = [module.get_parameter(name).detach() for module in modules]
         parameter.data = torch.cat(parts)
     return whole
+
+
+def projection_of(head: nn.Module) -> Callable[[Tensor], Tensor] | None:
+    """A head's method `project`, from features to the embedding before its L2 normalisation.
+
+    A child module of that name is none.
+    """
+    if not callable(getattr(type(head), "project", None)):
+        return None
+    return cast(Callable[[Tensor], Tensor], head.project)
+
+
+def _branch(head: nn.Module, classifiers: Classifiers, features_BF: Tensor, domain: str) -> Branch:
+    """What a head and its classifiers make of features.
+
+    A head with `project` is asked for what it normalises, so that it is computed once.
+    """
+    project = projection_of(head)
+    raw_BD = project(features_BF) if project else None
+    embedding_BD = head(features_BF) if raw_BD is None else l2_normalise(raw_BD)
+    cosine_BC, class_range = classifiers(embedding_BD, domain)
+    return Branch(
+        features_BF=features_BF,
+        embedding_BD=embedding_BD,
+        cosine_BC=cosine_BC,
+        class_range=class_range,
+        raw_BD=raw_BD,
+    )
 
 
 class Model(nn.Module):
@@ -169,14 +197,7 @@ class Model(nn.Module):
         """
         if self.student_head is None or self.student_classifiers is None:
             raise ValueError("the model trains no student")
-        embedding_BD = self.student_head(features_BF)
-        cosine_BC, class_range = self.student_classifiers(embedding_BD, domain)
-        return Branch(
-            features_BF=features_BF,
-            embedding_BD=embedding_BD,
-            cosine_BC=cosine_BC,
-            class_range=class_range,
-        )
+        return _branch(self.student_head, self.student_classifiers, features_BF, domain)
 
     def teacher(self, features_BF: Tensor, domain: str) -> Branch:
         """The branch of the domain's own teacher head.
@@ -186,14 +207,8 @@ class Model(nn.Module):
         """
         if self.teacher_classifiers is None:
             raise ValueError("the model trains no teacher")
-        embedding_BE = self.teacher_heads[self.position[domain]](features_BF)
-        cosine_BC, class_range = self.teacher_classifiers(embedding_BE, domain)
-        return Branch(
-            features_BF=features_BF,
-            embedding_BD=embedding_BE,
-            cosine_BC=cosine_BC,
-            class_range=class_range,
-        )
+        head = self.teacher_heads[self.position[domain]]
+        return _branch(head, self.teacher_classifiers, features_BF, domain)
 
     def forward(
         self, batch: Batch, *, train_backbone: bool = True

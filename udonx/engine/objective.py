@@ -80,7 +80,13 @@ class Objective(nn.Module):
         return losses.total, losses.values
 
     def losses(
-        self, model: Model, student: Branch | None, teacher: Branch | None, batch: Batch
+        self,
+        model: Model,
+        student: Branch | None,
+        teacher: Branch | None,
+        batch: Batch,
+        *,
+        step: int | None = None,
     ) -> BatchLosses:
         """Every loss of a batch, and their total.
 
@@ -89,6 +95,7 @@ class Objective(nn.Module):
             student: what the student makes of the batch; None where there is none.
             teacher: what its teacher makes of it; None where there is none.
             batch: images of one domain.
+            step: how many steps are done, for the weights that grow; None for the full weights.
         """
         learner = student
         pair = [loss for loss in self.specs.values() if loss.on is None]
@@ -102,7 +109,8 @@ class Objective(nn.Module):
             else:
                 value = self.term(loss, student if loss.on == "student" else teacher, batch)
             values[name] = value.detach()
-            weighted[name] = value * (loss.weight / self.divisor)
+            weight = loss.weight if step is None else loss.weight_at(step)
+            weighted[name] = value * (weight / self.divisor)
         first, *others = weighted.values()
         return BatchLosses(
             values=values,
@@ -115,20 +123,25 @@ class Objective(nn.Module):
         """One loss; `arguments` are its branch or its two branches, and the batch.
 
         Raises:
-            TrainingError: it fails or returns no scalar, with its name and line: losses are what
-                people write most.
+            TrainingError: it fails or returns something else than a scalar or one value per image,
+                with its name and line: losses are what people write most.
         """
         term = self.terms[loss.name]
         with explained(f"loss '{loss.name}' ('{loss.use}')", type(term)):
             value = term(*arguments)
-        if not (isinstance(value, Tensor) and value.ndim == 0 and value.is_floating_point()):
+        images = len(arguments[-1].labels)
+        if not (
+            isinstance(value, Tensor)
+            and list(value.shape) in ([], [images])
+            and value.is_floating_point()
+        ):
             got = (
-                f"a tensor of shape {list(value.shape)}"
+                f"a tensor of shape {list(value.shape)} ({value.dtype})"
                 if isinstance(value, Tensor)
                 else type(value).__name__
             )
             raise TrainingError(
                 f"loss '{loss.name}' ('{loss.use}', {location(type(term))}) returned {got}, allowed"
-                " is one scalar float tensor"
+                f" is a float tensor, one scalar or one value per image, of shape [{images}]"
             )
-        return value
+        return value if value.ndim == 0 else value.mean()

@@ -110,7 +110,9 @@ class Rehearsal:
         for loss in spec.required_training.losses:
             dim = None if frozen is None else frozen.embedding_BD.shape[1]
             steps = spec.required_training.steps
-            key = repr((attrs.evolve(loss, name="", weight=1.0), to_backbone, dim, steps))
+            key = repr(
+                (attrs.evolve(loss, name="", weight=1.0, ramp=None), to_backbone, dim, steps)
+            )
             if key not in self._known:
                 try:
                     self._known[key] = self._call(objective, loss, frozen, to_backbone)
@@ -236,7 +238,8 @@ def _ask(sampler: Sampler, spec: StageSpec, start: int) -> list[str]:
 
 
 def _tensors(branch: Branch) -> dict[str, Tensor]:
-    return {name: getattr(branch, name) for name in ("features_BF", "embedding_BD", "cosine_BC")}
+    names = ("features_BF", "embedding_BD", "cosine_BC", "raw_BD")
+    return {name: tensor for name in names if (tensor := getattr(branch, name)) is not None}
 
 
 def _changed(branch: Branch, change: Any) -> Branch:

@@ -287,6 +287,19 @@ def test_an_average_starts_at_a_share_of_each_stages_own_budget():
     assert plan("udon", row(average=Average(use="none", decay=0.5))) == plan("udon", row())
 
 
+def test_a_ramp_is_a_share_of_each_stages_own_budget():
+    """`ramp` of a loss is resolved against the stage's own steps; one of no steps is none."""
+    ramped = tuple(attrs.evolve(loss, ramp="50%") for loss in row().recipe.losses)
+    (evaluation,) = plan("separate_teachers", row(losses=ramped))
+    student = evaluation.embedders["cars"]
+    assert {loss.ramp for loss in student.training.losses} == {5}
+    for teacher in student.teachers:
+        assert [loss.ramp for loss in teacher.stage.training.losses] == [2]
+    for none in (0, "1%"):
+        losses = tuple(attrs.evolve(loss, ramp=none) for loss in ramped)
+        assert plan("udon", row(losses=losses)) == plan("udon", row())
+
+
 def test_a_stage_without_a_teacher_ignores_how_distillation_reaches_the_backbone():
     """`distill_to_backbone` is no part of the baseline's stage nor of a teacher's."""
     (with_it,) = plan("classification", row(losses=CLASSIFICATION[1:]))

@@ -8,7 +8,8 @@ import attrs
 import pytest
 import torch
 
-from registry.contracts import BackboneSpec, ComponentSpec, HeadSpec, LossSpec, TeacherSpec
+from registry.contracts import BackboneSpec, Branch, ComponentSpec, HeadSpec, LossSpec, TeacherSpec
+from registry.heads.initialisers import l2_normalise
 from tests.udonx.engine.small import DOMAINS, small_spec
 from udonx.config.plugins import load_plugins
 from udonx.data.benchmark import Benchmark
@@ -99,6 +100,62 @@ def test_a_head_that_is_none_is_one_sentence(tmp_path, base, init, call, message
         build_model(
             small_spec(student_head=HeadSpec(use="mine", dim=16)), dict.fromkeys(DOMAINS, 2), None
         )
+
+
+PROJECTING_HEAD = """
+import torch
+from registry import heads
+from registry.heads.initialisers import l2_normalise
+
+@heads.register("mine")
+class Mine(torch.nn.Module):
+    def __init__(self, in_dim, dim):
+        super().__init__()
+        self.layer = torch.nn.Linear(in_dim, dim)
+        {init}
+
+    {project}
+
+    def forward(self, features_BF):
+        return l2_normalise(self.layer(features_BF))
+"""
+
+
+def student_branch(head: str) -> Branch:
+    """What a student with such a head makes of random features."""
+    spec = small_spec(student_head=HeadSpec(use=head, dim=16))
+    model = build_model(spec, dict.fromkeys(DOMAINS, 2), None)
+    return model.student(torch.rand(4, 32), "logos")
+
+
+def test_a_branch_has_the_embedding_before_its_normalisation(tmp_path: Path) -> None:
+    """A head with a method `project` gives `raw_BD`, whose normalised rows are the embedding; any
+    other head gives None, also with a layer of that name.
+    """
+    for head in ("linear", "mlp"):
+        branch = student_branch(head)
+        assert torch.equal(l2_normalise(branch.raw_BD), branch.embedding_BD)
+        assert (branch.raw_BD.norm(dim=1) - 1).abs().min() > 1e-3
+    layer = "self.project = torch.nn.Linear(1, 1)"
+    plug_in(tmp_path, PROJECTING_HEAD.format(init=layer, project=""))
+    assert student_branch("mine").raw_BD is None
+
+
+@pytest.mark.parametrize(
+    ("returns", "message"),
+    [
+        ("self.layer(features_BF) + 1", "its forward is not the L2 normalisation of what that ret"),
+        ("features_BF", r"`project` of head 'mine' turns features .* into \[4, 32\], allowed is"),
+    ],
+)
+def test_a_head_that_embeds_what_it_does_not_project_is_refused(
+    tmp_path: Path, returns: str, message: str
+) -> None:
+    """A `project` that `forward` does not normalise is one sentence before anything trains."""
+    project = f"def project(self, features_BF): return {returns}"
+    plug_in(tmp_path, PROJECTING_HEAD.format(init="pass", project=project))
+    with pytest.raises(ValueError, match=message):
+        student_branch("mine")
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,21 @@ from udonx.engine.train import run_stage
 from udonx.store.stage import StageFolder
 
 
+def test_a_weight_follows_the_step(small_benchmark: Benchmark, tmp_path: Path) -> None:
+    """The totals of the log have the weights of their own steps."""
+    ramped = LossSpec(name="proxy", use="proxy_anchor", on="student", weight=2.0, ramp=3)
+    spec = small_spec(
+        steps=5, validate_every=5, losses=(STUDENT_CE, ramped), teacher_head=None, batch=4
+    )
+    job = small_job(tmp_path, spec, small_benchmark)
+    run_stage(job)
+    laps = [entry for entry in job.folder.read_log() if "total" in entry]
+    assert len(laps) == 5
+    for step, (lap, weight) in enumerate(zip(laps, (0, 2 / 3, 4 / 3, 2, 2), strict=True)):
+        expected = (lap["losses"]["student_ce"] + weight * lap["losses"]["proxy"]) / 3
+        assert lap["total"] == pytest.approx(expected, rel=1e-5), step
+
+
 def test_a_state_of_a_loss_that_is_not_finite(
     small_benchmark: Benchmark, tmp_path: Path, proxies: type
 ) -> None:

@@ -4,6 +4,7 @@ trained, and how much.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from registry import losses as registry_losses
 from registry.classifiers.cosine import CosineClassifier
 from registry.contracts import (
     BackboneSpec,
     Batch,
+    Branch,
     ComponentSpec,
     HeadSpec,
     LossSpec,
@@ -168,6 +171,21 @@ class Case:
         return total, gradients
 
 
+@pytest.fixture
+def per_image() -> Iterator[type]:
+    """A registered loss that returns one value per image."""
+
+    class PerImage:
+        """The first component of the embedding."""
+
+        def __call__(self, branch: Branch, batch: Batch) -> Tensor:
+            return branch.embedding_BD[:, 0]
+
+    registry_losses.register("per_image")(PerImage)
+    yield PerImage
+    registry_losses.registry.forget({__name__})
+
+
 @pytest.fixture(scope="module", params=CASES)
 def case(request: pytest.FixtureRequest, shared_dir: Path) -> Case:
     return Case(shared_dir, request.param)
@@ -267,6 +285,31 @@ def test_normalise_total(case: Case) -> None:
         case.values["logit_distill_tT0.1_tS0.1"], rel=1e-5
     )
     assert not case.terms["kl_logit"].requires_grad
+
+
+def test_a_weight_grows_over_its_ramp(case: Case) -> None:
+    """Over `ramp` steps the weight grows from 0, and the divisor keeps the full weights."""
+    losses = [
+        LossSpec(name="student_ce", use="ce", on="student"),
+        LossSpec(name="kl_logit", use="kl_logit", weight=3.0, ramp=4),
+    ]
+    student, teacher = (
+        getattr(case.model, side)(case.cls_features_BF, "a") for side in ("student", "teacher")
+    )
+    objective = Objective(stage(losses))
+    for step, weight in ((0, 0.0), (1, 0.75), (4, 3.0), (9, 3.0), (None, 3.0)):
+        losses = objective.losses(case.model, student, teacher, case.batch, step=step)
+        expected = losses.values["student_ce"] + weight * losses.values["kl_logit"]
+        assert losses.total.item() == pytest.approx(expected.item() / 4, rel=1e-6), step
+
+
+def test_a_loss_may_give_one_value_per_image(case: Case, per_image: type) -> None:
+    """The term of a loss that returns float [B] is their mean."""
+    spec = stage([LossSpec(name="each", use="per_image", on="student")])
+    student = case.model.student(case.cls_features_BF, "a")
+    total, values = Objective(spec)(case.model, student, None, case.batch)
+    assert total.ndim == 0 and torch.equal(total, student.embedding_BD[:, 0].mean())
+    assert torch.equal(values["each"], total.detach())
 
 
 def joint_and_separate() -> tuple[Model, Model]:

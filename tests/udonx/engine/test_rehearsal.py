@@ -18,11 +18,12 @@ LOSSES = {
     "matrix": (
         "student.embedding_BD",
         (
-            r"loss 'mine' \('matrix', .*mine\.py:\d+\) returned a tensor of shape \[4, 4\], allowed"
-            r" is one scalar"
+            r"loss 'mine' \('matrix', .*mine\.py:\d+\) returned a tensor of shape \[4, 4\]"
+            r" \(torch\.float32\), allowed is a float tensor, one scalar or one value per image, of"
+            r" shape \[4\]"
         ),
     ),
-    "nothing": ("None", "returned NoneType, allowed is one scalar float tensor"),
+    "nothing": ("None", "returned NoneType, allowed is a float tensor, one scalar or one"),
     "nan": (
         "student.embedding_BD.sum() * float('nan')",
         r"gave nan for the first 4 images of 'cars', allowed is a finite number",

@@ -124,7 +124,7 @@ def test_a_loss_with_a_state_continues(
     spec = small_spec(
         steps=8,
         validate_every=4,
-        losses=(*UDON, LossSpec(name="odd.name", use="proxies", on="student")),
+        losses=(*UDON, LossSpec(name="odd.name", use="proxies", on="student", ramp=7)),
         optimiser=Optimiser(lr_heads=2e-3, frozen=2, inactive_heads=policy),
     )
     whole = small_job(tmp_path / "whole", spec, small_benchmark)

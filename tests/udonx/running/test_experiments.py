@@ -554,11 +554,11 @@ def test_what_killed_processes_left_is_removed(data, tmp_path):
         (
             "student.embedding_BD * 1.0",
             (
-                r"loss 'mine' \('bad_\d', .*bad_\d\.py:4\) returned a tensor of shape \[4, 4\],"
-                r" allowed is one scalar"
+                r"loss 'mine' \('bad_\d', .*bad_\d\.py:4\) returned a tensor of shape \[4, 4\]"
+                r" \(torch\.float32\), allowed is a float tensor, one scalar or one value per"
             ),
         ),
-        ("None", r"returned NoneType, allowed is one scalar float tensor"),
+        ("None", r"returned NoneType, allowed is a float tensor"),
     ],
 )
 def test_a_mistake_in_a_users_loss_is_one_sentence_with_its_line(
