@@ -50,6 +50,7 @@ registry = Registry(
     optional=("context",),
     builtin={
         "ce": "registry.losses.ce",
+        "dynamic_arcface": "registry.losses.dynamic_arcface",
         "kl_logit": "registry.losses.kl_logit",
         "pml": "registry.losses.pml",
         "proxy_anchor": "registry.losses.proxy_anchor",

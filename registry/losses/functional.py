@@ -3,11 +3,13 @@
 Source: UDON, NeurIPS 2024, and its released implementation: margins and classification loss, logit
 distillation and relational distillation of the train step. SupCon: Khosla et al., Supervised
 Contrastive Learning, NeurIPS 2020. Proxy Anchor: Kim et al., Proxy Anchor Loss for Deep Metric
-Learning, CVPR 2020. Shapes: B batch, C classes, D student dimension, E teacher dimension.
+Learning, CVPR 2020. Margins by class counts: Ha et al., 2020, https://arxiv.org/abs/2010.05350.
+Shapes: B batch, C classes, D student dimension, E teacher dimension.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -64,6 +66,66 @@ def cross_entropy(
         target_B1 = target_B1 - m if margin == "cosface" else torch.cos(torch.acos(target_B1) + m)
         cosine_BC = cosine_BC.scatter(1, index_B1, target_B1)
     return F.cross_entropy(scale * cosine_BC, labels_B)
+
+
+def margins_by_count(
+    counts_C: Tensor, *, shape: Literal["power", "cosine"], m_max: float, m_min: float
+) -> Tensor:
+    """A margin for each class, the larger the fewer images it has.
+
+    Args:
+        counts_C: int64 [C], training images of each class; a class without any counts as one of 1.
+        shape: `power` takes s = -n ** -0.25 of the count n, `cosine` takes s = n. Moved and scaled
+            to x = 0 for the smallest class and x = 1 for the largest, the margin is on the way from
+            m_max to m_min: at x (`power`), at (1 - cos(pi x)) / 2 (`cosine`).
+        m_max: the margin of the smallest classes; of all, where all are equally large.
+        m_min: the margin of the largest classes.
+
+    Returns:
+        float32 [C].
+
+    Example:
+        >>> counts_C = torch.tensor([1, 16, 256])
+        >>> margins_by_count(counts_C, shape="power", m_max=0.5, m_min=0.05)
+        tensor([0.5000, 0.2000, 0.0500])
+        >>> margins_by_count(torch.tensor([10, 20, 30]), shape="cosine", m_max=0.5, m_min=0.1)
+        tensor([0.5000, 0.3000, 0.1000])
+    """
+    counts_C = counts_C.clamp(min=1).double()
+    size_C = -(counts_C**-0.25) if shape == "power" else counts_C
+    x_C = (size_C - size_C.min()) / (size_C.max() - size_C.min()).clamp(min=1e-12)
+    way_C = x_C if shape == "power" else (1 - torch.cos(math.pi * x_C)) / 2
+    return (m_max - (m_max - m_min) * way_C).float()
+
+
+def arcface(cosine_BC: Tensor, labels_B: Tensor, m_B: Tensor, *, scale: float) -> Tensor:
+    """Softmax cross-entropy with an angular margin for each image, the mean over the batch.
+
+    The cosine c of the target class becomes cos(acos(c) + m), and c - m sin(m) where the angle with
+    its margin passes pi: so it grows with c everywhere. Both it and its gradient are finite at
+    c = 1 and beyond.
+
+    Args:
+        cosine_BC: float [B, C], cosines to the class columns.
+        labels_B: int64 [B], target columns.
+        m_B: float [B], the margins in radians.
+        scale: factor on all cosines, > 0.
+
+    Returns:
+        A float32 scalar.
+
+    Example:
+        >>> cosine_BC, labels_B = torch.tensor([[0.5, 0.5]]), torch.tensor([0])
+        >>> arcface(cosine_BC, labels_B, torch.tensor([0.0]), scale=16.0)
+        tensor(0.6931)
+    """
+    cosine_BC, index_B1 = cosine_BC.float(), labels_B.unsqueeze(1)
+    cosine_B1, m_B1 = cosine_BC.gather(1, index_B1), m_B.unsqueeze(1)
+    # Clamped before the root, whose gradient is infinite at 0.
+    sine_B1 = (1 - cosine_B1.square()).clamp(min=1e-7).sqrt()
+    within_B1 = cosine_B1 * m_B1.cos() - sine_B1 * m_B1.sin()
+    target_B1 = torch.where(cosine_B1 > -m_B1.cos(), within_B1, cosine_B1 - m_B1 * m_B1.sin())
+    return F.cross_entropy(scale * cosine_BC.scatter(1, index_B1, target_B1), labels_B)
 
 
 def supcon(embedding_BD: Tensor, labels_B: Tensor, *, temperature: float = 0.1) -> Tensor:
