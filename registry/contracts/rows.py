@@ -150,6 +150,16 @@ class RowSpec:
             ),
         ),
     ] = ("student",)
+    tta: Annotated[
+        Literal["none", "flip"],
+        Field(
+            description=(
+                "Augmentation of test images, queries and index alike: with `flip` an embedding is"
+                " the mean of the image's and its mirror image's, of unit length. Training and"
+                " validation do not read it."
+            )
+        ),
+    ] = "none"
     precision: Annotated[
         Literal["fp32", "bf16"],
         Field(

@@ -199,10 +199,13 @@ class EvaluationSpec:
     Attributes:
         branch: one of the scheme's `branches`: "student", "teacher" or "feature".
         embedders: the stage that embeds each domain.
+        tta: "flip" where the embeddings of an image and its mirror image are averaged; None where
+            images are embedded as they are. A row's `tta` decides it, not its scheme.
     """
 
     branch: str
     embedders: dict[str, StageSpec]
+    tta: Literal["flip"] | None = None
 
     @property
     def merged(self) -> bool:

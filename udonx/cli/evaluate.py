@@ -39,6 +39,10 @@ Branch = Annotated[
     Literal["student", "teacher", "feature"] | None,
     Parameter(help="what embeds (default: the student, else what the stage trained)"),
 ]
+Tta = Annotated[
+    Literal["none", "flip"],
+    Parameter(help="flip: the mean over each image and its mirror image (default: none)"),
+]
 Form = Annotated[
     Literal["text", "markdown", "csv", "json"],
     Parameter("--format", help="how the table is printed (default: text)"),
@@ -58,6 +62,7 @@ def evaluate(
     domains: Domains = (),
     metrics: Metrics = ("r1", "mmp5"),
     branch: Branch = None,
+    tta: Tta = "none",
     form: Form = "text",
     results: ResultsFolder = DEFAULTS.results,
     device: DeviceName = None,
@@ -74,6 +79,7 @@ def evaluate(
         domains=domains,
         metrics=metrics,
         branch=branch,
+        tta=tta,
         results=results,
         device=device,
         workers=workers,

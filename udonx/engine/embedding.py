@@ -125,8 +125,15 @@ class Embedding(nn.Module):
         return features_BF if self.head is None else normalize(self.head(features_BF))
 
     @torch.no_grad()
-    def embed(self, images: Sequence[str | Path | Image.Image], batch: int = 64) -> np.ndarray:
+    def embed(
+        self, images: Sequence[str | Path | Image.Image], batch: int = 64, flip: bool = False
+    ) -> np.ndarray:
         """Embeddings of image files or PIL images.
+
+        Args:
+            images: paths or PIL images.
+            batch: how many are embedded at once.
+            flip: gives the mean of the embeddings of an image and its mirror image, of unit length.
 
         Returns:
             float32 [B, D] with unit rows: inner products are cosine similarities.
@@ -136,7 +143,11 @@ class Embedding(nn.Module):
             pixels = torch.stack(
                 [preprocess(self.read(image), self.crop) for image in images[start : start + batch]]
             )
-            parts.append(self(pixels.to(self.mean_C11.device)).cpu())
+            pixels = pixels.to(self.mean_C11.device)
+            embedding_BD = self(pixels)
+            if flip:
+                embedding_BD = normalize(embedding_BD + self(pixels.flip(-1)))
+            parts.append(embedding_BD.cpu())
         return torch.cat(parts).numpy()
 
     def read(self, image: str | Path | Image.Image) -> Image.Image:

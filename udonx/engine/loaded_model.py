@@ -22,6 +22,7 @@ from udonx.data.images import MAX_PIXELS, decode, to_array, to_rgb, turned_uprig
 from udonx.data.transforms import CentreCrop
 from udonx.engine.device import loading_threads
 from udonx.engine.load import load_stage, read_spec
+from udonx.evaluation.protocol import Embedder
 from udonx.store.stage import StageFolder
 
 _BATCH = 128
@@ -72,6 +73,7 @@ class LoadedModel:
         *,
         branch: str | None = None,
         domain: str | None = None,
+        tta: Literal["none", "flip"] = "none",
         errors: Literal["raise", "nan"] = "raise",
         max_pixels: int = MAX_PIXELS,
         workers: int | None = None,
@@ -85,6 +87,7 @@ class LoadedModel:
             branch: "student", "teacher" or "feature"; default: the student, else what the stage
                 trained.
             domain: whose teacher; needed by a teacher branch of several domains.
+            tta: "flip" for the mean of the embeddings of an image and its mirror image.
             errors: a file that cannot be read ends the call ("raise"), or gets a row of NaN and is
                 named in one warning ("nan").
             max_pixels: larger files are refused.
@@ -101,6 +104,8 @@ class LoadedModel:
         images = _listed(images)
         if errors not in ("raise", "nan"):
             raise ValueError(f'errors must be "raise" or "nan"; got {errors!r}')
+        if tta not in ("none", "flip"):
+            raise ValueError(f'tta must be "none" or "flip"; got {tta!r}')
         branch = branch or self.branch
         if branch not in self._dims:
             raise ValueError(
@@ -113,6 +118,7 @@ class LoadedModel:
                     "the teacher branch needs the domain of the images, one of"
                     f" {', '.join(self.domains)}; got {domain!r}"
                 )
+        embedder = Embedder(self.model, branch, None if tta == "none" else tta)
         embeddings_ND = np.full((len(images), self._dims[branch]), np.nan, dtype=np.float32)
         refused: list[str] = []
         loaded = self._loaded(images, max_pixels, workers, None if errors == "raise" else refused)
@@ -127,11 +133,8 @@ class LoadedModel:
         ):
             while batch := list(islice(loaded, _BATCH)):
                 rows, tensors = zip(*batch, strict=True)
-                embeddings_ND[list(rows)] = (
-                    self.model.embed(torch.stack(tensors).to(self.device), branch, domain)
-                    .cpu()
-                    .numpy()
-                )
+                images_B3HW = torch.stack(tensors).to(self.device)
+                embeddings_ND[list(rows)] = embedder.embed(images_B3HW, domain).cpu().numpy()
                 report.tick(len(batch))
         if refused:
             named = "; ".join(refused[:_NAMED]) + (

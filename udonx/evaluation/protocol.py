@@ -11,13 +11,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
-from typing import Protocol
+from typing import Literal, Protocol
 
 import attrs
 import numpy as np
 import torch
 from torch import Tensor
 
+from registry.heads.initialisers import l2_normalise
 from registry.metrics import DEFAULTS
 from udonx.common.threads import in_threads
 from udonx.data.benchmark import Benchmark
@@ -63,10 +64,30 @@ class Embedding(Protocol):
 
 @attrs.frozen(eq=False)
 class Embedder:
-    """A model and the branch of it that embeds."""
+    """A model, the branch of it that embeds, and how it looks at an image.
+
+    Attributes:
+        model: what embeds.
+        branch: "feature", "student" or "teacher".
+        tta: "flip" for the mean over an image and its mirror image; None for the image alone.
+    """
 
     model: Embedding
     branch: str
+    tta: Literal["flip"] | None = None
+
+    def embed(self, images_B3HW: Tensor, domain: str | None = None) -> Tensor:
+        """Embeddings float32 [B, D] with unit rows.
+
+        Args:
+            images_B3HW: float [B, 3, H, W], 0..255.
+            domain: of the images; only a teacher asks.
+        """
+        embedding_BD = self.model.embed(images_B3HW, self.branch, domain).float()
+        if self.tta is None:
+            return embedding_BD
+        mirrored_BD = self.model.embed(images_B3HW.flip(-1), self.branch, domain).float()
+        return l2_normalise(embedding_BD + mirrored_BD)
 
 
 @attrs.frozen(eq=False)
@@ -152,13 +173,7 @@ def embed_paths(
     parts, rows = [], []
     with closing(test_images(store, paths, embedder.model, workers, unreadable, tick)) as batches:
         for places, images_B3HW in batches:
-            parts.append(
-                embedder.model.embed(
-                    images_B3HW.to(device, non_blocking=True), embedder.branch, domain
-                )
-                .float()
-                .cpu()
-            )
+            parts.append(embedder.embed(images_B3HW.to(device, non_blocking=True), domain).cpu())
             rows += places
     embeddings_MD = torch.cat(parts).numpy()
     bad = np.flatnonzero(~np.isfinite(embeddings_MD).all(axis=1))

@@ -166,8 +166,9 @@ def stage_work(spec: StageSpec, benchmark: Benchmark, done: int = 0) -> Work:
 
 
 def evaluation_work(spec: EvaluationSpec, benchmark: Benchmark) -> Work:
-    """The test images that an evaluation embeds and searches."""
+    """The test images that an evaluation embeds and searches; a mirror image is one more."""
+    views = 1 if spec.tta is None else 2
     return [
-        (embed_kind(stage, benchmark), image_count(benchmark, [domain], "test"))
+        (embed_kind(stage, benchmark), views * image_count(benchmark, [domain], "test"))
         for domain, stage in spec.embedders.items()
     ]

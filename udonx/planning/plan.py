@@ -123,10 +123,11 @@ class Identities:
         return self.manifest(domain, self.benchmark.evaluated_splits(domain, "test"))
 
     def evaluation(self, spec: EvaluationSpec, stages: Mapping[str, str]) -> str:
-        """The identity of an evaluation: its embedders and the test files."""
+        """The identity of an evaluation: its embedders, the test files, and how they are seen."""
         embedders = {domain: [stage, spec.branch] for domain, stage in stages.items()}
         files = {domain: self.test_manifest(domain) for domain in stages}
-        return digest({"embedders": embedders, "data": files, "version": EVALUATION_VERSION})
+        tta = {"tta": spec.tta} if spec.tta else {}
+        return digest({"embedders": embedders, "data": files, "version": EVALUATION_VERSION, **tta})
 
 
 def backbone_spec(experiment: Experiment, role: str, start: StartWeights) -> BackboneSpec:
@@ -260,7 +261,10 @@ def row_evaluations(
             f" {_MOST_STEPS}"
         )
         raise ConfigError([problem(key="budget", message=message)])
-    return tuple(_also_on(left_out, evaluation, facts) for evaluation in evaluations)
+    tta = None if row.spec.tta == "none" else row.spec.tta
+    return tuple(
+        attrs.evolve(_also_on(left_out, evaluation, facts), tta=tta) for evaluation in evaluations
+    )
 
 
 def _also_on(

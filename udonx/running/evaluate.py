@@ -52,6 +52,7 @@ def evaluate(
     domains: Sequence[str] | None = None,
     metrics: Sequence[str] = DEFAULTS,
     branch: BranchName | None = None,
+    tta: Literal["none", "flip"] = "none",
     results: str | Path = OPTIONS.results,
     device: str | None = None,
     workers: int | None = None,
@@ -70,6 +71,7 @@ def evaluate(
         domains: those that are searched; default: all of the data.
         metrics: the columns of the table.
         branch: what embeds; default: the student, else what the stage trained.
+        tta: "flip" for the mean of the embeddings of an image and its mirror image.
         results: where evaluations are kept.
         device: `cpu`, `cuda` or `cuda:N`; default: the GPU where there is one.
         workers: threads that load images.
@@ -101,7 +103,7 @@ def evaluate(
         opened = _open_data(config)
         identities = Identities(opened.benchmark)
         rows = []
-        for model, planned in [(each, _plan(each, branch, identities)) for each in models]:
+        for model, planned in [(each, _plan(each, branch, tta, identities)) for each in models]:
             if not is_made(planned, metrics, session.results):
                 make_evaluation(
                     EvaluationJob(
@@ -213,7 +215,10 @@ def _open_data(config: DataConfig) -> OpenData:
 
 
 def _plan(
-    model: _TrainedStage, branch: BranchName | None, identities: Identities
+    model: _TrainedStage,
+    branch: BranchName | None,
+    tta: Literal["none", "flip"],
+    identities: Identities,
 ) -> PlannedEvaluation:
     """The evaluation of a stage, with the identity that `run` would give it on the same data.
 
@@ -237,7 +242,11 @@ def _plan(
             f" --branch {' or '.join(name for name in branches if name != 'teacher')}"
         )
     stages = dict.fromkeys(domains, model.id)
-    spec = EvaluationSpec(branch=chosen, embedders=dict.fromkeys(domains, model.spec))
+    spec = EvaluationSpec(
+        branch=chosen,
+        embedders=dict.fromkeys(domains, model.spec),
+        tta=None if tta == "none" else tta,
+    )
     return PlannedEvaluation(id=identities.evaluation(spec, stages), spec=spec, stages=stages)
 
 
@@ -250,7 +259,7 @@ def _table_row(
     names, branch = list(dict.fromkeys((*DEFAULTS, *metrics))), planned.spec.branch
     return TableRow(
         name=model.folder.path.resolve().name,
-        label=model.label if branch == "student" else f"{model.label}: {branch}",
+        label=_shown_label(model, planned.spec),
         branch=branch,
         index=index,
         backbone="",  # whatever their backbones, stages are compared with the first
@@ -274,6 +283,11 @@ def _table_row(
         stages=(model.id,),
         unseen=unseen_domains(model.spec, planned.spec.embedders),
     )
+
+
+def _shown_label(model: _TrainedStage, spec: EvaluationSpec) -> str:
+    branch = "" if spec.branch == "student" else f": {spec.branch}"
+    return f"{model.label}{branch}{f', {spec.tta}' if spec.tta else ''}"
 
 
 def _table(

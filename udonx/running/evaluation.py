@@ -94,7 +94,7 @@ def make_evaluation(job: EvaluationJob) -> None:
     results, benchmark = session.results, job.identities.benchmark
     models = {name: load_stage(folder, session.device) for name, folder in folders.items()}
     embedders = {
-        domain: Embedder(models[identity], evaluation.spec.branch)
+        domain: Embedder(models[identity], evaluation.spec.branch, evaluation.spec.tta)
         for domain, identity in evaluation.stages.items()
     }
     total = image_count(benchmark, embedders, "test")
@@ -124,7 +124,8 @@ def make_evaluation(job: EvaluationJob) -> None:
             )
         )
     # see udonx/forecast/costs.py
-    if session.workers == loading_threads(session.device) and not kept.loaded:
+    usual = session.workers == loading_threads(session.device) and evaluation.spec.tta is None
+    if usual and not kept.loaded:
         # a row has one backbone, so their kinds are all the same
         spec, *_ = evaluation.spec.embedders.values()
         kind = embed_kind(spec, benchmark)
@@ -132,6 +133,7 @@ def make_evaluation(job: EvaluationJob) -> None:
     about = {
         "stages": evaluation.stages,
         "branch": evaluation.spec.branch,
+        "tta": evaluation.spec.tta,
         "row": job.row,
         "seed": job.seed,
         "data": {domain: job.identities.test_manifest(domain) for domain in embedders},

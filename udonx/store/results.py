@@ -99,6 +99,7 @@ class StoredEvaluation:
         own: the figures with the own-domain index.
         stages: the stages that embedded each domain.
         branch: the branch that was evaluated.
+        tta: how test images were augmented; None where they were not.
         row: the row that it was made for.
         seed: the training seed that it was made for.
         data: hashes of the test files by domain.
@@ -112,6 +113,7 @@ class StoredEvaluation:
     own: StoredFigures
     stages: dict[str, str]
     branch: str = ""
+    tta: str | None = None
     row: str = ""
     seed: int | None = None
     data: dict[str, str] = attrs.field(factory=dict)

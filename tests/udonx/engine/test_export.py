@@ -168,6 +168,8 @@ def test_the_head_goes_with_it(
     assert ours.dtype == np.float32 and ours.shape == (6, dim)
     assert cosines(ours, theirs).min() > 0.9999
     np.testing.assert_allclose(np.linalg.norm(ours, axis=1), 1, atol=1e-5)
+    flipped = LoadedModel(tmp_path / "stage").embed(photos, tta="flip")
+    assert cosines(embedding.embed(photos, flip=True), flipped).min() > 0.9999
 
 
 def test_kinds_of_images(small_benchmark: Benchmark, tmp_path: Path) -> None:

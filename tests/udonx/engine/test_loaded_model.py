@@ -44,6 +44,17 @@ def test_equals_the_protocol(
     )
 
 
+def test_a_flip_gives_the_unit_mean_over_mirror_images(stage: Path, images: list[Path]) -> None:
+    """It is that of the evaluation with `tta`."""
+    loaded = LoadedModel(stage)
+    arrays = [np.asarray(Image.open(path).convert("RGB")) for path in images]
+    both = loaded.embed(arrays) + loaded.embed([array[:, ::-1].copy() for array in arrays])
+    expected = both / np.linalg.norm(both, axis=1, keepdims=True)
+    np.testing.assert_allclose(loaded.embed(images, tta="flip"), expected, atol=1e-5)
+    with pytest.raises(ValueError, match='tta must be "none" or "flip"; got \'mirror\''):
+        loaded.embed(images, tta="mirror")
+
+
 def test_kinds_of_images(stage: Path, images: list[Path]) -> None:
     """Paths as text, PIL images, arrays and tensors of the same pixels give the same embedding; no
     image gives no row.

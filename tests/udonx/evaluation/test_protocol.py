@@ -70,6 +70,54 @@ def scores(benchmark: Benchmark, phase: str, merged: bool) -> dict[str, float]:
     return found
 
 
+class Symmetric(Pixels):
+    """Embeds an image by the mean of its pixels and its mirror image's: flips change nothing."""
+
+    def embed(self, images_B3HW: Tensor, branch: str, domain: str | None = None) -> Tensor:
+        return super().embed((images_B3HW + images_B3HW.flip(-1)) / 2, branch, domain)
+
+
+def test_a_flipped_embedding_is_the_unit_mean_over_image_and_mirror_image() -> None:
+    """Mirror images have one embedding, of unit length; one that flips do not change stays."""
+    images_B3HW = torch.from_numpy(np.random.default_rng(0).random((4, 3, 16, 16))).float() * 255
+    flipped_BD = Embedder(Pixels(), "student", "flip").embed(images_B3HW)
+    pixels_BD = Pixels().embed(images_B3HW, "student")
+    mirrored_BD = Pixels().embed(torch.flip(images_B3HW, dims=[3]), "student")
+    total_BD = (pixels_BD + mirrored_BD).numpy()
+    expected_BD = total_BD / np.linalg.norm(total_BD, axis=1, keepdims=True)
+    np.testing.assert_allclose(flipped_BD, expected_BD, atol=1e-6)
+    torch.testing.assert_close(
+        Embedder(Pixels(), "student", "flip").embed(images_B3HW.flip(-1)), flipped_BD
+    )
+    plain_BD, same_BD = (
+        Embedder(Symmetric(), "student", tta).embed(images_B3HW) for tta in (None, "flip")
+    )
+    torch.testing.assert_close(same_BD, plain_BD)
+    assert not torch.allclose(flipped_BD, Embedder(Pixels(), "student").embed(images_B3HW))
+
+
+def test_queries_and_index_are_flipped_alike(small_benchmark: Benchmark) -> None:
+    """Every image is seen twice, and every query finds what a symmetric embedding finds."""
+    store = ImageStore(small_benchmark.root)
+    model = Pixels()
+
+    def hits(embedder: Embedder) -> np.ndarray:
+        embedders = dict.fromkeys(DOMAINS, embedder)
+        result = evaluate(
+            embedders, small_benchmark, store, "test", merged=True, device=CPU, workers=2
+        )
+        return result.merged.per_query.hit
+
+    plain, flipped = (
+        hits(Embedder(Symmetric(), "student")),
+        hits(Embedder(model, "student", "flip")),
+    )
+    images = image_count(small_benchmark, DOMAINS, "test")
+    assert sum(count for _, _, count in model.asked) == 2 * images
+    # a mirror image has the norm of its image: both are along pixels + mirrored pixels
+    np.testing.assert_array_equal(plain, flipped)
+
+
 @pytest.mark.parametrize("phase", ["val", "test"])
 def test_against_a_slow_loop(small_benchmark: Benchmark, phase: str) -> None:
     """Merged and own-domain R@1 are those of a plain loop that leaves out the query itself; every

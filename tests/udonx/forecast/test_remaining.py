@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import attrs
 import pytest
 import torch
 
@@ -15,7 +16,7 @@ from udonx.data.benchmark import Benchmark
 from udonx.evaluation.protocol import image_count
 from udonx.forecast.costs import Timings, embed_kind, step_kind
 from udonx.forecast.listing import Listing
-from udonx.forecast.remaining import Workload, stage_work, workload
+from udonx.forecast.remaining import Workload, evaluation_work, stage_work, workload
 from udonx.planning.load import load_plan
 from udonx.planning.plan import Plan
 from udonx.store.results import Results
@@ -186,3 +187,11 @@ def test_plans_of_other_domains_keep_their_own(plan: Plan, tmp_path: Path) -> No
     assert len(alone) == 4
     for plans in ([cars, plan], [plan, cars]):
         assert {stage.id: stage.work for stage in workload(plans, results).stages} == alone
+
+
+def test_a_flip_embeds_every_test_image_twice(plan):
+    """The same kind of work, twice as much of it."""
+    spec = plan.rows[0].evaluations[0].spec
+    flipped = evaluation_work(attrs.evolve(spec, tta="flip"), plan.benchmark)
+    once = evaluation_work(spec, plan.benchmark)
+    assert flipped == [(kind, 2 * count) for kind, count in once]

@@ -247,3 +247,16 @@ class Single(Specialists):
     text = 'plugins = ["single.py"]\n' + LOGOS_LEFT_OUT.replace("SCHEME", "single")
     with pytest.raises(ConfigError, match=r"row fewer: domains: 'single' has no model that embeds"):
         plan_text(tmp_path, text.replace('sampler = "round_robin"', ""))
+
+
+def test_a_flip_at_test_time_is_another_evaluation_of_the_same_stage(tmp_path):
+    """It trains nothing of its own; naming `none` changes no identity."""
+    rows = "".join(
+        f'[rows.{name}]\nscheme = "udon"\nsampler = "uniform"\n{key}'
+        for name, key in (("plain", ""), ("none", 'tta = "none"\n'), ("flip", 'tta = "flip"\n'))
+    )
+    plain, none, flip = plan_text(tmp_path, 'setting = "smoke"\n' + rows).rows
+    assert plain.stages == none.stages == flip.stages
+    assert plain.evaluations == none.evaluations
+    assert flip.evaluations[0].id != plain.evaluations[0].id
+    assert [row.evaluations[0].spec.tta for row in (plain, flip)] == [None, "flip"]

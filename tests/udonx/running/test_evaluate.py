@@ -129,7 +129,7 @@ def test_a_backbone_off_the_shelf_is_compared_too(
     table = udonx.evaluate([stages[0], tmp_path / "shelf"], data=photos, results=tmp_path / "kept")
     assert [row.label for row in table.rows] == ["one", "shelf: feature"]
     assert table.rows[1].difference is not None
-    assert [note for note in table.footer if "trained on" in note] == [
+    assert [note for note in table.footer if note.startswith("trained on")] == [
         "trained on glyphs, silhouettes, logos: one"
     ]
 
@@ -201,3 +201,20 @@ def test_the_row_of_a_run_is_the_label(stages: list[Path], photos: Path, tmp_pat
     table = udonx.evaluate(results.stage("one").path, data=photos, results=results.root)
     assert (table.rows[0].label, table.rows[0].name) == ("udon, seed 3", "one")
     assert json.loads(table.to_json())["rows"][0]["stages"] == ["one"]
+
+
+def test_a_flip_at_test_time_is_an_evaluation_of_its_own(
+    stages: list[Path], small_benchmark: Benchmark, tmp_path: Path
+) -> None:
+    """It has the id that a row with `tta` gives it, and says so in metrics.json."""
+    given = {"data": small_benchmark.root, "domains": ("logos",), "results": tmp_path / "kept"}
+    (plain,), (flipped,) = (
+        udonx.evaluate(stages[0], tta=tta, **given).rows for tta in ("none", "flip")
+    )
+    spec = EvaluationSpec(branch="student", embedders={}, tta="flip")
+    expected = Identities(Benchmark.open(small_benchmark.root, ("logos",))).evaluation(
+        spec, {"logos": "one"}
+    )
+    assert flipped.evaluations == (expected,) != plain.evaluations
+    stored = Results(tmp_path / "kept").read_evaluation(expected)
+    assert (stored.tta, flipped.label, plain.label) == ("flip", "one, flip", "one")
