@@ -53,6 +53,7 @@ def test_the_files_are_those_of_the_paper_and_our_own():
     """One file per table of the paper, and the sweeps beyond it."""
     assert FILES == [
         "distill_gradient",
+        "dot",
         "inactive_heads",
         "sampler_interval",
         "student_dim",
@@ -84,7 +85,7 @@ def test_every_row_of_every_file_runs_on_smoke(everything, file):
 
 
 def test_no_stage_is_trained_twice(everything):
-    """Fifteen files share a results folder: each equal stage is trained once, whichever file came
+    """Sixteen files share a results folder: each equal stage is trained once, whichever file came
     first.
     """
     assert set(everything.trained.values()) == {1}
