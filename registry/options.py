@@ -225,6 +225,8 @@ def options_of(target: Any, names: Container[str] | None = None) -> tuple[Option
         target: the class or function.
         names: only the parameters of these names; None for all.
 
+    A field of a table that a Python keyword would name has an underscore behind it: `from_`.
+
     Raises:
         TypeError: a parameter without annotation, or of a type that is not allowed.
     """
@@ -249,7 +251,7 @@ def _option(target: Any, parameter: inspect.Parameter, hints: Mapping[str, Any])
         raise TypeError(f"option {parameter.name!r}: {error}") from None
     doc, unit = description_and_unit(hint)
     return Option(
-        name=parameter.name,
+        name=parameter.name.removesuffix("_") if attrs.has(target) else parameter.name,
         type=described,
         required=parameter.default is parameter.empty,
         default=_plain_default(target, parameter),

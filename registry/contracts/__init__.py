@@ -22,14 +22,23 @@ from registry.contracts.options import (
     Transform,
     Validation,
 )
-from registry.contracts.protocols import BranchLoss, Metric, PairLoss, Sampler, Scheme, Source
-from registry.contracts.rows import Recipe, Row, RowSpec, Slot
+from registry.contracts.protocols import (
+    BranchLoss,
+    Metric,
+    NamedTensors,
+    PairLoss,
+    Sampler,
+    Scheme,
+    Source,
+)
+from registry.contracts.rows import Recipe, Row, RowInit, RowSpec, Slot
 from registry.contracts.stages import (
     BackboneSpec,
     ComponentSpec,
     DomainFacts,
     EvaluationSpec,
     HeadSpec,
+    InitSpec,
     LossSpec,
     StageSpec,
     TeacherSpec,
@@ -48,9 +57,11 @@ __all__ = [
     "DomainFacts",
     "EvaluationSpec",
     "HeadSpec",
+    "InitSpec",
     "LossContext",
     "LossSpec",
     "Metric",
+    "NamedTensors",
     "Optimiser",
     "Orientation",
     "PairLoss",
@@ -59,6 +70,7 @@ __all__ = [
     "Rate",
     "Recipe",
     "Row",
+    "RowInit",
     "RowSpec",
     "Sampler",
     "Schedule",

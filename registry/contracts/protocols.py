@@ -36,6 +36,24 @@ class PairLoss(Protocol):
         ...
 
 
+class NamedTensors(Protocol):
+    """What an init knows of a model: of the one that it changes, and of its frozen sources.
+
+    Attributes:
+        position: the place of each domain that the model is of, by its name.
+    """
+
+    position: Mapping[str, int]
+
+    def named_tensors(self) -> dict[str, Any]:
+        """Every parameter and buffer by name; to write into one changes the model.
+
+        Names begin with `backbone.`, `student_head.`, or, for what the model has of one domain,
+        `teacher_heads.DOMAIN.`, `student_classifiers.DOMAIN.` or `teacher_classifiers.DOMAIN.`.
+        """
+        ...
+
+
 @runtime_checkable
 class Sampler(Protocol):
     """Which domain the next batch comes from.

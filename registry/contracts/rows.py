@@ -20,6 +20,7 @@ from registry.contracts.stages import (
     ComponentSpec,
     HeadSpec,
     LossSpec,
+    StageSpec,
 )
 
 
@@ -28,6 +29,17 @@ class Slot:
     """Marks a key of a row that names components of a kind, in its annotation."""
 
     kind: str
+
+
+@attrs.frozen(kw_only=True)
+class RowInit(ComponentSpec):
+    """How a row starts from other rows, as its file says it.
+
+    Attributes:
+        rows: the names of those rows.
+    """
+
+    rows: tuple[str, ...]
 
 
 @attrs.frozen(kw_only=True)
@@ -72,6 +84,16 @@ class Recipe:
         Slot("updates"),
         Field(description="The rule by which gradients move the weights; without it `adamw`."),
     ] = ComponentSpec(use="adamw")
+    init: Annotated[
+        RowInit | None,
+        Slot("inits"),
+        Field(
+            description=(
+                "The rows that the student's stage starts from, and how; without it the start"
+                " weights and the seed say it."
+            )
+        ),
+    ] = None
     optimiser: Optimiser = Optimiser()
     schedule: Schedule = Schedule()
     average: Average = Average()
@@ -179,8 +201,10 @@ class Row(RowSpec):
         name: the row's name in its file.
         backbone: the backbone of its role, with its start weights.
         seed: what everything random follows from.
+        sources: the student's stages of the rows that `init` names, in its order.
     """
 
     name: str
     backbone: BackboneSpec
     seed: int
+    sources: tuple[StageSpec, ...] = ()

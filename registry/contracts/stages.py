@@ -147,6 +147,17 @@ class TeacherSpec:
 
 
 @attrs.frozen(kw_only=True)
+class InitSpec(ComponentSpec):
+    """How a stage's model starts from those of earlier stages.
+
+    Attributes:
+        stages: the earlier stages, in the order in which the row names them.
+    """
+
+    stages: tuple[StageSpec, ...]
+
+
+@attrs.frozen(kw_only=True)
 class StageSpec:
     """One training job, or the fitting of a head, or neither: features as they are.
 
@@ -164,6 +175,8 @@ class StageSpec:
             each of its domains.
         training: how it is trained; None where it is not.
         seed: what everything random follows from; None where nothing is random.
+        init: the earlier stages that its weights start from; None where they start from the start
+            weights and the seed.
     """
 
     domains: tuple[str, ...]
@@ -176,6 +189,18 @@ class StageSpec:
     teachers: tuple[TeacherSpec, ...] = ()
     training: Training | None = None
     seed: int | None = None
+    init: InitSpec | None = None
+
+    @property
+    def earlier(self) -> tuple[StageSpec, ...]:
+        """The stages that it learns from or starts from."""
+        starts = self.init.stages if self.init else ()
+        return (*(teacher.stage for teacher in self.teachers), *starts)
+
+    @property
+    def fits_head(self) -> bool:
+        """Whether its head is fitted on the training images: neither trained nor taken over."""
+        return self.training is None and self.init is None and self.student_head is not None
 
     @property
     def required_training(self) -> Training:

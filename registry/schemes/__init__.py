@@ -11,6 +11,7 @@ registry = Registry(
         "multi_head_teacher": "registry.schemes.multi_head_teacher",
         "udon": "registry.schemes.udon",
         "off_the_shelf": "registry.schemes.off_the_shelf",
+        "as_is": "registry.schemes.as_is",
     },
 )
 register, get, names, describe = registry.register, registry.get, registry.names, registry.describe

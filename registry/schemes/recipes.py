@@ -13,6 +13,7 @@ from registry.contracts import (
     ComponentSpec,
     DomainFacts,
     HeadSpec,
+    InitSpec,
     LossSpec,
     Recipe,
     Row,
@@ -211,6 +212,16 @@ def _with_classifier(head: HeadSpec | None, classifier: ComponentSpec | None) ->
     return attrs.evolve(head, classifier=classifier)
 
 
+def read_init(row: Row) -> InitSpec | None:
+    """The earlier stages that the student's stage starts from; None where there are none."""
+    init = recipe_of(row).init
+    if init is None:
+        return None
+    component = attrs.asdict(init, recurse=False)
+    del component["rows"]  # the stages stand for them: names are no part of an identity
+    return InitSpec(stages=row.sources, **component)
+
+
 def student_stage(
     row: Row,
     facts: tuple[DomainFacts, ...],
@@ -252,6 +263,7 @@ def student_stage(
             published=published,
         ),
         seed=row.seed,
+        init=read_init(row),
     )
 
 

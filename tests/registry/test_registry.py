@@ -9,7 +9,6 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import pytest
 
 from registry.registry import Registry, RegistryError
@@ -17,6 +16,7 @@ from tests.snapshots import REGISTRY_CONTENTS, registry_contents
 from tests.tiny import python
 from udonx.config.descriptions import REGISTRIES, registry_of
 from udonx.config.keys import SLOT_KEYS, DataOptions, LossSlot, StartOptions
+from udonx.config.typed import table_options
 
 if TYPE_CHECKING:
     from decimal import Decimal as OnlyForTypeCheckers
@@ -317,7 +317,9 @@ def test_the_reserved_names_are_the_keys_of_the_slots():
         "losses": LossSlot,
         **{kind: slot for kind, slot in SLOT_KEYS.values()},
     }
-    expected = {kind: {field.name for field in attrs.fields(slot)} for kind, slot in slots.items()}
+    expected = {
+        kind: {option.name for option in table_options(slot)} for kind, slot in slots.items()
+    }
     expected["metrics"] = set()  # named in a list: they have no slot
     assert {kind: set(registry.reserved) for kind, registry in REGISTRIES.items()} == expected
 

@@ -25,6 +25,7 @@ from registry import (
     backbones,
     classifiers,
     heads,
+    inits,
     losses,
     metrics,
     samplers,
@@ -42,6 +43,7 @@ REGISTRIES: dict[str, Registry] = {
         backbones,
         heads,
         classifiers,
+        inits,
         losses,
         samplers,
         schemes,
@@ -50,7 +52,7 @@ REGISTRIES: dict[str, Registry] = {
         updates,
     )
 }
-_TORCH_FREE = ("samplers", "schemes", "sources")
+_TORCH_FREE = ("inits", "samplers", "schemes", "sources")
 
 
 @attrs.frozen

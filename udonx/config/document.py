@@ -34,6 +34,7 @@ class Document:
         rows: the layers of each row; a row that a parent has too has a layer of each.
         roles: rows that `roles` made, other than for the first role -> the role.
         grids: rows that had a grid -> the rows that it made.
+        left_out: rows that `NAME = false` left out -> the file that says so.
     """
 
     plain: dict[str, Any] = attrs.field(factory=dict)
@@ -44,6 +45,7 @@ class Document:
     rows: dict[str, list[Layer]] = attrs.field(factory=dict)
     roles: dict[str, str] = attrs.field(factory=dict)
     grids: dict[str, list[str]] = attrs.field(factory=dict)
+    left_out: dict[str, str] = attrs.field(factory=dict)
 
     def named(self) -> dict[str, list[str]]:
         """The rows that each name stands for: a row's for itself, a grid's for those it made."""
@@ -97,6 +99,7 @@ def read_document(path: Path, problems: list[Problem]) -> Document:
             problems.append(Problem(where=where, key=f"rows.{name}", message=message))
         for each in named.get(name, ()):
             del document.rows[each]
+            document.left_out[each] = where
     if not document.rows:
         problems.append(
             Problem(
@@ -197,8 +200,10 @@ def _add_layers(
             )
             # a file above left out a row of this name; here it is there again
             left_out.pop(name, None)
+            document.left_out.pop(name, None)
         elif row is False and name in document.rows:
             del document.rows[name]
+            document.left_out[name] = where
         elif row is False:  # perhaps one that `roles` makes
             left_out[name] = where
         else:

@@ -38,6 +38,7 @@ from udonx.config.settings import (
     read_setting,
     read_settings,
 )
+from udonx.config.starts import needed_by
 from udonx.config.toml_files import is_there, shipped
 from udonx.config.typed import table_options, validate
 
@@ -92,6 +93,15 @@ class Experiment:
         """The rows that this call asks for: those of `--row`, else all; references last."""
         rows = [row for row in self.rows if not self.selected or row.name in self.selected]
         return sorted(rows, key=lambda row: row.reference)
+
+    def needed_rows(self) -> list[RowConfig]:
+        """The wanted rows, and all that these start from."""
+        rows = needed_by(self.rows, self.selected)
+        return sorted(rows, key=lambda row: row.reference)
+
+    def row(self, name: str) -> RowConfig:
+        """The row of that name."""
+        return next(row for row in self.rows if row.name == name)
 
     def skipped(self, domains: int | None = None) -> list[str]:
         """A sentence for each reason why this setting cannot have a wanted row.
@@ -178,8 +188,8 @@ def load_experiment(
     selected = tuple(each for name in selection.rows for each in named.get(name, ()))
     if sources is not None:
         place = setting_place(raw.name, path)
-        wanted = [row for row in resolved if not selected or row.name in selected]
-        problems += sources(place, data_options, backbones, wanted, selection.weights)
+        needed = needed_by(resolved, selected)
+        problems += sources(place, data_options, backbones, needed, selection.weights)
     if problems:
         raise ConfigError(problems)
     return Experiment(

@@ -262,9 +262,26 @@ class PlainSlot:
     use: Annotated[str, Field(description="Which component of the registry.")]
 
 
+@attrs.frozen(kw_only=True)
+class InitSlot:
+    """The own keys of an init."""
+
+    use: Annotated[str, Field(description="Which init of the registry.")]
+    from_: Annotated[
+        str | Annotated[list[str], Field(min_length=1)],
+        Field(
+            description=(
+                "The row that this one starts from, or a list of rows. Of a row with a grid, all"
+                " rows that it makes. Each gives the student's stage of the same seed."
+            )
+        ),
+    ]
+
+
 OWN_KEYS: dict[str, type] = {
     "heads": HeadSlot,
     "classifiers": PlainSlot,
+    "inits": InitSlot,
     "losses": LossSlot,
     "samplers": PlainSlot,
     "schemes": PlainSlot,
@@ -313,6 +330,9 @@ PLAIN_KEYS: tuple[Option, ...] = (
 
 SLOT_DEFAULTS = {"update": Recipe().update.use}
 """Slots that need not be filled, and the component that they hold then."""
+
+OPTIONAL_SLOTS = frozenset({"init", "student_classifier", "teacher_classifier"})
+"""Slots that may stay empty."""
 
 KIND_TABLES = ("heads", "losses", "samplers", "schemes", "updates")
 """Tables of a setting that give components new defaults."""
@@ -370,5 +390,6 @@ FILE_KEYS = frozenset(
     {"setting", "defaults", "rows", "results", *(field.name for field in attrs.fields(FileOptions))}
 )
 SETTING_KEYS = frozenset({"inherit", "data", "backbones", *KIND_TABLES}) | (
-    ROW_KEYS - VIEW - {"scheme"}
+    ROW_KEYS - VIEW - {"scheme", "init"}
 )
+"""Keys of a setting, which knows no rows: so none that names some."""

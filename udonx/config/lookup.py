@@ -18,7 +18,7 @@ def components(
     """What is registered: the components of all kinds, of one kind, or one of them.
 
     Args:
-        kind: backbones, heads, losses, samplers, updates or schemes; default: all.
+        kind: backbones, heads, inits, losses, samplers, updates, schemes and so on; default: all.
         name: one component of that kind.
         plugins: modules or .py files to import first.
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import attrs
 
+from registry.options import options_of
 from udonx.config.keys import SLOT_KEYS, DataOptions, LossSlot, StartOptions
 
 SLOTS: dict[str, frozenset[str]] = {
-    key: frozenset(field.name for field in attrs.fields(slot))
+    key: frozenset(option.name for option in options_of(slot))
     for key, (_, slot) in SLOT_KEYS.items()
 }
 """Row keys that hold one component: the slot's own keys."""

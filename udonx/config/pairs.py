@@ -11,7 +11,7 @@ from registry.contracts import LossSpec, Recipe, RowSpec, Scheme
 from udonx.common.words import format_value
 from udonx.config import descriptions as components
 from udonx.config.merge import Merged
-from udonx.config.slots import heads
+from udonx.config.slots import fits_heads, heads
 
 Complaints = Iterator[tuple[str, str]]
 """(key, sentence) of each problem."""
@@ -103,12 +103,13 @@ def _sizes(row: Candidate) -> Complaints:
 
 
 def _heads(row: Candidate) -> Complaints:
-    """A scheme that trains needs heads that are trained, any other one that is fitted."""
+    """A scheme that trains, or takes a head over, needs one that is trained; others fit one."""
     slots = {"student_head": row.spec.student_head, "teacher_head": row.recipe.teacher_head}
     for key, head in slots.items():
-        if head and components.describe("heads", head.use).facts["fitted"] == row.trains:
-            wanted = "trained" if row.trains else "fitted"
-            names = ", ".join(heads(fitted=not row.trains))
+        fitted = fits_heads(frozenset(row.scheme.slots))
+        if head and components.describe("heads", head.use).facts["fitted"] != fitted:
+            wanted = "fitted" if fitted else "trained"
+            names = ", ".join(heads(fitted=fitted))
             yield (
                 f"{key}.use",
                 (
@@ -116,6 +117,30 @@ def _heads(row: Candidate) -> Complaints:
                     f" {wanted}: {names}"
                 ),
             )
+
+
+def _init(row: Candidate) -> Complaints:
+    """An init has a student's stage to start, and a scheme that only takes over has an init."""
+    init, scheme = row.recipe.init, row.spec.scheme.use
+    if "init" in row.broken or "init" not in row.scheme.slots:
+        return
+    if init is None and not row.trains:
+        yield (
+            "init",
+            (
+                f"is missing, but scheme '{scheme}' trains nothing; say what it takes over, such as"
+                ' { use = "average", from = ["ROW", "ROW"] }'
+            ),
+        )
+    elif init and "student" not in row.spec.evaluate and row.scheme.teacher == "beforehand":
+        yield (
+            "init",
+            (
+                f"starts the student's stage, but with scheme '{scheme}' and evaluate ="
+                f" {format_value(list(row.spec.evaluate))} there is none; evaluate the student too,"
+                " or leave init out"
+            ),
+        )
 
 
 def _budget(row: Candidate) -> Complaints:
@@ -216,7 +241,13 @@ def _inactive_heads(row: Candidate) -> Complaints:
         )
 
 
-_PAIRS: tuple[Callable[[Candidate], Complaints], ...] = (_branches, _domains, _sizes, _heads)
+_PAIRS: tuple[Callable[[Candidate], Complaints], ...] = (
+    _branches,
+    _domains,
+    _sizes,
+    _heads,
+    _init,
+)
 _PAIRS_OF_TRAINING: tuple[Callable[[Candidate], Complaints], ...] = (
     _budget,
     _teachers,

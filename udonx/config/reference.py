@@ -25,6 +25,7 @@ from udonx.config.keys import (
     DataOptions,
     FileOptions,
     HeadSlot,
+    InitSlot,
     LossSlot,
     PlainSlot,
     ResultOptions,
@@ -82,6 +83,7 @@ def sections() -> dict[str, Section]:
 
     Options of components are not among them.
     """
+    of_rows = "of a row or of [defaults]"
     of_row = "of a row, of [defaults] or of a setting"
     file = [
         _holder("setting", _NAME_OR_TABLE, default="demo"),
@@ -124,6 +126,7 @@ def sections() -> dict[str, Section]:
             f"{DOCS['update']} {_SLOT}",
             PlainSlot,
         ),
+        _section("init", f"[init] {of_rows}", f"{DOCS['init']} {_SLOT}", InitSlot),
         _section(
             "setting",
             "[setting] of an experiment file, or a file in settings/",

@@ -19,6 +19,7 @@ from udonx.config.problems import Problem
 from udonx.config.rows import RowConfig, resolve_row
 from udonx.config.settings import known_roles
 from udonx.config.slots import check_kind_tables
+from udonx.config.starts import with_sources
 
 
 def resolve_rows(
@@ -54,6 +55,7 @@ def resolve_rows(
         used |= its_used
         if row is not None:
             resolved.append(attrs.evolve(row, skipped=_skipped(row, document, backbones)))
+    resolved = with_sources(resolved, document, layers, problems)
     problems += _unknown_roles(path, document, resolved, backbones)
     complete = len(resolved) == len(document.rows)
     for layer in (*document.defaults, *overrides.all_rows):

@@ -14,8 +14,10 @@ from registry.contracts import (
     LossSpec,
     Recipe,
     Row,
+    RowInit,
     RowSpec,
     Scheme,
+    StageSpec,
 )
 from udonx.common.words import printable
 from udonx.config.keys import COMMON, PLAIN_KEYS, ROW_KEYS, SLOT_KEYS, TABLES, RowOptions
@@ -42,6 +44,7 @@ class RowConfig:
         spec: its typed keys.
         data: its keys as `udonx show` prints them.
         skipped: why this setting cannot have the row; None where it can.
+        sources: the rows that it starts from, by name.
     """
 
     name: str
@@ -53,6 +56,7 @@ class RowConfig:
     spec: RowSpec
     data: dict[str, Any]
     skipped: str | None = None
+    sources: tuple[str, ...] = ()
 
     def label_for(self, domains: int | None) -> str:
         """The label on data of so many domains; it counts those that the row trains on."""
@@ -63,10 +67,16 @@ class RowConfig:
         """Whether the row's `domains` has a domain of the data."""
         return self.spec.domains is None or domain in self.spec.domains
 
-    def at(self, backbone: BackboneSpec, seed: int) -> Row:
-        """The row for one seed and one backbone."""
+    def at(self, backbone: BackboneSpec, seed: int, sources: tuple[StageSpec, ...] = ()) -> Row:
+        """The row for one seed and one backbone.
+
+        Args:
+            backbone: the backbone of its role.
+            seed: what everything random follows from.
+            sources: the student's stages of the rows in `sources`.
+        """
         keys = attrs.asdict(self.spec, recurse=False)
-        return Row(name=self.name, backbone=backbone, seed=seed, **keys)
+        return Row(name=self.name, backbone=backbone, seed=seed, sources=sources, **keys)
 
 
 def resolve_row(
@@ -171,6 +181,8 @@ def _plain_value(value: Any) -> Any:
         return {"use": value.use, "weight": value.weight, **on, **value.options}
     if isinstance(value, HeadSpec):
         return {"use": value.use, "dim": value.dim, **value.options}
+    if isinstance(value, RowInit):
+        return {"use": value.use, "from": list(value.rows), **value.options}
     if isinstance(value, ComponentSpec):
         return {"use": value.use, **value.options}
     if attrs.has(type(value)):

@@ -41,7 +41,7 @@ def to_toml(experiment: Experiment) -> str:
     document["setting"] = {"data": experiment.data.to_plain(), "backbones": backbones}
     if experiment.observers:
         document["results"] = {"observers": list(experiment.observers)}
-    document["rows"] = {row.name: row.data for row in experiment.wanted_rows()}
+    document["rows"] = {row.name: row.data for row in experiment.needed_rows()}
     return (
         f"# {experiment.path} on setting '{experiment.setting}', resolved by udonx"
         f" show\n{tomli_w.dumps(document)}"

@@ -7,13 +7,22 @@ from typing import Any, TypeVar
 
 import attrs
 
-from registry.contracts import ComponentSpec, HeadSpec, LossSpec, Recipe, RowSpec, Scheme
+from registry.contracts import (
+    ComponentSpec,
+    HeadSpec,
+    LossSpec,
+    Recipe,
+    RowInit,
+    RowSpec,
+    Scheme,
+)
 from registry.registry import RegistryError
 from udonx.common.words import dotted_key, format_value, unknown
 from udonx.config import descriptions as components
 from udonx.config.keys import (
     COMMON,
     KIND_TABLES,
+    OPTIONAL_SLOTS,
     OWN_KEYS,
     PLAIN_KEYS,
     RECIPE_KEYS,
@@ -101,11 +110,11 @@ def _slot(row: RowLayers, key: str, allowed: frozenset[str]) -> ComponentSpec | 
     value = row.merged.data.get(key, SLOT_DEFAULTS.get(key))
     if value is not None:
         return _component(row, key, value)
-    kind = SLOT_KEYS[key][0]
-    if kind == "classifiers":  # one that is not named is the default of all heads
+    if key in OPTIONAL_SLOTS:
         return None
+    kind = SLOT_KEYS[key][0]
     names = (
-        heads(fitted="losses" not in allowed)
+        heads(fitted=fits_heads(allowed))
         if kind == "heads"
         else components.registry_of(kind).names()
     )
@@ -191,10 +200,18 @@ def _with_own_keys(spec: ComponentSpec, kind: str, key: str, own: dict[str, Any]
     parts = attrs.asdict(spec, recurse=False)
     if kind == "heads":
         return HeadSpec(dim=own["dim"], **parts)
+    if kind == "inits":
+        rows = own["from"]
+        return RowInit(rows=(rows,) if isinstance(rows, str) else tuple(rows), **parts)
     if kind == "losses":
         name = key.removeprefix("losses.")
         return LossSpec(name=name, weight=own["weight"], on=own["on"], ramp=own["ramp"], **parts)
     return spec
+
+
+def fits_heads(slots: frozenset[str]) -> bool:
+    """Whether heads of rows with these slots are fitted: neither trained nor taken over."""
+    return not {"losses", "init"} & slots
 
 
 def heads(*, fitted: bool) -> list[str]:

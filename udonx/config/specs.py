@@ -70,6 +70,7 @@ def archive(spec: StageSpec, folder: Path) -> None:
         ("heads", spec.student_head),
         ("heads", spec.teacher_head),
     ]
+    parts.append(("inits", spec.init))
     heads = [head for head in (spec.student_head, spec.teacher_head) if head is not None]
     parts += [("classifiers", head.classifier) for head in heads]
     if spec.training is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from registry.classifiers import DEFAULT
 from registry.contracts import (
     ComponentSpec,
     HeadSpec,
+    InitSpec,
     LossContext,
     LossSpec,
     Optimiser,
@@ -232,6 +233,28 @@ def _check_classifier(built: nn.Module, what: str, dim: int, classes: int) -> No
     with explained(what, type(built)):
         cosine_BC = _probed(built, nn.functional.normalize(torch.ones(2, dim)))
     _check_shape(cosine_BC, f"{what} turns embeddings {[2, dim]} into", [2, classes], "")
+
+
+def apply_init(model: Model, init: InitSpec, sources: Sequence[Model]) -> None:
+    """Let a new model start from those of earlier stages; it is changed in place.
+
+    Args:
+        model: as the start weights and the seed have made it.
+        init: how it starts.
+        sources: the models of `init.stages`, frozen, on the device of `model`.
+
+    Raises:
+        ValueError: a source does not fit the model or the options.
+        TrainingError: an init of a plug-in fails.
+    """
+    for number, source in enumerate(sources, start=1):
+        if not (torch.equal(model.scale, source.scale) and torch.equal(model.shift, source.shift)):
+            raise ValueError(
+                f"init '{init.use}' needs rows whose start weights want images of the same mean and"
+                f" std, but those of the row that `from` names at place {number} want others; name"
+                " rows of the same start weights"
+            )
+    _built("inits", f"init '{init.use}'", init, model, sources)
 
 
 def build_losses(spec: StageSpec, class_counts: Mapping[str, Tensor]) -> dict[str, Any]:

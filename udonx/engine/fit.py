@@ -1,4 +1,4 @@
-"""A stage without steps: its head, where it has one, is fitted on the training images."""
+"""A stage without steps: its head is fitted on the training images, unless it is taken over."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from udonx.common.stopwatch import Stopwatch
 from udonx.data.unreadable import Unreadable, left_out
 from udonx.engine.checkpoint import Checkpoint, stopped
 from udonx.engine.errors import TrainingError
+from udonx.engine.hooks import Validation
 from udonx.engine.job import Job
 from udonx.engine.model import Model
+from udonx.engine.validation import validate
 from udonx.evaluation.protocol import test_images
 from udonx.store.stage import Done
 
@@ -31,7 +33,7 @@ class FittedHead(Protocol):
 
 
 class Fit:
-    """A stage of no steps: its head, where it has one, is fitted on the training images.
+    """A stage of no steps: its head is fitted on the training images, where it has one to fit.
 
     Of the features only their moments are held. A checkpoint has them, and after how many training
     images of each domain they stand.
@@ -43,7 +45,7 @@ class Fit:
 
     def __init__(self, job: Job, model: Model) -> None:
         self.job, self.model = job, model
-        self.head = cast(FittedHead | None, model.student_head)  # a stage of no steps trains none
+        self.head = cast(FittedHead, model.student_head) if job.spec.fits_head else None
         self.paths = {
             domain: job.benchmark.split(domain, "train").paths
             for domain in job.spec.domains
@@ -67,7 +69,8 @@ class Fit:
                 self.checkpoint.restore()
                 self._measure()
                 self._fit(self.head)
-            return self._finish()
+            validation = self._validate() if self.job.spec.init else None
+            return self._finish(validation)
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps: tensors and plain data."""
@@ -124,17 +127,26 @@ class Fit:
         except ValueError as error:
             raise TrainingError(f"{self.job.title}: {error}") from error
 
-    def _finish(self) -> Done:
+    def _validate(self) -> Validation | None:
+        """How good the weights that were taken over are on the validation images."""
+        return validate(self.job, self.model, 0, self._stop_if_asked)
+
+    def _stop_if_asked(self) -> None:
+        if self.stop.signal is not None:
+            raise stopped(self.job, self.stop.signal, "its weights were made")
+
+    def _finish(self, validation: Validation | None) -> Done:
         """Keep the weights and write done.json."""
         folder = self.job.folder
+        unreadable = [*self._left_out(), *(validation.result.unreadable if validation else ())]
         done = Done(
             steps=0,
             images=self.images,
             seconds=self.stopwatch.seconds,
             best_step=0,
-            best_r1=None,
+            best_r1=validation.result.main.r1 if validation else None,
             weights=folder.save_best(self.model.state_dict(), {"stage": self.job.id}),
-            unreadable=left_out(self._left_out()),
+            unreadable=left_out(unreadable),
         )
         folder.finish(done)
         return done

@@ -31,6 +31,7 @@ class Job:
         workers: threads that load images.
         start_folder: the folder of its start weights; None where they are random.
         teachers: the folders of its teachers' stages, in the order of `spec.teachers`.
+        sources: the folders of the stages that it starts from, in the order of `spec.init`.
         plugins: the plug-ins that were imported, kept in the stage's folder.
         manifest: the hash of each domain's split files.
         checkpoint_seconds: what lies between two checkpoints at most, but for the time that a step
@@ -48,6 +49,7 @@ class Job:
     workers: int
     start_folder: Path | None = None
     teachers: tuple[StageFolder, ...] = ()
+    sources: tuple[StageFolder, ...] = ()
     plugins: tuple[str, ...] = ()
     manifest: dict[str, str] = attrs.field(factory=dict)
     checkpoint_seconds: float = 300.0

@@ -53,6 +53,15 @@ class Classifiers(nn.Module):
             range(start, start + count) for start, count in zip(starts, counts, strict=True)
         ]
 
+    def columns(self) -> dict[str, Tensor]:
+        """The parameters of each domain by DOMAIN.NAME, detached, in the memory of the model."""
+        found = {}
+        for domain, position in self.position.items():
+            part, own = self.parts[0 if self.joint else position], self.ranges[position]
+            for name, parameter in part.named_parameters():
+                found[f"{domain}.{name}"] = parameter.detach()[own.start : own.stop]
+        return found
+
     def forward(self, embedding_BD: Tensor, domain: str) -> tuple[Tensor, range]:
         """The cosines [B, C] of an embedding [B, D], and the domain's columns among them."""
         position = self.position[domain]
@@ -174,6 +183,22 @@ class Model(nn.Module):
         for name, parameter in self.named_parameters():
             (backbone if name.startswith(with_backbone) else heads).append(parameter)
         return backbone, heads
+
+    def named_tensors(self) -> dict[str, Tensor]:
+        """Every parameter and buffer, detached, in the memory of the model.
+
+        Heads of teachers and class columns are called by their domain, not by its position.
+        """
+        shared = ("backbone.", "student_head.")
+        found = {name: item for name, item in self.state_dict().items() if name.startswith(shared)}
+        for domain, head in zip(self.position, self.teacher_heads, strict=False):
+            items = head.state_dict().items()
+            found |= {f"teacher_heads.{domain}.{name}": item for name, item in items}
+        for part in ("student_classifiers", "teacher_classifiers"):
+            if (classifiers := getattr(self, part)) is not None:
+                items = classifiers.columns().items()
+                found |= {f"{part}.{name}": item for name, item in items}
+        return found
 
     def features(self, images_B3HW: Tensor) -> Tensor:
         """L2-normalised float32 features [B, F]."""

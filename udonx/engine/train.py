@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import torch
+
 from udonx.config import specs
-from udonx.engine.build import build_model
+from udonx.engine.build import apply_init, build_model
 from udonx.engine.fit import Fit
 from udonx.engine.job import Job
+from udonx.engine.load import load_stage
 from udonx.engine.loop import Loop
 from udonx.engine.model import Model
 from udonx.planning.identity import to_plain
@@ -36,7 +39,7 @@ def run_stage(job: Job) -> Done:
 
 
 def prepare(job: Job) -> Model:
-    """The untrained model of a stage, on its device.
+    """The untrained model of a stage, on its device, after its init where it has one.
 
     What the stage is stands in its folder afterwards.
     """
@@ -46,7 +49,11 @@ def prepare(job: Job) -> Model:
         else {}
     )
     counts = {domain: len(ids) for domain, ids in class_ids.items()}
-    model = build_model(job.spec, counts, job.start_folder).to(job.device)
+    model = build_model(job.spec, counts, job.start_folder)
+    if job.spec.init is not None:
+        cpu = torch.device("cpu")
+        apply_init(model, job.spec.init, [load_stage(folder, cpu) for folder in job.sources])
+    model = model.to(job.device)
     about = StageModel(
         id=job.id,
         data=job.manifest,

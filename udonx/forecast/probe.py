@@ -105,7 +105,7 @@ class _Probe:
     def _job(self, plan: Plan, spec: StageSpec, teachers: tuple[StageFolder, ...] = ()) -> Job:
         identity = plan.identity(spec)
         return Job(
-            spec=spec,
+            spec=attrs.evolve(spec, init=None),  # where it starts from changes no cost
             id=identity,
             title=f"timing {stage_title(spec)}",
             folder=StageFolder(self.folder / identity),

@@ -148,13 +148,11 @@ def stage_work(spec: StageSpec, benchmark: Benchmark, done: int = 0) -> Work:
     """
     images = embed_kind(spec, benchmark)
     if (training := spec.training) is None:
-        fitted = spec.domains if spec.student_head is not None else ()
-        return [
-            (
-                images,
-                sum(domain.train_images for domain in benchmark.facts if domain.name in fitted),
-            )
-        ]
+        fitted = spec.domains if spec.fits_head else ()
+        count = sum(domain.train_images for domain in benchmark.facts if domain.name in fitted)
+        if spec.init is not None:  # what is taken over is validated once
+            count += image_count(benchmark, spec.domains, "val")
+        return [(images, count)]
     held, steps, every = held_steps(training), training.steps, training.validate_every
     validations = steps // every + (steps % every > 0) - done // every
     work = [

@@ -21,8 +21,8 @@ from udonx.inputs.weights import StartWeights, WeightsError, resolve
 
 
 def used_roles(experiment: Experiment) -> list[str]:
-    """The backbone roles that the wanted rows use and the setting has."""
-    return list(dict.fromkeys(row.backbone for row in experiment.wanted_rows() if not row.skipped))
+    """The backbone roles that the needed rows use and the setting has."""
+    return list(dict.fromkeys(row.backbone for row in experiment.needed_rows() if not row.skipped))
 
 
 def open_benchmark(experiment: Experiment) -> Benchmark:

@@ -29,7 +29,7 @@ def from_hub(experiment: Experiment, weights_dir: Path | str | None) -> list[str
 
     A run takes them from the hub or its cache.
     """
-    roles = dict.fromkeys(row.backbone for row in experiment.wanted_rows() if not row.skipped)
+    roles = dict.fromkeys(row.backbone for row in experiment.needed_rows() if not row.skipped)
     backbones = [experiment.backbones[role] for role in roles]
     missing = [
         backbone

@@ -82,17 +82,20 @@ def digest(value: Any) -> str:
 def stage_id(spec: StageSpec, manifest: Callable[[str], str]) -> str:
     """The identity of a stage.
 
-    It follows from its canonical spec with teachers by id, its data, and the engine's version.
+    It follows from its canonical spec with earlier stages by id, its data and the engine's version.
     Start weights and component versions are part of the spec.
 
     Args:
         spec: the stage.
         manifest: the hash of a domain's training and validation files.
     """
-    plain = to_plain(attrs.evolve(spec, teachers=()))
+    plain = to_plain(attrs.evolve(spec, teachers=(), init=None))
     plain["teachers"] = _without_none(
         [_written(teacher, stage_id(teacher.stage, manifest)) for teacher in spec.teachers]
     )
+    if spec.init is not None:
+        init = _without_none(_converter.unstructure(attrs.evolve(spec.init, stages=())))
+        plain["init"] = {**init, "stages": [stage_id(one, manifest) for one in spec.init.stages]}
     return digest(
         {
             "spec": plain,

@@ -14,7 +14,7 @@ from udonx.config.rows import RowConfig
 from udonx.data.benchmark import Benchmark
 from udonx.inputs.weights import StartWeights
 from udonx.planning.identity import digest, stage_id
-from udonx.planning.stages import stage_title, teacher_problems, with_teachers
+from udonx.planning.stages import stage_title, teacher_problems, with_earlier
 
 EVALUATION_VERSION = 1
 """Raised when the evaluation's numbers change."""
@@ -183,7 +183,7 @@ def make_plan(
                     PlannedEvaluation(id=identities.evaluation(spec, ids), spec=spec, stages=ids)
                 )
                 for stage in spec.embedders.values():
-                    for reached in with_teachers(stage):
+                    for reached in with_earlier(stage):
                         needed.setdefault(identities.stage(reached), reached)
             random = any(stage.seed is not None for stage in needed.values())
             if not random and position > 0:
@@ -223,9 +223,14 @@ def row_evaluations(
 
     Raises:
         ConfigError: the scheme fails, the domains of a stage do not have one teacher each, nothing
-            embeds a domain that the row leaves out, or a stage has absurdly many steps.
+            embeds a domain that the row leaves out, a stage has absurdly many steps, or a row that
+            it starts from has no student of all domains.
     """
-    wanted = row.at(backbone_spec(experiment, row.backbone, start_weights[row.backbone]), seed)
+    sources = tuple(
+        _source_stage(experiment, row, name, seed, start_weights, facts) for name in row.sources
+    )
+    backbone = backbone_spec(experiment, row.backbone, start_weights[row.backbone])
+    wanted = row.at(backbone, seed, sources)
     problem = partial(Problem, where=experiment.setting_place, rows=(row.name,))
     try:
         own = tuple(fact for fact in facts if row.trains_on(fact.name))
@@ -234,7 +239,7 @@ def row_evaluations(
             reached
             for evaluation in evaluations
             for stage in evaluation.embedders.values()
-            for reached in with_teachers(stage)
+            for reached in with_earlier(stage)
         ]
     except Exception as error:  # a plug-in's own code
         message = f"'{wanted.scheme.use}' cannot plan this row: {type(error).__name__}: {error}"
@@ -277,3 +282,33 @@ def _also_on(
     found = {**evaluation.embedders, **dict.fromkeys(left_out, stage)}
     in_order = {fact.name: found[fact.name] for fact in facts if fact.name in found}
     return attrs.evolve(evaluation, embedders=in_order)
+
+
+def _source_stage(
+    experiment: Experiment,
+    row: RowConfig,
+    name: str,
+    seed: int,
+    start_weights: Mapping[str, StartWeights],
+    facts: tuple[DomainFacts, ...],
+) -> StageSpec:
+    """The stage of the student of a row that another one starts from.
+
+    Raises:
+        ConfigError: that row has none for all domains.
+    """
+    source = experiment.row(name)
+    student = attrs.evolve(source, spec=attrs.evolve(source.spec, evaluate=("student",)))
+    found: list[StageSpec] = []
+    for evaluation in row_evaluations(experiment, student, seed, start_weights, facts):
+        for stage in evaluation.embedders.values():
+            if stage not in found:  # stages hold tables, so they are in no set
+                found.append(stage)
+    if len(found) == 1:
+        return found[0]
+    message = (
+        f'got "{name}", which gives {len(found)} models, one for each domain; allowed is a row'
+        " whose student is one model for all domains"
+    )
+    place = experiment.setting_place
+    raise ConfigError([Problem(where=place, rows=(row.name,), key="init.from", message=message)])

@@ -1,4 +1,4 @@
-"""A stage and the earlier ones that it learns from: order, title, and a teacher for each domain."""
+"""A stage and the earlier ones that it needs: order, title, and a teacher for each domain."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator
 from registry.contracts import StageSpec, TeacherSpec
 
 
-def with_teachers(stage: StageSpec) -> Iterator[StageSpec]:
-    """A stage after all earlier stages that it learns from."""
-    for teacher in stage.teachers:
-        yield from with_teachers(teacher.stage)
+def with_earlier(stage: StageSpec) -> Iterator[StageSpec]:
+    """A stage after all earlier stages that it learns from or starts from."""
+    for earlier in stage.earlier:
+        yield from with_earlier(earlier)
     yield stage
 
 
@@ -22,12 +22,14 @@ def unseen_domains(stage: StageSpec, domains: Iterable[str]) -> tuple[str, ...]:
     """
     if stage.training is None and stage.student_head is None:
         return ()
-    seen = {domain for reached in with_teachers(stage) for domain in reached.domains}
+    seen = {domain for reached in with_earlier(stage) for domain in reached.domains}
     return tuple(domain for domain in domains if domain not in seen)
 
 
 def stage_title(spec: StageSpec) -> str:
     """What a stage is, in a few words."""
+    if spec.training is None and spec.init is not None:
+        return f"student, {spec.init.use}"
     if spec.training is None:
         return "features" if spec.student_head is None else "features, PCA"
     if spec.student_head is None:

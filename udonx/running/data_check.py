@@ -46,7 +46,7 @@ def _reads_training(experiment: Experiment, domain: str) -> bool:
     """Whether any row reads training images of a domain: to train, or to fit a head."""
     return any(
         (row.spec.recipe or row.spec.student_head) and row.trains_on(domain)
-        for row in experiment.wanted_rows()
+        for row in experiment.needed_rows()
         if not row.skipped
     )
 

@@ -20,7 +20,7 @@ from udonx.common.json_files import write_json
 from udonx.config.problems import ConfigError, Problem
 from udonx.planning.identity import digest, from_plain, stage_id
 from udonx.planning.plan import Plan
-from udonx.planning.stages import with_teachers
+from udonx.planning.stages import with_earlier
 from udonx.store.lock import StageLock
 from udonx.store.results import Results
 from udonx.store.stage import StageFolder
@@ -89,18 +89,18 @@ class FreshCall:
 
 
 def _learners(results: Results, stages: set[str]) -> list[str]:
-    """The stages of `results` beside `stages` that learned from one of them.
+    """The stages of `results` beside `stages` that learned or started from one of them.
 
     They did so directly or through others.
     """
     folders = sorted(
         path for path in (results.root / "stages").glob("*") if path.name not in stages
     )
-    return [path.name for path in folders if stages & _teachers(StageFolder(path))]
+    return [path.name for path in folders if stages & _earlier(StageFolder(path))]
 
 
-def _teachers(folder: StageFolder) -> set[str]:
-    """The ids of all stages that a stage has learned from.
+def _earlier(folder: StageFolder) -> set[str]:
+    """The ids of all stages that a stage has learned or started from.
 
     There are none where its model.json cannot be read.
     """
@@ -109,8 +109,8 @@ def _teachers(folder: StageFolder) -> set[str]:
         spec = from_plain(model.spec)
         return {
             stage_id(reached, model.data.__getitem__)
-            for teacher in spec.teachers
-            for reached in with_teachers(teacher.stage)
+            for earlier in spec.earlier
+            for reached in with_earlier(earlier)
         }
     except (DamagedFileError, OSError, ValueError, TypeError, KeyError):
         return set()

@@ -15,7 +15,7 @@ from udonx.config.problems import Problem
 from udonx.data.benchmark import Benchmark
 from udonx.data.errors import DataError
 from udonx.data.images import ImageStore
-from udonx.engine.build import build_losses, build_model, build_update
+from udonx.engine.build import apply_init, build_losses, build_model, build_update
 from udonx.engine.errors import TrainingError
 from udonx.engine.model import Model
 from udonx.engine.optim import layer_factors
@@ -125,7 +125,11 @@ class ModelCheck:
             domain.name: max(2, domain.train_classes) if domain.name == stage.domain else 2
             for domain in stage.facts
         }
-        return build_model(spec, classes, stage.folder if spec is stage.spec else None)
+        model = build_model(spec, classes, stage.folder if spec is stage.spec else None)
+        if spec is stage.spec and spec.init is not None:
+            sources = [build_model(source, classes, None) for source in spec.init.stages]
+            apply_init(model, spec.init, sources)
+        return model
 
     def _rehearse(self, model: Model, stages: list[WantedStage]) -> Iterator[Problem]:
         """Call what is different in stages that have one model."""
@@ -232,16 +236,21 @@ def model_key(spec: StageSpec) -> str:
     """The key of a stage's model.
 
     Models of one key differ in their seed and in the domains of their classifiers alone, and not in
-    these where earlier stages teach them, which are asked about a domain by its name.
+    these where earlier stages teach them or start them, which are asked about a domain by its name.
     """
+    init = spec.init and (
+        (spec.init.use, spec.init.options),
+        [(model_key(source), source.domains) for source in spec.init.stages],
+    )
     return repr(
         (
-            spec.domains if spec.teachers else (),
+            spec.domains if spec.earlier else (),
             spec.backbone,
             spec.transform.crop,
             spec.student_head,
             spec.teacher_head,
             spec.classifier,
             spec.training is None,
+            init,
         )
     )

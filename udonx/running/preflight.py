@@ -13,11 +13,12 @@ from registry.contracts import DomainFacts, StageSpec
 from udonx.common.words import display_path
 from udonx.config.experiment import Experiment
 from udonx.config.problems import Problem
+from udonx.config.starts import needed_by
 from udonx.evaluation.metrics import metric_problem
 from udonx.inputs.open import Inputs
 from udonx.planning.identity import digest, to_plain
 from udonx.planning.plan import Plan, row_evaluations
-from udonx.planning.stages import with_teachers
+from udonx.planning.stages import with_earlier
 from udonx.running.model_check import ModelCheck, model_key
 from udonx.running.options import RunOptions
 from udonx.running.record import check_observers
@@ -78,13 +79,14 @@ def _rough_stages(inputs: Inputs) -> Iterator[tuple[str, StageSpec]]:
     """(row, stage) of what can be planned although something is wrong."""
     experiment, weights = inputs.experiment, inputs.start_weights
     for row in experiment.wanted_rows():
-        if row.skipped or row.backbone not in weights:
+        needed = needed_by(experiment.rows, [row.name])
+        if row.skipped or any(one.backbone not in weights for one in needed):
             continue
         for evaluation in row_evaluations(
             experiment, row, experiment.seeds[0], weights, inputs.data.facts
         ):
             for stage in evaluation.embedders.values():
-                for reached in with_teachers(stage):
+                for reached in with_earlier(stage):
                     yield row.name, reached
 
 
@@ -93,7 +95,7 @@ def _batch_problems(experiment: Experiment, facts: tuple[DomainFacts, ...]) -> I
     images = sum(domain.train_images for domain in facts)
     most = max(images, _ANY_BATCH)
     rows: dict[int, list[str]] = {}
-    for row in experiment.wanted_rows():
+    for row in experiment.needed_rows():
         if not row.skipped and (recipe := row.spec.recipe) and recipe.budget.batch > most:
             rows.setdefault(recipe.budget.batch, []).append(row.name)
     for batch, names in rows.items():

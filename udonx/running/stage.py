@@ -11,7 +11,7 @@ from udonx.engine.errors import TrainingError
 from udonx.engine.job import Job
 from udonx.engine.train import run_stage
 from udonx.forecast.costs import stage_timers
-from udonx.planning.stages import stage_title
+from udonx.planning.stages import stage_title, with_earlier
 from udonx.running.record import StageFigures
 from udonx.running.session import PlanRun
 from udonx.store.lock import POLL_SECONDS, StageLock
@@ -61,6 +61,8 @@ def _train(identity: str, title: str, context: PlanRun, record: Any) -> None:
 def _job(identity: str, title: str, context: PlanRun, record: Any) -> Job:
     plan, session, spec = context.plan, context.session, context.plan.stages[identity]
     teachers = (plan.identity(teacher.stage) for teacher in spec.teachers)
+    sources = map(plan.identity, spec.init.stages if spec.init else ())
+    domains = dict.fromkeys(name for stage in with_earlier(spec) for name in stage.domains)
     return Job(
         spec=spec,
         id=identity,
@@ -72,8 +74,9 @@ def _job(identity: str, title: str, context: PlanRun, record: Any) -> Job:
         workers=session.workers,
         start_folder=plan.weights_of(spec).folder,
         teachers=tuple(map(session.results.stage, teachers)),
+        sources=tuple(map(session.results.stage, sources)),
         plugins=plan.experiment.plugins,
-        manifest={domain: plan.identities.training_manifest(domain) for domain in spec.domains},
+        manifest={domain: plan.identities.training_manifest(domain) for domain in domains},
         checkpoint_seconds=60 * session.options.checkpoint_minutes,
         hooks=(
             StageFigures(record, stage_title(spec).replace(" ", "_")),

@@ -95,7 +95,7 @@ def test_an_unknown_kind_or_name_lists_what_there_is():
     with pytest.raises(
         RegistryError,
         match=(
-            "'loses' is no kind of component; there are backbones, heads, classifiers,"
+            "'loses' is no kind of component; there are backbones, heads, classifiers, inits,"
             " losses, samplers, schemes, metrics"
         ),
     ):

@@ -24,7 +24,7 @@ def test_a_field_of_a_row_is_a_key_everywhere():
 def test_a_recipe_is_whole():
     """Whoever reads how a row is trained meets no None but that of a component it does without."""
     empty = {name for name, value in attrs.asdict(Recipe(), recurse=False).items() if value is None}
-    assert empty == {"teacher_head", "student_classifier", "teacher_classifier"}
+    assert empty == {"teacher_head", "student_classifier", "teacher_classifier", "init"}
 
 
 def test_slots_of_schemes_are_keys():

@@ -14,7 +14,7 @@ import attrs
 import pytest
 import torch
 
-from registry.contracts import HeadSpec
+from registry.contracts import HeadSpec, InitSpec
 from registry.heads.moments import Moments
 from tests.udonx.engine.small import (
     Interrupted,
@@ -27,9 +27,11 @@ from udonx.common import interrupts
 from udonx.data.benchmark import Benchmark
 from udonx.data.images import ImageStore
 from udonx.engine.errors import TrainingError
+from udonx.engine.load import load_stage
 from udonx.engine.model import Model
 from udonx.engine.train import run_stage
 from udonx.evaluation import protocol
+from udonx.store.stage import StageFolder
 
 
 @pytest.fixture
@@ -134,3 +136,22 @@ def test_too_few_images_for_a_fit(small_benchmark: Benchmark, tmp_path: Path) ->
         TrainingError, match="small: pca: 3 items do not determine 8 principal components"
     ):
         run_stage(small_job(tmp_path, fitted_spec(domains=("logos",)), Benchmark.open(root)))
+
+
+def test_a_mean_of_stages_is_kept_without_training(
+    small_benchmark: Benchmark, short: StageFolder, tmp_path: Path
+) -> None:
+    """A stage of no steps takes backbone and student head over and keeps their validation R@1; the
+    mean of one stage embeds to the bit as it does, and can be a source itself.
+    """
+    init = InitSpec(use="average", stages=(small_spec(),))
+    spec = small_spec(training=None, teacher_head=None, seed=None, init=init)
+    job = small_job(tmp_path / "mean", spec, small_benchmark, sources=(short,))
+    done = run_stage(job)
+    assert (done.steps, done.images, done.best_r1) == (0, 0, short.done.best_r1)
+    images = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 255
+    mean, source = (load_stage(folder, torch.device("cpu")) for folder in (job.folder, short))
+    assert torch.equal(mean.embed(images, "student"), source.embed(images, "student"))
+    assert mean.student_classifiers is None
+    further = small_spec(steps=2, init=InitSpec(use="same", stages=(spec,)))
+    run_stage(small_job(tmp_path / "further", further, small_benchmark, sources=(job.folder,)))

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from registry.contracts import ComponentSpec, LossSpec, Optimiser
+from registry.contracts import ComponentSpec, InitSpec, LossSpec, Optimiser
 from tests.udonx.engine.small import UDON, dynamic, kept, small_job, small_spec
 from udonx.data.benchmark import Benchmark
 from udonx.engine.loop import Loop
 from udonx.engine.train import prepare, run_stage
+from udonx.store.stage import StageFolder
 
 CPU = torch.device("cpu")
 
@@ -190,3 +191,27 @@ def test_a_loss_with_a_state_moves_no_other_random_number(
         run_stage(job)
         weights.append(job.folder.best.read_bytes())
     assert weights[0] == weights[1]
+
+
+def test_a_stage_that_starts_from_another_continues(
+    small_benchmark: Benchmark, short: StageFolder, tmp_path: Path
+) -> None:
+    """A stage with an init and an anchor that is stopped gives the bytes of one that is not: it is
+    anchored to the weights after the init in both. Without an init its weights are others.
+    """
+    rates = Optimiser(lr_heads=2e-3, lr_backbone=2e-3, frozen=0, anchor=50.0)
+    init = InitSpec(use="same", stages=(small_spec(),))
+    folders = []
+    for name, start in (("plain", None), ("whole", init), ("stopped", init)):
+        spec = small_spec(steps=8, validate_every=4, optimiser=rates, init=start)
+        job = small_job(
+            tmp_path / name, spec, small_benchmark, checkpoint_seconds=0.0, sources=(short,)
+        )
+        if name == "stopped":
+            with closing(Loop(job, prepare(job)).steps()) as steps:
+                next(step for step in steps if step == 5)
+        run_stage(job)
+        folders.append(job.folder)
+    plain, whole, stopped = folders
+    assert kept(stopped) == kept(whole)
+    assert kept(plain) != kept(whole)

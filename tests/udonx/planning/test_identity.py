@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 from registry import losses
-from registry.contracts import Optimiser, StageSpec, TeacherSpec
+from registry.contracts import InitSpec, Optimiser, StageSpec, TeacherSpec
 from tests.tiny import SETTING, write_domain, write_experiment, write_split
 from tests.udonx.engine.small import small_job, small_spec
 from udonx.config.experiment import load_experiment
@@ -225,3 +225,27 @@ def test_a_teachers_name_and_domains_are_part_of_its_students_identity(data):
     for student in students:
         plain = json.loads(json.dumps(stages.to_plain(student)))
         assert stages.from_plain(plain) == student and "null" not in json.dumps(plain)
+
+
+def test_an_init_is_part_of_the_identity(data):
+    """The init, its options and what its sources are make another stage, and survive plain data;
+    a source's data reach it too.
+    """
+    source, spec = (plan(data).stages[ids(plan(data))[1][place]] for place in (0, -1))
+    manifests = {"cars": "1", "food": "2"}
+    init = InitSpec(use="average", options={"weights": [1.0]}, stages=(source,))
+    students = [
+        spec,
+        attrs.evolve(spec, init=init),
+        attrs.evolve(spec, init=attrs.evolve(init, use="same", options={})),
+        attrs.evolve(spec, init=attrs.evolve(init, options={"weights": [2.0]})),
+        attrs.evolve(spec, init=attrs.evolve(init, stages=(attrs.evolve(source, seed=9),))),
+        attrs.evolve(spec, init=attrs.evolve(init, stages=(source, source))),
+    ]
+    assert len({stages.stage_id(student, manifests.get) for student in students}) == 6
+    for student in students:
+        plain = json.loads(json.dumps(stages.to_plain(student)))
+        assert stages.from_plain(plain) == student and "null" not in json.dumps(plain)
+    alone = attrs.evolve(students[1], domains=("food",), teachers=())
+    first, other = (stages.stage_id(alone, {**manifests, "cars": c}.get) for c in "12")
+    assert source.domains == ("cars",) and first != other

@@ -260,3 +260,61 @@ def test_a_flip_at_test_time_is_another_evaluation_of_the_same_stage(tmp_path):
     assert plain.evaluations == none.evaluations
     assert flip.evaluations[0].id != plain.evaluations[0].id
     assert [row.evaluations[0].spec.tta for row in (plain, flip)] == [None, "flip"]
+
+
+SOUP = """
+[defaults]
+scheme = "classification"
+sampler = "round_robin"
+[rows.soup]
+scheme = "as_is"
+init = { use = "average", from = ["one", "two"] }
+[rows.one]
+[rows.two]
+init = { use = "same", from = "one" }
+optimiser.lr_heads = 0.1
+"""
+
+
+def planned_rows(tmp_path, text: str, **options) -> Plan:
+    """The plan of some rows on the domains cars and food."""
+    for first_class, domain in enumerate(("cars", "food")):
+        write_domain(tmp_path / "data", domain, first_class=5 * first_class)
+    experiment = load_experiment(
+        write_experiment(tmp_path, SETTING + text), data=tmp_path / "data", **options
+    )
+    return make_plan(experiment, open_benchmark(experiment), resolve_weights(experiment))
+
+
+def test_a_row_is_planned_after_those_that_it_starts_from(tmp_path):
+    """Sources are stages of their own rows and of the same seed, and come first; the name of a row
+    changes no id.
+    """
+    plan = planned_rows(tmp_path, SOUP, seeds=[3, 4])
+    rows = {(row.row.name, row.seed): row.stages for row in plan.rows}
+    for seed in (3, 4):
+        (one,), (_, two) = rows["one", seed], rows["two", seed]
+        assert rows["two", seed] == (one, two) and rows["soup", seed][:2] == (one, two)
+        assert plan.stages[two].init.stages == (plan.stages[one],)
+        soup = plan.stages[rows["soup", seed][2]]
+        assert [stage.seed for stage in soup.init.stages] == [seed, seed]
+        assert (soup.training, stage_title(soup)) == (None, "student, average")
+    assert len(plan.stages) == 6
+    renamed = planned_rows(tmp_path, SOUP.replace("one", "uno"), seeds=[3, 4])
+    assert set(renamed.stages) == set(plan.stages)
+
+
+def test_a_selected_row_brings_the_stages_that_it_starts_from(tmp_path):
+    """`--row` plans what the row needs, and no other row."""
+    plan = planned_rows(tmp_path, SOUP, rows=["two"])
+    assert [row.row.name for row in plan.rows] == ["two"]
+    assert [stage_title(stage) for stage in plan.stages.values()] == ["student", "student"]
+    assert list(plan.users.values()) == [["two"], ["two"]]
+
+
+def test_a_row_of_several_students_starts_no_other(tmp_path):
+    """A row names one model for all domains: specialists are refused."""
+    text = SOUP.replace("[rows.one]", '[rows.one]\nscheme = "specialists"')
+    message = r'row soup: init.from: got "one", which gives 2 models, one for each domain; allowed'
+    with pytest.raises(ConfigError, match=message):
+        planned_rows(tmp_path, text)

@@ -12,7 +12,7 @@ from udonx.config.experiment import load_experiment
 from udonx.config.problems import ConfigError
 from udonx.inputs.open import open_benchmark, resolve_weights
 from udonx.planning.plan import Plan, make_plan
-from udonx.planning.stages import with_teachers
+from udonx.planning.stages import with_earlier
 
 SCHEME = """
 import attrs
@@ -93,7 +93,7 @@ def test_domains_say_who_teaches_what(tmp_path: Path) -> None:
     planned = plan(tmp_path, f"(TeacherSpec(stage={both}, domains=('cars',)), food)")
     student = planned.rows[0].evaluations[0].spec.embedders["cars"]
     assert [teacher.taught_domains for teacher in student.teachers] == [("cars",), ("food",)]
-    assert [stage.domains for stage in with_teachers(student)] == [
+    assert [stage.domains for stage in with_earlier(student)] == [
         ("cars", "food"),
         ("food",),
         ("cars", "food"),

@@ -357,3 +357,36 @@ def test_the_limits_of_the_setting_reach_the_images(tmp_path):
         drawn.max_unreadable == 0
         and drawn.cure == f"remove the folder {tmp_path / 'data'}, and the next run draws it again"
     )
+
+
+def test_a_row_that_starts_from_another_model_is_refused(tmp_path):
+    """Sources of another backbone, head or number, and options that do not fit them, are sentences
+    before anything is trained; those that fit are none.
+    """
+    write_domain(tmp_path / "data", "cars")
+    rows = (
+        '[setting.backbones.other]\nmodel = "resnet10t"\nrandom = true\n'
+        "kwargs = { channels = [8, 8, 16, 16], stem_width = 8 }\n"
+        '[defaults]\nscheme = "classification"\nsampler = "round_robin"\n'
+        '[rows.first]\n[rows.narrow]\nbackbone = "other"\n[rows.short]\nstudent_head.dim = 3\n'
+        '[rows.fits]\ninit = { use = "same", from = "first" }\n'
+        '[rows.soup]\nscheme = "as_is"\ninit = { use = "average", from = ["first", "fits"] }\n'
+        '[rows.a]\ninit = { use = "same", from = "narrow" }\n'
+        '[rows.b]\ninit = { use = "average", from = ["first", "short"] }\n'
+        '[rows.c]\ninit = { use = "same", from = ["first", "fits"] }\n'
+        '[rows.d]\ninit = { use = "average", from = "first", weights = [1.0, 2.0] }\n'
+    )
+    file = write_experiment(tmp_path, SETTING + rows)
+    experiment = load_experiment(file, data=tmp_path / "data")
+    with pytest.raises(ConfigError) as caught:
+        preflight([experiment], tmp_path / "results")
+    found = {problem.rows: problem.message for problem in caught.value.problems}
+    assert found.keys() == {("a",), ("b",), ("c",), ("d",)}
+    assert (
+        "init 'same' needs rows of the same backbone and student head, but 'backbone."
+        in (found["a",])
+    )
+    assert "'student_head.projection.weight' is [4, 32] in this row and [3, 32]" in found["b",]
+    assert "at place 2" in found["b",]
+    assert "init 'same' takes one row, got 2" in found["c",]
+    assert "got the weights [1.0, 2.0] for 1 rows" in found["d",]
