@@ -49,6 +49,7 @@ registry = Registry(
     "losses",
     optional=("context",),
     builtin={
+        "adaface": "registry.losses.adaface",
         "ce": "registry.losses.ce",
         "dynamic_arcface": "registry.losses.dynamic_arcface",
         "kl_logit": "registry.losses.kl_logit",

@@ -4,7 +4,8 @@ Source: UDON, NeurIPS 2024, and its released implementation: margins and classif
 distillation and relational distillation of the train step. SupCon: Khosla et al., Supervised
 Contrastive Learning, NeurIPS 2020. Proxy Anchor: Kim et al., Proxy Anchor Loss for Deep Metric
 Learning, CVPR 2020. Margins by class counts: Ha et al., 2020, https://arxiv.org/abs/2010.05350.
-Shapes: B batch, C classes, D student dimension, E teacher dimension.
+AdaFace: Kim et al., CVPR 2022. Shapes: B batch, C classes, D student dimension, E teacher
+dimension.
 """
 
 from __future__ import annotations
@@ -125,6 +126,37 @@ def arcface(cosine_BC: Tensor, labels_B: Tensor, m_B: Tensor, *, scale: float) -
     sine_B1 = (1 - cosine_B1.square()).clamp(min=1e-7).sqrt()
     within_B1 = cosine_B1 * m_B1.cos() - sine_B1 * m_B1.sin()
     target_B1 = torch.where(cosine_B1 > -m_B1.cos(), within_B1, cosine_B1 - m_B1 * m_B1.sin())
+    return F.cross_entropy(scale * cosine_BC.scatter(1, index_B1, target_B1), labels_B)
+
+
+def adaface(
+    cosine_BC: Tensor, labels_B: Tensor, quality_B: Tensor, *, m: float, scale: float
+) -> Tensor:
+    """Softmax cross-entropy with the margin of AdaFace for each image, the mean over the batch.
+
+    With the quality q the cosine c of the target class becomes cos(acos(c) - m q) - m (1 + q): a
+    good image has a cosine margin that grows with its angle, a poor one a plain angular margin.
+    Cosines are clamped to 1 - 0.001 and the angle to 0.001 .. pi - 0.001, as in the source.
+
+    Args:
+        cosine_BC: float [B, C], cosines to the class columns.
+        labels_B: int64 [B], target columns.
+        quality_B: float [B], from -1 (poor) to 1 (good).
+        m: the margin, >= 0.
+        scale: factor on all cosines, > 0.
+
+    Returns:
+        A float32 scalar.
+
+    Example:
+        >>> cosine_BC, labels_B = torch.tensor([[0.5, 0.0]]), torch.tensor([0])
+        >>> adaface(cosine_BC, labels_B, torch.zeros(1), m=0.5, scale=16.0)  # cosface at q = 0
+        tensor(0.6931)
+    """
+    cosine_BC, index_B1 = cosine_BC.float().clamp(-1 + 1e-3, 1 - 1e-3), labels_B.unsqueeze(1)
+    quality_B1 = quality_B.unsqueeze(1)
+    angle_B1 = cosine_BC.gather(1, index_B1).acos() - m * quality_B1
+    target_B1 = angle_B1.clamp(1e-3, math.pi - 1e-3).cos() - m * (1 + quality_B1)
     return F.cross_entropy(scale * cosine_BC.scatter(1, index_B1, target_B1), labels_B)
 
 

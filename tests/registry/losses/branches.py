@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from registry.contracts import Batch, Branch
+from registry.contracts import Batch, Branch, LossContext
 
 
 def unit_rows(rows: int, dim: int, seed: int = 0) -> Tensor:
@@ -34,3 +34,16 @@ def branch_of(
 def batch_of(labels: Sequence[int]) -> Batch:
     """A batch with these labels."""
     return Batch(images=None, labels=torch.tensor(labels), domain="cars")
+
+
+def context_of(counts: Mapping[str, Sequence[int]]) -> LossContext:
+    """What a loss on a student of domains with these class counts is built with."""
+    return LossContext(
+        name="loss",
+        on="student",
+        domains=tuple(counts),
+        class_counts={domain: torch.tensor(sizes) for domain, sizes in counts.items()},
+        student_dim=8,
+        teacher_dim=None,
+        steps=10,
+    )

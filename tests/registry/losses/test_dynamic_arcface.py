@@ -10,25 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from registry.classifiers.sub_centre import SubCentreClassifier
-from registry.contracts import LossContext
 from registry.losses.dynamic_arcface import DynamicArcFace
-from tests.registry.losses.branches import batch_of, branch_of, unit_rows
+from tests.registry.losses.branches import batch_of, branch_of, context_of, unit_rows
 from udonx.engine.model import Classifiers
 
 COUNTS = {"birds": [4, 100, 9, 9], "cars": [1, 50, 7, 20, 3]}
-
-
-def context(counts: dict[str, list[int]] = COUNTS) -> LossContext:
-    """What a loss on a student of these domains is built with."""
-    return LossContext(
-        name="dynamic",
-        on="student",
-        domains=tuple(counts),
-        class_counts={domain: torch.tensor(sizes) for domain, sizes in counts.items()},
-        student_dim=8,
-        teacher_dim=None,
-        steps=10,
-    )
 
 
 def margin(sizes: list[int], label: int, shape: str) -> float:
@@ -63,7 +49,7 @@ def test_it_equals_a_plain_loop(shape: str, kind: str) -> None:
     modules = [SubCentreClassifier(8, len(sizes), k=2) for sizes in COUNTS.values()]
     classifiers = Classifiers(modules, tuple(COUNTS), joint=kind == "joint").double()
     cosine_BC, columns = classifiers(unit_rows(4, 8), "cars")
-    loss = DynamicArcFace(context(), m_max=0.6, m_min=0.1, shape=shape)
+    loss = DynamicArcFace(context_of(COUNTS), m_max=0.6, m_min=0.1, shape=shape)
     labels = [0, 3, 1, 4]
     got = loss(branch_of(None, cosine_BC, columns), batch_of(labels))
     own = [columns.start + label for label in labels]
@@ -81,7 +67,7 @@ def test_with_one_margin_it_is_arcface() -> None:
     embedding_BD = torch.cat([unit_rows(3, 8).detach(), -columns_CD[2:3]])
     labels = [1, 0, 4, 2]  # the last image is opposite to its column
     cosine_BC = (embedding_BD @ columns_CD.T).requires_grad_()
-    loss = DynamicArcFace(context(), m_max=0.5, m_min=0.5)
+    loss = DynamicArcFace(context_of(COUNTS), m_max=0.5, m_min=0.5)
     got = loss(branch_of(None, cosine_BC), batch_of(labels))
     expected = theirs(embedding_BD, torch.tensor(labels))
     torch.testing.assert_close(got.double(), expected, rtol=1e-4, atol=0)
@@ -90,7 +76,7 @@ def test_with_one_margin_it_is_arcface() -> None:
 def test_it_is_finite_at_the_poles() -> None:
     """Where rounding puts a cosine at 1 or past it, loss and gradient are finite."""
     cosine_BC = torch.tensor([[1.0, 0.0], [1 + 1e-6, 0.0], [-1 - 1e-6, 0.0]], requires_grad=True)
-    loss = DynamicArcFace(context({"cars": [3, 5]}))
+    loss = DynamicArcFace(context_of({"cars": [3, 5]}))
     loss(branch_of(None, cosine_BC), batch_of([0, 0, 0])).backward()
     assert bool(cosine_BC.grad.isfinite().all())
 
@@ -98,13 +84,13 @@ def test_it_is_finite_at_the_poles() -> None:
 def test_classes_of_one_size_have_the_largest_margin() -> None:
     """Where all classes of a domain are equally large, all are its smallest."""
     for shape in ("power", "cosine"):
-        loss = DynamicArcFace(context({"cars": [6, 6, 6]}), m_max=0.4, shape=shape)
+        loss = DynamicArcFace(context_of({"cars": [6, 6, 6]}), m_max=0.4, shape=shape)
         torch.testing.assert_close(loss.margins, torch.full((3,), 0.4))
 
 
 def test_its_margins_are_no_state() -> None:
     """They follow from the data: a checkpoint need not hold them; they move with the module."""
-    loss = DynamicArcFace(context())
+    loss = DynamicArcFace(context_of(COUNTS))
     assert loss.state_dict() == {}
     assert nn.ModuleList([loss]).to(torch.float64)[0].margins.dtype == torch.float64
 
@@ -112,4 +98,4 @@ def test_its_margins_are_no_state() -> None:
 def test_margins_in_the_wrong_order_are_refused() -> None:
     """m_min above m_max is one sentence."""
     with pytest.raises(ValueError, match=r"m_min = 0\.6 above m_max = 0\.5; small classes"):
-        DynamicArcFace(context(), m_min=0.6)
+        DynamicArcFace(context_of(COUNTS), m_min=0.6)

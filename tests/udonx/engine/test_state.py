@@ -149,6 +149,7 @@ def test_a_loss_with_a_state_continues(
 
 
 STATEFUL = {
+    "adaface": {},
     "pml": {"loss": "SoftTripleLoss", "kwargs": {"centers_per_class": 2}},
 }
 
