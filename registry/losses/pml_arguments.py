@@ -75,8 +75,8 @@ def problems(options: Mapping[str, Any], remember: Remember) -> Iterator[tuple[s
         yield "loss", REFUSED[name]
     elif name not in names:
         close = nearest(name, names)
-        hint = f"did you mean {' or '.join(close)}? " if close else ""
-        yield "loss", f"which {LIBRARY} does not have; {hint}it has {', '.join(names)}"
+        hint = f"did you mean {' or '.join(close)}?" if close else f"it has {', '.join(names)}"
+        yield "loss", f"which {LIBRARY} does not have; {hint}"
     else:
         for key in options.get("kwargs") or {}:
             if why := _refusal(key, name, names[name]):

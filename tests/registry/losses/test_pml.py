@@ -105,9 +105,17 @@ def test_proxies_are_one_set_per_domain() -> None:
 @pytest.mark.parametrize(
     ("options", "key", "message"),
     [
-        ({"loss": "MultiSimilarity"}, "loss", "does not have; did you mean MultiSimilarityLoss?"),
+        (
+            {"loss": "MultiSimilarity"},
+            "loss",
+            r"does not have; did you mean MultiSimilarityLoss\?$",
+        ),
         ({"loss": "qqq"}, "loss", "does not have; it has AngularLoss, ArcFaceLoss"),
-        ({"loss": "CircleLoss", "kwargs": {"gama": 2}}, "kwargs.gama", "did you mean gamma?"),
+        (
+            {"loss": "CircleLoss", "kwargs": {"gama": 2}},
+            "kwargs.gama",
+            r"did you mean gamma\? allowed: gamma, m$",
+        ),
         (
             {"loss": "SphereFaceLoss", "kwargs": {"t": 2}},
             "kwargs.t",
