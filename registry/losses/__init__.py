@@ -51,9 +51,11 @@ registry = Registry(
     builtin={
         "adaface": "registry.losses.adaface",
         "ce": "registry.losses.ce",
+        "curricular": "registry.losses.curricular",
         "dynamic_arcface": "registry.losses.dynamic_arcface",
         "kl_logit": "registry.losses.kl_logit",
         "pml": "registry.losses.pml",
+        "prior_ce": "registry.losses.prior_ce",
         "proxy_anchor": "registry.losses.proxy_anchor",
         "relational": "registry.losses.relational",
         "supcon": "registry.losses.supcon",

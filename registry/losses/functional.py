@@ -283,3 +283,59 @@ def relational(
     student_BD, teacher_BE = student_BD.float(), teacher_BE.detach().float()
     mean_square = (student_BD @ student_BD.T - teacher_BE @ teacher_BE.T).square().mean()
     return mean_square * (student_BD.shape[0] / 4) if reduction == "official" else mean_square
+
+
+def prior_cross_entropy(
+    cosine_BC: Tensor, labels_B: Tensor, log_counts_C: Tensor, *, power: float, scale: float
+) -> Tensor:
+    """Softmax cross-entropy of scaled cosines plus `power` times the log of each class's images.
+
+    Args:
+        cosine_BC: float [B, C], cosines to the class columns.
+        labels_B: int64 [B], target columns.
+        log_counts_C: float [C], logs of the training images of each class.
+        power: of the counts.
+        scale: factor on all cosines, > 0.
+
+    Returns:
+        A float32 scalar, the mean over the batch.
+
+    Example:
+        >>> cosine_BC, log_counts_C = torch.zeros(1, 2), torch.tensor([3.0, 1.0]).log()
+        >>> prior_cross_entropy(
+        ...     cosine_BC, torch.tensor([0]), log_counts_C, power=1.0, scale=16.0
+        ... ).exp()  # 4 / 3
+        tensor(1.3333)
+    """
+    return F.cross_entropy(scale * cosine_BC.float() + power * log_counts_C, labels_B)
+
+
+def curricular(cosine_BC: Tensor, labels_B: Tensor, t: Tensor, *, m: float, scale: float) -> Tensor:
+    """CurricularFace: the target has an angular margin, and negatives beyond it are weighted.
+
+    The cosine c of the target becomes cos(acos(c) + m), and c - m sin(m) where the angle with its
+    margin passes pi. A negative cosine n above cos(acos(c) + m) becomes n (t + n).
+
+    Args:
+        cosine_BC: float [B, C], cosines to the class columns; they are clamped to -1..1.
+        labels_B: int64 [B], target columns.
+        t: float32 scalar, how well the targets are met; it gets no gradient.
+        m: the margin in radians.
+        scale: factor on all cosines, > 0.
+
+    Returns:
+        A float32 scalar, the mean over the batch.
+
+    Example:
+        >>> cosine_BC, labels_B = torch.tensor([[0.5, 0.5]]), torch.tensor([0])
+        >>> curricular(cosine_BC, labels_B, torch.tensor(0.5), m=0.0, scale=16.0)
+        tensor(0.6931)
+    """
+    cosine_BC, index_B1 = cosine_BC.float().clamp(-1, 1), labels_B.unsqueeze(1)
+    target_B1 = cosine_BC.gather(1, index_B1)
+    # clamped before the root, whose gradient is infinite at 0
+    sine_B1 = (1 - target_B1.square()).clamp(min=1e-12).sqrt()
+    within_B1 = target_B1 * math.cos(m) - sine_B1 * math.sin(m)
+    moved_B1 = torch.where(target_B1 > -math.cos(m), within_B1, target_B1 - m * math.sin(m))
+    weighted_BC = torch.where(cosine_BC > within_B1, cosine_BC * (t + cosine_BC), cosine_BC)
+    return F.cross_entropy(scale * weighted_BC.scatter(1, index_B1, moved_B1), labels_B)
