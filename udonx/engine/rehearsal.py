@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from registry.contracts import Batch, Branch, LossSpec, Sampler, StageSpec
 from registry.registry import location
@@ -24,7 +24,7 @@ from udonx.engine.build import build_sampler
 from udonx.engine.errors import TrainingError, explained
 from udonx.engine.model import Model
 from udonx.engine.objective import Objective
-from udonx.engine.sampling import GuardedSampler
+from udonx.engine.sampling import GuardedSampler, not_plain
 
 _IMAGES = 8
 _SEED = 0
@@ -95,18 +95,16 @@ class Rehearsal:
     ) -> Iterator[str]:
         """What is wrong with the losses of a stage, in one sentence each.
 
-        Every different loss is called once.
+        Every different loss is called, and once more as in a run that continues.
 
         Args:
             spec: a stage with such a model.
             frozen: what its earlier teacher makes of the batch, if it has one.
             class_counts: int64 [C] of each domain, training images of each class of the model.
         """
-        objective, to_backbone, self.values = (
-            Objective(spec, class_counts),
-            spec.required_training.distill_to_backbone,
-            {},
-        )
+        # a second one stands for a run that continues
+        objective, again = (Objective(spec, class_counts) for _ in range(2))
+        to_backbone, self.values = spec.required_training.distill_to_backbone, {}
         for loss in spec.required_training.losses:
             dim = None if frozen is None else frozen.embedding_BD.shape[1]
             steps = spec.required_training.steps
@@ -116,6 +114,7 @@ class Rehearsal:
             if key not in self._known:
                 try:
                     self._known[key] = self._call(objective, loss, frozen, to_backbone)
+                    self._continue(objective, again, loss, frozen)
                 except TrainingError as error:
                     self._known[key] = str(error)
             if isinstance(found := self._known[key], str):
@@ -131,6 +130,69 @@ class Rehearsal:
         Raises:
             TrainingError: it fails, is not finite, or does not train what it should.
         """
+        what, given, batch = _name_of(objective, loss), *self._given(loss, frozen)
+        before = _versions(given, batch)
+        value = _value(objective, loss, given, batch)
+        after = _versions(given, batch)
+        if changed := [name for name, version in before.items() if after[name] != version]:
+            raise TrainingError(
+                f"{what} changes {', '.join(changed)} in place, which every other loss then sees;"
+                " compute with a copy"
+            )
+        few = f"the first {len(batch.labels)} images of '{batch.domain}'"
+        if not math.isfinite(value.item()):
+            raise TrainingError(f"{what} gave {value.item()} for {few}, allowed is a finite number")
+        trained = loss.on or "student"
+        parameters = self._trained(trained, given[trained], to_backbone or loss.on is not None)
+        term = objective.terms[loss.name]
+        owned = term.parameters() if isinstance(term, nn.Module) else ()
+        own = [parameter for parameter in owned if parameter.requires_grad]
+        gradients: list[Tensor | None] = []
+        if value.requires_grad:
+            with explained(f"the backward pass of {what}"):
+                gradients += torch.autograd.grad(value, [*parameters, *own], allow_unused=True)
+        if all(gradient is None for gradient in gradients[: len(parameters)]):
+            raise TrainingError(
+                f"{what} has no gradient for the {trained}, so it would train nothing; look for"
+                " detach(), no_grad() or argmax() in it"
+            )
+        if own and all(gradient is None for gradient in gradients[len(parameters) :]):
+            raise TrainingError(
+                f"{what} has parameters, but no gradient for any of them; make them buffers, or"
+                " look for detach(), no_grad() or argmax() in it"
+            )
+        if not all(gradient.isfinite().all() for gradient in gradients if gradient is not None):
+            raise TrainingError(
+                f"{what} has a gradient that is not finite for {few}; look for a root, a logarithm"
+                " or a division at 0"
+            )
+        return value.item()
+
+    def _continue(
+        self, objective: Objective, again: Objective, loss: LossSpec, frozen: Branch | None
+    ) -> None:
+        """Call a loss, and one that continues from its state.
+
+        Raises:
+            TrainingError: they give different values, or the state is not plain.
+        """
+        what, term = _name_of(objective, loss), objective.terms[loss.name]
+        if isinstance(term, nn.Module):
+            state = term.state_dict()
+            if odd := next(not_plain(state, "state_dict()"), None):
+                raise TrainingError(f"{what}: {odd}, which a checkpoint cannot hold")
+            with explained(what):
+                again.terms[loss.name].load_state_dict(state)
+        values = [_value(each, loss, *self._given(loss, frozen)) for each in (objective, again)]
+        if not torch.equal(*values):
+            raise TrainingError(
+                f"{what} goes on otherwise after load_state_dict(state_dict()): a run that is"
+                " stopped would change; keep what it remembers in buffers, and draw random numbers"
+                " with torch"
+            )
+
+    def _given(self, loss: LossSpec, frozen: Branch | None) -> tuple[dict[str, Branch], Batch]:
+        """Copies of what a loss is called with: its branches by side, and the batch."""
         sides = self._sides()
         if frozen is not None:
             sides["teacher"] = _changed(frozen, Tensor.clone)
@@ -138,32 +200,7 @@ class Rehearsal:
             self.batch, images=self.batch.images.clone(), labels=self.batch.labels.clone()
         )
         named = (loss.on,) if loss.on else ("student", "teacher")
-        given: dict[str, Branch] = {name: sides[name] for name in named}
-        before = _versions(given, batch)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(_SEED)
-            value = objective.term(loss, *given.values(), batch)
-        what = f"loss '{loss.name}' ('{loss.use}', {location(type(objective.terms[loss.name]))})"
-        after = _versions(given, batch)
-        if changed := [name for name, version in before.items() if after[name] != version]:
-            raise TrainingError(
-                f"{what} changes {', '.join(changed)} in place, which every other loss then sees;"
-                " compute with a copy"
-            )
-        if not math.isfinite(value.item()):
-            few = f"the first {len(batch.labels)} images of '{batch.domain}'"
-            raise TrainingError(f"{what} gave {value.item()} for {few}, allowed is a finite number")
-        trained = loss.on or "student"
-        parameters = self._trained(trained, sides[trained], to_backbone or loss.on is not None)
-        if value.requires_grad:
-            with explained(f"the backward pass of {what}"):
-                gradients = torch.autograd.grad(value, parameters, allow_unused=True)
-        if not value.requires_grad or all(gradient is None for gradient in gradients):
-            raise TrainingError(
-                f"{what} has no gradient for the {trained}, so it would train nothing; look for"
-                " detach(), no_grad() or argmax() in it"
-            )
-        return value.item()
+        return {name: sides[name] for name in named}, batch
 
     def _trained(self, side: str, branch: Branch, to_backbone: bool) -> list[Tensor]:
         """What a loss on one side trains: its heads, its classifiers, and the backbone."""
@@ -235,6 +272,18 @@ def _ask(sampler: Sampler, spec: StageSpec, start: int) -> list[str]:
             f"sampler '{use}' names domain {strange[0]!r}, allowed are the domains' names: {there}"
         )
     return named
+
+
+def _name_of(objective: Objective, loss: LossSpec) -> str:
+    """A loss as sentences call it, with its file and line."""
+    return f"loss '{loss.name}' ('{loss.use}', {location(type(objective.terms[loss.name]))})"
+
+
+def _value(objective: Objective, loss: LossSpec, given: dict[str, Branch], batch: Batch) -> Tensor:
+    """The term of a loss, with the random numbers that it has in every rehearsal."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_SEED)
+        return objective.term(loss, *given.values(), batch)
 
 
 def _tensors(branch: Branch) -> dict[str, Tensor]:

@@ -64,7 +64,7 @@ class GuardedSampler:
         """
         with self._explained():
             state = self.__wrapped__.state_dict()
-        if odd := next(_not_plain(state, "state_dict()"), None):
+        if odd := next(not_plain(state, "state_dict()"), None):
             raise TrainingError(
                 f"{self.name}: {odd}, which a checkpoint cannot hold; allowed are numbers, text,"
                 " lists, dicts and tensors"
@@ -130,13 +130,19 @@ class SignalWindow:
         }
 
 
-def _not_plain(value: Any, where: str) -> Iterator[str]:
+def not_plain(value: Any, where: str) -> Iterator[str]:
+    """What of a state a checkpoint cannot hold.
+
+    Args:
+        value: the state, or a part of it.
+        where: what it is called.
+    """
     if type(value) in (dict, OrderedDict):
         for key, item in value.items():
-            yield from _not_plain(key, f"a key of {where}")
-            yield from _not_plain(item, f"{where}[{key!r}]")
+            yield from not_plain(key, f"a key of {where}")
+            yield from not_plain(item, f"{where}[{key!r}]")
     elif type(value) in (list, tuple):
         for number, item in enumerate(value):
-            yield from _not_plain(item, f"{where}[{number}]")
+            yield from not_plain(item, f"{where}[{number}]")
     elif type(value) not in (type(None), bool, int, float, str, Tensor):
         yield f"{where} is a {type(value).__module__}.{type(value).__qualname__}"

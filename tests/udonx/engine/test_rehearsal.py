@@ -50,6 +50,38 @@ LOSSES = {
         r"the backward pass of loss 'mine' \('saved', .* failed at .*modified by an inplace",
     ),
 }
+STATEFUL = {
+    "lists": (
+        "self.past = []",
+        "self.past.append(0); return branch.embedding_BD.sum() * len(self.past)",
+        r"'lists', .*mine\.py:\d+\) goes on otherwise after load_state_dict\(state_dict\(\)\): ",
+    ),
+    "draws": (
+        "pass",
+        "return branch.embedding_BD.sum() * np.random.rand()",
+        r"'draws', .*\) goes on otherwise .*; keep what it remembers in buffers, and draw random",
+    ),
+    "late_buffer": (
+        "pass",
+        "self.register_buffer('b', torch.ones(1)); return branch.embedding_BD.sum()",
+        r"'late_buffer', .*\) failed at .*: RuntimeError: .* Unexpected key\(s\) in state_dict: ",
+    ),
+    "unused": (
+        "self.w = torch.nn.Parameter(torch.ones(1))",
+        "return branch.embedding_BD.sum() * self.w.detach()[0]",
+        r"'unused', .*\) has parameters, but no gradient for any of them; make them buffers, or",
+    ),
+    "root": (
+        "pass",
+        "return (branch.embedding_BD - branch.embedding_BD.detach()).square().sum().sqrt()",
+        r"'root', .*\) has a gradient that is not finite for the first 4 images of 'cars'; ",
+    ),
+    "no_init": (
+        "del self._modules",
+        "return branch.embedding_BD.sum()",
+        r"loss 'mine' \('no_init'\) does not call super\(\)\.__init__\(\)",
+    ),
+}
 SAMPLERS = {
     "still": (
         "def known_until(self): return 1",
@@ -131,6 +163,13 @@ def plugin(folder: Path) -> str:
             f" batch):\n        return {body}\n\n"
         )
         rows += f"[rows.{name}]\nscheme = 'udon'\nsampler = 'round_robin'\nlosses.mine = '{name}'\n"
+    for name, (init, body, _) in STATEFUL.items():
+        code += (
+            f"@losses.register('{name}')\nclass S_{name}(torch.nn.Module):\n"
+            f"    def __init__(self):\n        super().__init__()\n        {init}\n"
+            f"    def forward(self, branch, batch):\n        {body}\n\n"
+        )
+        rows += f"[rows.{name}]\nscheme = 'udon'\nsampler = 'round_robin'\nlosses.mine = '{name}'\n"
     for name, (body, _) in SAMPLERS.items():
         code += (
             f"@samplers.register('{name}')\nclass S_{name}(FixedOrder):\n    def __init__(self,"
@@ -179,7 +218,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("row", "expected"), [(row, expected) for row, (_, expected) in {**LOSSES, **SAMPLERS}.items()]
+    ("row", "expected"),
+    [(row, expected) for row, (*_, expected) in {**LOSSES, **STATEFUL, **SAMPLERS}.items()],
 )
 def test_what_would_fail_while_it_trains_is_found_before(
     report: list[str], row: str, expected: str
