@@ -23,7 +23,7 @@ COMMANDS = {
     "plan": "Show the stages: which are shared, which are already trained, steps, images, and how"
     " long the rest takes.",
     "table": "Show the table again from what is stored; runs nothing.",
-    "evaluate": "Evaluate trained stages on any data, other domains than their own included.",
+    "evaluate": "Evaluate models on any data, other domains than their own included.",
     "components": "List what is registered, with options, types and defaults.",
     "keys": "List the keys of experiment files and settings, with types, defaults and what they are"
     " for.",

@@ -10,9 +10,13 @@ from cyclopts import Parameter
 from udonx.config.selection import Plugins
 from udonx.running.options import DEFAULTS, DeviceName, ResultsFolder
 
-Stages = Annotated[
-    tuple[Path, ...],
-    Parameter(name="STAGE_FOLDER", help="folders of results/stages; the first is compared with"),
+Models = Annotated[
+    tuple[str, ...],
+    Parameter(
+        name="MODEL",
+        help="folders of results/stages, exported folders, or backbones off the shelf"
+        " (SETTING:ROLE, a model of timm, a folder in its layout); the first is compared with",
+    ),
 ]
 Data = Annotated[
     Path | None,
@@ -35,6 +39,10 @@ Metrics = Annotated[
         help="the columns (default: r1,mmp5)",
     ),
 ]
+Weights = Annotated[
+    Path | None,
+    Parameter(metavar="DIR", help="where start weights of backbones are looked up first"),
+]
 Branch = Annotated[
     Literal["student", "teacher", "feature"] | None,
     Parameter(help="what embeds (default: the student, else what the stage trained)"),
@@ -54,13 +62,14 @@ Workers = Annotated[
 
 
 def evaluate(
-    stages: Stages,
+    models: Models,
     /,
     *,
     data: Data = None,
     source: Source = None,
     domains: Domains = (),
     metrics: Metrics = ("r1", "mmp5"),
+    weights: Weights = None,
     branch: Branch = None,
     tta: Tta = "none",
     form: Form = "text",
@@ -69,15 +78,16 @@ def evaluate(
     workers: Workers = None,
     plugins: Plugins = (),
 ) -> None:
-    """Print the table of the stages on these data."""
-    from udonx.running.evaluate import evaluate as evaluate_stages
+    """Print the table of the models on these data."""
+    from udonx.running.evaluate import evaluate as evaluate_models
 
-    table = evaluate_stages(
-        stages,
+    table = evaluate_models(
+        models,
         data=data,
         source=source,
         domains=domains,
         metrics=metrics,
+        weights=weights,
         branch=branch,
         tta=tta,
         results=results,

@@ -124,13 +124,14 @@ def _refuse_to_overwrite(out: Path, overwrite: bool) -> None:
             f"{out} is not empty (it holds {', '.join(there[:4])}); give another folder, or"
             " --overwrite for an earlier export"
         )
-    if (ours := [name for name in there if name in _FILES]) and not _is_export(out):
+    if (ours := [name for name in there if name in _FILES]) and not is_export(out):
         raise StageError(
             f"{out} holds {', '.join(ours)}, which no export of udonx wrote; give another folder"
         )
 
 
-def _is_export(folder: Path) -> bool:
+def is_export(folder: Path) -> bool:
+    """Whether `udonx export` wrote a folder."""
     try:
         return "udonx" in json.loads((folder / "config.json").read_text())
     except (OSError, ValueError, TypeError):
@@ -198,6 +199,7 @@ def _config(backbone: TimmBackbone, spec: StageSpec, head: _Head | None) -> dict
             "upright": spec.transform.orientation == "exif",
             "precision": spec.precision,
             "domains": spec.domains,
+            "trained": spec.training is not None or spec.student_head is not None,
             "head": {"is": head.name, "dim": head.dim, "hidden": head.hidden} if head else None,
         },
     }

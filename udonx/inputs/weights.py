@@ -51,6 +51,7 @@ class StartWeights:
         model_args: how their architecture was configured.
         mean: what is subtracted from the channels of an image.
         std: what they are then divided by.
+        crop: the edge in pixels of the images that they were made for; None where nothing says it.
     """
 
     sha256: str
@@ -59,6 +60,7 @@ class StartWeights:
     model_args: dict[str, Any] = attrs.field(factory=dict)
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    crop: int | None = None
 
 
 def search_folders(given: str | Path | None) -> list[Path]:
@@ -185,6 +187,15 @@ def _config(folder: Path) -> dict[str, Any]:
             " with it"
         ) from None
     return config
+
+
+def architecture(folder: Path) -> str:
+    """The model whose weights a folder holds.
+
+    Raises:
+        WeightsError: its config.json is damaged or does not say it.
+    """
+    return _config(folder)["architecture"]
 
 
 def hub_name(backbone: BackboneConfig) -> str | None:
@@ -328,4 +339,5 @@ def _found(folder: Path, source: str) -> StartWeights:
         },
         mean=tuple(statistics["mean"]),
         std=tuple(statistics["std"]),
+        crop=(statistics.get("input_size") or [None])[-1],
     )

@@ -8,6 +8,7 @@ from functools import cached_property, partial
 import attrs
 
 from registry.contracts import BackboneSpec, DomainFacts, EvaluationSpec, StageSpec
+from udonx.config.backbones import BackboneConfig
 from udonx.config.experiment import Experiment
 from udonx.config.problems import ConfigError, Problem
 from udonx.config.rows import RowConfig
@@ -130,9 +131,8 @@ class Identities:
         return digest({"embedders": embedders, "data": files, "version": EVALUATION_VERSION, **tta})
 
 
-def backbone_spec(experiment: Experiment, role: str, start: StartWeights) -> BackboneSpec:
-    """The backbone of a role: its options over how its weights' architecture was configured."""
-    config = experiment.backbones[role]
+def backbone_spec(config: BackboneConfig, start: StartWeights) -> BackboneSpec:
+    """A backbone with its start weights: its options over how their architecture was configured."""
     options = dict(config.options)
     if merged := {**start.model_args, **options.get("kwargs", {})}:
         options["kwargs"] = merged
@@ -159,7 +159,7 @@ def start_of(
     return next(
         start
         for role, start in start_weights.items()
-        if backbone_spec(experiment, role, start) == backbone
+        if backbone_spec(experiment.backbones[role], start) == backbone
     )
 
 
@@ -229,8 +229,8 @@ def row_evaluations(
     sources = tuple(
         _source_stage(experiment, row, name, seed, start_weights, facts) for name in row.sources
     )
-    backbone = backbone_spec(experiment, row.backbone, start_weights[row.backbone])
-    wanted = row.at(backbone, seed, sources)
+    config = experiment.backbones[row.backbone]
+    wanted = row.at(backbone_spec(config, start_weights[row.backbone]), seed, sources)
     problem = partial(Problem, where=experiment.setting_place, rows=(row.name,))
     try:
         own = tuple(fact for fact in facts if row.trains_on(fact.name))

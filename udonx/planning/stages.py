@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from registry.contracts import StageSpec, TeacherSpec
 
@@ -14,16 +14,14 @@ def with_earlier(stage: StageSpec) -> Iterator[StageSpec]:
     yield stage
 
 
-def unseen_domains(stage: StageSpec, domains: Iterable[str]) -> tuple[str, ...]:
-    """Those of some domains that a stage, with the earlier ones behind it, has learned nothing of.
+def learned_domains(stage: StageSpec) -> frozenset[str] | None:
+    """The domains that a stage, or an earlier one behind it, has learned from.
 
-    A backbone off the shelf has learned of none, and to it none is more unseen than another: there
-    are none.
+    It is None of a backbone off the shelf, to which no domain is less known than another.
     """
-    if stage.training is None and stage.student_head is None:
-        return ()
-    seen = {domain for reached in with_earlier(stage) for domain in reached.domains}
-    return tuple(domain for domain in domains if domain not in seen)
+    if stage.training is None and stage.student_head is None and stage.init is None:
+        return None
+    return frozenset(domain for reached in with_earlier(stage) for domain in reached.domains)
 
 
 def stage_title(spec: StageSpec) -> str:

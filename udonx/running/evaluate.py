@@ -1,15 +1,14 @@
-"""Evaluates trained stages on any data, other domains than they were trained on included."""
+"""Evaluates models on any data, other domains than they were trained on included."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
 import attrs
 
-from registry.contracts import EvaluationSpec, StageSpec
+from registry.contracts import EvaluationSpec
 from registry.metrics import DEFAULTS, get
 from udonx.common.files import folder_problem
 from udonx.common.interrupts import stoppable
@@ -23,19 +22,17 @@ from udonx.config.problems import ConfigError, Problem
 from udonx.data.errors import DataError
 from udonx.engine.device import choose, repeatable
 from udonx.engine.errors import StageError
-from udonx.engine.load import read_spec
 from udonx.inputs.load import Files, listed
 from udonx.inputs.open import OpenData, image_store, open_source
 from udonx.inputs.sources import data_problems
 from udonx.planning.plan import Identities, PlannedEvaluation
-from udonx.planning.stages import unseen_domains
 from udonx.running.data_check import benchmark_problems
 from udonx.running.evaluation import EvaluationJob, is_made, make_evaluation
+from udonx.running.models import GivenModel, open_models
 from udonx.running.options import DEFAULTS as OPTIONS
 from udonx.running.options import RunOptions
 from udonx.running.session import Session, versions
 from udonx.store.results import Results
-from udonx.store.stage import StageFolder
 from udonx.tables.build import about_unseen, compare_rows
 from udonx.tables.content import About, Cell, MetricColumn, TableRow
 from udonx.tables.table import Table
@@ -45,12 +42,13 @@ _ONE_MODEL = "the intervals are over the choice of queries; they say nothing of 
 
 
 def evaluate(
-    stages: Files,
+    models: Files,
     *,
     data: str | Path | None = None,
     source: str | None = None,
     domains: Sequence[str] | None = None,
     metrics: Sequence[str] = DEFAULTS,
+    weights: str | Path | None = None,
     branch: BranchName | None = None,
     tta: Literal["none", "flip"] = "none",
     results: str | Path = OPTIONS.results,
@@ -58,18 +56,20 @@ def evaluate(
     workers: int | None = None,
     plugins: Sequence[str] = (),
 ) -> Table:
-    """Evaluate trained stages on the test splits of any data.
+    """Evaluate models on the test splits of any data.
 
     What the results folder holds already is not evaluated again.
 
     Args:
-        stages: the folder of a finished stage (of results/stages), or several. The first is what
-            the others are compared with.
+        models: one or several, of which the first is what the others are compared with. Each is the
+            folder of a finished stage (of results/stages), a folder that `export` wrote, or a
+            backbone off the shelf: a folder in timm's layout, "SETTING:ROLE", or a model of timm.
         data: the folder of the data.
         source: how `data` is read, a registered source. Default: `uned` where the folder has
             `info_files`, else `folders`.
         domains: those that are searched; default: all of the data.
         metrics: the columns of the table.
+        weights: the folder where start weights of backbones are looked up first.
         branch: what embeds; default: the student, else what the stage trained.
         tta: "flip" for the mean of the embeddings of an image and its mirror image.
         results: where evaluations are kept.
@@ -78,15 +78,16 @@ def evaluate(
         plugins: modules or .py files to import first.
 
     Returns:
-        A row for each stage, with its difference to the first and the interval of that.
+        A row for each model, with its difference to the first and the interval of that.
 
     Raises:
         ConfigError: everything that is wrong with the arguments or the data.
-        StageError: a folder is no finished stage, or lacks the branch.
+        StageError: something is no model, or lacks the branch.
+        WeightsError: start weights of a backbone are not there.
         DamagedFileError: the files of a stage are damaged.
 
     Example:
-        udonx.evaluate("results/stages/0123456789abcdef", data="my_photos")
+        udonx.evaluate(["results/stages/0123456789abcdef", "demo:main"], data="my_photos")
     """
     load_plugins(plugins, None, where="--plugin")
     options = RunOptions(results=Path(results), device=device, workers=workers)
@@ -98,17 +99,17 @@ def evaluate(
     config = _data_config(data, source, domains, problems)
     if problems:
         raise ConfigError(problems)
-    models = _label_apart([_open_stage(Path(stage)) for stage in listed(stages)])
+    given = open_models(listed(models), None if weights is None else Path(weights))
     with repeatable(session.device), stoppable():
         opened = _open_data(config)
         identities = Identities(opened.benchmark)
         rows = []
-        for model, planned in [(each, _plan(each, branch, tta, identities)) for each in models]:
+        for model, planned in [(each, _plan(each, branch, tta, identities)) for each in given]:
             if not is_made(planned, metrics, session.results):
                 make_evaluation(
                     EvaluationJob(
                         evaluation=planned,
-                        folders={model.id: model.folder},
+                        models=dict.fromkeys(planned.stages.values(), model.source),
                         identities=identities,
                         images=opened.images,
                         metrics=metrics,
@@ -117,60 +118,7 @@ def evaluate(
                     )
                 )
             rows.append(_table_row(model, planned, metrics, session.results))
-    return _table(models, rows, metrics, opened, session.results)
-
-
-@attrs.frozen(kw_only=True)
-class _TrainedStage:
-    """A finished stage.
-
-    Attributes:
-        folder: where it lies.
-        id: its identity.
-        spec: what it is.
-        label: what the table calls it.
-    """
-
-    folder: StageFolder
-    id: str
-    spec: StageSpec
-    label: str
-
-
-def _open_stage(path: Path) -> _TrainedStage:
-    folder = StageFolder(path)
-    if not (path / "model.json").is_file():
-        raise StageError(
-            f"{display_path(path)} is no trained stage: it has no model.json; give a folder of"
-            " results/stages"
-        )
-    if folder.done is None:
-        raise StageError(
-            f"{display_path(path)} is not trained to its end; the same `udonx run` continues it"
-        )
-    identity = folder.read_model().id
-    label = _label(folder, identity)
-    return _TrainedStage(folder=folder, id=identity, spec=read_spec(folder), label=label)
-
-
-def _label(folder: StageFolder, identity: str) -> str:
-    """The row and seed that a stage was last trained or used for, else the folder's name."""
-    path = folder.path.resolve()
-    for run in reversed(Results(path.parent.parent).runs()):
-        if run.stages and run.stages[-1] == identity:
-            return run.row if run.seed is None else f"{run.row}, seed {run.seed}"
-    return path.name
-
-
-def _label_apart(models: Sequence[_TrainedStage]) -> list[_TrainedStage]:
-    """The stages, with the ids of those whose labels are equal in their labels."""
-    count = Counter(model.label for model in models)
-    return [
-        model
-        if count[model.label] == 1
-        else attrs.evolve(model, label=f"{model.label} ({display_path(model.folder.path)})")
-        for model in models
-    ]
+    return _table(given, rows, metrics, opened, session.results)
 
 
 def _data_config(
@@ -215,19 +163,19 @@ def _open_data(config: DataConfig) -> OpenData:
 
 
 def _plan(
-    model: _TrainedStage,
+    model: GivenModel,
     branch: BranchName | None,
     tta: Literal["none", "flip"],
     identities: Identities,
 ) -> PlannedEvaluation:
-    """The evaluation of a stage, with the identity that `run` would give it on the same data.
+    """The evaluation of a model, with the identity that `run` would give it on the same data.
 
     Raises:
-        StageError: the stage lacks the branch, or has no teacher of a domain.
+        StageError: the model lacks the branch, or has no teacher of a domain.
     """
     heads = {"student": model.spec.student_head, "teacher": model.spec.teacher_head}
     branches = [*(name for name, head in heads.items() if head is not None), "feature"]
-    chosen, where = branch or branches[0], display_path(model.folder.path)
+    chosen, where = branch or branches[0], model.name
     if chosen not in branches:
         raise StageError(
             f"{where} has no branch '{chosen}'; it has {', '.join(branches)}: give one of them"
@@ -241,28 +189,29 @@ def _plan(
             f" {', '.join(model.spec.domains)}: name domains that it knows with --domain, or use"
             f" --branch {' or '.join(name for name in branches if name != 'teacher')}"
         )
-    stages = dict.fromkeys(domains, model.id)
+    stage = model.spec if model.id else attrs.evolve(model.spec, domains=domains)
+    stages = dict.fromkeys(domains, model.id or identities.stage(stage))
     spec = EvaluationSpec(
         branch=chosen,
-        embedders=dict.fromkeys(domains, model.spec),
+        embedders=dict.fromkeys(domains, stage),
         tta=None if tta == "none" else tta,
     )
     return PlannedEvaluation(id=identities.evaluation(spec, stages), spec=spec, stages=stages)
 
 
 def _table_row(
-    model: _TrainedStage, planned: PlannedEvaluation, metrics: Sequence[str], results: Results
+    model: GivenModel, planned: PlannedEvaluation, metrics: Sequence[str], results: Results
 ) -> TableRow:
     stored = results.read_evaluation(planned.id)
     assert stored is not None, "it was there, or was just made"
     index, figures = stored.figures(own_index=False)
     names, branch = list(dict.fromkeys((*DEFAULTS, *metrics))), planned.spec.branch
     return TableRow(
-        name=model.folder.path.resolve().name,
+        name=model.row,
         label=_shown_label(model, planned.spec),
         branch=branch,
         index=index,
-        backbone="",  # whatever their backbones, stages are compared with the first
+        backbone="",  # whatever their backbones, models are compared with the first
         reference=False,
         seeds=(None,),
         metrics={name: Cell.of([figures.means[name]]) for name in names},
@@ -280,18 +229,20 @@ def _table_row(
         images=None,
         minutes=None,
         evaluations=(planned.id,),
-        stages=(model.id,),
-        unseen=unseen_domains(model.spec, planned.spec.embedders),
+        stages=tuple(dict.fromkeys(planned.stages.values())),
+        unseen=()
+        if model.learned is None
+        else tuple(name for name in planned.stages if name not in model.learned),
     )
 
 
-def _shown_label(model: _TrainedStage, spec: EvaluationSpec) -> str:
+def _shown_label(model: GivenModel, spec: EvaluationSpec) -> str:
     branch = "" if spec.branch == "student" else f": {spec.branch}"
     return f"{model.label}{branch}{f', {spec.tta}' if spec.tta else ''}"
 
 
 def _table(
-    models: Sequence[_TrainedStage],
+    models: Sequence[GivenModel],
     rows: Sequence[TableRow],
     metrics: Sequence[str],
     opened: OpenData,
@@ -301,7 +252,7 @@ def _table(
     compared, notes = compare_rows(rows, columns, results)
     benchmark = opened.benchmark
     return Table(
-        title="Trained stages",
+        title="Models",
         setting=display_path(benchmark.origin),
         domains=tuple(
             name for name in benchmark.domains if benchmark.query_index(name, "test") is not None
@@ -322,15 +273,11 @@ def _table(
     )
 
 
-def _trained_on(models: Sequence[_TrainedStage]) -> Iterator[str]:
-    """Which domains each stage learned from; one line for those of the same domains.
-
-    A stage without a head of its own is a backbone off the shelf, and learned from none.
-    """
+def _trained_on(models: Sequence[GivenModel]) -> Iterator[str]:
+    """Which domains each model learned from; one line for those of the same domains."""
     labels: dict[tuple[str, ...], list[str]] = {}
     for model in models:
-        if model.spec.training is None and model.spec.student_head is None:
-            continue
-        labels.setdefault(tuple(model.spec.domains), []).append(model.label)
+        if model.learned is not None:
+            labels.setdefault(model.spec.domains, []).append(model.label)
     for domains, those in labels.items():
         yield f"trained on {', '.join(domains)}: {'; '.join(those)}"

@@ -6,8 +6,10 @@ import logging
 import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 import attrs
+import torch
 
 from registry import metrics as registered
 from udonx.common.progress import Report
@@ -15,7 +17,7 @@ from udonx.data.images import ImageStore
 from udonx.engine.device import describe, loading_threads
 from udonx.engine.load import load_stage
 from udonx.evaluation.kept import KeptEmbeddings
-from udonx.evaluation.protocol import Embedder, evaluate, image_count
+from udonx.evaluation.protocol import Embedder, Embedding, evaluate, image_count
 from udonx.forecast.costs import Timings, embed_kind
 from udonx.planning.plan import Identities, PlannedEvaluation, PlannedRow
 from udonx.running.session import PlanRun, Session, row_title, versions
@@ -25,13 +27,40 @@ from udonx.store.stage import StageFolder
 logger = logging.getLogger(__name__)
 
 
+class ModelSource(Protocol):
+    """Where a model is loaded from, once it is needed."""
+
+    def load(self, device: torch.device) -> Embedding:
+        """The model in eval mode, on a device."""
+        ...
+
+    def weigh(self) -> str:
+        """What tells its weights from others."""
+        ...
+
+
+@attrs.frozen
+class StageSource:
+    """The best model of a finished stage."""
+
+    folder: StageFolder
+
+    def load(self, device: torch.device) -> Embedding:
+        """The model in eval mode, on a device."""
+        return load_stage(self.folder, device)
+
+    def weigh(self) -> str:
+        """The sha256 of its weights."""
+        return self.folder.weigh_best().sha256
+
+
 @attrs.frozen(kw_only=True)
 class EvaluationJob:
     """All that one evaluation needs.
 
     Attributes:
         evaluation: what is embedded with what.
-        folders: the stages that embed, by id.
+        models: what embeds, by id.
         identities: the identities of the benchmark that is searched.
         images: its images.
         metrics: names of the metrics that are wanted.
@@ -42,7 +71,7 @@ class EvaluationJob:
     """
 
     evaluation: PlannedEvaluation
-    folders: Mapping[str, StageFolder]
+    models: Mapping[str, ModelSource]
     identities: Identities
     images: ImageStore
     metrics: Sequence[str]
@@ -76,7 +105,9 @@ def evaluate_row(planned: PlannedRow, evaluation: PlannedEvaluation, context: Pl
     make_evaluation(
         EvaluationJob(
             evaluation=evaluation,
-            folders={name: results.stage(name) for name in set(evaluation.stages.values())},
+            models={
+                name: StageSource(results.stage(name)) for name in set(evaluation.stages.values())
+            },
             identities=plan.identities,
             images=context.images,
             metrics=plan.experiment.metrics,
@@ -90,16 +121,16 @@ def evaluate_row(planned: PlannedRow, evaluation: PlannedEvaluation, context: Pl
 
 def make_evaluation(job: EvaluationJob) -> None:
     """Embed and search the test images of an evaluation, and keep its figures."""
-    evaluation, session, folders = job.evaluation, job.session, job.folders
+    evaluation, session, sources = job.evaluation, job.session, job.models
     results, benchmark = session.results, job.identities.benchmark
-    models = {name: load_stage(folder, session.device) for name, folder in folders.items()}
+    models = {name: source.load(session.device) for name, source in sources.items()}
     embedders = {
         domain: Embedder(models[identity], evaluation.spec.branch, evaluation.spec.tta)
         for domain, identity in evaluation.stages.items()
     }
     total = image_count(benchmark, embedders, "test")
     began = time.monotonic()
-    weights = {identity: folder.weigh_best().sha256 for identity, folder in folders.items()}
+    weights = {identity: source.weigh() for identity, source in sources.items()}
     embedding = {domain: weights[identity] for domain, identity in evaluation.stages.items()}
     kept = KeptEmbeddings(results.embeddings(evaluation.id), embedding)
     with Report(job.title, total, "images") as report:

@@ -16,7 +16,7 @@ from udonx.common.files import DamagedFileError
 from udonx.config.experiment import Experiment
 from udonx.evaluation.metrics import Means
 from udonx.planning.plan import Plan, PlannedEvaluation, PlannedRow
-from udonx.planning.stages import unseen_domains
+from udonx.planning.stages import learned_domains
 from udonx.store.results import Results, StoredEvaluation
 from udonx.store.stage import Done
 from udonx.tables.compare import Comparisons
@@ -150,7 +150,7 @@ def _table_row(group: list[_Found], plan: Plan, results: Results) -> TableRow:
         unseen=tuple(
             domain
             for domain, stage in evaluation.spec.embedders.items()
-            if unseen_domains(stage, [domain])
+            if (learned := learned_domains(stage)) is not None and domain not in learned
         ),
     )
 

@@ -1,4 +1,4 @@
-"""Trained stages on data that they were not trained on."""
+"""Models on data that they were not trained on."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import pytest
 
 import udonx
 from registry.contracts import EvaluationSpec
-from tests.tiny import write_classes, write_domain
+from tests.tiny import write_classes, write_domain, write_experiment
 from tests.udonx.engine.small import small_job, small_spec
+from udonx.config.experiment import load_experiment
 from udonx.data.benchmark import Benchmark
 from udonx.engine.errors import StageError
 from udonx.engine.train import run_stage
+from udonx.inputs.open import open_source
 from udonx.planning.plan import Identities
 from udonx.running import evaluation
 from udonx.store.results import Results, Run
@@ -148,7 +150,7 @@ def test_what_is_no_finished_stage_is_refused(
     """A folder of something else, a stage that is not trained to its end, and damaged weights each
     end in one sentence.
     """
-    with pytest.raises(StageError, match="is no trained stage"):
+    with pytest.raises(StageError, match="is no trained stage and no other model; allowed are"):
         udonx.evaluate(photos, data=photos, results=tmp_path / "kept")
     unfinished = tmp_path / "unfinished"
     shutil.copytree(stages[0], unfinished)
@@ -218,3 +220,87 @@ def test_a_flip_at_test_time_is_an_evaluation_of_its_own(
     assert flipped.evaluations == (expected,) != plain.evaluations
     stored = Results(tmp_path / "kept").read_evaluation(expected)
     assert (stored.tta, flipped.label, plain.label) == ("flip", "one, flip", "one")
+
+
+def test_an_exported_folder_is_compared_with_its_stage(
+    stages: list[Path], small_benchmark: Benchmark, tmp_path: Path
+) -> None:
+    """Its figures are those of the stage, its label is its folder's name, and its domains are
+    known; another export of the same stage is the same evaluation.
+    """
+    udonx.export(stages[0], tmp_path / "out")
+    given = {"data": small_benchmark.root, "domains": ("logos", "glyphs")}
+    table = udonx.evaluate([stages[0], tmp_path / "out"], results=tmp_path / "kept", **given)
+    stage, exported = table.rows
+    assert (exported.label, exported.branch, exported.unseen) == ("out", "student", ())
+    assert exported.r1.mean == pytest.approx(stage.r1.mean) and exported.difference == 0
+    assert "trained on glyphs, silhouettes, logos: one; out" in table.footer
+    udonx.export(stages[0], tmp_path / "copy")
+    udonx.export(stages[0], tmp_path / "half", dtype="float16")
+    copy, half, features = (
+        udonx.evaluate(tmp_path / name, results=tmp_path / "kept", **given | more).rows[0]
+        for name, more in (("copy", {}), ("half", {}), ("out", {"branch": "feature"}))
+    )
+    assert copy.evaluations == exported.evaluations
+    assert half.evaluations != exported.evaluations
+    assert (features.label, features.branch) == ("out: feature", "feature")
+    (tmp_path / "half" / "head.safetensors").write_bytes(b"cut off")
+    with pytest.raises(StageError, match=r"half is no whole export .*; export it again"):
+        udonx.evaluate(tmp_path / "half", results=tmp_path / "kept", metrics=["mrr"], **given)
+
+
+def test_a_role_of_a_setting_is_the_off_the_shelf_row_of_a_table(tmp_path: Path) -> None:
+    """Its evaluation is the one that `run` makes of the row, so nothing is made twice."""
+    file = write_experiment(tmp_path, '[rows.start]\nscheme = "off_the_shelf"\n')
+    (row,) = udonx.run(file, setting="smoke", results=tmp_path / "kept", device="cpu").rows
+    made = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("metrics.json")}
+    source = load_experiment(file, setting="smoke").data
+    (same,) = udonx.evaluate(
+        "smoke:main",
+        data=open_source(source).root,
+        domains=open_source(source).domains,
+        results=tmp_path / "kept",
+    ).rows
+    assert (same.label, same.branch, same.unseen) == ("smoke:main: feature", "feature", ())
+    assert same.r1 == row.r1
+    assert (
+        made.items()
+        <= {path: path.stat().st_mtime_ns for path in tmp_path.rglob("metrics.json")}.items()
+    )
+
+
+def test_weights_in_timms_layout_are_evaluated_as_they_are(
+    stages: list[Path], photos: Path, tmp_path: Path
+) -> None:
+    """A folder, and the name of its model under --weights, are one backbone at one size."""
+    folder = tmp_path / "weights" / "resnet10t.c3_in1k"
+    udonx.export(stages[0], folder)
+    for name in ("head.safetensors", "embedding.py"):
+        (folder / name).unlink()
+    config = json.loads((folder / "config.json").read_text())
+    del config["udonx"]
+    (folder / "config.json").write_text(json.dumps(config))
+    given = {"data": photos, "results": tmp_path / "kept"}
+    table = udonx.evaluate(
+        [stages[0], folder, "resnet10t.c3_in1k"], weights=folder.parent, branch="feature", **given
+    )
+    stage, by_folder, by_name = table.rows
+    assert by_folder.evaluations == by_name.evaluations != stage.evaluations
+    assert by_folder.per_domain == stage.per_domain
+    assert by_name.label == "resnet10t.c3_in1k (resnet10t.c3_in1k): feature"
+
+
+@pytest.mark.parametrize(
+    "given, sentence",
+    [
+        ("resnet10", r"resnet10 is neither here nor a model of timm; did you mean '.*resnet10"),
+        ("results/stages/abc", "allowed are a folder of results/stages, one that `udonx export`"),
+        ("smok:main", "unknown setting; did you mean 'smoke'"),
+        ("smoke:mian", "unknown backbone role; did you mean 'main'"),
+        ("resnet10t.mine", '1. resnet10t.mine: got "mine", which is an unknown tag of timm'),
+    ],
+)
+def test_what_is_no_model_ends_in_one_sentence(photos: Path, given: str, sentence: str) -> None:
+    """A name that is neither a folder nor a backbone, and weights that are not there."""
+    with pytest.raises(udonx.UdonxError, match=sentence):
+        udonx.evaluate(given, data=photos)
