@@ -12,6 +12,8 @@ registry = Registry(
     positional=("model", "sources"),
     builtin={
         "same": "registry.inits.same",
+        "grow": "registry.inits.grow",
+        "inherit": "registry.inits.inherit",
         "average": "registry.inits.average",
     },
     reserved=("use", "from"),

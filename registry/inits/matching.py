@@ -61,7 +61,8 @@ def _check_embedding(use: str, ours: dict[str, Any], theirs: dict[str, Any], num
             raise ValueError(
                 f"init '{use}' needs rows of the same backbone and student head, but '{name}' is"
                 f" {here} in this row and {there} in the one that `from` names at place {number};"
-                " name rows of this backbone and student_head"
+                " name rows of this backbone and student_head; of a wider or deeper one, 'inherit'"
+                " takes a slice"
             )
 
 

@@ -20,7 +20,7 @@ def same(model: NamedTensors, sources: Sequence[NamedTensors]) -> None:
     if here != there:
         raise ValueError(
             f"init 'same' needs a row of the same domains, got {', '.join(there)}; this row has"
-            f" {', '.join(here)}"
+            f" {', '.join(here)}; 'grow' takes rows of others"
         )
     for tensor, (its,) in matching_tensors("same", model, sources):
         tensor.copy_(its)

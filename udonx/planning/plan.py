@@ -13,7 +13,7 @@ from udonx.config.experiment import Experiment
 from udonx.config.problems import ConfigError, Problem
 from udonx.config.rows import RowConfig
 from udonx.data.benchmark import Benchmark
-from udonx.inputs.weights import StartWeights
+from udonx.inputs.weights import RANDOM, StartWeights
 from udonx.planning.identity import digest, stage_id
 from udonx.planning.stages import stage_title, teacher_problems, with_earlier
 
@@ -156,10 +156,14 @@ def start_of(
     They are not any of the same bytes, since their folders may configure the model in different
     ways.
     """
+    colours = {
+        "mean": backbone.mean,
+        "std": backbone.std,
+    }  # random weights may have those of others
     return next(
         start
         for role, start in start_weights.items()
-        if backbone_spec(experiment.backbones[role], start) == backbone
+        if attrs.evolve(backbone_spec(experiment.backbones[role], start), **colours) == backbone
     )
 
 
@@ -230,7 +234,12 @@ def row_evaluations(
         _source_stage(experiment, row, name, seed, start_weights, facts) for name in row.sources
     )
     config = experiment.backbones[row.backbone]
-    wanted = row.at(backbone_spec(config, start_weights[row.backbone]), seed, sources)
+    backbone = backbone_spec(config, start_weights[row.backbone])
+    if sources and backbone.weights == RANDOM:
+        # what is taken over knows images of this mean and std, and random weights know none
+        first = sources[0].backbone
+        backbone = attrs.evolve(backbone, mean=first.mean, std=first.std)
+    wanted = row.at(backbone, seed, sources)
     problem = partial(Problem, where=experiment.setting_place, rows=(row.name,))
     try:
         own = tuple(fact for fact in facts if row.trains_on(fact.name))

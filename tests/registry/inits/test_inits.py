@@ -9,6 +9,7 @@ import torch
 
 from registry import inits
 
+PARTS = ("teacher_heads", "student_classifiers", "teacher_classifiers")
 CLASSES = "student_classifiers.cars.weight"
 
 
@@ -50,6 +51,19 @@ def test_same_takes_everything_that_both_have() -> None:
     assert not found[CLASSES].any()
 
 
+def test_grow_goes_by_the_names_of_domains() -> None:
+    """`grow` copies what both have, whatever the order of domains; new domains start anew, and
+    those that the new model does not have are left behind.
+    """
+    heads = [f"{part}__{domain}__weight" for part in PARTS for domain in ("cars", "food", "toys")]
+    full = {name: torch.full((5, 4), 3.0) for name in heads if "toys" not in name}
+    empty = {name: torch.zeros(5, 4) for name in heads if "cars" not in name}
+    old = Tensors("cars food", **model(3.0).tensors, **full)
+    found = started("grow", [old], Tensors("toys food", **model(0.0).tensors, **empty))
+    assert all(bool(item.any()) == ("toys" not in name) for name, item in found.items())
+    assert torch.equal(found["backbone.weight"], torch.full((2, 3), 3.0))
+
+
 def test_the_average_is_weighted() -> None:
     """`average` gives the mean by weights, which need not sum to 1; counters are the first's."""
     found = started("average", [model(1.0), model(4.0)], model(0.0))
@@ -73,11 +87,12 @@ def test_the_average_of_one_is_it() -> None:
     ("use", "sources", "options", "message"),
     [
         ("same", [model(1.0), model(1.0)], {}, "takes one row, got 2; name one in `from`"),
+        ("grow", [model(1.0), model(1.0)], {}, "'grow' takes one row, got 2"),
         (
             "same",
             [Tensors("cars food", **model(1.0).tensors)],
             {},
-            "needs a row of the same domains, got cars, food; this row has cars",
+            "needs a row of the same domains, got cars, food; this row has cars;",
         ),
         (
             "average",

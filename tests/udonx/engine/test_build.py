@@ -8,16 +8,26 @@ import attrs
 import pytest
 import torch
 
-from registry.contracts import BackboneSpec, Branch, ComponentSpec, HeadSpec, LossSpec, TeacherSpec
+from registry.contracts import (
+    BackboneSpec,
+    Batch,
+    Branch,
+    ComponentSpec,
+    HeadSpec,
+    InitSpec,
+    LossSpec,
+    TeacherSpec,
+)
 from registry.heads.initialisers import l2_normalise
 from tests.udonx.engine.small import DOMAINS, small_spec
 from udonx.config.plugins import load_plugins
 from udonx.data.benchmark import Benchmark
-from udonx.engine.build import build_losses, build_model
+from udonx.engine.build import apply_init, build_losses, build_model
 from udonx.engine.errors import TrainingError
 from udonx.engine.objective import class_counts
 from udonx.engine.rehearsal import rehearse_sampler
 
+CLASSES = {"glyphs": 3, "silhouettes": 4, "logos": 5}
 HEAD = """
 import torch
 from registry import heads
@@ -292,3 +302,25 @@ def test_a_loss_is_initialised_by_its_own_stream(small_benchmark: Benchmark, pro
     both = build_losses(small_spec(losses=(other, one)), counts)
     assert torch.equal(both["one"].proxies["logos"], alone)
     assert not torch.equal(both["other"].proxies["logos"], alone)
+
+
+def test_a_grown_model_embeds_the_old_domains_as_before() -> None:
+    """Before its first step a model of further domains, in another order, embeds images of the old
+    ones to the bit as its source: student and teachers, with their cosines to the old classes.
+    """
+    old = build_model(small_spec(domains=("logos", "glyphs"), seed=7), CLASSES, None)
+    spec = small_spec(classifier="joint")
+    init = InitSpec(use="grow", stages=(small_spec(domains=("logos", "glyphs"), seed=7),))
+    model = build_model(spec, CLASSES, None)
+    apply_init(model, init, [old])
+    fresh = build_model(spec, CLASSES, None)
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 255
+    for domain in ("logos", "glyphs"):
+        batch = Batch(images=images, labels=None, domain=domain)
+        for ours, theirs in zip(model.eval()(batch), old.eval()(batch), strict=True):
+            assert torch.equal(ours.embedding_BD, theirs.embedding_BD)
+            columns = slice(ours.class_range.start, ours.class_range.stop)
+            torch.testing.assert_close(ours.cosine_BC[:, columns], theirs.cosine_BC)
+    new, untouched = (one.named_tensors() for one in (model, fresh))
+    names = [name for name in new if ".silhouettes." in name]
+    assert names and all(torch.equal(new[name], untouched[name]) for name in names)

@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import attrs
 import numpy as np
 import pytest
 from PIL import Image
@@ -318,3 +319,33 @@ def test_a_row_of_several_students_starts_no_other(tmp_path):
     message = r'row soup: init.from: got "one", which gives 2 models, one for each domain; allowed'
     with pytest.raises(ConfigError, match=message):
         planned_rows(tmp_path, text)
+
+
+def test_random_weights_that_inherit_see_the_colours_of_their_source(tmp_path):
+    """A backbone without start weights, which starts from that of another row, normalises images
+    as that row's start weights want it; its own start is still found.
+    """
+    small = """[setting.backbones.small]
+model = "resnet10t"
+kwargs = { channels = [8, 8, 8, 16], stem_width = 8 }
+random = true
+"""
+    rows = """[rows.slice]
+backbone = "small"
+init = { use = "inherit", from = "wide" }
+[rows.small]
+backbone = "small"
+[rows.wide]
+"""
+    defaults = '[defaults]\nscheme = "classification"\nsampler = "round_robin"\n'
+    write_domain(tmp_path / "data", "cars")
+    experiment = load_experiment(
+        write_experiment(tmp_path, SETTING + small + defaults + rows), data=tmp_path / "data"
+    )
+    colours = {"mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6)}
+    weights = resolve_weights(experiment)
+    weights["main"] = attrs.evolve(weights["main"], sha256="pretrained", **colours)
+    planned = make_plan(experiment, open_benchmark(experiment), weights)
+    stages = {row.row.name: planned.stages[row.stages[-1]] for row in planned.rows}
+    assert stages["slice"].backbone == attrs.evolve(stages["small"].backbone, **colours)
+    assert planned.weights_of(stages["slice"]) == weights["small"]

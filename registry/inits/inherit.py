@@ -1,0 +1,150 @@
+"""A smaller model out of the weights of a larger one of the same family.
+
+Source: TinyCLIP, ICCV 2023 ("weight inheritance", manual): blocks at even distances from the front,
+leading channels of each layer, whole attention heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from registry import inits
+from registry.contracts import NamedTensors, Positive
+from registry.inits.matching import only_source
+
+Depth = Literal["interval_front", "even"]
+
+_FUSED = {"qkv": 3, "kv": 2}
+"""Layers that hold several matrices one above the other, and how many."""
+
+
+@inits.register("inherit")
+def inherit(
+    model: NamedTensors,
+    sources: Sequence[NamedTensors],
+    *,
+    depth: Annotated[
+        Depth,
+        Field(
+            description=(
+                "Which blocks of a deeper row are taken: `interval_front` every k-th from the"
+                " first, k the quotient of the depths rounded down, as TinyCLIP does (9 of 12 are"
+                " the first nine); `even` spreads them over the whole depth."
+            )
+        ),
+    ] = "interval_front",
+    head_dim: Annotated[
+        Positive,
+        Field(
+            description=(
+                "Width of an attention head, the same in both models: the narrower one takes whole"
+                " heads."
+            ),
+            json_schema_extra={"unit": "dimensions"},
+        ),
+    ] = 64,
+) -> None:
+    """Leading slices of a wider or deeper row's weights, into a backbone of the same family.
+
+    Student head, teacher heads and class columns are sliced too where the row has them; else they
+    start anew.
+    """
+    source = only_source("inherit", sources)
+    ours, theirs = model.named_tensors(), source.named_tensors()
+    names = _source_names(ours, theirs, depth)
+    for name, tensor in ours.items():
+        there = theirs.get(names[name])
+        part = None if there is None else leading_part(name, there, list(tensor.shape), head_dim)
+        if part is not None:
+            tensor.copy_(part)
+        elif name.startswith("backbone."):
+            has = "nothing" if there is None else list(there.shape)
+            raise ValueError(
+                f"init 'inherit' needs a row whose backbone is of the same family and as wide and"
+                f" deep or more, but for '{name}' {list(tensor.shape)} it has {has}; name another"
+                f" row, or set head_dim (now {head_dim}) to the width of its attention heads"
+            )
+
+
+def inherited_blocks(there: int, here: int, depth: Depth) -> list[int]:
+    """Which of `there` blocks a model of `here` blocks takes.
+
+    Example:
+        >>> inherited_blocks(12, 5, "interval_front"), inherited_blocks(12, 5, "even")
+        ([0, 2, 4, 6, 8], [0, 2, 4, 7, 9])
+    """
+    if depth == "even":
+        return [block * there // here for block in range(here)]
+    return [block * (there // here) for block in range(here)]
+
+
+def leading_part(name: str, theirs: Any, shape: list[int], head_dim: int) -> Any:
+    """The leading slice of a tensor that has a shape; None where there is none.
+
+    Channels are sliced, not the pixels of a kernel, the positions of an embedding, or classes. Of a
+    layer that holds queries, keys and values each is sliced for itself, by whole heads.
+    """
+    parts = next((count for layer, count in _FUSED.items() if f".{layer}." in name), 1)
+    if parts == 1 or theirs.ndim != len(shape):
+        return _slice(theirs, shape, _channels(name, len(shape)))
+    rows, wanted = theirs.shape[0] // parts, shape[0] // parts
+    if rows != wanted and (rows % head_dim or wanted % head_dim):
+        return None
+    part = _slice(theirs.unflatten(0, (parts, rows)), [parts, wanted, *shape[1:]], {1, 2})
+    return None if part is None else part.reshape(shape)
+
+
+def _channels(name: str, dimensions: int) -> set[int]:
+    """The dimensions of a tensor that are channels, in and out."""
+    by_position = "pos_embed" in name or "position" in name or dimensions == 3
+    return {dimensions - 1} if by_position or "_classifiers." in name else {0, 1}
+
+
+def _slice(theirs: Any, shape: list[int], channels: set[int]) -> Any:
+    """The leading slice of a shape; None where the tensor is smaller or differs elsewhere."""
+    fits = theirs.ndim == len(shape) and all(
+        wanted == size or (wanted < size and axis in channels)
+        for axis, (size, wanted) in enumerate(zip(theirs.shape, shape, strict=True))
+    )
+    return theirs[tuple(slice(size) for size in shape)] if fits else None
+
+
+def _source_names(ours: Iterable[str], theirs: Iterable[str], depth: Depth) -> dict[str, str]:
+    """What each of our tensors is called in the source, whose backbone may have more blocks."""
+    here, there = _sequences(ours), _sequences(theirs)
+    return {
+        name: _source_name(name, here, there, depth) if name.startswith("backbone.") else name
+        for name in ours
+    }
+
+
+def _sequences(names: Iterable[str]) -> dict[str, list[int]]:
+    """The numbers of the members of every sequence, such as blocks, by the sequence's name."""
+    found: dict[str, set[int]] = {}
+    for name in names:
+        parts = name.split(".")
+        for position, part in enumerate(parts):
+            if part.isdigit():
+                found.setdefault(".".join(parts[:position]), set()).add(int(part))
+    return {name: sorted(numbers) for name, numbers in found.items()}
+
+
+def _source_name(
+    name: str, here: Mapping[str, list[int]], there: Mapping[str, list[int]], depth: Depth
+) -> str:
+    """A tensor's name with the blocks of the source, sequences within sequences included."""
+    own: list[str] = []
+    found: list[str] = []
+    for part in name.split("."):
+        chosen = part
+        if part.isdigit():
+            numbers, others = here[".".join(own)], there.get(".".join(found), [])
+            if len(others) >= len(numbers):
+                blocks = inherited_blocks(len(others), len(numbers), depth)
+                chosen = str(others[blocks[numbers.index(int(part))]])
+        own.append(part)
+        found.append(chosen)
+    return ".".join(found)
