@@ -271,10 +271,14 @@ def build_losses(spec: StageSpec, class_counts: Mapping[str, Tensor]) -> dict[st
     return {loss.name: _loss(spec, loss, class_counts) for loss in spec.required_training.losses}
 
 
+def needs_context(loss: LossSpec) -> bool:
+    """Whether a loss is told of its stage when it is built."""
+    return components.describe("losses", loss.use).facts["needs_context"]
+
+
 def _loss(spec: StageSpec, loss: LossSpec, class_counts: Mapping[str, Tensor]) -> Any:
     what = f"loss '{loss.name}' ('{loss.use}')"
-    needs_context = components.describe("losses", loss.use).facts["needs_context"]
-    supplied = (_context(spec, loss, class_counts),) if needs_context else ()
+    supplied = (_context(spec, loss, class_counts),) if needs_context(loss) else ()
     with seeded(spec.seed, f"init/loss/{loss.name}"):
         built = _built("losses", what, loss, *supplied)
     if isinstance(built, nn.Module):

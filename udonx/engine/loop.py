@@ -15,7 +15,7 @@ from udonx.common.interrupts import StopRequest, deferred
 from udonx.common.progress import Report
 from udonx.common.seeds import stream_seed
 from udonx.data.loader import BatchLoader
-from udonx.engine.build import build_sampler, build_update
+from udonx.engine.build import build_sampler, build_update, needs_context
 from udonx.engine.checkpoint import Checkpoint, stopped
 from udonx.engine.errors import explained
 from udonx.engine.finite import refuse_not_finite, weight_norm
@@ -53,7 +53,9 @@ class Loop:
         self.job, self.training, self.model = job, training, model
         counts = {domain.name: domain.train_images for domain in job.benchmark.facts}
         self.sampler = GuardedSampler(build_sampler(spec, counts), training.sampler.use)
-        self.objective = Objective(spec, class_counts(job.benchmark, spec.domains)).to(job.device)
+        # counted only where a loss asks for it
+        told = spec.domains if any(map(needs_context, training.losses)) else ()
+        self.objective = Objective(spec, class_counts(job.benchmark, told)).to(job.device)
         self.names = list(self.objective.specs)
         self.teachers = load_teachers(spec, job.teachers, job.device)
         backbone, heads = model.parameter_groups(training.student_head_group or "heads")
