@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import pytest
 
 from udonx.store.stage import StageFolder
 
@@ -25,13 +26,19 @@ COMMAND = [
     *("--set", f"budget.steps={STEPS}", "--set", 'validation.every="10%"'),
 ]
 KILLS = 2
+EVERYTHING = [
+    *("--set", 'update="dot"', "--set", 'optimiser.inactive_heads="skip"'),
+    *("--set", 'average={use="ema",decay=0.9,start="50%"}'),
+    *("--set", 'losses.proxies={use="pml",loss="ProxyAnchorLoss",on="student"}'),
+]
+"""Two momenta of the update rule, an average, and a loss with parameters of its own."""
 
 
-def start(results: Path, cache: Path) -> subprocess.Popen[bytes]:
+def start(results: Path, cache: Path, changes: list[str]) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "UDONX_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
     with open(results.with_suffix(".txt"), "ab") as output:
         return subprocess.Popen(
-            [*COMMAND, "--results", str(results)],
+            [*COMMAND, *changes, "--results", str(results)],
             env=environment,
             cwd=results.parent,
             stdout=output,
@@ -83,15 +90,16 @@ def figures(results: Path) -> Any:
     return without_time(json.loads(file.read_text()))
 
 
-def test_killed_at_random_moments(tmp_path: Path) -> None:
+@pytest.mark.parametrize("changes", [[], EVERYTHING], ids=["plain", "everything"])
+def test_killed_at_random_moments(tmp_path: Path, changes: list[str]) -> None:
     """A run that is killed at random moments and given again ends with the figures, weights and log
-    of an undisturbed run, bit for bit.
+    of an undisturbed run, bit for bit, whatever its checkpoint has to hold.
     """
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     chance = random.Random(seed)
     undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
-    finish(start(undisturbed, tmp_path), undisturbed)
+    finish(start(undisturbed, tmp_path, changes), undisturbed)
     reached = 0
     for number in range(KILLS):
         # each kill is later than the last, so that every start has something to continue; the last
@@ -99,10 +107,12 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
         wanted = chance.randrange(
             reached + 1, reached + 1 + (STEPS - 20 - reached) // (KILLS - number)
         )
-        reached = kill_at(start(disturbed, tmp_path), disturbed, wanted, chance.uniform(0, 0.02))
+        reached = kill_at(
+            start(disturbed, tmp_path, changes), disturbed, wanted, chance.uniform(0, 0.02)
+        )
         assert stage(disturbed).done is None, "killed too late to say anything"
         print(f"killed after step {reached}")
-    finish(start(disturbed, tmp_path), disturbed)
+    finish(start(disturbed, tmp_path, changes), disturbed)
     ours, theirs = stage(disturbed), stage(undisturbed)
     assert ours.path.name == theirs.path.name
     assert (ours.path / "best.safetensors").read_bytes() == (

@@ -10,11 +10,12 @@ import attrs
 import pytest
 import torch
 
-from registry.contracts import Average, ComponentSpec, Optimiser, StageSpec
+from registry.contracts import Average, ComponentSpec, LossSpec, Optimiser, StageSpec
 from tests.udonx.engine.small import (
     PAIR,
     STUDENT_CE,
     TEACHER_CE,
+    UDON,
     kept,
     small_job,
     small_spec,
@@ -89,13 +90,14 @@ def test_delta_is_all_that_it_changes(
 @pytest.mark.parametrize("update", [DOT, DOT_ADAM], ids=["dot", "dot_adam"])
 @pytest.mark.parametrize("stop", [1, 6])
 def test_resume_is_exact(
-    small_benchmark: Benchmark, tmp_path: Path, update: ComponentSpec, stop: int
+    small_benchmark: Benchmark, tmp_path: Path, proxies: type, update: ComponentSpec, stop: int
 ) -> None:
-    """With layer rates, an anchor, weight decay, a frozen phase and an average, a stage that is
-    stopped gives the bytes of one that is not.
+    """With layer rates, an anchor, weight decay, a frozen phase, an average and a loss that has
+    parameters, a stage that is stopped gives the bytes of one that is not.
     """
     spec = split_spec(
         update,
+        losses=(*UDON, LossSpec(name="proxies", use="proxies", on="student")),
         optimiser=attrs.evolve(OPTIMISER, layer_decay=0.5, anchor=5.0),
         average=Average(use="ema", decay=0.75, start=3),
     )
@@ -128,6 +130,20 @@ def test_distillation_that_stops_at_the_head_leaves_the_backbone_to_the_task(
             assert found == {"task"}, name
     assert moments["student_classifiers.parts.0.kernel_CD"] == {"task", "distill"}
     assert moments["teacher_heads.1.projection.weight"] == set()
+
+
+def test_parameters_of_a_loss_are_moved(
+    small_benchmark: Benchmark, tmp_path: Path, proxies: type
+) -> None:
+    """What a loss on a branch owns has the task's moment alone, once its domain had its turn."""
+    losses = (*UDON, LossSpec(name="proxies", use="proxies", on="student"))
+    loop = training(small_job(tmp_path, split_spec(DOT, losses=losses, steps=1), small_benchmark))
+    own = dict(loop.objective.named_parameters())
+    before = {name: value.detach().clone() for name, value in own.items()}
+    loop.run()
+    moved = {name for name, value in own.items() if not torch.equal(value, before[name])}
+    assert [name.rpartition(".")[2] for name in moved] == ["glyphs"]
+    assert {name for name in own if set(loop.optimiser.adamw.state[own[name]]) == {"task"}} == moved
 
 
 def test_heads_that_drift_are_refused(small_benchmark: Benchmark, tmp_path: Path) -> None:
