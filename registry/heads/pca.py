@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
 
 from registry import heads
-from registry.heads.initialisers import l2_normalise
 from registry.heads.moments import Moments
+from registry.heads.projection import FittedProjection
 
 
 @heads.register("pca")
-class PcaHead(nn.Module):
+class PcaHead(FittedProjection):
     """Projection to the first principal components, then L2 normalisation; fitted, never trained.
 
     The scheme `off_the_shelf` uses it. Features float [B, in_dim] become an embedding float
@@ -40,8 +39,7 @@ class PcaHead(nn.Module):
         (tensor([1., 0.]), tensor([[1.]]))
     """
 
-    mean_F: Tensor
-    components_FD: Tensor
+    name = "pca"
 
     def __init__(
         self,
@@ -57,16 +55,13 @@ class PcaHead(nn.Module):
             ),
         ] = False,
     ) -> None:
-        super().__init__()
+        super().__init__(in_dim, dim)
         if dim > in_dim:
             raise ValueError(
                 f"pca: {in_dim} features do not have {dim} principal components; ask for at most"
                 f" {in_dim}"
             )
         self.whiten = whiten
-        self.fitted = False
-        self.register_buffer("mean_F", torch.zeros(in_dim))
-        self.register_buffer("components_FD", torch.zeros(in_dim, dim))
 
     @torch.no_grad()
     def fit(self, moments: Moments) -> PcaHead:
@@ -91,8 +86,6 @@ class PcaHead(nn.Module):
             )
         variance_F, vectors_FF = torch.linalg.eigh(covariance_FF)
         variance_D, components_FD = variance_F.flip(0)[:dim], vectors_FF.flip(1)[:, :dim]
-        signs_1D = components_FD.gather(0, components_FD.abs().argmax(0, keepdim=True)).sign()
-        components_FD = components_FD * signs_1D
         if self.whiten:
             if variance_D[-1] <= variance_D[0] * in_dim * torch.finfo(torch.float64).eps:
                 raise ValueError(
@@ -100,21 +93,5 @@ class PcaHead(nn.Module):
                     f" whitened to {dim}"
                 )
             components_FD = components_FD / variance_D.sqrt()
-        self.mean_F.copy_(moments.mean_F)
-        self.components_FD.copy_(components_FD)
-        self.fitted = True
+        self._keep(moments.mean_F, components_FD)
         return self
-
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        super()._load_from_state_dict(*args, **kwargs)
-        self.fitted = True
-
-    def forward(self, features_BF: Tensor) -> Tensor:
-        """The embedding float [B, D], with unit rows, of features float [B, F].
-
-        Raises:
-            RuntimeError: the head is not fitted.
-        """
-        if not self.fitted:
-            raise RuntimeError("pca: the head is not fitted; call fit(moments) first")
-        return l2_normalise((features_BF - self.mean_F) @ self.components_FD)
