@@ -98,9 +98,7 @@ class LdaHead(FittedProjection):
             raise ValueError("lda: the features are not finite, so they have no discriminants")
         spread = scatter.within_FF.trace() / in_dim
         identity_FF = torch.eye(in_dim, dtype=torch.float64)
-        within_FF = (
-            1 - self.shrinkage
-        ) * scatter.within_FF + self.shrinkage * spread * identity_FF
+        within_FF = (1 - self.shrinkage) * scatter.within_FF + self.shrinkage * spread * identity_FF
         lower_FF, failed = torch.linalg.cholesky_ex(within_FF)
         if failed:
             raise ValueError(

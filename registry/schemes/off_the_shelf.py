@@ -14,9 +14,9 @@ from registry.schemes.recipes import read_transform
 
 @schemes.register("off_the_shelf")
 class OffTheShelf:
-    """The backbone's own features, untrained: at full dimension, or by PCA.
+    """The backbone's own features, untrained: at full dimension, or by a fitted head.
 
-    PCA is fitted on the training images, to `student_head.dim`.
+    That is fitted on the training images, to `student_head.dim`.
     """
 
     default_row: Mapping[str, Any] = {}
@@ -27,18 +27,18 @@ class OffTheShelf:
         self,
         *,
         reduce: Annotated[
-            Literal["none", "pca"],
+            Literal["none", "pca", "lda"],
             Field(
                 description=(
-                    "`pca` reduces the features to `student_head.dim`, fitted on the training"
-                    " images."
+                    "`pca` and `lda` reduce the features to `student_head.dim`, fitted on the"
+                    " training images; `lda` knows their classes."
                 )
             ),
         ] = "none",
     ) -> None:
         self.reduce = reduce
-        self.slots = frozenset({"student_head", "domains"} if reduce == "pca" else ())
-        self.fixed_row = {"student_head": {"use": "pca"}} if reduce == "pca" else {}
+        self.slots = frozenset({"student_head", "domains"} if reduce != "none" else ())
+        self.fixed_row = {"student_head": {"use": reduce}} if reduce != "none" else {}
 
     def plan(self, row: Row, facts: tuple[DomainFacts, ...]) -> tuple[EvaluationSpec, ...]:
         """One stage of no steps, without a seed: nothing in it is random."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from registry.backbones.timm import TimmBackbone
 from registry.contracts import StageSpec
+from registry.heads.lda import LdaHead
 from registry.heads.linear import LinearHead
 from registry.heads.mlp import MlpHead
 from registry.heads.pca import PcaHead
@@ -165,7 +166,7 @@ def _layers(head: nn.Module) -> dict[str, Tensor] | None:
         return nn.Sequential(head.projection).state_dict()
     if type(head) is MlpHead:
         return head.projection.state_dict()
-    if type(head) is PcaHead:  # (features - mean) @ components is a linear layer too
+    if type(head) in (PcaHead, LdaHead):  # (features - mean) @ components is a linear layer too
         return {"0.weight": head.components_FD.T, "0.bias": -(head.mean_F @ head.components_FD)}
     return None
 

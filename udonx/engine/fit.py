@@ -6,6 +6,11 @@ from collections.abc import Iterable
 from contextlib import closing
 from typing import Any, Protocol, cast
 
+import numpy as np
+import torch
+from torch import Tensor
+
+from registry.heads.class_moments import ClassMoments
 from registry.heads.moments import Moments
 from udonx.common.interrupts import StopRequest, deferred
 from udonx.common.progress import Report
@@ -22,9 +27,12 @@ from udonx.store.stage import Done
 
 
 class FittedHead(Protocol):
-    """A head that is fitted, not trained."""
+    """A head that is fitted, not trained.
 
-    def fit(self, moments: Moments) -> Any:
+    Where it has a true attribute `of_classes` it is fitted on `ClassMoments`, else on `Moments`.
+    """
+
+    def fit(self, moments: Any) -> Any:
         """Take its parameters from the moments of features.
 
         Raises:
@@ -52,8 +60,10 @@ class Fit:
             if self.head is not None
         }
         self.images = sum(map(len, self.paths.values()))
-        self.moments = Moments(model.backbone.dim)
+        self.labels = self._class_labels() if getattr(self.head, "of_classes", False) else {}
+        self.moments = self._new_moments()
         self.taken = dict.fromkeys(self.paths, 0)
+        self.first = dict(self.taken)  # how many a checkpoint had
         self.unreadable = {domain: self._unreadable(domain) for domain in self.paths}
         self.stopwatch = Stopwatch()
         self.checkpoint = Checkpoint(job, self)
@@ -97,6 +107,7 @@ class Fit:
         job, model = self.job, self.model
         model.eval()
         done = sum(self.taken.values())
+        self.first = dict(self.taken)
         with Report(f"{job.title}: features of train", self.images, "images", done=done) as report:
             for domain, paths in self.paths.items():
 
@@ -110,8 +121,39 @@ class Fit:
                 with closing(
                     test_images(job.store, rest, model, job.workers, unreadable, tick)
                 ) as batches:
-                    for _, images in batches:
-                        self.moments.add(model.embed(images.to(job.device), "feature"))
+                    for rows, images in batches:
+                        self._take(domain, rows, model.embed(images.to(job.device), "feature"))
+
+    def _take(self, domain: str, rows: list[int], features_BF: Tensor) -> None:
+        """Take in the features of a batch.
+
+        Args:
+            domain: whose they are.
+            rows: their places among the images of the domain that were not taken in at the start.
+            features_BF: float [B, F].
+        """
+        if isinstance(self.moments, ClassMoments):
+            places = torch.as_tensor(rows) + self.first[domain]
+            self.moments.add(features_BF, self.labels[domain][places], domain)
+        else:
+            self.moments.add(features_BF)
+
+    def _class_labels(self) -> dict[str, Tensor]:
+        """The class of each training image, 0..C-1 within its domain: int64 [N]."""
+        labels = {}
+        for domain in self.paths:
+            split = self.job.benchmark.split(domain, "train")
+            classes = np.fromiter(self.job.benchmark.labels(domain), dtype=np.int64)  # ascending
+            labels[domain] = torch.from_numpy(np.searchsorted(classes, split.class_ids))
+        return labels
+
+    def _new_moments(self) -> Moments | ClassMoments:
+        """Those that the head is fitted on, of no images yet."""
+        dim = self.model.backbone.dim
+        if not self.labels:
+            return Moments(dim)
+        classes = {domain: len(self.job.benchmark.labels(domain)) for domain in self.labels}
+        return ClassMoments(dim, classes)
 
     def _after_batch(self) -> None:
         if self.stop.signal is not None:

@@ -33,10 +33,11 @@ def test_linear_head_starts_without_a_bias():
 
 def test_heads_say_what_they_take():
     """The built-in heads declare their options by their signature, and whether they are fitted."""
-    declared = {name: heads.describe(name) for name in ("linear", "mlp", "pca")}
+    declared = {name: heads.describe(name) for name in ("lda", "linear", "mlp", "pca")}
     assert {name: found.defaults() for name, found in declared.items()} == {
         "linear": {},
         "mlp": {"hidden": [512]},
+        "lda": {"shrinkage": 0.75},
         "pca": {"whiten": False},
     }
-    assert [name for name, found in declared.items() if found.facts["fitted"]] == ["pca"]
+    assert [name for name, found in declared.items() if found.facts["fitted"]] == ["lda", "pca"]

@@ -231,12 +231,16 @@ def test_a_teacher_with_all_heads_takes_the_students_budget():
 
 
 def test_off_the_shelf_is_a_stage_of_no_steps_and_no_seed():
-    """Features as they are need no training; reduced by PCA they are the student's embedding."""
+    """Features as they are need no training; reduced by a fitted head they are the student's
+    embedding.
+    """
     (raw,) = plan("off_the_shelf", row(student_head=None))
     assert raw.branch == "feature" and raw.merged
     assert (raw.embedders["cars"].training, raw.embedders["cars"].seed) == (None, None)
-    (reduced,) = plan("off_the_shelf", row(student_head=HeadSpec(use="pca", dim=4)), reduce="pca")
-    assert reduced.branch == "student" and reduced.embedders["cars"].student_head.use == "pca"
+    for use in ("pca", "lda"):
+        head = HeadSpec(use=use, dim=4)
+        (reduced,) = plan("off_the_shelf", row(student_head=head), reduce=use)
+        assert reduced.branch == "student" and reduced.embedders["cars"].student_head.use == use
 
 
 def test_equal_stages_are_equal_whatever_row_they_come_from():

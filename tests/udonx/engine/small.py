@@ -109,9 +109,9 @@ def small_job(folder: Path, spec: StageSpec, benchmark: Benchmark, **changes: An
     return Job(**{**values, **changes})
 
 
-def fitted_spec(**changes: Any) -> StageSpec:
+def fitted_spec(use: str = "pca", **changes: Any) -> StageSpec:
     """A stage of no steps whose head is fitted."""
-    head = attrs.evolve(small_spec().student_head, use="pca", dim=8)
+    head = attrs.evolve(small_spec().student_head, use=use, dim=8)
     return small_spec(
         **{"training": None, "student_head": head, "teacher_head": None, "seed": None, **changes}
     )

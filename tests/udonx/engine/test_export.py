@@ -129,6 +129,11 @@ HEADS = {
         4,
         "the student's head 'pca'",
     ),
+    "lda": (
+        small_spec(student_head=HeadSpec(use="lda", dim=4), teacher_head=None),
+        4,
+        "the student's head 'lda'",
+    ),
     "one teacher": (
         small_spec(domains=("logos",), student_head=None, losses=(TEACHER_CE,), **SHORT),
         32,
@@ -153,7 +158,7 @@ def test_the_head_goes_with_it(
     head that ships with udonx.
     """
     spec, dim, head = HEADS[kind]
-    if kind in ("pca", "none"):
+    if kind in ("pca", "lda", "none"):
         spec = StageSpec(
             domains=spec.domains,
             backbone=spec.backbone,

@@ -15,6 +15,8 @@ import pytest
 import torch
 
 from registry.contracts import HeadSpec, InitSpec
+from registry.heads.class_moments import ClassMoments
+from registry.heads.lda import LdaHead
 from registry.heads.moments import Moments
 from tests.udonx.engine.small import (
     Interrupted,
@@ -26,6 +28,7 @@ from tests.udonx.engine.small import (
 from udonx.common import interrupts
 from udonx.data.benchmark import Benchmark
 from udonx.data.images import ImageStore
+from udonx.data.transforms import CentreCrop
 from udonx.engine.errors import TrainingError
 from udonx.engine.load import load_stage
 from udonx.engine.model import Model
@@ -60,17 +63,22 @@ def test_unreadable_images_are_left_out_of_a_fit(
     assert (done.unreadable.images, done.unreadable.first) == (1, [path])
 
 
+@pytest.mark.parametrize("head", ["pca", "lda"])
 @pytest.mark.parametrize("after", [1, 7, 10])
 @pytest.mark.usefixtures("small_batches")
 def test_a_fit_goes_on_where_it_was_killed(
-    small_benchmark: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+    small_benchmark: Benchmark,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    after: int,
+    head: str,
 ) -> None:
     """A fit that is killed amid any domain goes on after the images that its checkpoint holds, to
     the same bytes.
     """
-    whole = small_job(tmp_path / "whole", fitted_spec(), small_benchmark)
+    whole = small_job(tmp_path / "whole", fitted_spec(head), small_benchmark)
     run_stage(whole)
-    job = small_job(tmp_path / "killed", fitted_spec(), small_benchmark, checkpoint_seconds=0.0)
+    job = small_job(tmp_path / "killed", fitted_spec(head), small_benchmark, checkpoint_seconds=0.0)
     calls, embed = [], Model.embed
 
     def counted(self: Model, *args: Any, **kwargs: Any) -> torch.Tensor:
@@ -155,3 +163,34 @@ def test_a_mean_of_stages_is_kept_without_training(
     assert mean.student_classifiers is None
     further = small_spec(steps=2, init=InitSpec(use="same", stages=(spec,)))
     run_stage(small_job(tmp_path / "further", further, small_benchmark, sources=(job.folder,)))
+
+
+def test_lda_knows_the_class_of_each_image(small_benchmark: Benchmark, tmp_path: Path) -> None:
+    """The head is that of the features of all training images and their classes, also where one of
+    them cannot be decoded.
+    """
+    root = tmp_path / "data"
+    shutil.copytree(small_benchmark.root, root)
+    benchmark = Benchmark.open(root, list(small_benchmark.domains))
+    missing = benchmark.split("logos", "train").paths[3]
+    (root / "images" / missing).write_bytes(b"no image")
+    job = attrs.evolve(
+        small_job(tmp_path / "stage", fitted_spec("lda"), benchmark), store=ImageStore(root)
+    )
+    run_stage(job)
+    model = load_stage(job.folder, job.device)
+    labels = {domain: benchmark.labels(domain) for domain in job.spec.domains}
+    moments = ClassMoments(
+        model.backbone.dim, {domain: len(labels[domain]) for domain in job.spec.domains}
+    )
+    for domain in job.spec.domains:
+        split = benchmark.split(domain, "train")
+        for path, class_id in zip(split.paths, split.class_ids.tolist(), strict=True):
+            if path != missing:
+                image = job.store.prepared(path, CentreCrop(model.crop), upright=model.upright)
+                features_1F = model.embed(image[None], "feature")
+                moments.add(features_1F, torch.tensor([labels[domain][class_id]]), domain)
+    expected = LdaHead(model.backbone.dim, 8).fit(moments)
+    torch.testing.assert_close(
+        model.student_head.components_FD, expected.components_FD, rtol=1e-3, atol=1e-3
+    )
