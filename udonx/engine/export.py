@@ -166,7 +166,8 @@ def _layers(head: nn.Module) -> dict[str, Tensor] | None:
         return nn.Sequential(head.projection).state_dict()
     if type(head) is MlpHead:
         return head.projection.state_dict()
-    if type(head) in (PcaHead, LdaHead):  # (features - mean) @ components is a linear layer too
+    if type(head) is PcaHead or type(head) is LdaHead:
+        # (features - mean) @ components is a linear layer too
         return {"0.weight": head.components_FD.T, "0.bias": -(head.mean_F @ head.components_FD)}
     return None
 

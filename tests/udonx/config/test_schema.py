@@ -56,7 +56,7 @@ def test_it_accepts_the_shipped_settings(validator, path):
         {"rows": {"a": {"scheme": "udon", "optimiser": {"lr_head": 1.0}}}},
         {"rows": {"a": {"scheme": "udon", "budget": {"batch": 0}}}},
         {"rows": {"a": {"scheme": "udon", "losses": {"x": {"use": "ce", "scael": 1.0}}}}},
-        {"rows": {"a": {"scheme": {"use": "off_the_shelf", "reduce": "lda"}}}},
+        {"rows": {"a": {"scheme": {"use": "off_the_shelf", "reduce": "umap"}}}},
         {"rows": {"a": {"scheme": "udon", "grid": {"student_head": {"dim": 8}}}}},
         {"rows": {"a": {"scheme": "udon", "grid": {"student_head": {"dim": []}}}}},
         {"rows": {"a": {"scheme": "udon"}}, "defaults": {"grid": {"sampler": ["uniform"]}}},
