@@ -48,6 +48,8 @@ class NamedTensors(Protocol):
     def named_tensors(self) -> dict[str, Any]:
         """Every parameter and buffer by name; to write into one changes the model.
 
+        Those of a student head that is fitted are left out: it is fitted anew.
+
         Names begin with `backbone.`, `student_head.`, or, for what the model has of one domain,
         `teacher_heads.DOMAIN.`, `student_classifiers.DOMAIN.` or `teacher_classifiers.DOMAIN.`.
         """

@@ -198,11 +198,6 @@ class StageSpec:
         return (*(teacher.stage for teacher in self.teachers), *starts)
 
     @property
-    def fits_head(self) -> bool:
-        """Whether its head is fitted on the training images: neither trained nor taken over."""
-        return self.training is None and self.init is None and self.student_head is not None
-
-    @property
     def required_training(self) -> Training:
         """`training`, of a stage that trains.
 

@@ -53,8 +53,12 @@ def matching_tensors(
 
 
 def _check_embedding(use: str, ours: dict[str, Any], theirs: dict[str, Any], number: int) -> None:
-    """Refuse a source whose backbone or student head is another."""
-    own, its = _embedding_shapes(ours), _embedding_shapes(theirs)
+    """Refuse a source whose backbone or student head is another.
+
+    A model without a student head to take over, such as one whose head is fitted, needs none.
+    """
+    parts = tuple(part for part in EMBEDDING if any(name.startswith(part) for name in ours))
+    own, its = _shapes(ours, parts), _shapes(theirs, parts)
     for name in {**own, **its}:
         if own.get(name) != its.get(name):
             here, there = (shapes.get(name, "missing") for shapes in (own, its))
@@ -66,7 +70,5 @@ def _check_embedding(use: str, ours: dict[str, Any], theirs: dict[str, Any], num
             )
 
 
-def _embedding_shapes(tensors: dict[str, Any]) -> dict[str, list[int]]:
-    return {
-        name: list(tensor.shape) for name, tensor in tensors.items() if name.startswith(EMBEDDING)
-    }
+def _shapes(tensors: dict[str, Any], parts: tuple[str, ...]) -> dict[str, list[int]]:
+    return {name: list(tensor.shape) for name, tensor in tensors.items() if name.startswith(parts)}

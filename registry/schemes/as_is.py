@@ -1,4 +1,4 @@
-"""The weights that `init` gives, as they are: a mean of other rows as a row of its own."""
+"""The weights that `init` gives, as they are: a mean of rows, or a trained row with a new head."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from registry.schemes.recipes import read_init, read_transform
 class AsIs:
     """The student that `init` makes of other rows, without any training of its own.
 
-    It has a backbone and a student head, and no class columns.
+    It has a backbone and a student head, and no class columns. A head that is fitted (`pca`, `lda`)
+    takes the place of the head that was trained: it is fitted on the features of the backbone that
+    `init` gives.
     """
 
     slots = frozenset({"student_head", "init"})

@@ -11,7 +11,7 @@ from registry.contracts import LossSpec, Recipe, RowSpec, Scheme
 from udonx.common.words import format_value
 from udonx.config import descriptions as components
 from udonx.config.merge import Merged
-from udonx.config.slots import fits_heads, heads
+from udonx.config.slots import head_kinds, heads
 
 Complaints = Iterator[tuple[str, str]]
 """(key, sentence) of each problem."""
@@ -103,13 +103,13 @@ def _sizes(row: Candidate) -> Complaints:
 
 
 def _heads(row: Candidate) -> Complaints:
-    """A scheme that trains, or takes a head over, needs one that is trained; others fit one."""
+    """A scheme that trains needs heads that are trained, one that does not may need fitted ones."""
     slots = {"student_head": row.spec.student_head, "teacher_head": row.recipe.teacher_head}
     for key, head in slots.items():
-        fitted = fits_heads(frozenset(row.scheme.slots))
-        if head and components.describe("heads", head.use).facts["fitted"] != fitted:
-            wanted = "fitted" if fitted else "trained"
-            names = ", ".join(heads(fitted=fitted))
+        allowed = head_kinds(frozenset(row.scheme.slots))
+        if head and components.describe("heads", head.use).facts["fitted"] not in allowed:
+            wanted = "fitted" if True in allowed else "trained"
+            names = ", ".join(heads(fitted=True in allowed))
             yield (
                 f"{key}.use",
                 (

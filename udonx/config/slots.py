@@ -114,7 +114,7 @@ def _slot(row: RowLayers, key: str, allowed: frozenset[str]) -> ComponentSpec | 
         return None
     kind = SLOT_KEYS[key][0]
     names = (
-        heads(fitted=fits_heads(allowed))
+        [name for fitted in head_kinds(allowed) for name in heads(fitted=fitted)]
         if kind == "heads"
         else components.registry_of(kind).names()
     )
@@ -209,9 +209,15 @@ def _with_own_keys(spec: ComponentSpec, kind: str, key: str, own: dict[str, Any]
     return spec
 
 
-def fits_heads(slots: frozenset[str]) -> bool:
-    """Whether heads of rows with these slots are fitted: neither trained nor taken over."""
-    return not {"losses", "init"} & slots
+def head_kinds(slots: frozenset[str]) -> tuple[bool, ...]:
+    """Whether the heads of rows with these slots may be fitted (True) or trained (False).
+
+    A scheme that trains has trained ones, one that takes a trained row over may fit one in place
+    of its head, and any other has fitted ones alone.
+    """
+    if "losses" in slots:
+        return (False,)
+    return (False, True) if "init" in slots else (True,)
 
 
 def heads(*, fitted: bool) -> list[str]:

@@ -53,7 +53,8 @@ class Fit:
 
     def __init__(self, job: Job, model: Model) -> None:
         self.job, self.model = job, model
-        self.head = cast(FittedHead, model.student_head) if job.spec.fits_head else None
+        head = cast(FittedHead | None, model.student_head)
+        self.head = head if hasattr(head, "fit") else None  # any other is taken over by `init`
         self.paths = {
             domain: job.benchmark.split(domain, "train").paths
             for domain in job.spec.domains
@@ -170,11 +171,13 @@ class Fit:
             raise TrainingError(f"{self.job.title}: {error}") from error
 
     def _validate(self) -> Validation | None:
-        """How good the weights that were taken over are on the validation images."""
+        """How good the weights that `init` gave are on the validation images."""
         return validate(self.job, self.model, 0, self._stop_if_asked)
 
     def _stop_if_asked(self) -> None:
         if self.stop.signal is not None:
+            if self.head is not None:
+                self.checkpoint.save()
             raise stopped(self.job, self.stop.signal, "its weights were made")
 
     def _finish(self, validation: Validation | None) -> Done:

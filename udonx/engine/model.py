@@ -187,9 +187,11 @@ class Model(nn.Module):
     def named_tensors(self) -> dict[str, Tensor]:
         """Every parameter and buffer, detached, in the memory of the model.
 
-        Heads of teachers and class columns are called by their domain, not by its position.
+        Heads of teachers and class columns are called by their domain, not by its position. A
+        student head that is fitted is left out: each stage fits its own.
         """
-        shared = ("backbone.", "student_head.")
+        trained = self.student_head is not None and not hasattr(self.student_head, "fit")
+        shared = ("backbone.", "student_head.") if trained else ("backbone.",)
         found = {name: item for name, item in self.state_dict().items() if name.startswith(shared)}
         for domain, head in zip(self.position, self.teacher_heads, strict=False):
             items = head.state_dict().items()

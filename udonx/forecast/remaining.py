@@ -8,6 +8,7 @@ from typing import Literal
 import attrs
 
 from registry.contracts import EvaluationSpec, StageSpec
+from udonx.config.descriptions import describe
 from udonx.data.benchmark import Benchmark
 from udonx.evaluation.protocol import image_count
 from udonx.forecast.costs import Work, embed_kind, held_steps, step_kind
@@ -140,6 +141,12 @@ def _stage(
     )
 
 
+def fits_head(spec: StageSpec) -> bool:
+    """Whether the student head of a stage is fitted on its training images."""
+    head = spec.student_head
+    return head is not None and describe("heads", head.use).facts["fitted"]
+
+
 def stage_work(spec: StageSpec, benchmark: Benchmark, done: int = 0) -> Work:
     """What a stage does after its first `done` steps.
 
@@ -148,7 +155,7 @@ def stage_work(spec: StageSpec, benchmark: Benchmark, done: int = 0) -> Work:
     """
     images = embed_kind(spec, benchmark)
     if (training := spec.training) is None:
-        fitted = spec.domains if spec.fits_head else ()
+        fitted = spec.domains if fits_head(spec) else ()
         count = sum(domain.train_images for domain in benchmark.facts if domain.name in fitted)
         if spec.init is not None:  # what is taken over is validated once
             count += image_count(benchmark, spec.domains, "val")

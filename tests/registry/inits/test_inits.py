@@ -117,3 +117,17 @@ def test_what_does_not_fit_is_refused(
     """Sources of another backbone, head or number are one sentence each."""
     with pytest.raises(ValueError, match=message):
         started(use, sources, model(0.0), **options)
+
+
+def test_a_model_without_a_head_takes_the_backbone_alone() -> None:
+    """Where the model has no student head to take over, whatever head the source has is left."""
+    without = Tensors(
+        "cars",
+        **{name: item for name, item in model(0.0).tensors.items() if "student_head" not in name},
+    )
+    found = started("average", [model(1.0), model(4.0)], without)
+    assert torch.equal(found["backbone.weight"], torch.full((2, 3), 2.5))
+    with pytest.raises(
+        ValueError, match=r"'student_head.weight' is \[4, 2\] in this row and missing"
+    ):
+        started("same", [without], model(0.0))

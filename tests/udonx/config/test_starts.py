@@ -44,6 +44,19 @@ def test_a_selected_row_needs_those_that_it_starts_from(tmp_path: Path) -> None:
     assert [row.name for row in experiment.needed_rows()] == ["first", "second", "third"]
 
 
+def test_a_head_is_fitted_on_a_trained_row(tmp_path: Path) -> None:
+    """A row that trains nothing may fit a head on the backbone that it starts from; one that trains
+    may not.
+    """
+    head = 'student_head.use = "lda"\n'
+    (row,) = load(tmp_path, f'{CHAIN}[rows.refit]\nscheme = "as_is"\n{same("third")}{head}').rows[
+        3:
+    ]
+    assert row.spec.student_head.use == "lda" and row.spec.student_head.options["shrinkage"] == 0.75
+    wrong = problems(tmp_path, f"{CHAIN}[rows.more]\n{same('third')}{head}")
+    assert "scheme 'udon' needs a head that is trained: linear, mlp" in wrong
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -71,10 +84,6 @@ def test_a_selected_row_needs_those_that_it_starts_from(tmp_path: Path) -> None:
         (
             f'{DEFAULTS}[rows.a]\n[rows.b]\nscheme = "specialists"\n{same("a")}',
             "but scheme 'specialists' has no slot for it",
-        ),
-        (
-            f'{DEFAULTS}student_head.use = "pca"\n[rows.b]\nscheme = "as_is"\n{same("b")}',
-            "defaults.student_head.use: got \"pca\", but scheme 'as_is' needs a head that is",
         ),
     ],
 )

@@ -194,3 +194,25 @@ def test_lda_knows_the_class_of_each_image(small_benchmark: Benchmark, tmp_path:
     torch.testing.assert_close(
         model.student_head.components_FD, expected.components_FD, rtol=1e-3, atol=1e-3
     )
+
+
+@pytest.mark.parametrize("head", ["pca", "lda"])
+def test_a_head_is_fitted_on_the_backbone_of_a_stage(
+    small_benchmark: Benchmark, short: StageFolder, tmp_path: Path, head: str
+) -> None:
+    """A fitted head takes the place of the trained one: the backbone is the source's to the bit,
+    the head is fitted on its features, and both together are validated.
+    """
+    init = InitSpec(use="same", stages=(small_spec(),))
+    job = small_job(
+        tmp_path / "refit", fitted_spec(head, init=init), small_benchmark, sources=(short,)
+    )
+    done = run_stage(job)
+    trained = [each for each in small_benchmark.facts if each.name in job.spec.domains]
+    assert done.images == sum(each.train_images for each in trained)
+    assert done.best_r1 is not None and done.best_r1 != short.done.best_r1
+    refit, source = (load_stage(folder, torch.device("cpu")) for folder in (job.folder, short))
+    images = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 255
+    features_BF = source.embed(images, "feature")
+    assert torch.equal(refit.embed(images, "feature"), features_BF)
+    assert torch.equal(refit.embed(images, "student"), refit.student_head(features_BF))
