@@ -156,7 +156,8 @@ class Rehearsal:
                 f"{what} has no gradient for the {trained}, so it would train nothing; look for"
                 " detach(), no_grad() or argmax() in it"
             )
-        if own and all(gradient is None for gradient in gradients[len(parameters) :]):
+        # a loss on pairs that finds none in a few images gives a 0 that trains nothing
+        if own and value.item() and all(g is None for g in gradients[len(parameters) :]):
             raise TrainingError(
                 f"{what} has parameters, but no gradient for any of them; make them buffers, or"
                 " look for detach(), no_grad() or argmax() in it"

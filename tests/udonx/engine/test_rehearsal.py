@@ -197,6 +197,11 @@ def plugin(folder: Path) -> str:
     rows += "sampler = { use = 'dynamic', interval = 1 }\n"
     code += "@losses.register('below')\nclass Below:\n    def __call__(self, branch, batch):\n"
     code += "        return branch.embedding_BD.sum() * 0 - 3\n"
+    code += "\n\n@losses.register('pairless')\nclass Pairless(torch.nn.Module):\n"
+    code += "    def __init__(self):\n        super().__init__()\n"
+    code += "        self.w = torch.nn.Parameter(torch.ones(1))\n"
+    code += "    def forward(self, branch, batch):\n        return branch.embedding_BD.sum() * 0\n"
+    rows += "[rows.pairless]\nscheme = 'udon'\nsampler = 'round_robin'\nlosses.mine = 'pairless'\n"
     (folder / "mine.py").write_text(code)
     return rows
 
@@ -229,6 +234,13 @@ def test_what_would_fail_while_it_trains_is_found_before(
     """
     own = [line for line in report if re.search(rf"rows? (\w+, )*{row}\b.*: ", line)]
     assert len(own) == 1 and re.search(expected, own[0]) and "\n" not in own[0], own or report
+
+
+def test_a_loss_that_finds_nothing_in_the_batch_may_leave_its_parameters_alone(
+    report: list[str],
+) -> None:
+    """A loss on pairs whose value is 0, as the few images have no pair, is no problem."""
+    assert not any("pairless" in line for line in report)
 
 
 def test_heads_teachers_and_signals_are_tried_too(report: list[str]) -> None:
