@@ -133,6 +133,8 @@ class TwoGroups:
             group["lr"] = 0.0 if frozen else self.options.lr_backbone * factor * layer
         for parameter in self.backbone:
             parameter.grad = None
+        if self._split is not None:
+            self._split.distill_gradients = {}
         if self.options.inactive_heads == "skip":
             for parameter in self.heads:
                 parameter.grad = None

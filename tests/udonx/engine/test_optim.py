@@ -426,6 +426,7 @@ def test_a_rule_that_splits_losses_gets_two_gradients() -> None:
     assert rule.distill_gradients == {shared: 3, distill_only: 3}
     ours.step()
     ours.prepare(1)
+    assert shared.grad is None and rule.distill_gradients == {}
     ours.backward(some_losses([task_only], []))
     assert shared.grad is None and task_only.grad == 2 and rule.distill_gradients == {}
 
