@@ -33,6 +33,7 @@ _HOMES = {
     "show": "udonx.running.show:show",
     "split": "udonx.data.prepare.folders:split_folders",
     "table": "udonx.running.table:table",
+    "tune": "udonx.running.tune:tune",
     # what goes in and comes out
     "RunOptions": "udonx.running.options:RunOptions",
     "Selection": "udonx.config.selection:Selection",
@@ -42,6 +43,7 @@ _HOMES = {
     # what may go wrong
     "ConfigError": "udonx.config.problems:ConfigError",
     "RowsFailed": "udonx.running.errors:RowsFailed",
+    "RowsNotTuned": "udonx.running.errors:RowsNotTuned",
     "Stopped": "udonx.common.interrupts:Stopped",
     "UdonxError": "registry.errors:UdonxError",
 }

@@ -32,6 +32,7 @@ from registry.contracts.protocols import (
     Source,
 )
 from registry.contracts.rows import Recipe, Row, RowInit, RowSpec, Slot
+from registry.contracts.searches import Dimension, Search, Trial
 from registry.contracts.stages import (
     BackboneSpec,
     ComponentSpec,
@@ -54,6 +55,7 @@ __all__ = [
     "BranchLoss",
     "Budget",
     "ComponentSpec",
+    "Dimension",
     "DomainFacts",
     "EvaluationSpec",
     "HeadSpec",
@@ -75,6 +77,7 @@ __all__ = [
     "Sampler",
     "Schedule",
     "Scheme",
+    "Search",
     "Share",
     "Slot",
     "Source",
@@ -84,5 +87,6 @@ __all__ = [
     "TeacherSpec",
     "Training",
     "Transform",
+    "Trial",
     "Validation",
 ]

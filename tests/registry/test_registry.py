@@ -15,7 +15,7 @@ from registry.registry import Registry, RegistryError
 from tests.snapshots import REGISTRY_CONTENTS, registry_contents
 from tests.tiny import python
 from udonx.config.descriptions import REGISTRIES, registry_of
-from udonx.config.keys import SLOT_KEYS, DataOptions, LossSlot, StartOptions
+from udonx.config.keys import SLOT_KEYS, DataOptions, LossSlot, StartOptions, TuneOptions
 from udonx.config.typed import table_options
 
 if TYPE_CHECKING:
@@ -315,11 +315,13 @@ def test_the_reserved_names_are_the_keys_of_the_slots():
         "backbones": StartOptions,
         "sources": DataOptions,
         "losses": LossSlot,
+        "searches": TuneOptions,
         **{kind: slot for kind, slot in SLOT_KEYS.values()},
     }
     expected = {
         kind: {option.name for option in table_options(slot)} for kind, slot in slots.items()
     }
+    expected["searches"].add("space")
     expected["metrics"] = set()  # named in a list: they have no slot
     assert {kind: set(registry.reserved) for kind, registry in REGISTRIES.items()} == expected
 

@@ -22,6 +22,7 @@ COMMANDS = {
     "show": "Print what experiments resolve to, itself a runnable file.",
     "plan": "Show the stages: which are shared, which are already trained, steps, images, and how"
     " long the rest takes.",
+    "tune": "Try values of options on the validation splits, as many trials for each row.",
     "table": "Show the table again from what is stored; runs nothing.",
     "evaluate": "Evaluate models on any data, other domains than their own included.",
     "components": "List what is registered, with options, types and defaults.",

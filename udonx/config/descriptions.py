@@ -30,6 +30,7 @@ from registry import (
     metrics,
     samplers,
     schemes,
+    searches,
     sources,
     updates,
 )
@@ -50,9 +51,10 @@ REGISTRIES: dict[str, Registry] = {
         metrics,
         sources,
         updates,
+        searches,
     )
 }
-_TORCH_FREE = ("inits", "samplers", "schemes", "sources")
+_TORCH_FREE = ("inits", "samplers", "schemes", "searches", "sources")
 
 
 @attrs.frozen

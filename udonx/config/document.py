@@ -17,7 +17,7 @@ from udonx.config.keys import FILE_KEYS, ROW_KEYS, FileOptions
 from udonx.config.labels import label_of_name
 from udonx.config.merge import Layer
 from udonx.config.problems import ConfigError, Problem
-from udonx.config.toml_files import is_there, read_toml
+from udonx.config.toml_files import SHIPPED, is_there, read_toml
 from udonx.config.typed import table_options, validate
 
 
@@ -30,6 +30,7 @@ class Document:
         plugins: per file its path and what it lists.
         settings: per file that has one its path and its `setting`, a name or a table.
         results: per file that has one its place and its [results].
+        tune: the last file that has [tune], as its place and what it says.
         defaults: the layer of [defaults] of each file.
         rows: the layers of each row; a row that a parent has too has a layer of each.
         roles: rows that `roles` made, other than for the first role -> the role.
@@ -41,6 +42,7 @@ class Document:
     plugins: list[tuple[Path, list[str]]] = attrs.field(factory=list)
     settings: list[tuple[Path, Any]] = attrs.field(factory=list)
     results: list[tuple[str, Any]] = attrs.field(factory=list)
+    tune: tuple[str, Any] | None = None
     defaults: list[Layer] = attrs.field(factory=list)
     rows: dict[str, list[Layer]] = attrs.field(factory=dict)
     roles: dict[str, str] = attrs.field(factory=dict)
@@ -88,6 +90,8 @@ def read_document(path: Path, problems: list[Problem]) -> Document:
             document.settings.append((file, content["setting"]))
         if "results" in content:
             document.results.append((where, content["results"]))
+        if "tune" in content:
+            document.tune = (where, content["tune"])
         _add_layers(document, content, where, left_out, problems)
     document.rows, document.grids = expand_grids(document.rows, problems)
     if document.plain["roles"]:
@@ -126,6 +130,8 @@ def _with_parents(path: Path) -> list[tuple[Path, dict[str, Any]]]:
                 " from this one"
             )
         above = below.parent / parent
+        if not is_there(above) and is_there(SHIPPED / parent):
+            above = SHIPPED / parent
         if not is_there(above) or above.is_dir():
             there = [
                 file.name

@@ -28,7 +28,7 @@ from udonx.config.keys import FileOptions, ResultOptions
 from udonx.config.overrides import read_overrides
 from udonx.config.plugins import load_plugins
 from udonx.config.problems import ConfigError, Problem
-from udonx.config.resolve import resolve_rows
+from udonx.config.resolve import resolve_rows, row_layers
 from udonx.config.rows import RowConfig
 from udonx.config.selection import WHOLE, Selection
 from udonx.config.settings import (
@@ -40,6 +40,7 @@ from udonx.config.settings import (
 )
 from udonx.config.starts import needed_by
 from udonx.config.toml_files import is_there, shipped
+from udonx.config.tuning import Tuning, read_tuning
 from udonx.config.typed import table_options, validate
 
 
@@ -62,6 +63,7 @@ class Experiment:
         selected: the rows of `--row`; empty for all.
         only_seeds: whether `--seeds` replaced the file's, so that no other seed is shown.
         weights_dir: the folder of `--weights`.
+        tuning: `[tune]`; None where the file has none.
     """
 
     path: Path
@@ -78,6 +80,7 @@ class Experiment:
     selected: tuple[str, ...] = ()
     only_seeds: bool = False
     weights_dir: Path | None = None
+    tuning: Tuning | None = attrs.field(default=None, repr=False)
 
     @property
     def name(self) -> str:
@@ -182,9 +185,11 @@ def load_experiment(
     layers = [*raw.layers, *sets.setting]
     data_options = read_data(layers, selection.data, problems)
     backbones = read_backbones(layers, problems)
-    resolved = resolve_rows(path, document, layers, sets, backbones, problems)
-    problems += _unknown_rows(document, selection.rows, where)
     named = document.named()
+    layers_of_rows = row_layers(document, layers, sets, problems)
+    resolved = resolve_rows(path, document, layers_of_rows, backbones, problems)
+    tuning = read_tuning(document.tune, resolved, named, layers_of_rows, problems)
+    problems += _unknown_rows(document, selection.rows, where)
     selected = tuple(each for name in selection.rows for each in named.get(name, ()))
     if sources is not None:
         place = setting_place(raw.name, path)
@@ -207,6 +212,7 @@ def load_experiment(
         selected=selected,
         only_seeds=selection.seeds is not None,
         weights_dir=selection.weights,
+        tuning=tuning,
     )
 
 

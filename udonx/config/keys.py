@@ -121,8 +121,8 @@ class FileOptions:
         str | None,
         Field(
             description=(
-                "Another experiment file, by its path from this one: its keys and rows lie below"
-                " this file's own."
+                "Another experiment file, by its path from this one, or a shipped one by its file"
+                " name: its keys and rows lie below this file's own."
             )
         ),
     ] = None
@@ -163,6 +163,53 @@ class FileOptions:
             ),
         ),
     ] = attrs.field(factory=lambda: list(DEFAULTS))
+
+
+@attrs.frozen(kw_only=True)
+class TuneOptions:
+    """The own keys of [tune]."""
+
+    use: Annotated[
+        str,
+        Field(description="Which search of the registry chooses the values of the next trial."),
+    ] = "random"
+    trials: Annotated[
+        int,
+        Field(
+            ge=2,
+            le=1000,
+            description=(
+                "How many trials each row gets; the first is the row as it is. A grid that is"
+                " smaller has as many as it needs."
+            ),
+        ),
+    ] = 8
+    seeds: Annotated[
+        list[Annotated[int, Field(ge=0, lt=2**63)]] | None,
+        Field(
+            min_length=1,
+            description=(
+                "Every trial is trained once with each of these seeds, and its score is the mean;"
+                " without it the seeds of the rows."
+            ),
+        ),
+    ] = None
+
+
+@attrs.frozen(kw_only=True)
+class DimensionOptions:
+    """The values of a key in [tune.space]: a range, or a list."""
+
+    low: Annotated[float | None, Field(description="The smallest value of a range.")] = None
+    high: Annotated[float | None, Field(description="The largest value of a range.")] = None
+    log: Annotated[
+        bool,
+        Field(description="Searches a range by factors, as rates need it, not by differences."),
+    ] = False
+    of: Annotated[
+        list[bool | int | float | str | list[bool | int | float | str]] | None,
+        Field(description="Single values, in place of a range."),
+    ] = None
 
 
 @attrs.frozen(kw_only=True)
@@ -351,6 +398,15 @@ DOCS: dict[str, str] = {
         " row."
     ),
     "results": "What is kept beside the results folder.",
+    "tune": (
+        "What `udonx tune` tries for each row. A file over this one has the same, unless it has a"
+        " `[tune]` of its own."
+    ),
+    "space": (
+        "The keys of rows that are searched, by the paths that `--set` takes, each with its values:"
+        " a range, `{ low, high, log }`, or a list, `{ of = [...] }`. A row has those that it has"
+        " a slot for; `rows.NAME.KEY` is for one row."
+    ),
     "data": "Where the images come from.",
     "backbones": (
         "The backbones that rows may name, each a table `[backbones.ROLE]`. A row without"
@@ -387,7 +443,14 @@ COMMON = VIEW | {"backbone"} | (_SPEC.keys() - {"student_head", "domains"})
 
 ROW_KEYS = COMMON | _DECLARED.keys()
 FILE_KEYS = frozenset(
-    {"setting", "defaults", "rows", "results", *(field.name for field in attrs.fields(FileOptions))}
+    {
+        "setting",
+        "defaults",
+        "rows",
+        "results",
+        "tune",
+        *(field.name for field in attrs.fields(FileOptions)),
+    }
 )
 SETTING_KEYS = frozenset({"inherit", "data", "backbones", *KIND_TABLES}) | (
     ROW_KEYS - VIEW - {"scheme", "init"}

@@ -23,6 +23,7 @@ from udonx.config.keys import (
     SLOT_KEYS,
     TABLES,
     DataOptions,
+    DimensionOptions,
     FileOptions,
     HeadSlot,
     InitSlot,
@@ -31,6 +32,7 @@ from udonx.config.keys import (
     ResultOptions,
     SettingOptions,
     StartOptions,
+    TuneOptions,
 )
 from udonx.config.typed import table_options
 
@@ -87,7 +89,7 @@ def sections() -> dict[str, Section]:
     of_row = "of a row, of [defaults] or of a setting"
     file = [
         _holder("setting", _NAME_OR_TABLE, default="demo"),
-        *(_holder(key) for key in ("defaults", "rows", "results")),
+        *(_holder(key) for key in ("defaults", "rows", "results", "tune")),
     ]
     row = [_holder(key, _NAME_OR_TABLE) for key in SLOT_KEYS] + [
         _holder(key) for key in ("losses", *TABLES, "grid", "reported")
@@ -96,6 +98,19 @@ def sections() -> dict[str, Section]:
     found = [
         _section("file", "at the top of an experiment file", _FILE, FileOptions, file),
         _section("results", "[results] of an experiment file", DOCS["results"], ResultOptions),
+        _section(
+            "tune",
+            "[tune] of an experiment file",
+            f"{DOCS['tune']} {_SLOT}",
+            TuneOptions,
+            [_holder("space")],
+        ),
+        _section(
+            "dimension",
+            "[tune.space], for a key of rows",
+            first_paragraph(DimensionOptions),
+            DimensionOptions,
+        ),
         Section("row", "[rows.NAME], or [defaults] for all rows", _ROW, (*PLAIN_KEYS, *row)),
         *(_section(key, f"[{key}] {of_row}", DOCS[key], cls) for key, cls in TABLES.items()),
         _section(

@@ -22,11 +22,31 @@ from udonx.config.slots import check_kind_tables
 from udonx.config.starts import with_sources
 
 
+def row_layers(
+    document: Document, setting: list[Layer], overrides: Overrides, problems: list[Problem]
+) -> Layers:
+    """The layers of all rows of a file.
+
+    Args:
+        document: its content.
+        setting: the layers of its setting, `--set` included.
+        overrides: `--set` of rows.
+        problems: what is wrong with new defaults of components is added to them.
+    """
+    return Layers(
+        setting=[_keys_of_rows(layer) for layer in setting],
+        defaults=document.defaults,
+        overrides=overrides.all_rows,
+        rows=document.rows,
+        row_overrides=overrides.rows,
+        defaults_of_kind=check_kind_tables(setting, problems),
+    )
+
+
 def resolve_rows(
     path: Path,
     document: Document,
-    setting: list[Layer],
-    overrides: Overrides,
+    layers: Layers,
     backbones: dict[str, BackboneConfig],
     problems: list[Problem],
 ) -> list[RowConfig]:
@@ -35,19 +55,10 @@ def resolve_rows(
     Args:
         path: the file.
         document: its content.
-        setting: the layers of its setting, `--set` included.
-        overrides: `--set` of rows.
+        layers: those of its rows.
         backbones: those of the setting, by role.
         problems: everything that is wrong is added to them.
     """
-    layers = Layers(
-        setting=[_keys_of_rows(layer) for layer in setting],
-        defaults=document.defaults,
-        overrides=overrides.all_rows,
-        rows=document.rows,
-        row_overrides=overrides.rows,
-        defaults_of_kind=check_kind_tables(setting, problems),
-    )
     used: set[str] = set()
     resolved: list[RowConfig] = []
     for name in document.rows:
@@ -58,7 +69,7 @@ def resolve_rows(
     resolved = with_sources(resolved, document, layers, problems)
     problems += _unknown_roles(path, document, resolved, backbones)
     complete = len(resolved) == len(document.rows)
-    for layer in (*document.defaults, *overrides.all_rows):
+    for layer in (*layers.defaults, *layers.overrides):
         for key, value, but in _of_no_row(layer, used if complete else None, resolved):
             problems.append(
                 Problem(

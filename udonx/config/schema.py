@@ -27,11 +27,13 @@ from udonx.config.keys import (
     TABLES,
     VIEW,
     DataOptions,
+    DimensionOptions,
     FileOptions,
     LossSlot,
     ResultOptions,
     SettingOptions,
     StartOptions,
+    TuneOptions,
 )
 from udonx.config.typed import model_of, table_options
 
@@ -43,6 +45,9 @@ at the table around it.
 
 _VALUES = {"$ref": "#/$defs/grid_values"}
 """What stands in a grid: a list, or a table of what stands in it."""
+
+_DIMENSION = {"$ref": "#/$defs/dimension"}
+"""What stands in [tune.space]: the values of a key, or a table of what stands in it."""
 
 
 def experiment_schema() -> dict[str, Any]:
@@ -73,6 +78,7 @@ def experiment_schema() -> dict[str, Any]:
                     "description": DOCS["results"],
                     **_closed(_properties(table_options(ResultOptions))),
                 },
+                "tune": {"description": DOCS["tune"], "type": "object", **_tune()},
             }
         ),
         "anyOf": [
@@ -97,6 +103,11 @@ def experiment_schema() -> dict[str, Any]:
                     },
                 ),
             },
+            "dimension": {
+                "if": {"anyOf": [{"required": [key]} for key in ("low", "high", "of")]},
+                "then": _closed(_properties(table_options(DimensionOptions))),
+                "else": {"type": "object", "additionalProperties": _DIMENSION},
+            },
             "grid_values": _table_or(
                 {"type": "array", "minItems": 1},
                 {"minProperties": 1, "additionalProperties": _VALUES},
@@ -104,6 +115,18 @@ def experiment_schema() -> dict[str, Any]:
             **_row_keys(),
         },
     }
+
+
+def _tune() -> dict[str, Any]:
+    """The table [tune]: its own keys, and the options of the search that `use` names."""
+    space = {
+        "description": DOCS["space"],
+        "type": "object",
+        "minProperties": 1,
+        "additionalProperties": _DIMENSION,
+    }
+    own = {**_properties(table_options(TuneOptions)), "space": space}
+    return {**_by_use(own, _options_of_kind("searches")), "required": ["space"]}
 
 
 def _keys_of_row() -> dict[str, Any]:

@@ -41,6 +41,9 @@ def to_toml(experiment: Experiment) -> str:
     document["setting"] = {"data": experiment.data.to_plain(), "backbones": backbones}
     if experiment.observers:
         document["results"] = {"observers": list(experiment.observers)}
+    names = [row.name for row in experiment.needed_rows()]
+    if experiment.tuning and (table := experiment.tuning.to_plain(names)):
+        document["tune"] = table
     document["rows"] = {row.name: row.data for row in experiment.needed_rows()}
     return (
         f"# {experiment.path} on setting '{experiment.setting}', resolved by udonx"
@@ -73,9 +76,9 @@ def to_diff(experiment: Experiment) -> str:
 def _difference(name: str, row: dict[str, Any], first: dict[str, Any]) -> list[str]:
     own = _flat(row)
     base = _flat(_defaults(row)) | _flat(first)
-    lines = ["", f"[rows.{_key(name)}]"]
+    lines = ["", f"[rows.{toml_key(name)}]"]
     lines += [
-        f"{key} = {_value(value)}"
+        f"{key} = {toml_value(value)}"
         for key, value in own.items()
         if key not in base or base[key] != value
     ]
@@ -117,16 +120,18 @@ def _flat(table: dict[str, Any], above: str = "") -> dict[str, Any]:
     """Values by their dotted keys, as TOML writes them."""
     flat: dict[str, Any] = {}
     for name, value in table.items():
-        key = f"{above}{_key(name)}"
+        key = f"{above}{toml_key(name)}"
         flat |= _flat(value, f"{key}.") if isinstance(value, dict) and value else {key: value}
     return flat
 
 
-def _key(name: str) -> str:
+def toml_key(name: str) -> str:
+    """A name as a key of TOML, in quotes where it needs them."""
     return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name)
 
 
-def _value(value: Any) -> str:
+def toml_value(value: Any) -> str:
+    """A value as TOML has it behind a key."""
     return tomli_w.dumps({"key": value}).partition(" = ")[2].strip() if value != {} else "{}"
 
 

@@ -5,6 +5,7 @@ It has domains with splits, facts and images, wherever they come from.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -13,16 +14,18 @@ import attrs
 import numpy as np
 
 from registry.contracts import DomainFacts
+from udonx.data.errors import DataError
 from udonx.data.facts import images_digest, manifest_hash, split_digest, train_facts
 from udonx.data.sizes import MISSING, image_sizes
-from udonx.data.splits import BenchmarkLayout, Phase, Split, label_map, read_split
+from udonx.data.splits import PHASES, BenchmarkLayout, Phase, Split, label_map, read_split
 
 
 @attrs.define(eq=False, slots=False)
 class Benchmark:
     """A folder in UnED's layout.
 
-    `fingerprint` names the generator and seed of generated images, "" for given ones.
+    `fingerprint` names the generator and seed of generated images, "" for given ones. `phases` are
+    those whose queries are there; what only others read cannot be opened.
 
     Raises:
         DataError: in one sentence, for whatever is wrong with the folder or a split file.
@@ -32,6 +35,7 @@ class Benchmark:
     domains: tuple[str, ...]
     fingerprint: str = ""
     origin: str = ""
+    phases: tuple[Phase, ...] = PHASES
     _splits: dict[tuple[str, str], Split] = attrs.field(factory=dict, init=False)
     _sizes: dict[tuple[str, str], np.ndarray] = attrs.field(factory=dict, init=False)
     _digests: dict[tuple[str, str], tuple[str, ...]] = attrs.field(factory=dict, init=False)
@@ -73,10 +77,26 @@ class Benchmark:
         )
 
     def split(self, domain: str, name: str) -> Split:
-        """A split, read once."""
+        """A split, read once.
+
+        Raises:
+            DataError: it is of a phase that is not there, or what is wrong with it.
+        """
         if (domain, name) not in self._splits:
+            if self.phases != PHASES and name not in self._open(domain):
+                allowed = ", ".join(self._open(domain))
+                raise DataError(f"{domain}: '{name}' must not be opened here, only {allowed}")
             self._splits[domain, name] = read_split(self.root, domain, name)
         return self._splits[domain, name]
+
+    def without_test(self) -> Benchmark:
+        """The same benchmark without what only a test reads: all that a choice may rest on."""
+        return Benchmark(self.root, self.domains, self.fingerprint, self.origin, ("val",))
+
+    def _open(self, domain: str) -> list[str]:
+        """The splits that the phases read, and that of training."""
+        splits = (self.evaluated_splits(domain, phase) for phase in self.phases)
+        return ["train", *itertools.chain.from_iterable(splits)]
 
     def has(self, domain: str, name: str) -> bool:
         """Whether the domain has such a split."""
@@ -84,6 +104,8 @@ class Benchmark:
 
     def query_index(self, domain: str, phase: Phase) -> tuple[str, str] | None:
         """The (query, index) splits of a domain at "val" or "test", or None."""
+        if phase not in self.phases:
+            return None
         if (domain, phase) not in self._queries:
             self._queries[domain, phase] = self.layout.query_index_splits(domain, phase)
         return self._queries[domain, phase]

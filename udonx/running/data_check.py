@@ -89,7 +89,7 @@ def benchmark_problems(benchmark: Benchmark, trained: Collection[str]) -> Iterat
             *_split_problems(benchmark, domain, names),
         ):
             yield domain, message
-    if not tested:
+    if not tested and "test" in benchmark.phases:
         yield (
             "",
             (

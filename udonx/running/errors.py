@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from udonx.engine.errors import TrainingError
 
 if TYPE_CHECKING:
+    from udonx.running.tuned import Tuned
     from udonx.tables.table import Table
 
 
@@ -32,4 +33,26 @@ class RowsFailed(TrainingError):
                     *lines,
                 ]
             )
+        )
+
+
+class RowsNotTuned(TrainingError):
+    """All trials of some rows failed; the other rows were tuned, and the files are written.
+
+    Attributes:
+        tuned: what there is of all files.
+    """
+
+    def __init__(self, tuned: Sequence[Tuned]) -> None:
+        self.tuned = tuple(tuned)
+        names = [
+            f"{each.experiment.name}.{row.name}"
+            for each in tuned
+            for row in each.rows
+            if row.best is None
+        ]
+        stay = "rows stay" if len(names) > 1 else "row stays"
+        super().__init__(
+            f"all trials failed of {', '.join(names)}; the {stay} as in the file, and the table"
+            " says why"
         )

@@ -46,6 +46,25 @@ def _number(kind: Callable[[str], float], allowed: str) -> Callable[..., float]:
     return convert
 
 
+CheckpointMinutes = Annotated[
+    float,
+    Parameter(
+        converter=_number(float, _MINUTES),
+        metavar="N",
+        help="what a stage that is killed loses at most (default: 5); Ctrl-C and SIGTERM write"
+        " a checkpoint first",
+    ),
+]
+Workers = Annotated[
+    int | None,
+    Parameter(
+        converter=_number(int, _WORKERS),
+        metavar="N",
+        help="threads that load images (default: the cores, at most 8, 16 with a GPU)",
+    ),
+]
+
+
 def _refuse(option: str, value: Any, allowed: str) -> ConfigError:
     return ConfigError([Problem(where=option, message=f"got {value!r}, allowed {allowed}")])
 
@@ -80,23 +99,8 @@ class RunOptions:
     fail_fast: Annotated[
         bool, Parameter(help="end at the first row that fails (default: the others go on)")
     ] = False
-    checkpoint_minutes: Annotated[
-        float,
-        Parameter(
-            converter=_number(float, _MINUTES),
-            metavar="N",
-            help="what a stage that is killed loses at most (default: 5); Ctrl-C and SIGTERM write"
-            " a checkpoint first",
-        ),
-    ] = attrs.field(default=5.0, validator=_check_minutes)
-    workers: Annotated[
-        int | None,
-        Parameter(
-            converter=_number(int, _WORKERS),
-            metavar="N",
-            help="threads that load images (default: the cores, at most 8, 16 with a GPU)",
-        ),
-    ] = attrs.field(default=None, validator=_check_workers)
+    checkpoint_minutes: CheckpointMinutes = attrs.field(default=5.0, validator=_check_minutes)
+    workers: Workers = attrs.field(default=None, validator=_check_workers)
 
     def __attrs_post_init__(self) -> None:
         convert_fields(self, results=Path)

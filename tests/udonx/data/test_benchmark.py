@@ -91,3 +91,17 @@ def test_manifest(root: Path) -> None:
     file = root / "info_files/cars/val.json"
     file.write_text(file.read_text().replace('"class_id": 1', '"class_id": 2', 1))
     assert first != Benchmark.open(root).manifest("cars", ("train", "val"))
+
+
+def test_without_test_opens_nothing_that_only_a_test_reads(root):
+    """What validation reads stays, with the manifests that make a stage's id; test splits are not
+    there, and whoever opens one all the same is refused.
+    """
+    whole = Benchmark.open(root)
+    bare = whole.without_test()
+    assert bare.query_index("cars", "val") == whole.query_index("cars", "val")
+    assert bare.query_index("cars", "test") is None and bare.evaluated_splits("cars", "test") == ()
+    assert bare.manifest("cars", ("train", "val")) == whole.manifest("cars", ("train", "val"))
+    for name in ("test", "index"):
+        with pytest.raises(DataError, match=f"cars: '{name}' must not be opened here"):
+            bare.split("cars", name)
