@@ -31,6 +31,7 @@ NAMED = re.compile(r"\bas\s+`(\w+\.(?:toml|py))`")
 CHECKED = {
     "my_defaults.toml": "udonx plan my_defaults.toml",
     "my_sequel.toml": "udonx check my_sequel.toml",
+    "my_soup.toml": "udonx plan my_soup.toml --row soup",
     "my_setting.toml": "udonx check my_setting.toml",
     "my_parts.py": (
         "udonx run my_question.toml --row baseline --plugin my_parts.py"

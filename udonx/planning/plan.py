@@ -156,15 +156,12 @@ def start_of(
     They are not any of the same bytes, since their folders may configure the model in different
     ways.
     """
-    colours = {
-        "mean": backbone.mean,
-        "std": backbone.std,
-    }  # random weights may have those of others
-    return next(
-        start
-        for role, start in start_weights.items()
-        if attrs.evolve(backbone_spec(experiment.backbones[role], start), **colours) == backbone
-    )
+    for role, start in start_weights.items():
+        found = backbone_spec(experiment.backbones[role], start)
+        # random weights may have the mean and std of others, from which their stage starts
+        if attrs.evolve(found, mean=backbone.mean, std=backbone.std) == backbone:
+            return start
+    raise LookupError(f"no role of {experiment.path} has the backbone {backbone}")
 
 
 def make_plan(

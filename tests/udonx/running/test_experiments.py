@@ -20,6 +20,7 @@ from udonx.config.problems import ConfigError
 from udonx.data.sources.demo import open_demo
 from udonx.data.unreadable import LeftOut
 from udonx.engine.errors import TrainingError
+from udonx.engine.loaded_model import LoadedModel
 from udonx.engine.loop import Loop
 from udonx.evaluation import kept, protocol
 from udonx.store.lock import StageLock
@@ -481,6 +482,38 @@ def test_fresh_also_removes_students_of_other_tables(data, tmp_path, logged):
     assert any(line.startswith(removed) for line in logged)
     assert logs(tmp_path / "results") == 2
     assert udonx.run(student, **arguments).row("gentle").r1 == before.r1
+
+
+STARTS = """
+[defaults]
+scheme = "udon"
+sampler = "round_robin"
+[rows.old]
+domains = ["cars"]
+[rows.grown]
+init = { use = "grow", from = "old" }
+[rows.soup]
+scheme = "as_is"
+init = { use = "average", from = ["old", "grown"] }
+"""
+
+
+def test_rows_that_start_from_rows_bring_them(data, tmp_path):
+    """`--row` trains what a row starts from, and shows the row alone; its mean of weights can be
+    loaded. With the first row trained afresh, what started from it is removed.
+    """
+    file = write_experiment(tmp_path, SETTING + STARTS)
+    arguments = {"data": data, "results": tmp_path / "results", "device": "cpu"}
+    shown = udonx.run(file, **arguments, rows=["soup"]).row("soup")
+    old, grown, soup = shown.stages
+    assert (logs(tmp_path / "results"), shown.steps) == (3, 4)
+    model = LoadedModel(tmp_path / "results" / "stages" / soup)
+    assert (model.domains, model.dim) == (("cars", "food"), 4)
+    whole = udonx.run(file, **arguments)
+    assert (whole.row("grown").stages, whole.row("soup").r1) == ((old, grown), shown.r1)
+    alone = write_experiment(tmp_path, SETTING + STARTS.partition("[rows.grown]")[0], "old.toml")
+    udonx.run(alone, **arguments, fresh=True)
+    assert logs(tmp_path / "results") == 1
 
 
 def test_fresh_waits_for_nobody_and_removes_nothing_that_is_in_use(data, tmp_path):
