@@ -15,6 +15,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from registry import losses
 from tests.tiny import write_domain
 from udonx.cli import COMMANDS, main
 
@@ -137,6 +138,12 @@ def test_files_that_pages_name_are_there(page):
     """A path such as `udonx/engine/loop.py` leads to a file."""
     paths = re.findall(r"`((?:udonx|registry|experiments|tests)/[\w./-]+)`", page.read_text())
     assert [path for path in paths if "NAME" not in path and not (ROOT / path).exists()] == []
+
+
+def test_every_loss_is_in_the_table():
+    """The table of docs/method.md has a line for each loss that ships."""
+    text = (ROOT / "docs" / "method.md").read_text()
+    assert [name for name in losses.registry.builtin if f"\n| `{name}` |" not in text] == []
 
 
 def test_readme_is_short():

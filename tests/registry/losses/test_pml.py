@@ -23,7 +23,7 @@ LOSSES = sorted(
     if inspect.isclass(value) and not name.endswith("Mixin")
 )
 LABELS = [0, 1, 0, 2, 1, 0, 3, 3]
-NEEDED: dict[str, dict[str, Any]] = {"RankedListLoss": {"margin": 0.4, "Tn": 10}}
+NEEDED: dict[str, dict[str, Any]] = {"RankedListLoss": {"margin": 0.4, "Tn": 1}}
 """Arguments of losses that have no defaults."""
 
 
