@@ -29,7 +29,8 @@ def stage_title(spec: StageSpec) -> str:
     if spec.training is None and spec.init is not None:
         return f"student, {spec.init.use}"
     if spec.training is None:
-        return "features" if spec.student_head is None else "features, PCA"
+        head = spec.student_head
+        return "features" if head is None else f"features, {head.use.upper()}"
     if spec.student_head is None:
         return (
             f"teacher of {spec.domains[0]}"

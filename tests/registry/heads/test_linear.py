@@ -31,11 +31,29 @@ def test_linear_head_starts_without_a_bias():
     torch.testing.assert_close(head(torch.randn(5, 32)).norm(dim=1), torch.ones(5))
 
 
+def test_dropout_is_of_training_alone():
+    """In training a share of the features is zeroed and the others are scaled up, in evaluation
+    nothing changes; without it training and evaluation are the same.
+    """
+    head, plain = LinearHead(1000, 8, dropout=0.2), LinearHead(1000, 8)
+    plain.load_state_dict(head.state_dict())
+    features_BF = torch.randn(5, 1000)
+    assert torch.equal(head.eval()(features_BF), plain.train()(features_BF))
+    seen_BF = {}
+    head.train().projection.register_forward_pre_hook(
+        lambda _, inputs: seen_BF.update(features=inputs[0])
+    )
+    head(features_BF)
+    kept_BF = seen_BF["features"] != 0
+    assert 0.15 < 1 - kept_BF.float().mean() < 0.25
+    torch.testing.assert_close(seen_BF["features"][kept_BF], features_BF[kept_BF] / 0.8)
+
+
 def test_heads_say_what_they_take():
     """The built-in heads declare their options by their signature, and whether they are fitted."""
     declared = {name: heads.describe(name) for name in ("lda", "linear", "mlp", "pca")}
     assert {name: found.defaults() for name, found in declared.items()} == {
-        "linear": {},
+        "linear": {"dropout": None},
         "mlp": {"hidden": [512]},
         "lda": {"shrinkage": 0.75},
         "pca": {"whiten": False},
