@@ -117,7 +117,7 @@ def test_links_lead_somewhere(page):
     ] == []
 
 
-@pytest.mark.parametrize("command", ["run", "check", "show", "plan", "table"])
+@pytest.mark.parametrize("command", ["run", "check", "show", "plan", "table", "tune"])
 def test_every_option_is_documented(command, capsys):
     """Whatever these commands take stands in docs/commands.md."""
     assert main([command, "--help"]) == 0

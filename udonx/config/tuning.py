@@ -52,6 +52,18 @@ class Tuning:
     where: str
     layers: Layers = attrs.field(repr=False)
 
+    def problems(self) -> list[Problem]:
+        """What keeps the search from running here, such as a package that is not installed.
+
+        Only who tunes needs it: the rows of the file are trained without.
+        """
+        use = self.search.use
+        found = components.own_problems("searches", use, {"use": use, **self.search.options})
+        return [
+            Problem(where=self.where, key=dotted_key(_TABLE, key), message=message)
+            for key, message in found
+        ]
+
     def make_search(self, row: str) -> Search:
         """What chooses the trials of a row.
 
@@ -223,7 +235,6 @@ def _read_search(
     reserved = {*own_names, "space"}
     given = {key: value for key, value in table.items() if key not in reserved}
     options, wrong = validate(component.options, given, also=reserved)
-    wrong = wrong or components.own_problems("searches", use, {"use": use, **options})
     for key, message in wrong:
         problem(key, message)
     if wrong:

@@ -46,6 +46,8 @@ def check(
         for experiment in experiments
         for message in filter(None, map(observer_problem, experiment.observers))
     ]
+    for experiment in experiments:
+        problems += experiment.tuning.problems() if experiment.tuning else []
     if message := folder_problem(options.results):
         problems.append(Problem(where="--results", message=message))
     if problems:

@@ -176,6 +176,8 @@ def _with_trials(experiment: Experiment, trials: int | None) -> Experiment:
         raise ConfigError(
             [Problem(where=display_path(experiment.path), key="tune", message=message)]
         )
+    if problems := tuning.problems():
+        raise ConfigError(problems)
     if trials is not None:
         tuning = attrs.evolve(tuning, trials=trials)
     wanted = [row for row in experiment.wanted_rows() if not row.skipped]

@@ -389,7 +389,7 @@ def test_export_writes_a_stages_backbone_in_timms_layout(smoke_run, tmp_path, ca
     assert "is no trained stage" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["run", "check", "show", "plan", "table"])
+@pytest.mark.parametrize("command", ["run", "check", "show", "plan", "table", "tune"])
 def test_every_experiment_command_takes_the_same_options(command, capsys):
     """One shared set of options, whatever the command."""
     assert main([command, "--help"]) == 0
@@ -407,7 +407,7 @@ def test_every_experiment_command_takes_the_same_options(command, capsys):
         assert f"--{option}" in out
     # none where it would do nothing
     assert ("--results" in out) == (command != "show")
-    assert ("--device" in out) == (command in ("run", "check", "plan"))
+    assert ("--device" in out) == (command in ("run", "check", "plan", "tune"))
     assert ("--fresh" in out) == (command in ("run", "plan"))
 
 

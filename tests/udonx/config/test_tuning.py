@@ -7,10 +7,12 @@ import sys
 
 import pytest
 
+import udonx
 from registry.contracts import Dimension
 from tests.tiny import python, write_experiment
 from tests.udonx.config.loading import load, problems
 from udonx.config.experiment import load_experiment
+from udonx.config.problems import ConfigError
 from udonx.config.show import to_toml
 
 ROWS = """
@@ -159,14 +161,20 @@ def test_all_of_it_is_reported_at_once(tmp_path):
     assert "samplr" in found and "`low` must be" in found and "got 2, allowed is float" in found
 
 
-def test_a_missing_extra_is_one_sentence(tmp_path, monkeypatch):
-    """`tpe` needs optuna, which is looked for and not imported."""
+def test_a_missing_extra_keeps_from_tuning_alone(tmp_path, monkeypatch):
+    """`tpe` needs optuna, which is looked for and not imported: check and tune say in one sentence
+    how it is installed, and the rows of the file can be run without it.
+    """
     find = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *rest: None if name == "optuna" else find(name)
     )
     text = f'{ROWS}\n[tune]\nuse = "tpe"\nspace.optimiser.eps = {{ low = 1, high = 2 }}\n'
-    assert "needs the package optuna: pip install 'udonx[search]'" in problems(tmp_path, text)
+    file = write_experiment(tmp_path, f'setting = "smoke"\n{text}')
+    for function in (udonx.check, udonx.tune):
+        with pytest.raises(ConfigError, match=r"needs the package optuna: pip install 'udonx\["):
+            function(file)
+    assert load_experiment(file).tuning is not None
 
 
 def test_a_check_imports_no_optuna(tmp_path):
