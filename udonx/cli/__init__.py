@@ -10,11 +10,13 @@ import io
 import os
 import sys
 from collections.abc import Sequence
-
-from cyclopts import App, CycloptsError, Parameter
+from typing import TYPE_CHECKING
 
 from udonx.common.console import logging_to_stderr
 from udonx.common.interrupts import STOPPED
+
+if TYPE_CHECKING:
+    from cyclopts import App
 
 COMMANDS = {
     "run": "Run experiments: train what is missing, evaluate, show the table.",
@@ -41,6 +43,8 @@ _DATA_COMMANDS = {
 
 
 def _make_app() -> App:
+    from cyclopts import App, Parameter  # takes a while, and Ctrl-C may come meanwhile
+
     # --plugin a --plugin b: each takes one value, and there is no --no-plugin or --empty-plugin
     defaults = Parameter(negative=(), show_default=False)
     app = App(
@@ -85,9 +89,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     tokens = list(sys.argv[1:] if arguments is None else arguments)
-    app = _make_app()
     try:
         with logging_to_stderr():
+            app = _make_app()
             return app(tokens, exit_on_error=False, print_error=False, result_action=_exit_code)
     except KeyboardInterrupt as error:  # of udonx/common/interrupts.py, or Python's own
         _print_error(f"\n{str(error) or STOPPED}")
@@ -97,6 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
+        from cyclopts import CycloptsError
+
         from udonx.common.errors import REFUSED, exit_code, sentence_of
 
         command = _command(tokens)

@@ -42,6 +42,16 @@ def cache_dir() -> Path | None:
         return None
 
 
+def cache_problem() -> str:
+    """Why `cache_dir()` is None, and what to do, as the end of a sentence."""
+    folder = cache_path()
+    if folder is None:
+        return "there is no home folder: set UDONX_CACHE to a folder that can be written"
+    is_file = folder.is_file()
+    what = f"{folder} {'is a file' if is_file else 'cannot be written'}"
+    return f"{what}: set UDONX_CACHE to a folder that can be written"
+
+
 class JsonCache(Generic[T]):
     """Plain data that is kept between calls as one JSON file of the cache folder.
 

@@ -381,7 +381,7 @@ SLOT_DEFAULTS = {"update": Recipe().update.use}
 OPTIONAL_SLOTS = frozenset({"init", "student_classifier", "teacher_classifier"})
 """Slots that may stay empty."""
 
-KIND_TABLES = ("heads", "losses", "samplers", "schemes", "updates")
+KIND_TABLES = ("classifiers", "heads", "losses", "samplers", "schemes", "updates")
 """Tables of a setting that give components new defaults."""
 
 DOCS: dict[str, str] = {

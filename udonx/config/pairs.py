@@ -207,12 +207,13 @@ def _signal(row: Candidate) -> Complaints:
         return
     signals = [loss.name for loss in row.recipe.losses if _is_signal(loss, row.scheme)]
     if sampler.options.get("signal") not in signals:
+        cure = f': write sampler.signal = "{signals[0]}"' if signals else ""
         yield (
             "sampler.signal",
             (
                 f"got {format_value(sampler.options.get('signal'))}, an impossible pair with"
                 f" scheme '{row.spec.scheme.use}': the stage that trains the student has no such"
-                f" classification loss; it has {', '.join(signals) or 'none'}"
+                f" classification loss; it has {', '.join(signals) or 'none'}{cure}"
             ),
         )
 

@@ -32,8 +32,9 @@ def explained(what: str, kind: type | None = None) -> Iterator[None]:
     """
     try:
         yield
-    except Exception as error:
-        if sentence_of(error) is not None:
+    except (Exception, SystemExit) as error:
+        # Stopped is a SystemExit too
+        if isinstance(error, KeyboardInterrupt) or sentence_of(error) is not None:
             raise
         message = " ".join(str(error).split())
         raise TrainingError(
@@ -41,7 +42,7 @@ def explained(what: str, kind: type | None = None) -> Iterator[None]:
         ) from error
 
 
-def _line_of(error: Exception, kind: type | None) -> str:
+def _line_of(error: BaseException, kind: type | None) -> str:
     """file:line where an error left the file that defines `kind`, else where it arose."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import attrs
 
-from udonx.common.cache import cache_dir
+from udonx.common.cache import cache_dir, cache_problem
 from udonx.common.progress import progress_of
 from udonx.data.benchmark import Benchmark
 from udonx.data.errors import DataError
@@ -147,12 +147,8 @@ def _disk(results: Path) -> Iterator[Finding]:
         f" free{'' if writable else ', but it cannot be written'}",
     )
     cache = cache_dir()
-    where = (
-        str(cache)
-        if cache
-        else "cannot be written: everything works, but the demo needs one (set UDONX_CACHE)"
-    )
-    yield Finding(cache is not None, f"cache folder {where}")
+    where = f" {cache}" if cache else f": everything works but the demo; {cache_problem()}"
+    yield Finding(cache is not None, f"cache folder{where}")
 
 
 def _data(root: Path, verify: bool) -> Iterator[Finding]:

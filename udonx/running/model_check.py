@@ -67,6 +67,36 @@ class WantedStage:
         return Problem(where=self.where, rows=tuple(dict.fromkeys(self.rows)), message=message)
 
 
+@attrs.frozen
+class ModelSize:
+    """How many parameters a model has.
+
+    Attributes:
+        fixed: those that do not depend on its classes.
+        per_class: those of each class, of all its branches.
+    """
+
+    fixed: int
+    per_class: int
+
+    @classmethod
+    def at_least(cls, spec: StageSpec) -> ModelSize:
+        """What is known of a model that cannot be built: a direction of each branch per class."""
+        heads = (spec.student_head, spec.teacher_head) if spec.training else ()
+        return cls(fixed=0, per_class=sum(head.dim for head in heads if head))
+
+    @classmethod
+    def of(cls, model: Model) -> ModelSize:
+        """That of a model; the first dimension of a classifier's parameters is its classes."""
+        fixed = per_class = 0
+        for name, value in model.named_parameters():
+            if "_classifiers." not in name:
+                fixed += value.numel()
+            elif "_classifiers.parts.0." in name:
+                per_class += value[0].numel()
+        return cls(fixed, per_class)
+
+
 class ModelCheck:
     """The models of all stages that are to be trained.
 
@@ -76,8 +106,7 @@ class ModelCheck:
 
     def __init__(self) -> None:
         self.wanted: dict[str, WantedStage] = {}
-        # parameters of each different model, but for the classifiers
-        self.sizes: dict[str, int] = {}
+        self.sizes: dict[str, ModelSize] = {}  # of each different model
         # what a model, untrained, teaches on the first images of a domain
         self._taught: dict[tuple[str, str], Branch] = {}
         self._batches: dict[str, Batch] = {}
@@ -101,19 +130,15 @@ class ModelCheck:
         }
         # so that few models of teachers are built for their students alone
         for key in sorted(groups, key=lambda key: key not in teachers):
-            self.sizes[key] = 0
             stages = sorted(groups[key], key=lambda stage: stage.domain is None)
+            self.sizes[key] = ModelSize.at_least(stages[0].spec)
             try:
                 model = self._build(stages[0].spec, stages[0])
             except Exception as error:
                 rows = [row for stage in stages for row in stage.rows]
                 yield attrs.evolve(stages[0], rows=rows).problem(_cannot_be_built(error))
                 continue
-            self.sizes[key] = sum(
-                value.numel()
-                for name, value in model.named_parameters()
-                if "_classifiers." not in name
-            )
+            self.sizes[key] = ModelSize.of(model)
             yield from self._rehearse(model, stages)
 
     def _build(self, spec: StageSpec, stage: WantedStage) -> Model:

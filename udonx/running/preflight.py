@@ -118,9 +118,8 @@ def _disk_problems(models: ModelCheck, results: Path) -> Iterator[Problem]:
     for stage in models.wanted.values():
         spec = stage.spec
         classes = {domain.name: max(2, domain.train_classes) for domain in stage.facts}
-        heads = (spec.student_head, spec.teacher_head) if spec.training else ()
-        dims = sum(head.dim for head in heads if head)
-        size = models.sizes[model_key(spec)] + dims * sum(classes[name] for name in spec.domains)
+        model = models.sizes[model_key(spec)]
+        size = model.fixed + model.per_class * sum(classes[name] for name in spec.domains)
         copies = 4 if spec.training and spec.training.average else 3
         need, largest = need + 4 * size, max(largest, (2 * copies + 1) * 4 * size)
     need += largest

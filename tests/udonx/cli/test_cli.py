@@ -547,6 +547,25 @@ def test_ctrl_c_while_modules_are_imported_ends_like_any_other(monkeypatch, caps
     assert "stopped" in capsys.readouterr().err
 
 
+def test_ctrl_c_before_the_arguments_are_parsed_shows_no_traceback():
+    """The command line's own libraries take a while to import."""
+    code = """
+import sys
+
+class Interrupted:
+    def find_spec(self, name, path, target=None):
+        if name == "cyclopts":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupted())
+from udonx.cli import main
+sys.exit(main(["keys"]))
+"""
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 130, run.stderr
+    assert "stopped" in run.stderr and "Traceback" not in run.stderr
+
+
 def test_a_title_that_the_terminal_cannot_show_is_escaped(tmp_path):
     """All the work is done by then: a missing letter is no reason to fail."""
     file = write_experiment(tmp_path, 'title = "Schäfer \u2192 Hütte"\n' + ONE_ROW)

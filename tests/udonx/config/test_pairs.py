@@ -82,3 +82,11 @@ def test_domains_are_a_key_of_schemes_that_train_one_student(tmp_path):
     )
     report = problems(tmp_path, "".join(f"[rows.{row}\n" for row in rows))
     assert all(f"row {name}: domains: got" in report for name in "abc")
+
+
+def test_a_signal_that_is_no_loss_of_the_stage_comes_with_the_one_that_is(tmp_path):
+    """Without a teacher the signal is the student's classification: the sentence says what to
+    write.
+    """
+    report = problems(tmp_path, '[rows.a]\nscheme = "classification"\nsampler = "dynamic"\n')
+    assert 'it has student_ce: write sampler.signal = "student_ce"' in report

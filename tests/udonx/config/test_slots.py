@@ -7,7 +7,7 @@ import importlib.util
 import pytest
 
 from tests.tiny import write_experiment
-from tests.udonx.config.loading import problems
+from tests.udonx.config.loading import load, problems, rows
 
 PLUGIN = """
 from registry import losses
@@ -63,3 +63,15 @@ def test_a_missing_extra_is_found_with_the_row(tmp_path, monkeypatch):
         " pip install 'udonx[metric]'"
     )
     assert expected in problems(tmp_path, PAIRS)
+
+
+def test_a_setting_gives_class_columns_new_defaults(tmp_path):
+    """`[classifiers.NAME]` of a setting is to them what `[losses.NAME]` is to losses."""
+    text = (
+        '[setting]\ninherit = "smoke"\n[setting.classifiers.sub_centre]\nk = 7\n'
+        '[rows.a]\nscheme = "udon"\nsampler = "uniform"\nstudent_classifier = "sub_centre"\n'
+    )
+    row = rows(load(tmp_path, text))["a"]
+    assert row.recipe.student_classifier.options == {"k": 7}
+    report = problems(tmp_path, text.replace("k = 7", "kay = 7"))
+    assert "setting.classifiers.sub_centre.kay: got 7, but this is an unknown key" in report

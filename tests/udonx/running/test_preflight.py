@@ -268,6 +268,44 @@ def test_the_disk_is_asked_for_what_each_stage_keeps(tmp_path, monkeypatch):
         preflight([experiment], tmp_path / "results")
 
 
+def test_the_disk_is_asked_for_all_directions_of_a_class(tmp_path, monkeypatch):
+    """Class columns of many directions each need as many times the room."""
+    write_domain(tmp_path / "data", "cars")
+    columns = 'student_classifier = { use = "sub_centre", k = 100_000 }\n'
+    row = '[rows.a]\nscheme = "classification"\nsampler = "uniform"\n'
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(1, 1, 20_000_000))
+    plain, wide = (
+        load_experiment(write_experiment(tmp_path, SETTING + row + key), data=tmp_path / "data")
+        for key in ("", columns)
+    )
+    preflight([plain], tmp_path / "results")
+    # 2 classes of 100,000 directions of 4 dimensions in float32, eight times
+    with pytest.raises(udonx.ConfigError, match=r"up to 0\.02[56]\d* GB are needed"):
+        preflight([wide], tmp_path / "results")
+
+
+def test_a_loss_that_ends_the_process_is_a_problem_like_any_other(tmp_path):
+    """A plug-in that calls sys.exit is named with its line; nothing ends in silence."""
+    write_domain(tmp_path / "data", "cars")
+    (tmp_path / "mine.py").write_text(
+        """import sys
+from registry import losses
+
+
+@losses.register("leaves")
+class Leaves:
+    "Leaves."
+
+    def __call__(self, branch, batch):
+        sys.exit(0)
+"""
+    )
+    text = 'plugins = ["mine.py"]\n' + SETTING + ROWS + '[rows.a.losses.more]\nuse = "leaves"\n'
+    experiment = load_experiment(write_experiment(tmp_path, text), data=tmp_path / "data")
+    with pytest.raises(ConfigError, match=r"loss 'more'.* failed at .*mine.py:10: SystemExit: 0"):
+        preflight([experiment], tmp_path / "results")
+
+
 def test_a_fresh_run_looks_at_what_is_finished_too(tmp_path, monkeypatch):
     """--fresh trains finished stages again, so that what they need is asked for again."""
     write_domain(tmp_path / "data", "cars")

@@ -456,3 +456,6 @@ def test_a_row_is_tested_on_domains_that_it_was_not_trained_on_and_they_are_mark
     assert float(line["seen_r1"]) == pytest.approx(cars)
     assert float(line["unseen_r1"]) == pytest.approx(food) and of_all["unseen_r1"] == ""
     assert udonx.table(file, data=data, results=tmp_path / "results") == table
+    log = (tmp_path / "results" / "stages" / row.stages[0] / "log.jsonl").read_text().splitlines()
+    validated = [entry["validation"] for entry in map(json.loads, log) if "validation" in entry]
+    assert validated and all(set(entry["per_domain"]) == {"cars"} for entry in validated)

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from registry import sources
-from udonx.common.cache import cache_dir, cache_path
+from udonx.common.cache import cache_dir, cache_path, cache_problem
 from udonx.common.files import sweep
 from udonx.data.benchmark import Benchmark
 from udonx.data.errors import DataError
@@ -63,9 +63,6 @@ class DemoPretrain(Demo):
     name = "demo_pretrain"
 
 
-_NO_CACHE = "the demo benchmark needs a folder that can be written: set UDONX_CACHE to one"
-
-
 def demo_domains(source: str) -> tuple[str, ...]:
     """The domains of a generated benchmark (`demo` or `demo_pretrain`), without generating it."""
     # the generator draws with Pillow, which planning on other data does not need
@@ -98,11 +95,11 @@ def open_demo(
     counts = json.dumps(demo.plan_benchmark(seed=seed, size=size, pretrain=pretrain))
     cache = cache_path()
     if cache is None:
-        raise DataError(_NO_CACHE)
+        raise DataError(f"the demo benchmark needs a cache folder, but {cache_problem()}")
     root = cache / f"{fingerprint}-{hashlib.sha256(counts.encode()).hexdigest()[:8]}"
     if not demo.is_whole(root):
         if cache_dir() is None:  # it may be one that can be read alone
-            raise DataError(_NO_CACHE)
+            raise DataError(f"the demo benchmark needs a cache folder, but {cache_problem()}")
         _write_demo(
             root,
             partial(

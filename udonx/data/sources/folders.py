@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from registry import sources
-from udonx.common.cache import cache_dir
+from udonx.common.cache import cache_dir, cache_problem
 from udonx.data.benchmark import Benchmark
 from udonx.data.errors import DataError
 from udonx.data.prepare.class_folders import DomainFolder, read_domains
@@ -87,10 +87,7 @@ class ClassFolders:
         domains = [item for item in read_domains(folder)[0] if not wanted or item.name in wanted]
         cache = cache_dir()
         if cache is None:
-            raise DataError(
-                "the splits of class folders need a folder that can be written: set UDONX_CACHE to"
-                " one"
-            )
+            raise DataError(f"splits of class folders need a cache folder, but {cache_problem()}")
         lists = cache / f"folders-v{_VERSION}-{self._key(folder, domains)}"
         if not lists.is_dir():
             split_folders(

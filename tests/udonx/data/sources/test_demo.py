@@ -178,3 +178,11 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_a_cache_folder_that_is_a_file_is_named(tmp_path, monkeypatch):
+    """The sentence says which path cannot be used, and why."""
+    (tmp_path / "cache").write_text("")
+    monkeypatch.setenv("UDONX_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(DataError, match=r"/cache is a file: set UDONX_CACHE to a folder"):
+        open_demo("demo", seed=0, size="smoke")
