@@ -27,19 +27,7 @@ def with_sources(
         layers: those of all rows.
         problems: unknown names and circles are added to them.
     """
-    resolved = {row.name: row for row in rows}
-    for name, row in resolved.items():
-        if row.spec.recipe and (init := row.spec.recipe.init):
-            sources: list[str] = []
-            for text in init.rows:
-                found = _named(text, row, document)
-                sources += found
-                if not found:
-                    problems.append(_problem(row, layers, _unknown(text, document)))
-            shown = {**row.data["init"], "from": sources}
-            resolved[name] = attrs.evolve(
-                row, sources=tuple(sources), data={**row.data, "init": shown}
-            )
+    resolved = {row.name: _with_names(row, document, layers, problems) for row in rows}
     circles = list(_circles(resolved))
     for circle in circles:
         path = " -> ".join([*circle, circle[0]])
@@ -49,6 +37,23 @@ def with_sources(
         row if circles else attrs.evolve(row, skipped=_skipped(row, resolved))
         for row in resolved.values()
     ]
+
+
+def _with_names(
+    row: RowConfig, document: Document, layers: Layers, problems: list[Problem]
+) -> RowConfig:
+    """A row with the names of those that it starts from itself."""
+    init = row.spec.recipe and row.spec.recipe.init
+    if not init:
+        return row
+    sources: list[str] = []
+    for text in init.rows:
+        found = _named(text, row, document)
+        sources += found
+        if not found:
+            problems.append(_problem(row, layers, _unknown(text, document)))
+    shown = {**row.data["init"], "from": sources}
+    return attrs.evolve(row, sources=tuple(sources), data={**row.data, "init": shown})
 
 
 def needed_by(rows: Iterable[RowConfig], selected: Collection[str]) -> list[RowConfig]:
