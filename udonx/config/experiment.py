@@ -188,7 +188,7 @@ def load_experiment(
     named = document.named()
     layers_of_rows = row_layers(document, layers, sets, problems)
     resolved = resolve_rows(path, document, layers_of_rows, backbones, problems)
-    tuning = read_tuning(document.tune, resolved, named, layers_of_rows, problems)
+    tuning = read_tuning(document, resolved, layers_of_rows, problems)
     problems += _unknown_rows(document, selection.rows, where)
     selected = tuple(each for name in selection.rows for each in named.get(name, ()))
     if sources is not None:

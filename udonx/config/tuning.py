@@ -14,10 +14,11 @@ import attrs
 from registry.contracts import ComponentSpec, Dimension, Search
 from udonx.common.words import did_you_mean, dotted_key, format_value, unknown
 from udonx.config import descriptions as components
+from udonx.config.document import Document
 from udonx.config.keys import COMMON, ROW_KEYS, VIEW, DimensionOptions, TuneOptions
 from udonx.config.layers import Layers
 from udonx.config.merge import Layer
-from udonx.config.overrides import nested
+from udonx.config.overrides import nested, parse_override
 from udonx.config.problems import ConfigError, Problem
 from udonx.config.rows import RowConfig, resolve_row
 from udonx.config.toml_files import DEEPEST
@@ -43,6 +44,7 @@ class Tuning:
         spaces: the dimensions of each row that has some, by its name.
         where: the file that has the table.
         layers: those of all rows, from which trials are made.
+        roles: whether the file makes rows by `roles`.
     """
 
     search: ComponentSpec
@@ -51,18 +53,35 @@ class Tuning:
     spaces: dict[str, tuple[Dimension, ...]]
     where: str
     layers: Layers = attrs.field(repr=False)
+    roles: bool
 
     def problems(self) -> list[Problem]:
-        """What keeps the search from running here, such as a package that is not installed.
+        """What keeps from tuning here, such as a package that is not installed.
 
-        Only who tunes needs it: the rows of the file are trained without.
+        The rows of the file can be trained all the same.
         """
         use = self.search.use
         found = components.own_problems("searches", use, {"use": use, **self.search.options})
+        if self.roles:
+            message = (
+                "cannot tune a file with `roles`: what is best of a row would be taken over by"
+                " the same row for other roles; write each row out, as `udonx show FILE` does"
+            )
+            found.append(("", message))
         return [
             Problem(where=self.where, key=dotted_key(_TABLE, key), message=message)
             for key, message in found
         ]
+
+    def overridden(self, texts: Iterable[str]) -> Iterator[Problem]:
+        """Texts of `--set` that change what is searched: nothing of them would be left."""
+        searched = {each.path for space in self.spaces.values() for each in space}
+        for text in texts:
+            path, _ = parse_override(text)
+            key = ".".join(path[2:] if path[0] == "rows" else path)
+            if any(f"{each}.".startswith(f"{key}.") for each in searched):
+                message = "is searched by [tune.space]; leave out one of the two"
+                yield Problem(where=f"--set {text}", key=key, message=message)
 
     def make_search(self, row: str) -> Search:
         """What chooses the trials of a row.
@@ -153,27 +172,22 @@ class _Given:
 
 
 def read_tuning(
-    given: tuple[str, Any] | None,
-    rows: Sequence[RowConfig],
-    named: Mapping[str, Sequence[str]],
-    layers: Layers,
-    problems: list[Problem],
+    document: Document, rows: Sequence[RowConfig], layers: Layers, problems: list[Problem]
 ) -> Tuning | None:
     """The `[tune]` of a file, or of one that it inherits from.
 
     Args:
-        given: the file that has it and its content; None for none.
-        rows: those rows of the file that could be resolved.
-        named: the rows that each name of the file stands for: one, or those of a grid.
+        document: the file.
+        rows: those of its rows that could be resolved.
         layers: of all rows.
         problems: everything that is wrong is added to them.
 
     Returns:
         None where there is none, or where it has a problem.
     """
-    if given is None:
+    if document.tune is None:
         return None
-    where, table = given
+    where, table = document.tune
     found: list[Problem] = []
 
     def problem(key: str, message: str, rows: tuple[str, ...] = ()) -> None:
@@ -185,7 +199,7 @@ def read_tuning(
         return None
     own = _own_keys(table, problem)
     search = _read_search(own["use"], table, own.keys(), problem)
-    dimensions = list(_read_space(table.get("space", {}), named, problem))
+    dimensions = list(_read_space(table.get("space", {}), document.named(), problem))
     complete = len(rows) == len(layers.rows)
     spaces: dict[str, tuple[Dimension, ...]] = {}
     for row in rows:
@@ -207,6 +221,7 @@ def read_tuning(
         spaces=spaces,
         where=where,
         layers=layers,
+        roles=bool(document.roles),
     )
     problems += _search_problems(tuning)
     return tuning

@@ -176,7 +176,7 @@ def _with_trials(experiment: Experiment, trials: int | None) -> Experiment:
         raise ConfigError(
             [Problem(where=display_path(experiment.path), key="tune", message=message)]
         )
-    if problems := tuning.problems():
+    if problems := [*tuning.problems(), *tuning.overridden(experiment.overrides)]:
         raise ConfigError(problems)
     if trials is not None:
         tuning = attrs.evolve(tuning, trials=trials)

@@ -42,6 +42,12 @@ trials = 3
 optimiser.lr_heads = {{ low = 1e-3, high = 1.0, log = true }}
 losses.kl_logit.weight = {{ of = [0.25, 4.0] }}
 """
+OTHER = """
+[setting.backbones.other]
+model = "resnet10t"
+kwargs = { channels = [8, 8, 16, 48], stem_width = 8 }
+random = true
+"""
 DIVERGES = TEXT + "optimiser.lr_backbone = { of = [1e30] }\noptimiser.frozen = { of = [0] }\n"
 
 
@@ -305,6 +311,8 @@ def test_the_setting_of_the_command_is_that_of_the_file(tmp_path):
     [
         (TEXT.partition("[tune]")[0], {}, "table.toml: tune: is missing; say what to try"),
         (TEXT, {"trials": 1}, "--trials: got 1, allowed is int >= 2"),
+        (TEXT, {"overrides": "optimiser.lr_heads=0.1"}, "lr_heads: is searched by [tune.space]"),
+        ('roles = ["main", "other"]\n' + TEXT + OTHER, {}, "cannot tune a file with `roles`"),
         (TEXT, {"fresh": True}, "--fresh: is no option of tune"),
         (TEXT, {"rows": "raw"}, "tune.space: names nothing that is trained"),
         (
