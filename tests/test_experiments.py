@@ -54,10 +54,12 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Everything:
 def test_the_files_are_those_of_the_paper_and_our_own():
     """One file per table of the paper, and the sweeps beyond it."""
     assert FILES == [
+        "backbones_2026",
         "continue",
         "distill_gradient",
         "dot",
         "inactive_heads",
+        "inherit",
         "recipe",
         "sampler_interval",
         "student_dim",
