@@ -342,7 +342,7 @@ def test_slot_keys_are_among_the_allowed_ones(tmp_path):
         ConfigError,
         match=(
             r"losses\.relational\.wieght: got 1\.0, .*did you mean 'weight'\? allowed: on,"
-            r" reduction, use, weight"
+            r" ramp, reduction, use, weight"
         ),
     ):
         load_experiment(path, setting="smoke")
