@@ -57,11 +57,19 @@ def inherit(
     names = _source_names(ours, theirs, depth)
     for name, tensor in ours.items():
         there = theirs.get(names[name])
-        part = None if there is None else leading_part(name, there, list(tensor.shape), head_dim)
+        stacked, whole = _stacked(name, ours), head_dim if _fused(name) > 1 else 1
+        part = None if there is None else leading_part(name, there, tensor.shape, stacked, whole)
         if part is not None:
             tensor.copy_(part)
         elif name.startswith("backbone."):
             has = "nothing" if there is None else list(there.shape)
+            positions = "pos_embed" in name and there is not None
+            if positions and there.shape[:-1] != tensor.shape[:-1]:
+                raise ValueError(
+                    f"init 'inherit' needs a row that sees images of the same size, but for"
+                    f" '{name}' {list(tensor.shape)} it has {has}; give both the same"
+                    " transform.crop"
+                )
             raise ValueError(
                 f"init 'inherit' needs a row whose backbone is of the same family and as wide and"
                 f" deep or more, but for '{name}' {list(tensor.shape)} it has {has}; name another"
@@ -81,20 +89,43 @@ def inherited_blocks(there: int, here: int, depth: Depth) -> list[int]:
     return [block * (there // here) for block in range(here)]
 
 
-def leading_part(name: str, theirs: Any, shape: list[int], head_dim: int) -> Any:
+def leading_part(name: str, theirs: Any, shape: Sequence[int], stacked: int, whole: int) -> Any:
     """The leading slice of a tensor that has a shape; None where there is none.
 
     Channels are sliced, not the pixels of a kernel, the positions of an embedding, or classes. Of a
-    layer that holds queries, keys and values each is sliced for itself, by whole heads.
+    layer of several matrices, such as queries, keys and values, each is sliced for itself.
+
+    Args:
+        name: the tensor's.
+        theirs: the larger tensor.
+        shape: that of the slice.
+        stacked: how many matrices it holds one above the other.
+        whole: rows of them that are taken together: those of an attention head.
     """
-    parts = next((count for layer, count in _FUSED.items() if f".{layer}." in name), 1)
-    if parts == 1 or theirs.ndim != len(shape):
+    shape = list(shape)
+    if stacked == 1 or theirs.ndim != len(shape):
         return _slice(theirs, shape, _channels(name, len(shape)))
-    rows, wanted = theirs.shape[0] // parts, shape[0] // parts
-    if rows != wanted and (rows % head_dim or wanted % head_dim):
+    rows, wanted = theirs.shape[0] // stacked, shape[0] // stacked
+    if rows != wanted and (rows % whole or wanted % whole):
         return None
-    part = _slice(theirs.unflatten(0, (parts, rows)), [parts, wanted, *shape[1:]], {1, 2})
+    part = _slice(theirs.unflatten(0, (stacked, rows)), [stacked, wanted, *shape[1:]], {1, 2})
     return None if part is None else part.reshape(shape)
+
+
+def _fused(name: str) -> int:
+    """How many of queries, keys and values a layer holds."""
+    return next((count for layer, count in _FUSED.items() if f".{layer}." in name), 1)
+
+
+def _stacked(name: str, tensors: Mapping[str, Any]) -> int:
+    """How many matrices a layer holds one above the other.
+
+    A gated MLP holds gates and values in its first layer, which is then twice as wide as what its
+    second takes.
+    """
+    layer, first, _ = name.rpartition(".fc1.")
+    second = tensors.get(f"{layer}.fc2.weight") if first else None
+    return _fused(name) if second is None else tensors[name].shape[0] // second.shape[1]
 
 
 def _channels(name: str, dimensions: int) -> set[int]:

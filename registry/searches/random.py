@@ -10,7 +10,7 @@ from pydantic import Field
 
 from registry import searches
 from registry.contracts import Dimension, Trial
-from registry.searches.values import value_at
+from registry.searches.values import bounds, value_at
 
 
 @searches.register("random")
@@ -36,9 +36,17 @@ class Random:
     def ask(self, number: int, history: Sequence[Trial]) -> Mapping[str, Any]:
         """Values that follow from the seed, the number of the trial and each dimension's path."""
         return {
-            dimension.path: value_at(dimension, _draw(self._seed, number, dimension.path))
+            dimension.path: _value(dimension, _draw(self._seed, number, dimension.path))
             for dimension in self._space
         }
+
+
+def _value(dimension: Dimension, share: float) -> Any:
+    """The value at a share of a dimension; whole numbers all have shares of the same size."""
+    if dimension.whole and not dimension.log and dimension.values is None:
+        low, high = map(int, bounds(dimension))
+        return low + min(int(share * (high - low + 1)), high - low)
+    return value_at(dimension, share)
 
 
 def _draw(seed: int, number: int, path: str) -> float:

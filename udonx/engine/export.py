@@ -21,6 +21,7 @@ from udonx.common.files import atomic_path, write_atomic
 from udonx.engine.errors import StageError
 from udonx.engine.load import load_stage, read_spec
 from udonx.engine.model import Model
+from udonx.planning.stages import learned_domains
 from udonx.store.stage import StageFolder
 
 _FILES = ("config.json", "model.safetensors", "head.safetensors", "embedding.py")
@@ -173,6 +174,7 @@ def _layers(head: nn.Module) -> dict[str, Tensor] | None:
 
 
 def _config(backbone: TimmBackbone, spec: StageSpec, head: _Head | None) -> dict[str, Any]:
+    learned = learned_domains(spec)
     options, crop = spec.backbone.options, spec.transform.crop
     registered = cast(dict[str, Any], backbone.model.pretrained_cfg)  # timm has no types
     return {
@@ -201,7 +203,7 @@ def _config(backbone: TimmBackbone, spec: StageSpec, head: _Head | None) -> dict
             "upright": spec.transform.orientation == "exif",
             "precision": spec.precision,
             "domains": spec.domains,
-            "trained": spec.training is not None or spec.student_head is not None,
+            "learned": None if learned is None else sorted(learned),
             "head": {"is": head.name, "dim": head.dim, "hidden": head.hidden} if head else None,
         },
     }

@@ -84,8 +84,9 @@ class ExportedFolder:
     def learned(self) -> frozenset[str] | None:
         """The domains that it was trained on; None of a backbone off the shelf."""
         ours = self.config["udonx"]
-        # earlier exports do not say it: they were trained, most likely
-        return frozenset(ours["domains"]) if ours.get("trained", True) else None
+        # earlier exports do not say it: they were trained on these, most likely
+        learned = ours.get("learned", ours["domains"])
+        return None if learned is None else frozenset(learned)
 
     @property
     def spec(self) -> StageSpec:

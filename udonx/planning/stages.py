@@ -19,9 +19,15 @@ def learned_domains(stage: StageSpec) -> frozenset[str] | None:
 
     It is None of a backbone off the shelf, to which no domain is less known than another.
     """
-    if stage.training is None and stage.student_head is None and stage.init is None:
+    learned = [each for each in with_earlier(stage) if _learns(each)]
+    if not learned:
         return None
-    return frozenset(domain for reached in with_earlier(stage) for domain in reached.domains)
+    return frozenset(domain for each in learned for domain in each.domains)
+
+
+def _learns(stage: StageSpec) -> bool:
+    """Whether images of a stage's domains have shaped it: features off the shelf know none."""
+    return stage.training is not None or stage.student_head is not None
 
 
 def stage_title(spec: StageSpec) -> str:

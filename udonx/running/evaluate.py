@@ -278,6 +278,6 @@ def _trained_on(models: Sequence[GivenModel]) -> Iterator[str]:
     labels: dict[tuple[str, ...], list[str]] = {}
     for model in models:
         if model.learned is not None:
-            labels.setdefault(model.spec.domains, []).append(model.label)
+            labels.setdefault(tuple(sorted(model.learned)), []).append(model.label)
     for domains, those in labels.items():
         yield f"trained on {', '.join(domains)}: {'; '.join(those)}"

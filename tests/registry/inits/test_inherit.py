@@ -8,7 +8,7 @@ import attrs
 import pytest
 import torch
 
-from registry.contracts import BackboneSpec, InitSpec, StageSpec
+from registry.contracts import BackboneSpec, InitSpec, StageSpec, Transform
 from registry.inits.inherit import inherited_blocks
 from tests.udonx.engine.small import small_spec
 from udonx.engine.build import apply_init, build_model
@@ -117,3 +117,28 @@ def test_what_cannot_be_a_slice_is_refused(
     """A narrower, shallower or other source, and heads of another width, are one sentence."""
     with pytest.raises(ValueError, match=message):
         inherited(spec, source, **options)
+
+
+def test_of_a_gated_mlp_gates_and_values_are_sliced_each_for_itself() -> None:
+    """The first layer of a gated MLP holds gates above values: half of each is inherited."""
+
+    def swiglu(width: int) -> StageSpec:
+        size = {"embed_dim": width, "depth": 1, "num_heads": width // 8, "patch_size": 8}
+        options = {"model": "vit_giant_patch14_dinov2", "kwargs": size}
+        backbone = BackboneSpec(use="timm", options=options, weights="random", mean=MEAN, std=MEAN)
+        return small_spec(backbone=backbone)
+
+    model, source = inherited(swiglu(24), swiglu(48))
+    ours, theirs = (one.named_tensors() for one in (model, source))
+    (name,) = [each for each in ours if each.endswith("mlp.fc1.weight")]
+    gates, values = theirs[name].chunk(2)
+    rows, columns = ours[name].shape[0] // 2, ours[name].shape[1]
+    assert torch.equal(ours[name][:rows], gates[:rows, :columns])
+    assert torch.equal(ours[name][rows:], values[:rows, :columns])
+
+
+def test_images_of_another_size_are_named() -> None:
+    """Where the positions of a source are others, the sentence says that its images are."""
+    larger = small_spec(transform=Transform(crop=64))
+    with pytest.raises(ValueError, match=r"images of the same size, but for .*pos_embed.*crop"):
+        inherited(vit(2, 2), attrs.evolve(vit(2, 3), transform=larger.transform))

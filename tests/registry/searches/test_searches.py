@@ -59,6 +59,15 @@ def test_rows_draw_the_same_for_a_dimension_that_they_share():
         assert alone.ask(number, [])[RATE.path] == beside.ask(number, [])[RATE.path]
 
 
+def test_whole_numbers_are_drawn_evenly():
+    """At random, the ends of a range of whole numbers come as often as those between them."""
+    count = Dimension(path="k", low=1, high=3, whole=True)
+    search = make("random", (count,), seed=0)
+    drawn = [search.ask(number, ())["k"] for number in range(300)]
+    assert {80 < drawn.count(value) < 120 for value in (1, 2, 3)} == {True}
+    assert set(drawn) == {1, 2, 3} and {type(value) for value in drawn} == {int}
+
+
 def test_another_seed_draws_others():
     """The seed of a search is an option of it."""
     one, other = make("random", seed=1), make("random", seed=2)

@@ -19,11 +19,12 @@ from PIL import Image
 from timm.data import create_transform, resolve_model_data_config
 from torch import Tensor
 
-from registry.contracts import BackboneSpec, HeadSpec, StageSpec, Transform
+from registry.contracts import BackboneSpec, HeadSpec, InitSpec, StageSpec, Transform
 from tests.udonx.engine.small import ROUND_ROBIN, STUDENT_CE, TEACHER_CE, small_job, small_spec
 from udonx.common.files import sha256_file
 from udonx.data.benchmark import Benchmark
 from udonx.engine.export import export_stage
+from udonx.engine.exported import ExportedFolder
 from udonx.engine.load import load_stage
 from udonx.engine.loaded_model import LoadedModel
 from udonx.engine.train import run_stage
@@ -379,3 +380,18 @@ def test_half_an_export_is_none(
     assert "architecture" not in json.loads((tmp_path / "out" / "config.json").read_text())
     export_stage(tmp_path / "stage", tmp_path / "out", overwrite=True)
     assert timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True, num_classes=0)
+
+
+def test_it_says_what_it_has_learned_from(
+    small_benchmark: Benchmark, short: StageFolder, tmp_path: Path
+) -> None:
+    """The domains of the stages that it starts from are among them; without training none are."""
+    init = InitSpec(use="grow", stages=(small_spec(),))
+    grown = small_spec(domains=("plates",), init=init, **SHORT)
+    run_stage(small_job(tmp_path / "grown", grown, small_benchmark, sources=(short,)))
+    plain = small_spec(student_head=None, teacher_head=None, training=None, seed=None)
+    run_stage(small_job(tmp_path / "plain", plain, small_benchmark))
+    for name in ("grown", "plain"):
+        export_stage(tmp_path / name, tmp_path / f"{name}_out")
+    assert ExportedFolder(tmp_path / "grown_out").learned == {*small_spec().domains, "plates"}
+    assert ExportedFolder(tmp_path / "plain_out").learned is None

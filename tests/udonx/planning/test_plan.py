@@ -215,6 +215,18 @@ def test_a_row_trains_on_its_domains_and_is_evaluated_on_all(tmp_path, scheme):
     assert fewer.row.label == "2 domains" and fewer.stages != plain.stages
 
 
+def test_nothing_is_learned_from_a_backbone_off_the_shelf(tmp_path):
+    """A row that starts from a backbone off the shelf has learned from its own domains alone."""
+    text = LOGOS_LEFT_OUT.replace("SCHEME", "classification") + (
+        '[rows.large]\nscheme = "off_the_shelf"\n'
+        '[rows.small]\nscheme = "classification"\ndomains = ["glyphs"]\n'
+        'init = { use = "inherit", from = "large" }\n'
+    )
+    *_, large, small = plan_text(tmp_path, text).rows
+    assert learned_domains(large.evaluations[0].spec.embedders["logos"]) is None
+    assert learned_domains(small.evaluations[0].spec.embedders["logos"]) == {"glyphs"}
+
+
 def test_an_epoch_is_over_the_domains_that_a_row_trains_on(tmp_path):
     """Half of the images are half of the steps; the other rows' ids do not move."""
     text = LOGOS_LEFT_OUT.replace("SCHEME", "classification")

@@ -58,7 +58,7 @@ def test_other_domains_are_searched_and_the_stages_compared(
         expected = second.metrics[metric].mean - first.metrics[metric].mean
         assert difference.point == pytest.approx(expected)
         assert difference.interval is not None
-    assert "trained on glyphs, silhouettes, logos: one; two" in table.footer
+    assert "trained on glyphs, logos, silhouettes: one; two" in table.footer
     queries = Results(tmp_path / "kept").read_queries(first.evaluations[0], "merged")
     assert len(queries.hit_Q) == 8
 
@@ -132,7 +132,7 @@ def test_a_backbone_off_the_shelf_is_compared_too(
     assert [row.label for row in table.rows] == ["one", "shelf: feature"]
     assert table.rows[1].difference is not None
     assert [note for note in table.footer if note.startswith("trained on")] == [
-        "trained on glyphs, silhouettes, logos: one"
+        "trained on glyphs, logos, silhouettes: one"
     ]
 
 
@@ -234,7 +234,7 @@ def test_an_exported_folder_is_compared_with_its_stage(
     stage, exported = table.rows
     assert (exported.label, exported.branch, exported.unseen) == ("out", "student", ())
     assert exported.r1.mean == pytest.approx(stage.r1.mean) and exported.difference == 0
-    assert "trained on glyphs, silhouettes, logos: one; out" in table.footer
+    assert "trained on glyphs, logos, silhouettes: one; out" in table.footer
     udonx.export(stages[0], tmp_path / "copy")
     udonx.export(stages[0], tmp_path / "half", dtype="float16")
     copy, half, features = (
