@@ -63,8 +63,7 @@ def inherit(
             tensor.copy_(part)
         elif name.startswith("backbone."):
             has = "nothing" if there is None else list(there.shape)
-            positions = "pos_embed" in name and there is not None
-            if positions and there.shape[:-1] != tensor.shape[:-1]:
+            if _other_positions(name, tensor, there):
                 raise ValueError(
                     f"init 'inherit' needs a row that sees images of the same size, but for"
                     f" '{name}' {list(tensor.shape)} it has {has}; give both the same"
@@ -75,6 +74,11 @@ def inherit(
                 f" deep or more, but for '{name}' {list(tensor.shape)} it has {has}; name another"
                 f" row, or set head_dim (now {head_dim}) to the width of its attention heads"
             )
+
+
+def _other_positions(name: str, ours: Any, theirs: Any) -> bool:
+    """Whether two tensors are embeddings of different numbers of positions."""
+    return "pos_embed" in name and theirs is not None and theirs.shape[:-1] != ours.shape[:-1]
 
 
 def inherited_blocks(there: int, here: int, depth: Depth) -> list[int]:
