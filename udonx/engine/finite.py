@@ -39,8 +39,9 @@ def refuse_not_finite(values: Mapping[str, float], title: str, first: int, last:
         TrainingError: one of them is not finite.
     """
     if bad := [name for name, value in values.items() if not math.isfinite(value)]:
+        place = f"between steps {first} and {last}" if first < last else f"after step {last}"
         raise TrainingError(
-            f"{title}: {', '.join(bad)} is not finite between steps {first} and {last}; the last"
+            f"{title}: {', '.join(bad)} is not finite {place}; the last"
             " checkpoint is kept; try lower learning rates (optimiser.lr_heads,"
             " optimiser.lr_backbone) or precision = fp32, or look for images whose features are all"
             " zero"

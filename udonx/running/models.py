@@ -133,9 +133,12 @@ def _stage(folder: StageFolder) -> GivenModel:
 
 
 def _label(folder: StageFolder, identity: str) -> str:
-    """The row and seed that a stage was last trained or used for, else the folder's name."""
+    """The row and seed that a stage was first trained for, else the folder's name.
+
+    Rows that came later may use the same stage in another way, such as with `tta`.
+    """
     path = folder.path.resolve()
-    for run in reversed(Results(path.parent.parent).runs()):
+    for run in Results(path.parent.parent).runs():
         if run.stages and run.stages[-1] == identity:
             return run.row if run.seed is None else f"{run.row}, seed {run.seed}"
     return path.name

@@ -118,7 +118,11 @@ class Tuned:
         )
         score = "R@1 is that of the validation splits, in percent; no test image was looked at."
         first = "Trial 0 is the row as its file has it; * marks the best."
-        return "\n\n".join([f"{about}\n{score}\n{first}", *(row.to_text() for row in self.rows)])
+        tuned = {row.name for row in self.rows}
+        rest = [row.name for row in experiment.rows if row.name not in tuned and not row.skipped]
+        left = [f"not tuned, so as they are: {', '.join(map(printable, rest))}"] if rest else []
+        rows = [row.to_text() for row in self.rows]
+        return "\n\n".join([f"{about}\n{score}\n{first}", *rows, *left])
 
     def to_toml(self) -> str:
         """The file: over the tuned one, with the best values, all trials in comments."""

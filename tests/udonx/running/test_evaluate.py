@@ -186,20 +186,23 @@ def test_all_that_is_wrong_with_the_arguments_is_told(
 
 
 def test_the_row_of_a_run_is_the_label(stages: list[Path], photos: Path, tmp_path: Path) -> None:
-    """A stage in a results folder is called by the row and seed that it was trained for."""
+    """A stage in a results folder is called by the row and seed that it was trained for, not by
+    those that used it later.
+    """
     results = Results(tmp_path / "results")
     shutil.copytree(stages[0], results.stage("one").path)
-    results.append_run(
-        Run(
-            file="a.toml",
-            setting="s",
-            row="udon",
-            seed=3,
-            stages=("teacher", "one"),
-            sacred_id=None,
-            resumes=None,
+    for row in ("udon", "flip"):
+        results.append_run(
+            Run(
+                file="a.toml",
+                setting="s",
+                row=row,
+                seed=3,
+                stages=("teacher", "one"),
+                sacred_id=None,
+                resumes=None,
+            )
         )
-    )
     table = udonx.evaluate(results.stage("one").path, data=photos, results=results.root)
     assert (table.rows[0].label, table.rows[0].name) == ("udon, seed 3", "one")
     assert json.loads(table.to_json())["rows"][0]["stages"] == ["one"]

@@ -170,7 +170,9 @@ def test_a_domain_without_validation_does_not_count(tmp_path, data):
 def test_a_trial_that_fails_does_not_stop_the_others(tmp_path, data):
     """It counts as a trial, with its reason; the best of the others is chosen."""
     file = write_experiment(tmp_path, DIVERGES.replace("[1e30]", "[1e30, 1e-4]"))
-    row = tune(file, data, rows="plain", trials=6).row("plain")
+    tuned = tune(file, data, rows="plain", trials=6)
+    row = tuned.row("plain")
+    assert "# not tuned, so as they are: udon, raw\n" in tuned.path.read_text()
     failed = [trial for trial in row.trials if trial.score is None]
     assert 0 < len(failed) < 5 and len(row.trials) == 6
     assert all(trial.values["optimiser.lr_backbone"] == 1e30 for trial in failed)
