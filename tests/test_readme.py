@@ -33,6 +33,7 @@ CHECKED = {
     "my_defaults.toml": "udonx plan my_defaults.toml",
     "my_sequel.toml": "udonx check my_sequel.toml",
     "my_soup.toml": "udonx plan my_soup.toml --row soup",
+    "my_refit.toml": "udonx run my_refit.toml",
     "my_setting.toml": "udonx check my_setting.toml",
     "my_parts.py": (
         "udonx run my_question.toml --row baseline --plugin my_parts.py"
