@@ -16,7 +16,8 @@ from registry.schemes.recipes import read_transform
 class OffTheShelf:
     """The backbone's own features, untrained: at full dimension, or by a fitted head.
 
-    That is fitted on the training images, to `student_head.dim`.
+    That is fitted on the training images, to `student_head.dim`. Images come as they are stored,
+    whatever `transform.orientation` says.
     """
 
     default_row: Mapping[str, Any] = {}
