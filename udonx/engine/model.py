@@ -80,9 +80,13 @@ def _joined(modules: Sequence[nn.Module]) -> nn.Module:
 def projection_of(head: nn.Module) -> Callable[[Tensor], Tensor] | None:
     """A head's method `project`, from features to the embedding before its L2 normalisation.
 
-    A child module of that name is none.
+    A child module of that name is none, nor is the method of a class whose subclass has a forward
+    of its own: that may do anything else.
     """
-    if not callable(getattr(type(head), "project", None)):
+    has = [
+        name for kind in type(head).__mro__ for name in ("project", "forward") if name in vars(kind)
+    ]
+    if has[0] != "project" or not callable(getattr(type(head), "project", None)):
         return None
     return cast(Callable[[Tensor], Tensor], head.project)
 

@@ -286,11 +286,11 @@ TIRING_LOSS = '''from registry import losses
 
 @losses.register("tiring")
 class Tiring:
-    """Works once."""
+    """Works twice."""
 
     def __call__(self, branch, batch):
         self.mine = getattr(self, "mine", 0) + 1
-        return branch.embedding_BD.sum() * (1 / (0 if self.mine == 2 else 1))
+        return branch.embedding_BD.sum() * (1 / (0 if self.mine == 3 else 1))
 '''
 ONE_BAD_ROW = """
 [defaults]
@@ -311,7 +311,7 @@ evaluate = ["teacher"]
 
 @pytest.fixture
 def night(data, tmp_path):
-    """A file in which the teachers of rows b and d, which they share, fail in their second step,
+    """A file in which the teachers of rows b and d, which they share, fail in their third step,
     and another that is well.
     """
     (tmp_path / "tiring.py").write_text(TIRING_LOSS)
