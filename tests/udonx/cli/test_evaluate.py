@@ -30,7 +30,7 @@ def test_the_table_is_printed_in_the_form_that_is_asked_for(
     assert main(["evaluate", str(stage), *options]) == 0
     text = capsys.readouterr().out
     assert "R@1" in text and "MRR" in text and "mMP@5" not in text
-    assert "trained on glyphs, silhouettes, logos: stage" in text
+    assert "trained on glyphs, logos, silhouettes: stage" in text
     assert main(["evaluate", str(stage), *options, "--format", "csv"]) == 0
     (line,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
     assert (line["row"], line["boats_mrr"]) == ("stage", line["mrr"])
