@@ -114,11 +114,14 @@ class Benchmark:
         """Original training class ids to 0..C-1."""
         return label_map(self.split(domain, "train"))
 
+    def train_labels(self, domain: str) -> np.ndarray:
+        """The class of each training image, int64 [N], 0..C-1; its first where it has several."""
+        classes = np.fromiter(self.labels(domain), dtype=np.int64)  # ascending
+        return np.searchsorted(classes, self.split(domain, "train").class_ids)
+
     def class_counts(self, domain: str) -> np.ndarray:
         """Training images of each class, int64 [C]; an image with several labels counts once."""
-        class_ids = self.split(domain, "train").class_ids
-        classes = np.fromiter(self.labels(domain), dtype=np.int64)  # ascending
-        return np.bincount(np.searchsorted(classes, class_ids), minlength=len(classes))
+        return np.bincount(self.train_labels(domain), minlength=len(self.labels(domain)))
 
     def missing(self, domain: str, name: str) -> list[str]:
         """The paths of a split that have no image."""

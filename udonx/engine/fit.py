@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from contextlib import closing
 from typing import Any, Protocol, cast
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -141,12 +140,8 @@ class Fit:
 
     def _class_labels(self) -> dict[str, Tensor]:
         """The class of each training image, 0..C-1 within its domain: int64 [N]."""
-        labels = {}
-        for domain in self.paths:
-            split = self.job.benchmark.split(domain, "train")
-            classes = np.fromiter(self.job.benchmark.labels(domain), dtype=np.int64)  # ascending
-            labels[domain] = torch.from_numpy(np.searchsorted(classes, split.class_ids))
-        return labels
+        benchmark = self.job.benchmark
+        return {domain: torch.from_numpy(benchmark.train_labels(domain)) for domain in self.paths}
 
     def _new_moments(self) -> Moments | ClassMoments:
         """Those that the head is fitted on, of no images yet."""
