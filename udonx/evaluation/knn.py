@@ -9,14 +9,12 @@ from float64 scores that are computed for every pair alike.
 
 from __future__ import annotations
 
-# torch and faiss each load their own OpenMP. Loaded after faiss, torch's aborts or hangs on some
-# platforms; loaded before it, both work. This is the one module of udonx that imports faiss, so the
-# order is fixed here and nowhere else.
-import torch  # isort: skip
-import faiss  # isort: skip
 from collections.abc import Iterator
 
 import numpy as np
+import torch
+
+from udonx.common.faiss_after_torch import faiss
 
 BATCH = 4096
 """Queries that are searched at once."""
@@ -107,11 +105,7 @@ def search(
         >>> rows.tolist(), scores.tolist()
         ([[1, 2]], [[1.0, 1.0]])
     """
-    found = list(search_batches(queries_QD, index_ND, k, batch))
-    if not found:
-        return _nothing(0, k)
-    _, scores, rows = zip(*found, strict=True)
-    return np.concatenate(scores), np.concatenate(rows)
+    return ExactSearch(index_ND).search(queries_QD, k, batch)
 
 
 def search_batches(
@@ -136,21 +130,56 @@ def search_batches(
     Raises:
         ValueError: as `search` does, before the first batch.
     """
-    queries_QD, index_ND = as_matrix("queries", queries_QD), as_matrix("index", index_ND)
-    if queries_QD.shape[1] != index_ND.shape[1]:
-        raise ValueError(
-            f"queries and index must have the same width, got {queries_QD.shape[1]} and"
-            f" {index_ND.shape[1]}."
-        )
-    if k < 1 or batch < 1:
-        raise ValueError(f"k and batch must be at least 1, got k={k} and batch={batch}.")
-    distinct = _DistinctRows(index_ND) if len(queries_QD) and len(index_ND) else None
-    for start in range(0, len(queries_QD), batch):
-        part = slice(start, min(start + batch, len(queries_QD)))
-        if distinct is None:
-            yield part, *_nothing(len(queries_QD[part]), k)
-        else:
-            yield part, *_search_batch(queries_QD[part], distinct, k)
+    yield from ExactSearch(index_ND).batches(queries_QD, k, batch)
+
+
+class ExactSearch:
+    """What `search` does, for one index that is searched many times: it is prepared once.
+
+    Args:
+        index_ND: float [N, D]; a contiguous float32 array is read where it is, memory-mapped too.
+
+    Raises:
+        ValueError: no float matrix, or it holds NaN or infinity.
+
+    Example:
+        >>> searched = ExactSearch(np.array([[0.0, 1.0], [1.0, 0.0]]))
+        >>> [rows.tolist() for _, _, rows in searched.batches(np.array([[1.0, 0.0]]), k=1)]
+        [[[1]]]
+    """
+
+    def __init__(self, index_ND: torch.Tensor | np.ndarray) -> None:
+        self.index_ND = as_matrix("index", index_ND)
+        self._distinct = _DistinctRows(self.index_ND) if len(self.index_ND) else None
+
+    def batches(
+        self, queries_QD: torch.Tensor | np.ndarray, k: int, batch: int = BATCH
+    ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+        """As `search_batches` with this index."""
+        queries_QD = as_matrix("queries", queries_QD)
+        if queries_QD.shape[1] != self.index_ND.shape[1]:
+            raise ValueError(
+                f"queries and index must have the same width, got {queries_QD.shape[1]} and"
+                f" {self.index_ND.shape[1]}."
+            )
+        if k < 1 or batch < 1:
+            raise ValueError(f"k and batch must be at least 1, got k={k} and batch={batch}.")
+        for start in range(0, len(queries_QD), batch):
+            part = slice(start, min(start + batch, len(queries_QD)))
+            if self._distinct is None:
+                yield part, *_nothing(len(queries_QD[part]), k)
+            else:
+                yield part, *_search_batch(queries_QD[part], self._distinct, k)
+
+    def search(
+        self, queries_QD: torch.Tensor | np.ndarray, k: int, batch: int = BATCH
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """As `search` with this index."""
+        found = list(self.batches(queries_QD, k, batch))
+        if not found:
+            return _nothing(0, k)
+        _, scores, rows = zip(*found, strict=True)
+        return np.concatenate(scores), np.concatenate(rows)
 
 
 def _nothing(count: int, k: int) -> tuple[np.ndarray, np.ndarray]:
