@@ -63,7 +63,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
             if isinstance(error, OSError) and error.filename is None and error.errno is not None:
                 raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
             raise
-        with _naming(path):
+        with naming(path):
             with open(temporary, "rb") as handle:
                 os.fsync(handle.fileno())
             temporary.chmod(stat.S_IMODE(mode))
@@ -111,7 +111,7 @@ def _scratch(path: Path) -> Iterator[Path]:
     It is locked as long as its process lives, so that `sweep` can tell what a killed process left
     behind.
     """
-    with _naming(path):
+    with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         folder = path.parent / f".{secrets.token_hex(8)}.tmp"
         folder.mkdir()
@@ -127,7 +127,7 @@ def _scratch(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _naming(path: Path) -> Iterator[None]:
+def naming(path: Path) -> Iterator[None]:
     """An error of the system names the file that a person knows, not the temporary one."""
     try:
         yield

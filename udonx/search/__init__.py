@@ -1,0 +1,1 @@
+"""Vectors of images on disk, and the search among them."""
