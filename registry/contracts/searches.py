@@ -48,6 +48,8 @@ class Search(Protocol):
     """Which values are tried next.
 
     `ask` is a pure function: a call that was killed is given again, and asks for the same trials.
+    A search that does not read `history` says `adaptive = False`: then what it will cost is counted
+    exactly. One that says nothing is taken to read it.
 
     Attributes:
         trials: how many it makes of those that it was given, the row as it is among them.

@@ -27,6 +27,8 @@ class Grid:
         ValueError: a range without `points`, or more combinations than trials.
     """
 
+    adaptive = False
+
     def __init__(
         self,
         space: Sequence[Dimension],

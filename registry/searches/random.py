@@ -23,6 +23,8 @@ class Random:
         seed: what the draws follow from.
     """
 
+    adaptive = False
+
     def __init__(
         self,
         space: Sequence[Dimension],

@@ -33,6 +33,7 @@ Output = Annotated[
     Path | None, Parameter(metavar="FILE", help="what is written (default: FILE.tuned.toml)")
 ]
 Force = Annotated[bool, Parameter(help="write over a tuned file that was edited")]
+RetryFailed = Annotated[bool, Parameter(help="try trials again that failed in an earlier call")]
 ShowPlan = Annotated[bool, Parameter("--plan", help="only say what it would train, and how long")]
 
 
@@ -44,6 +45,7 @@ def tune(
     trials: Trials = None,
     output: Output = None,
     force: Force = False,
+    retry_failed: RetryFailed = False,
     show_plan: ShowPlan = False,
     results: ResultsFolder = DEFAULTS.results,
     device: DeviceName = None,
@@ -55,10 +57,18 @@ def tune(
         results=results, device=device, checkpoint_minutes=checkpoint_minutes, workers=workers
     )
     if show_plan:
-        print(plan_tuning(files, selection, options, trials=trials))
+        print(plan_tuning(files, selection, options, trials=trials, retry_failed=retry_failed))
         return
     try:
-        tuned = tune_files(files, selection, options, trials=trials, output=output, force=force)
+        tuned = tune_files(
+            files,
+            selection,
+            options,
+            trials=trials,
+            output=output,
+            force=force,
+            retry_failed=retry_failed,
+        )
     except RowsNotTuned as failed:
         _print(failed.tuned)
         raise

@@ -22,6 +22,7 @@ from udonx.config.tuning import Tuning, value_in
 from udonx.forecast.costs import Work
 from udonx.forecast.remaining import stage_work
 from udonx.inputs.open import Inputs
+from udonx.planning.identity import digest
 from udonx.planning.plan import Plan, make_plan
 from udonx.store.results import Results
 
@@ -74,6 +75,7 @@ class RowTrials:
         row: the row as its file has it.
         seeds: with which each trial is trained.
         results: where the stages are.
+        retry_failed: whether trials that failed in an earlier call are tried again.
         ended: the trials that have ended.
     """
 
@@ -81,6 +83,7 @@ class RowTrials:
     row: RowConfig
     seeds: tuple[int, ...]
     results: Results
+    retry_failed: bool = False
     ended: list[EndedTrial] = attrs.field(factory=list)
 
     @property
@@ -152,8 +155,9 @@ class RowTrials:
         rows = tuple(best if row.name == best.name else row for row in experiment.rows)
         self.inputs = attrs.evolve(self.inputs, experiment=attrs.evolve(experiment, rows=rows))
         self.ended.clear()
-        self.__dict__.pop("as_it_is", None)
-        self.read_trained()
+        for cached in ("as_it_is", "_all_plans"):
+            self.__dict__.pop(cached, None)
+        self.read_made()
 
     # --------------------------------------------------------------------------------- of stages
 
@@ -185,53 +189,92 @@ class RowTrials:
         self.ended.append(ended)
         return ended
 
-    def fail(self, number: int, values: Mapping[str, Any], why: str) -> EndedTrial:
-        """Note a trial that could not be trained."""
+    def fail(self, trial: NextTrial, why: str) -> EndedTrial:
+        """Note a trial whose training failed, for later calls too."""
+        self.results.write_failed_trial(_identity(trial.plan), why)
+        return self._failed(trial.number, trial.values, why)
+
+    def end_untrained(self, impossible: ImpossibleTrial) -> EndedTrial:
+        """Note a trial whose values do not fit together."""
+        return self._failed(impossible.number, impossible.values, str(impossible))
+
+    def _failed(self, number: int, values: Mapping[str, Any], why: str) -> EndedTrial:
         ended = EndedTrial(number=number, values=values, score=None, failure=why)
         self.ended.append(ended)
         return ended
 
-    def read_trained(self) -> None:
-        """Note the trials that are there already, up to the first that is not."""
+    def end_known(self, trial: NextTrial) -> EndedTrial | None:
+        """Note a trial that was made before, in this call or an earlier one; None for another.
+
+        Raises:
+            DamagedFileError: what an earlier call left is damaged.
+        """
+        if self.is_trained(trial.plan):
+            return self.end(trial)
+        failure = self._failure(trial.plan)
+        return None if failure is None else self._failed(trial.number, trial.values, failure)
+
+    def _failure(self, plan: Plan) -> str | None:
+        """Why a trial failed in an earlier call, unless it is to be tried again."""
+        return None if self.retry_failed else self.results.read_failed_trial(_identity(plan))
+
+    def read_made(self) -> None:
+        """Note the trials that were made already, up to the first that was not."""
         while self.left:
             try:
                 trial = self.next_trial()
             except ImpossibleTrial as impossible:
-                self.fail(impossible.number, impossible.values, str(impossible))
+                self.end_untrained(impossible)
                 continue
-            if not self.is_trained(trial.plan):
+            if self.end_known(trial) is None:
                 return
-            self.end(trial)
 
     # ---------------------------------------------------------------------------------- of costs
 
     def stages_left(self) -> list[tuple[StageSpec, int]]:
-        """Stages that are to be trained, and how many of each.
-
-        Trials that are not chosen yet are taken to train what the next one trains beside the
-        stages of the row as it is.
-        """
+        """Stages that are to be trained, and how many of each."""
         if not self.left:
             return []
-        first, sample = self.as_it_is.plan.stages, self._sample().stages
+        return self._estimated() if getattr(self.search, "adaptive", True) else self._counted()
+
+    def _counted(self) -> list[tuple[StageSpec, int]]:
+        """Those of all trials, each once, where these do not follow from each other's scores."""
+        missing = {
+            identity: spec
+            for plan in self._all_plans[len(self.ended) :]
+            if plan is not None and self._failure(plan) is None
+            for identity, spec in plan.stages.items()
+            if not self.results.stage(identity).finished
+        }
+        return [(spec, 1) for spec in missing.values()]
+
+    def _estimated(self) -> list[tuple[StageSpec, int]]:
+        """Those of the first trial, and for each other what the next one trains beside them."""
+        history = [trial.as_asked for trial in self.ended] or [
+            Trial(number=0, values=self.as_it_is.values, score=None)
+        ]
+        first, sample = self.as_it_is.plan.stages, self._plan_of(len(history), history)
         others = self.left if self.ended else self.left - 1
         missing = [spec for name, spec in first.items() if not self.results.stage(name).finished]
+        differing = {} if sample is None else sample.stages
         return [
             *((spec, 1) for spec in missing),
-            *((spec, others) for name, spec in sample.items() if name not in first),
+            *((spec, others) for name, spec in differing.items() if name not in first),
         ]
 
-    def _sample(self) -> Plan:
-        """The plan of a trial with other values than the row as it is."""
-        first = self.as_it_is
-        history = [trial.as_asked for trial in self.ended] or [
-            Trial(number=0, values=first.values, score=None)
-        ]
-        values = self.search.ask(len(history), history)
+    @cached_property
+    def _all_plans(self) -> list[Plan | None]:
+        """The plans of all trials, where these do not follow from each other's scores."""
+        others = (self._plan_of(number, []) for number in range(1, self.search.trials))
+        return [self.as_it_is.plan, *others]
+
+    def _plan_of(self, number: int, history: Sequence[Trial]) -> Plan | None:
+        """The plan of a trial; None where its values do not fit together: it costs nothing."""
+        values = self.search.ask(number, history)
         try:
             return self._plan(self.tuning.row_with(self.row, values))
-        except ConfigError:  # these values do not fit together: such a trial costs nothing
-            return first.plan
+        except ConfigError:
+            return None
 
     def work_left(self) -> Work:
         """What is to be done, as kinds and amounts of work."""
@@ -254,6 +297,11 @@ class ImpossibleTrial(Exception):
     def __init__(self, number: int, values: Mapping[str, Any], error: ConfigError) -> None:
         self.number, self.values = number, values
         super().__init__("; ".join(problem.message for problem in error.problems))
+
+
+def _identity(plan: Plan) -> str:
+    """The id of a trial: that of all its stages."""
+    return digest(sorted(plan.stages))
 
 
 def tuning_of(experiment: Experiment) -> Tuning:

@@ -35,6 +35,7 @@ def tune(
     trials: int | None = ...,
     output: Path | str | None = ...,
     force: bool = ...,
+    retry_failed: bool = ...,
     **changes: Any,
 ) -> Tuned: ...
 
@@ -48,6 +49,7 @@ def tune(
     trials: int | None = ...,
     output: Path | str | None = ...,
     force: bool = ...,
+    retry_failed: bool = ...,
     **changes: Any,
 ) -> list[Tuned]: ...
 
@@ -60,6 +62,7 @@ def tune(
     trials: int | None = None,
     output: Path | str | None = None,
     force: bool = False,
+    retry_failed: bool = False,
     **changes: Any,
 ) -> Tuned | list[Tuned]:
     """Try values of `[tune.space]` for each row, and write a file with those that validate best.
@@ -75,6 +78,7 @@ def tune(
         trials: trials of each row, in place of the file's.
         output: the file that is written; default: FILE.tuned.toml beside the file.
         force: write over a file that was edited.
+        retry_failed: try trials again that failed in an earlier call; else they count as failed.
         changes: fields of `selection` and `options`, by name.
 
     Returns:
@@ -99,7 +103,10 @@ def tune(
     tuned = [
         Tuned(path=path, rows=rows, experiment=experiment, selection=selection)
         for experiment, path, rows in zip(
-            experiments, paths, run_tuning(experiments, options), strict=True
+            experiments,
+            paths,
+            run_tuning(experiments, options, retry_failed=retry_failed),
+            strict=True,
         )
     ]
     for each in tuned:
@@ -115,6 +122,7 @@ def plan_tuning(
     options: RunOptions = DEFAULTS,
     *,
     trials: int | None = None,
+    retry_failed: bool = False,
     **changes: Any,
 ) -> str:
     """What `tune` would train, a line for each row, and how long that takes; trains nothing.
@@ -124,6 +132,7 @@ def plan_tuning(
         selection: which of their rows are tuned, on which setting.
         options: how it would be run.
         trials: trials of each row, in place of the file's.
+        retry_failed: count trials that failed in an earlier call as left.
         changes: fields of `selection` and `options`, by name.
 
     Raises:
@@ -133,7 +142,7 @@ def plan_tuning(
     experiments = _load(files, selection, options, trials)
     from udonx.running.tuning import forecast_tuning
 
-    return forecast_tuning(experiments, options)
+    return forecast_tuning(experiments, options, retry_failed=retry_failed)
 
 
 def _load(

@@ -33,9 +33,14 @@ logger = logging.getLogger(__name__)
 
 
 def run_tuning(
-    experiments: Sequence[Experiment], options: RunOptions
+    experiments: Sequence[Experiment], options: RunOptions, *, retry_failed: bool = False
 ) -> list[tuple[TunedRow, ...]]:
     """Tune resolved experiments, whose rows all have something to tune.
+
+    Args:
+        experiments: what to tune.
+        options: how it is run.
+        retry_failed: whether trials that failed in an earlier call are tried again.
 
     Returns:
         The rows of each.
@@ -45,19 +50,21 @@ def run_tuning(
     """
     session = _session(options)
     with repeatable(session.device), stoppable():
-        tuner = Tuner.prepare(experiments, session)
+        tuner = Tuner.prepare(experiments, session, retry_failed)
         for line in tuner.forecast().split("\n"):
             logger.info(line)
         return tuner.run()
 
 
-def forecast_tuning(experiments: Sequence[Experiment], options: RunOptions) -> str:
-    """What tuning would train, and how long that takes.
+def forecast_tuning(
+    experiments: Sequence[Experiment], options: RunOptions, *, retry_failed: bool = False
+) -> str:
+    """What tuning would train, and how long that takes; arguments are those of `run_tuning`.
 
     Raises:
         ConfigError: everything that is wrong.
     """
-    return Tuner.prepare(experiments, _session(options)).forecast()
+    return Tuner.prepare(experiments, _session(options), retry_failed).forecast()
 
 
 def _session(options: RunOptions) -> Session:
@@ -79,10 +86,17 @@ class Tuner:
     searches: list[list[RowTrials]]
 
     @classmethod
-    def prepare(cls, experiments: Sequence[Experiment], session: Session) -> Tuner:
+    def prepare(
+        cls, experiments: Sequence[Experiment], session: Session, retry_failed: bool
+    ) -> Tuner:
         """Look at data, weights and models, and read the trials that are there already.
 
         Nothing that only a test reads is opened, here or later: the benchmark is without it.
+
+        Args:
+            experiments: what to tune.
+            session: how it runs.
+            retry_failed: whether trials that failed in an earlier call are tried again.
 
         Raises:
             ConfigError: everything that is wrong.
@@ -97,10 +111,10 @@ class Tuner:
         problems += check_run(inputs, plans, session.options)
         if problems:
             raise ConfigError(problems)
-        tuner = cls(session, [_searches(each, session) for each in inputs])
+        tuner = cls(session, [_searches(each, session, retry_failed) for each in inputs])
         for rows in tuner.searches:
             for trials in rows:
-                trials.read_trained()
+                trials.read_made()
                 if not trials.left:
                     _hand_on(trials, rows)
         return tuner
@@ -116,7 +130,7 @@ class Tuner:
                 stages = trials.stages_left()
                 steps = sum(spec.training.steps * n for spec, n in stages if spec.training)
                 seconds = timings.seconds(trials.work_left())
-                there = f", {len(trials.ended)} already there" if trials.ended else ""
+                there = _there(trials)
                 lines.append(
                     f"{trials.inputs.experiment.name}, {trials.row.name}:"
                     f" {plural(trials.search.trials, 'trial')}{there}; left to train:"
@@ -164,11 +178,13 @@ class Tuner:
         try:
             trial = trials.next_trial()
         except ImpossibleTrial as impossible:
-            return trials.fail(impossible.number, impossible.values, str(impossible))
+            return trials.end_untrained(impossible)
+        if (known := trials.end_known(trial)) is not None:
+            return known
         try:
             self._train(trials, trial)
         except TrainingError as error:
-            return trials.fail(trial.number, trial.values, _reason(error, trial))
+            return trials.fail(trial, _reason(error, trial))
         return trials.end(trial)
 
     def _train(self, trials: RowTrials, trial: NextTrial) -> None:
@@ -198,13 +214,13 @@ def _as_trial(planned: PlannedRow, number: int) -> PlannedRow:
     return attrs.evolve(planned, row=row, evaluations=())
 
 
-def _searches(inputs: Inputs, session: Session) -> list[RowTrials]:
+def _searches(inputs: Inputs, session: Session, retry_failed: bool) -> list[RowTrials]:
     """The trials of each row, after those of the rows that it starts from."""
     experiment, seeds = inputs.experiment, tuning_seeds(inputs.experiment)
     rows = sorted(
         experiment.wanted_rows(), key=lambda row: len(needed_by(experiment.rows, [row.name]))
     )
-    return [RowTrials(inputs, row, seeds, session.results) for row in rows]
+    return [RowTrials(inputs, row, seeds, session.results, retry_failed) for row in rows]
 
 
 def _hand_on(tuned: RowTrials, rows: Sequence[RowTrials]) -> None:
@@ -212,6 +228,15 @@ def _hand_on(tuned: RowTrials, rows: Sequence[RowTrials]) -> None:
     for trials in rows:
         if trials.starts_from(tuned.row.name):
             trials.take_over(tuned)
+
+
+def _there(trials: RowTrials) -> str:
+    """How many trials were made already, and how many of them failed."""
+    if not trials.ended:
+        return ""
+    failed = sum(trial.score is None for trial in trials.ended)
+    which = f" ({failed} failed; --retry-failed tries again)" if failed else ""
+    return f", {len(trials.ended)} already there{which}"
 
 
 def _about(seconds: float | None) -> str:

@@ -24,6 +24,7 @@ from udonx.store.stage import StageFolder
 logger = logging.getLogger(__name__)
 
 AGAIN = "the same `udonx run` makes it again, and trains nothing for it"
+_RETRY = "`udonx tune` with --retry-failed tries the trial again"
 _converter = cattrs.Converter(forbid_extra_keys=True)
 
 
@@ -207,7 +208,7 @@ class StoredQueries:
 
 @attrs.frozen
 class Results:
-    """`root` holds stages/, evaluations/, tables/, runs.jsonl and sacred/."""
+    """`root` holds stages/, evaluations/, tables/, trials/, runs.jsonl and sacred/."""
 
     root: Path = attrs.field(converter=Path)
 
@@ -226,6 +227,24 @@ class Results:
     def table(self, folder: PurePosixPath) -> Path:
         """The folder of a table."""
         return self.root / "tables" / folder
+
+    def write_failed_trial(self, identity: str, failure: str) -> None:
+        """Keep why a trial of tuning failed, in one sentence, for later calls."""
+        write_json(self._failed_trial(identity), {"failure": failure})
+
+    def read_failed_trial(self, identity: str) -> str | None:
+        """Why a trial of tuning failed; None for one of which nothing is known.
+
+        Raises:
+            DamagedFileError: its file is damaged.
+        """
+        try:
+            return read_json(self._failed_trial(identity), dict[str, str], _RETRY)["failure"]
+        except FileNotFoundError:
+            return None
+
+    def _failed_trial(self, identity: str) -> Path:
+        return self.root / "trials" / f"{identity}.json"
 
     def read_evaluation(self, identity: str) -> StoredEvaluation | None:
         """metrics.json of an evaluation, None where it has not been made.

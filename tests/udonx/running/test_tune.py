@@ -23,6 +23,7 @@ from udonx.config.problems import ConfigError
 from udonx.data.splits import read_split
 from udonx.planning.load import load_plan
 from udonx.running.errors import RowsNotTuned
+from udonx.running.tune import plan_tuning
 from udonx.store.results import Results
 from udonx.store.stage import StageFolder
 
@@ -178,6 +179,30 @@ def test_a_trial_that_fails_does_not_stop_the_others(tmp_path, data):
     assert all(trial.values["optimiser.lr_backbone"] == 1e30 for trial in failed)
     assert all(trial.failure.startswith("student: ") for trial in failed), failed[0].failure
     assert row.best.score is not None
+
+
+def test_a_failed_trial_is_not_made_again_unless_it_is_asked_for(tmp_path, data, capsys):
+    """Later calls and `--plan` count it as failed, for its reason; `--retry-failed` trains it."""
+    file = write_experiment(tmp_path, DIVERGES.replace("[1e30]", "[1e30, 1e-4]"))
+    options = {"rows": "plain", "trials": 6}
+    first = tune(file, data, **options).row("plain")
+    failed = sum(trial.score is None for trial in first.trials)
+    assert failed > 0
+    runs = tmp_path / "results" / "runs.jsonl"
+    started = len(runs.read_text().splitlines())
+    again = tune(file, data, **options).row("plain")
+    assert [trial.failure for trial in again.trials] == [trial.failure for trial in first.trials]
+    assert len(runs.read_text().splitlines()) == started
+    command = ["tune", str(file), "--data", str(data), "--results", str(runs.parent)]
+    command += ["--row", "plain", "--trials", "6", "--device", "cpu", "--plan"]
+    assert main(command) == 0
+    out = capsys.readouterr().out
+    there = f"6 already there ({failed} failed; --retry-failed tries again)"
+    assert f"{there}; left to train: 0 stages" in out, out
+    assert main([*command, "--retry-failed"]) == 0
+    assert "left to train: 0 stages" not in capsys.readouterr().out
+    tune(file, data, retry_failed=True, **options)
+    assert len(runs.read_text().splitlines()) == started + failed
 
 
 def test_where_all_trials_fail_the_row_stays_and_the_others_are_written(tmp_path, data):
@@ -353,6 +378,21 @@ def test_the_plan_says_what_it_will_train(tmp_path, data, capsys):
     capsys.readouterr()
     assert main([*command, "--plan"]) == 0
     assert "3 trials, 3 already there; left to train: 0 stages" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("search", ["grid", "random"])
+def test_the_plan_counts_every_trial_of_a_search_that_needs_no_scores(tmp_path, data, search):
+    """One that has the values of the row as it is costs nothing, and the others what they need."""
+    text = TEXT.partition("[tune]")[0] + (
+        f'[tune]\nuse = "{search}"\ntrials = 4\n[tune.space]\n'
+        "optimiser.lr_heads = { of = [1e-3, 1e-2, 1e-1] }\n"
+    )
+    file = write_experiment(tmp_path, text)
+    plan = plan_tuning(file, data=data, results=tmp_path / "results", rows="plain", device="cpu")
+    tune(file, data, rows="plain")
+    trained = len(stages(tmp_path / "results"))
+    assert trained > 1
+    assert f"4 trials; left to train: {trained} stage" in plan, plan
 
 
 def test_the_command_prints_trials_and_winners(tmp_path, data, capsys):
