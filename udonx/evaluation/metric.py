@@ -40,6 +40,7 @@ class RetrievalMetric(Metric):
         merged: whether all index items are searched too, beside those of the query's domain.
         sizes: how many queries and index items there will be, by role. More may come, at the price
             of a copy.
+        neighbours: how many nearest index items of each query are kept; 0 for none.
 
     Raises:
         ValueError: from `update` and `compute`, as `retrieval_metrics` does.
@@ -62,10 +63,12 @@ class RetrievalMetric(Metric):
         metrics: Iterable[str] = DEFAULTS,
         merged: bool = True,
         sizes: Mapping[Role, int] | None = None,
+        neighbours: int = 0,
     ) -> None:
         super().__init__()
         self.metrics = tuple(metrics)
         self.merged = merged
+        self.neighbours = neighbours
         self._sizes = dict(sizes or {})
         self._matrices: dict[Role, Tensor] = {}
         for role in _ROLES:
@@ -132,6 +135,7 @@ class RetrievalMetric(Metric):
                 query_ids=query[3],
                 index_ids=index[3],
                 own_domain_only=name == "own",
+                neighbours=self.neighbours,
             )
             for name in (("own", "merged") if self.merged else ("own",))
         }

@@ -18,6 +18,7 @@ from registry import metrics as registered
 from registry.contracts import Metric
 from registry.registry import RegistryError
 from udonx.evaluation.knn import BATCH, as_matrix, search_batches
+from udonx.evaluation.neighbours import Neighbours
 from udonx.evaluation.relevance import Items, Labels, encode
 
 # Neighbours whose relevance is looked at at once.
@@ -64,12 +65,14 @@ class PerQuery:
         values: float64 [Q] in [0, 1] by the metric's name.
         positives: int64 [Q], relevant items in the index, the query itself left out.
         ids: [Q], as given; None where nothing was given.
+        neighbours: the nearest index items; None where none were to be kept.
     """
 
     domain: np.ndarray
     values: dict[str, np.ndarray]
     positives: np.ndarray
     ids: np.ndarray | None
+    neighbours: Neighbours | None = None
 
     @property
     def hit(self) -> np.ndarray:
@@ -109,6 +112,7 @@ def retrieval_metrics(
     query_ids: Sequence[Hashable] | None = None,
     index_ids: Sequence[Hashable] | None = None,
     own_domain_only: bool = False,
+    neighbours: int = 0,
 ) -> RetrievalMetrics:
     """Compute metrics of every query, of every domain, and their unweighted means over domains.
 
@@ -133,6 +137,7 @@ def retrieval_metrics(
         index_ids: N image names or numbers.
         own_domain_only: search only the index items of the query's domain (the oracle) instead of
             all (the merged index).
+        neighbours: how many nearest index items of each query are kept; 0 for none.
 
     Returns:
         RetrievalMetrics with `.means[name]`, `.per_domain[domain].means[name]` and `.per_query`.
@@ -179,11 +184,14 @@ def retrieval_metrics(
     most_own = int(np.bincount(own_queries).max()) if len(own_queries) else 0
     positives_Q = items.count_positives(own_queries, own_rows)
     wanted = _wanted(metrics, most_positives=int(positives_Q.max(initial=1)))
-    depth = max((read for _, read in wanted.values()), default=1)
+    depth = max(1, neighbours, *(read for _, read in wanted.values()))
+    kept = Neighbours.empty(len(query_QD), neighbours, index_ids) if neighbours else None
     values = {name: np.zeros(len(query_QD)) for name in wanted}
     for queries, rows in _searches(domains_Q, domains_N, own_domain_only):
         sides = _take(query_QD, queries), _take(index_ND, rows)
-        for part, relevant_BK in _relevant(sides, queries, rows, items, depth, most_own):
+        for part, *found, relevant_BK in _found(sides, queries, rows, items, depth, most_own):
+            if kept is not None:
+                kept.put(part, *found, relevant_BK)
             for name, (metric, read) in wanted.items():
                 values[name][part] = _values(name, metric, relevant_BK[:, :read], positives_Q[part])
     per_query = PerQuery(
@@ -191,6 +199,7 @@ def retrieval_metrics(
         values=values,
         positives=positives_Q,
         ids=None if query_ids is None else np.asarray(list(query_ids)),
+        neighbours=kept,
     )
     return _average(per_query, domain_names, domains_Q)
 
@@ -199,14 +208,14 @@ _Wanted = dict[str, tuple[Metric, int]]
 """Metrics by name, each with the number of neighbours that it reads."""
 
 
-def _relevant(
+def _found(
     sides: tuple[np.ndarray, np.ndarray],
     queries: np.ndarray,
     rows: np.ndarray,
     items: Items,
     depth: int,
     most_own: int,
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
     """Search in batches and look at the relevance of what is found.
 
     Args:
@@ -218,13 +227,16 @@ def _relevant(
         most_own: how many index items at most are one and the same query; they are left out.
 
     Yields:
-        (queries int64 [B], whether each of their neighbours is relevant, bool [B, K]).
+        (queries int64 [B], their neighbours int64 [B, K], the scores of these [B, K], whether each
+        is relevant, bool [B, K]).
     """
     batch = max(1, min(BATCH, _NEIGHBOURS // depth))
-    for part, _, found_BK in search_batches(*sides, depth + most_own, batch):
+    for part, scores_BK, found_BK in search_batches(*sides, depth + most_own, batch):
         rows_BK = np.where(found_BK >= 0, rows[found_BK], -1) if len(rows) else found_BK
-        neighbours_BK = items.drop_own(rows_BK, queries[part])[:, :depth]
-        yield queries[part], items.relevant(queries[part][:, None], neighbours_BK)
+        rows_BK, scores_BK = items.drop_own(rows_BK, scores_BK, queries[part])
+        rows_BK, scores_BK = rows_BK[:, :depth], scores_BK[:, :depth]
+        relevant_BK = items.relevant(queries[part][:, None], rows_BK)
+        yield queries[part], rows_BK, scores_BK, relevant_BK
 
 
 def version_of(name: str) -> str:

@@ -207,6 +207,7 @@ def evaluate(
     metrics: Iterable[str] = DEFAULTS,
     tick: Tick = _no_tick,
     kept: KeptEmbeddings | None = None,
+    neighbours: int = 0,
 ) -> ProtocolResult | None:
     """Embed and search the queries of all domains in `embedders` that have any in this phase.
 
@@ -224,6 +225,7 @@ def evaluate(
         metrics: names of registered metrics.
         tick: called with the number of further images that are done.
         kept: where embeddings are kept until the caller removes them, and looked for first.
+        neighbours: how many nearest index images of each query the result has; 0 for none.
     """
     splits = {
         domain: names
@@ -251,7 +253,7 @@ def evaluate(
         "query": sum(len(benchmark.split(domain, query)) for domain, (query, _) in splits.items()),
         "index": sum(len(benchmark.split(domain, index)) for domain, (_, index) in splits.items()),
     }
-    metric = RetrievalMetric(metrics=metrics, merged=merged, sizes=sizes)
+    metric = RetrievalMetric(metrics=metrics, merged=merged, sizes=sizes, neighbours=neighbours)
     left_out: set[str] = set()
     for domain, (query, searched) in splits.items():
         for name, roles in _roles(query, searched):

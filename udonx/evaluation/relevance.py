@@ -89,13 +89,27 @@ class Items:
         own_relevant = own_queries[self.relevant(own_queries, own_rows)]
         return counts_QL.sum(axis=1) - np.bincount(own_relevant, minlength=len(counts_QL))
 
-    def drop_own(self, rows_QK: np.ndarray, queries: np.ndarray) -> np.ndarray:
-        """Move the query itself behind its neighbours, as row -1; the order of the others stays."""
+    def drop_own(
+        self, rows_QK: np.ndarray, scores_QK: np.ndarray, queries: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Move the query itself behind its neighbours; the order of the others stays.
+
+        Args:
+            rows_QK: index items, best first.
+            scores_QK: their scores.
+            queries: which queries they were found for.
+
+        Returns:
+            Rows and scores; the query itself became row -1 of score -inf.
+        """
         if self.ids_Q is None or self.ids_N is None or not len(self.ids_N):
-            return rows_QK
+            return rows_QK, scores_QK
         own_QK = (self.ids_N[rows_QK] == self.ids_Q[queries][:, None]) & (rows_QK >= 0)
         order_QK = np.argsort(own_QK, axis=1, kind="stable")
-        return np.take_along_axis(np.where(own_QK, -1, rows_QK), order_QK, axis=1)
+        return (
+            np.take_along_axis(np.where(own_QK, -1, rows_QK), order_QK, axis=1),
+            np.take_along_axis(np.where(own_QK, -np.inf, scores_QK), order_QK, axis=1),
+        )
 
 
 def encode(*sequences: Sequence[Hashable]) -> tuple[list[Hashable], np.ndarray, np.ndarray]:

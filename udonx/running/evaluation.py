@@ -17,6 +17,7 @@ from udonx.data.images import ImageStore
 from udonx.engine.device import describe, loading_threads
 from udonx.engine.load import load_stage
 from udonx.evaluation.kept import KeptEmbeddings
+from udonx.evaluation.neighbours import KEPT_NEIGHBOURS
 from udonx.evaluation.protocol import Embedder, Embedding, evaluate, image_count
 from udonx.forecast.costs import Timings, embed_kind
 from udonx.planning.plan import Identities, PlannedEvaluation, PlannedRow
@@ -145,6 +146,7 @@ def make_evaluation(job: EvaluationJob) -> None:
             metrics=results.metrics_to_compute(evaluation.id, job.metrics),
             tick=report.tick,
             kept=kept,
+            neighbours=KEPT_NEIGHBOURS,
         )
         assert result is not None, "it was checked before that there are test images"
         seconds = time.monotonic() - began

@@ -19,6 +19,7 @@ from udonx.common.json_files import append_json_line, read_json, read_json_lines
 from udonx.data.unreadable import LeftOut, left_out
 from udonx.evaluation.metrics import DomainMetrics, Means, PerQuery, RetrievalMetrics, version_of
 from udonx.evaluation.protocol import ProtocolResult
+from udonx.store.neighbours import StoredNeighbours, read_neighbours, write_neighbours
 from udonx.store.stage import StageFolder
 
 logger = logging.getLogger(__name__)
@@ -295,9 +296,12 @@ class Results:
     ) -> None:
         """Write per_query.npz, then metrics.json, whose presence says that the evaluation is whole.
 
+        neighbours.npz comes first, where the result has any.
+
         `about` are the other fields of StoredEvaluation.
         """
         folder = self.evaluation(identity)
+        write_neighbours(folder, result)
         own = result.own.per_query
         arrays: dict[str, Any] = {
             "id": np.array(own.ids),
@@ -341,6 +345,18 @@ class Results:
             hit_Q,
             tuple(number for member in members for number in (member.CRC, member.file_size)),
         )
+
+    def read_neighbours(self, identity: str, index: str) -> StoredNeighbours:
+        """The nearest images of the queries with the index "merged" or "own".
+
+        They are in the order of `read_queries`.
+
+        Raises:
+            NeighboursError: they are missing, damaged or of another search.
+            PerQueryError: per_query.npz is missing or damaged.
+        """
+        hit_Q = self.read_queries(identity, index).hit_Q
+        return read_neighbours(self.evaluation(identity), index, hit_Q)
 
     def forget_evaluations(self, stages: set[str]) -> None:
         """Remove every evaluation that looked at one of `stages`, and every damaged one.

@@ -107,6 +107,57 @@ def clusters() -> tuple[np.ndarray, list[int]]:
     return x.astype(np.float32), labels.tolist()
 
 
+@pytest.mark.parametrize("own_domain_only", [False, True])
+def test_kept_neighbours_are_those_of_a_brute_force_search(own_domain_only):
+    """Positions, scores and relevance are those of the whole ranking without the query itself;
+    where a domain has fewer images than are kept, the rest is -1.
+    """
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(60, 8)).astype(np.float32)
+    domains = np.array(["a", "b", "c"])[np.repeat([0, 1, 2], [36, 20, 4])]
+    rng.shuffle(domains)
+    labels = rng.integers(0, 4, 60)
+    sides = (x, labels, domains.tolist())
+    names = [f"image {number}" for number in range(60)]
+    result = retrieval_metrics(
+        *sides,
+        *sides,
+        metrics=["r1"],
+        query_ids=names,
+        index_ids=names,
+        own_domain_only=own_domain_only,
+        neighbours=5,
+    )
+    scores_QQ = x.astype(np.float64) @ x.T.astype(np.float64)
+    np.fill_diagonal(scores_QQ, -np.inf)
+    same_QQ = domains[:, None] == domains
+    if own_domain_only:
+        scores_QQ[~same_QQ] = -np.inf
+    order_QK = np.argsort(-scores_QQ, axis=1, kind="stable")[:, :5]
+    best_QK = np.take_along_axis(scores_QQ, order_QK, axis=1)
+    relevant_QQ = same_QQ & (labels[:, None] == labels)
+    found = result.per_query.neighbours
+    np.testing.assert_array_equal(found.rows_QK, np.where(best_QK > -np.inf, order_QK, -1))
+    np.testing.assert_allclose(found.scores_QK, best_QK, rtol=1e-5)
+    np.testing.assert_array_equal(
+        found.relevant_QK, np.take_along_axis(relevant_QQ, order_QK, axis=1) & (best_QK > -np.inf)
+    )
+    assert (found.rows_QK.dtype, found.scores_QK.dtype) == (np.int32, np.float32)
+    assert found.ids_N[found.rows_QK[0, 0]] == names[order_QK[0, 0]]
+    assert (found.rows_QK == -1).any() == own_domain_only
+
+
+def test_keeping_neighbours_changes_no_figure():
+    """A search that is deeper for the sake of neighbours gives the bits of one that keeps none."""
+    x, labels = clusters()
+    sides = (x, labels, ["a"] * len(x))
+    ids = {"query_ids": range(len(x)), "index_ids": range(len(x))}
+    without = retrieval_metrics(*sides, *sides, metrics=["r1"], **ids)
+    kept = retrieval_metrics(*sides, *sides, metrics=["r1"], neighbours=9, **ids)
+    np.testing.assert_array_equal(kept.per_query.values["r1"], without.per_query.values["r1"])
+    assert without.per_query.neighbours is None
+
+
 @pytest.mark.parametrize("neighbours", [2**22, 150])
 def test_every_metric_reads_as_deep_as_it_asks(monkeypatch, neighbours):
     """All metrics of one search are those of the whole ranking, also in batches of a few queries;
