@@ -189,9 +189,11 @@ def retrieval_metrics(
     values = {name: np.zeros(len(query_QD)) for name in wanted}
     for queries, rows in _searches(domains_Q, domains_N, own_domain_only):
         sides = _take(query_QD, queries), _take(index_ND, rows)
-        for part, *found, relevant_BK in _found(sides, queries, rows, items, depth, most_own):
+        for part, rows_BK, scores_BK, relevant_BK in _found(
+            sides, queries, rows, items, depth, most_own
+        ):
             if kept is not None:
-                kept.put(part, *found, relevant_BK)
+                kept.put(part, rows_BK, scores_BK, relevant_BK)
             for name, (metric, read) in wanted.items():
                 values[name][part] = _values(name, metric, relevant_BK[:, :read], positives_Q[part])
     per_query = PerQuery(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import attrs
 import numpy as np
@@ -52,7 +53,7 @@ def write_neighbours(folder: Path, result: ProtocolResult) -> None:
     if not found:
         return
     # both indexes number the same images
-    arrays = {"images": _pack(next(iter(found.values())).ids_N or ())}
+    arrays: dict[str, Any] = {"images": _pack(next(iter(found.values())).ids_N or ())}
     for name, neighbours in found.items():
         arrays |= _arrays(name, neighbours)
     with atomic_path(folder / FILE) as temporary, open(temporary, "wb") as handle:
