@@ -60,6 +60,8 @@ def test_the_files_are_those_of_the_paper_and_our_own():
         "dot",
         "inactive_heads",
         "inherit",
+        "losses_logit",
+        "losses_relation",
         "recipe",
         "sampler_interval",
         "student_dim",

@@ -46,6 +46,11 @@ class Branch:
     class_range: range
     raw_BD: Any = None
 
+    @property
+    def domain_cosine_BC(self) -> Any:
+        """float32 [B, C'], the cosines to the columns of the batch's domain alone."""
+        return self.cosine_BC[:, self.class_range.start : self.class_range.stop]
+
 
 @attrs.frozen(kw_only=True)
 class Start:

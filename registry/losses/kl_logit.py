@@ -12,10 +12,6 @@ from registry.contracts import Batch, Branch
 from registry.losses import functional
 
 
-def _of_domain(branch: Branch) -> Tensor:
-    return branch.cosine_BC[:, branch.class_range.start : branch.class_range.stop]
-
-
 @losses.register("kl_logit")
 class LogitKL:
     """KL divergence from the student's to the teacher's class distribution.
@@ -61,8 +57,8 @@ class LogitKL:
     def __call__(self, student: Branch, teacher: Branch, batch: Batch) -> Tensor:
         """The loss, a scalar, of two branches' cosines [B, C], each cut to its `class_range`."""
         return functional.kl_logit(
-            _of_domain(student),
-            _of_domain(teacher),
+            student.domain_cosine_BC,
+            teacher.domain_cosine_BC,
             student_temperature=self.student_temperature,
             teacher_temperature=self.teacher_temperature,
         )
