@@ -213,16 +213,18 @@ WRAPPED = {"pml"}
 """Losses of other libraries, which may read values back in every step."""
 
 
-def every_branch_loss() -> tuple[LossSpec, ...]:
-    """Every loss that ships and needs no teacher, with its defaults."""
+def every_loss(*, of_a_teacher: bool) -> tuple[LossSpec, ...]:
+    """Every loss that ships, with its defaults: on the student, or between it and a teacher."""
     return tuple(
-        LossSpec(name=name, use=name, on="student")
+        LossSpec(name=name, use=name, on=None if of_a_teacher else "student")
         for name in losses.registry.builtin
-        if name not in WRAPPED and not losses.describe(name).facts["needs_teacher"]
+        if name not in WRAPPED and losses.describe(name).facts["needs_teacher"] == of_a_teacher
     )
 
 
-@pytest.mark.parametrize("scheme", ["udon", "distilled", "classification", "every loss"])
+@pytest.mark.parametrize(
+    "scheme", ["udon", "distilled", "classification", "every loss", "every pair"]
+)
 @pytest.mark.parametrize(
     ("policy", "update"),
     [
@@ -256,7 +258,8 @@ def test_no_host_sync(
         {
             "udon": {"sampler": dynamic(2)},
             "classification": {"losses": (STUDENT_CE,), "teacher_head": None},
-            "every loss": {"losses": every_branch_loss(), "teacher_head": None},
+            "every loss": {"losses": every_loss(of_a_teacher=False), "teacher_head": None},
+            "every pair": {"losses": (STUDENT_CE, TEACHER_CE, *every_loss(of_a_teacher=True))},
         },
         (),
     )
