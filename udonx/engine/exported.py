@@ -38,6 +38,11 @@ class ExportedModel:
         self.embedding = embedding
         self.crop, self.upright = embedding.crop, embedding.upright
 
+    @property
+    def feature_dim(self) -> int:
+        """The width of the backbone's features."""
+        return self.embedding.backbone.num_features  # type: ignore[return-value]
+
     @torch.no_grad()
     def embed(self, images_B3HW: Tensor, branch: str, domain: str | None = None) -> Tensor:
         """Embeddings float32 [B, D] with unit rows.

@@ -1,13 +1,12 @@
-"""An embedding ready for use, from the folder of a trained stage."""
+"""An embedding ready for use: of a trained stage, an export, or a backbone off the shelf."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Generator, Iterable, Sequence
-from contextlib import closing, nullcontext
-from itertools import chain, islice
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from functools import cached_property
 from pathlib import Path
-from threading import Lock
 from typing import Any, Literal
 
 import numpy as np
@@ -16,17 +15,15 @@ from PIL import Image
 from torch import Tensor
 
 from udonx.common.progress import Report
-from udonx.common.threads import in_threads
 from udonx.data.errors import DataError
-from udonx.data.images import MAX_PIXELS, decode, to_array, to_rgb, turned_upright
-from udonx.data.transforms import CentreCrop
-from udonx.engine.device import loading_threads
-from udonx.engine.load import load_stage, read_spec
+from udonx.data.images import MAX_PIXELS
+from udonx.engine.embed import ImageLike, embed_batches
+from udonx.engine.model_identity import ModelIdentity
+from udonx.engine.models import GivenModel, open_model
 from udonx.evaluation.protocol import Embedder
-from udonx.store.stage import StageFolder
 
-_BATCH = 128
-_CHUNK = 16  # images that a thread takes at a time
+BranchName = Literal["student", "teacher", "feature"]
+Tta = Literal["none", "flip"]
 _NAMED = 5  # of many files that cannot be read, so many are named
 
 
@@ -34,25 +31,54 @@ class LoadedModel:
     """An embedding ready for use.
 
     Args:
-        folder: the folder of a finished stage (of results/stages).
+        model: the folder of a trained stage (of results/stages), a folder that `export` wrote, or a
+            backbone off the shelf: a folder in timm's layout, "SETTING:ROLE", or a model of timm.
         device: where it computes.
+        weights: the folder where start weights of backbones are looked up first.
 
     Attributes:
-        domains: what it was trained on.
+        domains: what it was trained on; empty of a backbone off the shelf.
         branch: what it embeds with by default.
         dim: the dimension of that branch.
         crop: the model's input size, in pixels.
         upright: whether images are turned by their EXIF orientation.
+
+    Raises:
+        StageError: it is no model.
+        DamagedFileError: its files are damaged.
+        WeightsError: start weights of a backbone are not there.
+
+    Example:
+        >>> import udonx
+        >>> model = udonx.load_model("demo:main")
+        >>> model.branch, model.dim, model.crop
+        ('feature', 256, 48)
     """
 
-    def __init__(self, folder: str | Path, device: str | torch.device = "cpu") -> None:
-        self.device = torch.device(device)
-        self.folder = StageFolder(Path(folder))
-        self.model = load_stage(self.folder, self.device)
-        self.domains = tuple(self.model.position)
+    def __init__(
+        self,
+        model: str | Path,
+        device: str | torch.device = "cpu",
+        *,
+        weights: str | Path | None = None,
+    ) -> None:
+        given = open_model(model, None if weights is None else Path(weights), unfinished=True)
+        self._load(given, torch.device(device))
+
+    @classmethod
+    def of(cls, given: GivenModel, device: torch.device) -> LoadedModel:
+        """The model of `open_model`, loaded."""
+        loaded = cls.__new__(cls)
+        loaded._load(given, device)
+        return loaded
+
+    def _load(self, given: GivenModel, device: torch.device) -> None:
+        self.given, self.device = given, device
+        self.model = given.source.load(device)
+        self.domains = given.spec.domains
         self.crop, self.upright = self.model.crop, self.model.upright
-        spec = read_spec(self.folder)
-        self._dims = {"feature": self.model.backbone.dim}
+        self._dims = {"feature": self.model.feature_dim}
+        spec = given.spec
         for branch, head in (("teacher", spec.teacher_head), ("student", spec.student_head)):
             if head is not None:
                 self._dims[branch] = head.dim
@@ -62,18 +88,54 @@ class LoadedModel:
 
     def __repr__(self) -> str:
         branches = ", ".join(f"{branch} {dim}" for branch, dim in self._dims.items())
-        return (
-            f"LoadedModel({str(self.folder.path)!r}: {branches}; default {self.branch}; crop"
-            f" {self.crop}; {', '.join(self.domains)})"
+        about = [branches, f"default {self.branch}", f"crop {self.crop}"]
+        if self.domains:
+            about.append(", ".join(self.domains))
+        return f"LoadedModel({self.given.name!r}: {'; '.join(about)})"
+
+    def identity(
+        self,
+        *,
+        branch: BranchName | None = None,
+        domain: str | None = None,
+        tta: Tta = "none",
+    ) -> ModelIdentity:
+        """What tells the vectors of `embed`, called with the same arguments, from others.
+
+        Raises:
+            ValueError: as of `embed`.
+
+        Example:
+            >>> import udonx
+            >>> model = udonx.load_model("demo:main")
+            >>> model.identity() == udonx.load_model("demo:main").identity()
+            True
+            >>> model.identity() == model.identity(tta="flip")
+            False
+        """
+        embedder, domain = self._embedder(branch, domain, tta)
+        return ModelIdentity(
+            id=self.given.identity,
+            weights=self._weights,
+            branch=embedder.branch,
+            dim=self._dims[embedder.branch],
+            tta=embedder.tta,
+            domain=domain,
+            name=self.given.label,
+            source=self.given.origin,
         )
+
+    @cached_property
+    def _weights(self) -> str:
+        return self.given.source.weigh()
 
     def embed(
         self,
-        images: Sequence[str | Path | np.ndarray | Image.Image | Tensor],
+        images: ImageLike | Sequence[ImageLike],
         *,
-        branch: str | None = None,
+        branch: BranchName | None = None,
         domain: str | None = None,
-        tta: Literal["none", "flip"] = "none",
+        tta: Tta = "none",
         errors: Literal["raise", "nan"] = "raise",
         max_pixels: int = MAX_PIXELS,
         workers: int | None = None,
@@ -100,42 +162,45 @@ class LoadedModel:
             ValueError: an image of another type or shape, a branch that the model lacks, an unknown
                 domain.
             DataError: a file that cannot be read, unless `errors` is "nan".
+
+        Example:
+            >>> import numpy as np, udonx
+            >>> model = udonx.load_model("demo:main")
+            >>> grey = np.full((40, 60, 3), 128, dtype=np.uint8)
+            >>> vectors = model.embed([grey, grey])
+            >>> vectors.shape, vectors.dtype
+            ((2, 256), dtype('float32'))
+            >>> (vectors @ vectors.T).round(3).tolist()
+            [[1.0, 1.0], [1.0, 1.0]]
         """
         images = _listed(images)
         if errors not in ("raise", "nan"):
             raise ValueError(f'errors must be "raise" or "nan"; got {errors!r}')
-        if tta not in ("none", "flip"):
-            raise ValueError(f'tta must be "none" or "flip"; got {tta!r}')
-        branch = branch or self.branch
-        if branch not in self._dims:
-            raise ValueError(
-                f"{self.folder.path} has no branch {branch!r}; it has {', '.join(self._dims)}"
-            )
-        if branch == "teacher":
-            domain = domain or (self.domains[0] if len(self.domains) == 1 else None)
-            if domain not in self.domains:
-                raise ValueError(
-                    "the teacher branch needs the domain of the images, one of"
-                    f" {', '.join(self.domains)}; got {domain!r}"
-                )
-        embedder = Embedder(self.model, branch, None if tta == "none" else tta)
-        embeddings_ND = np.full((len(images), self._dims[branch]), np.nan, dtype=np.float32)
+        embedder, domain = self._embedder(branch, domain, tta)
+        embeddings_ND = np.full(
+            (len(images), self._dims[embedder.branch]), np.nan, dtype=np.float32
+        )
         refused: list[str] = []
-        loaded = self._loaded(images, max_pixels, workers, None if errors == "raise" else refused)
+
+        def note(row: int, error: DataError) -> None:
+            refused.append(str(error))
+
+        batches = embed_batches(
+            embedder,
+            images,
+            self.device,
+            domain=domain,
+            refused=None if errors == "raise" else note,
+            max_pixels=max_pixels,
+            workers=workers,
+        )
         with (
-            closing(loaded),
-            Report(
-                "embedding",
-                len(images),
-                "images",
-                closing_line=False,
-            ) as report,
+            closing(batches),
+            Report("embedding", len(images), "images", closing_line=False) as report,
         ):
-            while batch := list(islice(loaded, _BATCH)):
-                rows, tensors = zip(*batch, strict=True)
-                images_B3HW = torch.stack(tensors).to(self.device)
-                embeddings_ND[list(rows)] = embedder.embed(images_B3HW, domain).cpu().numpy()
-                report.tick(len(batch))
+            for batch in batches:
+                embeddings_ND[batch.rows] = batch.vectors_BD
+                report.tick(len(batch.rows))
         if refused:
             named = "; ".join(refused[:_NAMED]) + (
                 f"; and {len(refused) - _NAMED} more" if len(refused) > _NAMED else ""
@@ -145,42 +210,31 @@ class LoadedModel:
             )
         return embeddings_ND
 
-    def _loaded(
-        self, images: Sequence[Any], max_pixels: int, workers: int | None, refused: list[str] | None
-    ) -> Generator[tuple[int, Tensor]]:
-        """(place, float32 [3, crop, crop]) of the images in order, decoded ahead in threads.
+    def _embedder(
+        self, branch: str | None, domain: str | None, tta: str
+    ) -> tuple[Embedder, str | None]:
+        """What embeds, and whose teacher it is; None for the other branches.
 
-        Those that cannot be read join `refused` instead, where it is a list.
+        Raises:
+            ValueError: the model lacks the branch, or has no teacher of the domain.
         """
-        prepare = CentreCrop(self.crop)
-        # Pillow's images are not made for several threads, and one may stand in the list twice
-        lock = Lock()
-
-        def load(row: int) -> tuple[int, Tensor | DataError]:
-            image = images[row]
-            try:
-                if isinstance(image, str | Path):
-                    return row, prepare(decode(image, upright=self.upright, max_pixels=max_pixels))
-            except DataError as error:
-                if refused is None:
-                    raise
-                return row, error
-            with lock if isinstance(image, Image.Image) else nullcontext():
-                return row, prepare(_array(image, self.upright))
-
-        chunks = in_threads(
-            load,
-            range(len(images)),
-            workers or loading_threads(self.device),
-            chunk=_CHUNK,
-            name="udonx-embed",
-        )
-        with closing(chunks):
-            for row, result in chain.from_iterable(chunks):
-                if isinstance(result, Tensor):
-                    yield row, result
-                elif refused is not None:
-                    refused.append(str(result))
+        if tta not in ("none", "flip"):
+            raise ValueError(f'tta must be "none" or "flip"; got {tta!r}')
+        branch = branch or self.branch
+        if branch not in self._dims:
+            raise ValueError(
+                f"{self.given.name} has no branch {branch!r}; it has {', '.join(self._dims)}"
+            )
+        if branch != "teacher":
+            domain = None
+        else:
+            domain = domain or (self.domains[0] if len(self.domains) == 1 else None)
+            if domain not in self.domains:
+                raise ValueError(
+                    "the teacher branch needs the domain of the images, one of"
+                    f" {', '.join(self.domains)}; got {domain!r}"
+                )
+        return Embedder(self.model, branch, "flip" if tta == "flip" else None), domain
 
 
 def _listed(images: Any) -> Sequence[Any]:
@@ -200,14 +254,3 @@ def _listed(images: Any) -> Sequence[Any]:
         f" PIL image; got {type(images).__name__}"
         + (": make it a list" if isinstance(images, Iterable) else "")
     )
-
-
-def _array(image: np.ndarray | Image.Image | Tensor, upright: bool) -> np.ndarray:
-    if isinstance(image, Image.Image):
-        return to_array(to_rgb(turned_upright(image) if upright else image))
-    array = image.cpu().numpy() if isinstance(image, Tensor) else np.asarray(image)
-    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
-        raise ValueError(
-            f"an image array must be uint8 [H, W, 3] in RGB; got {array.dtype} {list(array.shape)}"
-        )
-    return array

@@ -169,6 +169,11 @@ class Model(nn.Module):
             "shift", -torch.tensor(mean).reshape(1, 3, 1, 1) / std_3, persistent=False
         )
 
+    @property
+    def feature_dim(self) -> int:
+        """The width of the backbone's features."""
+        return self.backbone.dim
+
     def parameter_groups(
         self, student_head: Literal["heads", "backbone"] = "heads"
     ) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

@@ -22,13 +22,13 @@ from udonx.config.problems import ConfigError, Problem
 from udonx.data.errors import DataError
 from udonx.engine.device import choose, repeatable
 from udonx.engine.errors import StageError
+from udonx.engine.models import GivenModel, open_models
 from udonx.inputs.load import Files, listed
 from udonx.inputs.open import OpenData, image_store, open_source
 from udonx.inputs.sources import data_problems
 from udonx.planning.plan import Identities, PlannedEvaluation
 from udonx.running.data_check import benchmark_problems
 from udonx.running.evaluation import EvaluationJob, is_made, make_evaluation
-from udonx.running.models import GivenModel, open_models
 from udonx.running.options import DEFAULTS as OPTIONS
 from udonx.running.options import RunOptions
 from udonx.running.session import Session, versions

@@ -6,53 +6,23 @@ import logging
 import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
 
 import attrs
-import torch
 
 from registry import metrics as registered
 from udonx.common.progress import Report
 from udonx.data.images import ImageStore
 from udonx.engine.device import describe, loading_threads
-from udonx.engine.load import load_stage
+from udonx.engine.models import ModelSource, StageSource
 from udonx.evaluation.kept import KeptEmbeddings
 from udonx.evaluation.neighbours import KEPT_NEIGHBOURS
-from udonx.evaluation.protocol import Embedder, Embedding, evaluate, image_count
+from udonx.evaluation.protocol import Embedder, evaluate, image_count
 from udonx.forecast.costs import Timings, embed_kind
 from udonx.planning.plan import Identities, PlannedEvaluation, PlannedRow
 from udonx.running.session import PlanRun, Session, row_title, versions
 from udonx.store.results import Results
-from udonx.store.stage import StageFolder
 
 logger = logging.getLogger(__name__)
-
-
-class ModelSource(Protocol):
-    """Where a model is loaded from, once it is needed."""
-
-    def load(self, device: torch.device) -> Embedding:
-        """The model in eval mode, on a device."""
-        ...
-
-    def weigh(self) -> str:
-        """What tells its weights from others."""
-        ...
-
-
-@attrs.frozen
-class StageSource:
-    """The best model of a finished stage."""
-
-    folder: StageFolder
-
-    def load(self, device: torch.device) -> Embedding:
-        """The model in eval mode, on a device."""
-        return load_stage(self.folder, device)
-
-    def weigh(self) -> str:
-        """The sha256 of its weights."""
-        return self.folder.weigh_best().sha256
 
 
 @attrs.frozen(kw_only=True)

@@ -15,6 +15,7 @@ from tests.udonx.engine.small import DOMAINS, small_job, small_spec
 from udonx.data.benchmark import Benchmark
 from udonx.data.errors import DataError
 from udonx.data.images import ImageStore
+from udonx.engine.export import export_stage
 from udonx.engine.load import load_stage
 from udonx.engine.loaded_model import LoadedModel
 from udonx.engine.train import run_stage
@@ -228,3 +229,38 @@ def test_needs_neither_data_nor_results(
     for name in ("log.jsonl", "done.json", "stage.toml"):
         (moved / name).unlink()
     np.testing.assert_array_equal(LoadedModel(moved).embed(images[:2]), expected)
+
+
+def test_an_export_and_a_backbone_are_loaded_too(
+    stage: Path, images: list[Path], tmp_path: Path
+) -> None:
+    """An export gives the vectors of its stage; a backbone off the shelf gives its features."""
+    export_stage(stage, tmp_path / "out")
+    exported, trained = LoadedModel(tmp_path / "out"), LoadedModel(stage)
+    assert (exported.branch, exported.dim, exported.domains) == ("student", 16, DOMAINS)
+    for branch in ("student", "feature"):
+        np.testing.assert_allclose(
+            exported.embed(images, branch=branch), trained.embed(images, branch=branch), atol=1e-6
+        )
+    shelf = LoadedModel("smoke:main")
+    assert (shelf.branch, shelf.domains) == ("feature", ())
+    assert shelf.embed(images[:2]).shape == (2, shelf.dim)
+    assert repr(shelf).startswith("LoadedModel('smoke:main': feature ")
+
+
+def test_an_identity_is_that_of_the_vectors(stage: Path, tmp_path: Path) -> None:
+    """A stage that was moved is the same model; a branch, a teacher or a flip make another."""
+    shutil.copytree(stage, tmp_path / "moved")
+    loaded, moved = LoadedModel(stage), LoadedModel(tmp_path / "moved")
+    assert loaded.identity() == moved.identity() == loaded.identity(branch="student")
+    assert (loaded.identity().dim, loaded.identity().source) == (16, str(stage.resolve()))
+    export_stage(stage, tmp_path / "out")
+    others = [
+        loaded.identity(),
+        loaded.identity(tta="flip"),
+        loaded.identity(branch="feature"),
+        loaded.identity(branch="teacher", domain="logos"),
+        loaded.identity(branch="teacher", domain="glyphs"),
+        LoadedModel(tmp_path / "out").identity(),
+    ]
+    assert len(set(others)) == len(others)

@@ -14,11 +14,11 @@ from tests.tiny import write_classes, write_domain, write_experiment
 from tests.udonx.engine.small import small_job, small_spec
 from udonx.config.experiment import load_experiment
 from udonx.data.benchmark import Benchmark
+from udonx.engine import models
 from udonx.engine.errors import StageError
 from udonx.engine.train import run_stage
 from udonx.inputs.open import open_source
 from udonx.planning.plan import Identities
-from udonx.running import evaluation
 from udonx.store.results import Results, Run
 
 
@@ -68,11 +68,9 @@ def test_an_evaluation_that_is_there_is_not_made_again(
 ) -> None:
     """The second call loads no model, and shows the same table; another metric is computed."""
     before = udonx.evaluate(stages[0], data=photos, results=tmp_path / "kept")
-    load = evaluation.load_stage
+    load = models.load_stage
     loaded = []
-    monkeypatch.setattr(
-        evaluation, "load_stage", lambda *args: loaded.append(args[0]) or load(*args)
-    )
+    monkeypatch.setattr(models, "load_stage", lambda *args: loaded.append(args[0]) or load(*args))
     again = udonx.evaluate(stages[0], data=photos, results=tmp_path / "kept")
     assert (again, loaded) == (before, [])
     udonx.evaluate(stages[0], data=photos, metrics=["mrr"], results=tmp_path / "kept")

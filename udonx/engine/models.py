@@ -1,11 +1,11 @@
-"""What `udonx evaluate` takes: trained stages, exported folders, and backbones off the shelf."""
+"""What is taken for a model: trained stages, exported folders, and backbones off the shelf."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import attrs
 import torch
@@ -23,12 +23,13 @@ from udonx.engine.build import build_model
 from udonx.engine.errors import StageError
 from udonx.engine.export import is_export
 from udonx.engine.exported import ExportedFolder
-from udonx.engine.load import read_spec
+from udonx.engine.load import load_stage, read_spec
 from udonx.engine.model import Model
+from udonx.evaluation.protocol import Embedding
 from udonx.inputs.weights import StartWeights, architecture, resolve
+from udonx.planning.identity import digest, to_plain
 from udonx.planning.plan import backbone_spec
 from udonx.planning.stages import learned_domains
-from udonx.running.evaluation import ModelSource, StageSource
 from udonx.store.results import Results
 from udonx.store.stage import StageFolder
 
@@ -40,12 +41,52 @@ ALLOWED = (
 _ROLE = "main"
 
 
+class ReadyModel(Embedding, Protocol):
+    """A model that embeds.
+
+    Attributes:
+        feature_dim: the width of its backbone's features.
+    """
+
+    @property
+    def feature_dim(self) -> int:
+        """The width of the backbone's features."""
+
+
+class ModelSource(Protocol):
+    """Where a model is loaded from, once it is needed."""
+
+    def load(self, device: torch.device) -> ReadyModel:
+        """The model in eval mode, on a device."""
+        ...
+
+    def weigh(self) -> str:
+        """What tells its weights from others."""
+        ...
+
+
+@attrs.frozen
+class StageSource:
+    """The best model of a trained stage."""
+
+    folder: StageFolder
+
+    def load(self, device: torch.device) -> Model:
+        """The model in eval mode, on a device."""
+        return load_stage(self.folder, device)
+
+    def weigh(self) -> str:
+        """The sha256 of its weights."""
+        return self.folder.weigh_best().sha256
+
+
 @attrs.frozen(kw_only=True)
 class GivenModel:
-    """A model that can be evaluated.
+    """A model that can be loaded, or evaluated.
 
     Attributes:
         name: what was given, as messages name it.
+        origin: what opens it again from anywhere: an absolute path, or the name of a backbone.
         label: what the table calls it.
         row: the name of its row.
         spec: what it is. A backbone off the shelf has no domains: it is evaluated on any.
@@ -56,12 +97,18 @@ class GivenModel:
     """
 
     name: str
+    origin: str
     label: str
     row: str
     spec: StageSpec
     learned: frozenset[str] | None
     source: ModelSource
     id: str | None
+
+    @property
+    def identity(self) -> str:
+        """What it is known by, whatever its data."""
+        return self.id or digest(to_plain(self.spec))
 
 
 @attrs.frozen
@@ -92,7 +139,7 @@ def open_models(given: Sequence[str | Path], weights: Path | None) -> list[Given
         StageError: something that is no model.
         WeightsError: start weights that are not there.
     """
-    models = [_open(each, weights) for each in given]
+    models = [open_model(each, weights) for each in given]
     count = Counter(model.label for model in models)
     return [
         model
@@ -102,10 +149,24 @@ def open_models(given: Sequence[str | Path], weights: Path | None) -> list[Given
     ]
 
 
-def _open(given: str | Path, weights: Path | None) -> GivenModel:
+def open_model(
+    given: str | Path, weights: Path | None = None, *, unfinished: bool = False
+) -> GivenModel:
+    """The model that was given.
+
+    Args:
+        given: a folder, or the name of a backbone.
+        weights: where start weights are looked up first.
+        unfinished: whether a stage that still trains will do: its best model so far.
+
+    Raises:
+        ConfigError: a setting or role that is not there.
+        StageError: something that is no model.
+        WeightsError: start weights that are not there.
+    """
     path = Path(given)
     if (path / "model.json").is_file():
-        return _stage(StageFolder(path))
+        return _stage(StageFolder(path), unfinished)
     if is_export(path):
         return _export(ExportedFolder(path))
     if (path / "config.json").is_file():
@@ -116,13 +177,14 @@ def _open(given: str | Path, weights: Path | None) -> GivenModel:
     return _role(setting, role, weights) if colon else _timm_model(str(given), weights)
 
 
-def _stage(folder: StageFolder) -> GivenModel:
+def _stage(folder: StageFolder, unfinished: bool) -> GivenModel:
     name = display_path(folder.path)
-    if folder.done is None:
+    if folder.done is None and not unfinished:
         raise StageError(f"{name} is not trained to its end; the same `udonx run` continues it")
     identity, spec = folder.read_model().id, read_spec(folder)
     return GivenModel(
         name=name,
+        origin=str(folder.path.resolve()),
         label=_label(folder, identity),
         row=folder.path.resolve().name,
         spec=spec,
@@ -148,6 +210,7 @@ def _export(folder: ExportedFolder) -> GivenModel:
     name = folder.path.resolve().name
     return GivenModel(
         name=display_path(folder.path),
+        origin=str(folder.path.resolve()),
         label=name,
         row=name,
         spec=folder.spec,
@@ -208,7 +271,7 @@ def _weights_folder(folder: Path) -> GivenModel:
     name, folder = display_path(folder), folder.resolve()
     config = _config(name, {"model": architecture(folder), "local": folder.name})
     start = resolve(config, folder.parent)
-    return _backbone(name, config, start, start.crop)
+    return _backbone(name, config, start, start.crop, origin=str(folder))
 
 
 def _config(name: str, keys: dict[str, Any]) -> BackboneConfig:
@@ -227,6 +290,7 @@ def _backbone(
     start: StartWeights,
     crop: int | None,
     precision: Literal["fp32", "bf16"] = "fp32",
+    origin: str = "",
 ) -> GivenModel:
     """The features of a backbone, as a row `off_the_shelf` would plan them."""
     if crop is None:
@@ -243,6 +307,7 @@ def _backbone(
     label = start.folder.name if config.local and start.folder else name
     return GivenModel(
         name=name,
+        origin=origin or name,
         label=label,
         row=label,
         spec=spec,
