@@ -5,6 +5,7 @@ registry/contracts/protocols.py), and changes the model in place, before its fir
 frozen. Nothing of it is random.
 """
 
+from registry.inits.agreement import agreed_keys
 from registry.registry import Registry
 
 registry = Registry(
@@ -17,5 +18,6 @@ registry = Registry(
         "average": "registry.inits.average",
     },
     reserved=("use", "from"),
+    facts=lambda target: {"agreed": agreed_keys(target)},
 )
 register, get, names, describe = registry.register, registry.get, registry.names, registry.describe

@@ -13,12 +13,14 @@ from pydantic import Field
 
 from registry import inits
 from registry.contracts import NamedTensors
+from registry.inits.agreement import agree_in
 from registry.inits.matching import matching_tensors
 
 Weight = Annotated[float, Field(ge=0)]
 
 
 @inits.register("average")
+@agree_in("backbone", "student_head")
 def average(
     model: NamedTensors,
     sources: Sequence[NamedTensors],

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 from registry import inits
 from registry.contracts import NamedTensors
+from registry.inits.agreement import agree_in
 from registry.inits.matching import matching_tensors, only_source
 
 
 @inits.register("same")
+@agree_in("domains", "backbone", "student_head")
 def same(model: NamedTensors, sources: Sequence[NamedTensors]) -> None:
     """All weights of one row of the same domains, such as a first part of training.
 

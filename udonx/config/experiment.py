@@ -40,7 +40,8 @@ from udonx.config.settings import (
 )
 from udonx.config.starts import needed_by
 from udonx.config.toml_files import is_there, shipped
-from udonx.config.tuning import Tuning, read_tuning
+from udonx.config.tune_table import read_tuning
+from udonx.config.tuning import Tuning
 from udonx.config.typed import table_options, validate
 
 

@@ -19,6 +19,7 @@ from udonx.config.data import DataConfig
 from udonx.config.experiment import Experiment
 from udonx.config.problems import Problem
 from udonx.config.rows import RowConfig
+from udonx.inputs.starts import start_problems
 from udonx.inputs.weights import hub_name, local_folder, others_that_fit, problem_of
 
 _Key = TypeVar("_Key", bound=Hashable)
@@ -102,7 +103,7 @@ def source_problems(
             )
         )
     unusable = data_problems(where, data)
-    problems += unusable or _unknown_domains(where, data, rows)
+    problems += unusable or _of_domains(where, data, backbones, rows)
     for role, names in _grouped(rows, lambda row: row.backbone).items():
         if role in backbones and (message := problem_of(backbones[role], weights_dir)):
             problems.append(
@@ -111,10 +112,14 @@ def source_problems(
     return problems
 
 
-def _unknown_domains(where: str, data: DataConfig, rows: Sequence[RowConfig]) -> Iterator[Problem]:
-    """Domains that rows train on and the data have not."""
-    limited = [row for row in rows if row.spec.domains]
-    if not limited:
+def _of_domains(
+    where: str,
+    data: DataConfig,
+    backbones: Mapping[str, BackboneConfig],
+    rows: Sequence[RowConfig],
+) -> Iterator[Problem]:
+    """Rows that train on domains that the data have not, or start from rows that do not fit."""
+    if not any(row.spec.domains or row.sources for row in rows):
         return
     try:
         there = data.domains or make_source(data).domains()
@@ -123,6 +128,14 @@ def _unknown_domains(where: str, data: DataConfig, rows: Sequence[RowConfig]) ->
     except Exception as error:  # a plug-in's own code
         yield Problem(where=where, key="data.source", message=_failed(data, error))
         return
+    yield from _unknown_domains(where, rows, there)
+    yield from start_problems(where, rows, backbones, there)
+
+
+def _unknown_domains(
+    where: str, rows: Sequence[RowConfig], there: Sequence[str]
+) -> Iterator[Problem]:
+    limited = [row for row in rows if row.spec.domains]
     for names, users in _grouped(limited, lambda row: row.spec.domains or ()).items():
         for name in names:
             if name not in there:

@@ -121,6 +121,10 @@ def test_a_file_over_one_that_is_tuned_is_tuned_alike(tmp_path):
         ("losses.kl_logt.weight = { of = [1] }", "but no row here has a slot for it"),
         ("rows.udn.sampler = { of = ['uniform'] }", "no row 'udn'; did you mean 'udon'?"),
         ("rows.raw.optimiser.eps = { low = 1, high = 2 }", "has no slot for it"),
+        (
+            "rows.udon.student_head.dim = { low = 1.5, high = 3 }",
+            "row udon: tune.space.rows.udon.student_head.dim: got 1.5",
+        ),
         ("label = { of = ['a'] }", "says how a row is shown"),
         ("setting.data.seed = { of = [1] }", "all trials have the same setting"),
         ('sampler = { of = ["uniform"] }\nsampler.use = { of = ["dynamic"] }', "is not valid TOML"),
