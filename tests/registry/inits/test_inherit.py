@@ -11,8 +11,10 @@ import torch
 from registry.contracts import BackboneSpec, InitSpec, StageSpec, Transform
 from registry.inits.inherit import inherited_blocks
 from tests.udonx.engine.small import small_spec
+from udonx.config.experiment import load_experiment
 from udonx.engine.build import apply_init, build_model
 from udonx.engine.model import Model
+from udonx.inputs.weights import local_folder
 
 CLASSES = {"glyphs": 3, "silhouettes": 4, "logos": 5}
 IMAGES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 255
@@ -142,3 +144,29 @@ def test_images_of_another_size_are_named() -> None:
     larger = small_spec(transform=Transform(crop=64))
     with pytest.raises(ValueError, match=r"images of the same size, but for .*pos_embed.*crop"):
         inherited(vit(2, 2), attrs.evolve(vit(2, 3), transform=larger.transform))
+
+
+@pytest.mark.parametrize("setting", ["demo", "uned_mini"])
+def test_the_backbones_of_shipped_settings_are_slices_of_each_other(setting: str) -> None:
+    """`middle` takes the leading channels of `main`, and `narrow` those of `middle`; the demo's
+    `main` has the weights that ship.
+    """
+    backbones = load_experiment("inherit.toml", setting=setting).backbones
+
+    def stage(role: str) -> StageSpec:
+        options = backbones[role].options
+        backbone = BackboneSpec(
+            use=backbones[role].use, options=options, weights=role, mean=MEAN, std=MEAN
+        )
+        return small_spec(backbone=backbone, training=None, student_head=None, teacher_head=None)
+
+    larger = build_model(stage("main"), CLASSES, local_folder(backbones["main"], None))
+    for role in ("middle", "narrow"):
+        model = build_model(stage(role), CLASSES, None)
+        init = InitSpec(use="inherit", options={}, stages=(stage("main"),))
+        apply_init(model, init, [larger])
+        ours, theirs = model.named_tensors(), larger.named_tensors()
+        stem = next(name for name, tensor in ours.items() if tensor.ndim == 4)
+        assert len(ours[stem]) < len(theirs[stem])
+        assert torch.equal(ours[stem], theirs[stem][: len(ours[stem])])
+        larger = model
