@@ -196,6 +196,17 @@ class Budget:
             description="Size of a batch, all of one domain.", json_schema_extra={"unit": "images"}
         ),
     ] = 128
+    per_class: Annotated[
+        Annotated[int, Field(ge=2)] | None,
+        Field(
+            description=(
+                "Images of each class in a batch (P x K sampling): all classes come round alike,"
+                " however many images they have; a class with fewer repeats them. Without it the"
+                " images of a domain come round alike, of whatever class."
+            ),
+            json_schema_extra={"unit": "images"},
+        ),
+    ] = None
     scale: Annotated[
         float,
         Field(

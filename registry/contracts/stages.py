@@ -110,6 +110,8 @@ class Training:
         average: the mean over steps that is kept in place of the weights, its `start` in steps;
             None: the weights are kept.
         update: the rule by which gradients move the weights; None for "adamw".
+        per_class: images of each class in a batch; None where the images of a domain come round
+            alike.
     """
 
     steps: int
@@ -124,6 +126,7 @@ class Training:
     student_head_group: Literal["backbone"] | None = None
     average: Average | None = None
     update: ComponentSpec | None = None
+    per_class: int | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -202,6 +202,7 @@ def _training(
         student_head_group="backbone" if published else None,
         average=read_average(recipe.average, steps),
         update=None if recipe.update == Recipe().update else recipe.update,
+        per_class=recipe.budget.per_class,
     )
 
 

@@ -144,11 +144,17 @@ def _init(row: Candidate) -> Complaints:
 
 
 def _budget(row: Candidate) -> Complaints:
-    """A budget is in steps or in epochs."""
+    """A budget is in steps or in epochs, and batches hold whole classes."""
     budget = row.recipe.budget
     if "budget" not in row.broken and (budget.steps is None) == (budget.epochs is None):
         got = "both steps and epochs" if budget.steps else "neither steps nor epochs"
         yield "budget", f"got {got}, allowed is one of them"
+    if "budget" not in row.broken and budget.per_class and budget.batch % budget.per_class:
+        yield (
+            "budget.per_class",
+            f"got {budget.per_class}, but a batch of {budget.batch} is no multiple of it; change"
+            " one of the two",
+        )
 
 
 def _teachers(row: Candidate) -> Complaints:

@@ -60,11 +60,57 @@ class DomainOrder:
         return rows
 
 
+class ClassOrder:
+    """The endless order of one domain's images in which classes take turns, some images of each.
+
+    All classes come round before one comes again, in another order each time. The images of a class
+    come round likewise, from turn to turn; a class with fewer than a turn holds repeats them.
+
+    Args:
+        seed: what the order follows from, with the domain and the position.
+        domain: its name.
+        labels: int64 [N], the class of each row of the split, 0..C-1.
+        per_class: images of a turn.
+
+    Example:
+        >>> order = ClassOrder(0, "cars", np.array([0, 1, 1, 0, 1]), per_class=2)
+        >>> rows = order.items(0, 4)
+        >>> sorted(map(sorted, (rows[:2], rows[2:])))[0]
+        [0, 3]
+    """
+
+    def __init__(self, seed: int, domain: str, labels: np.ndarray, per_class: int) -> None:
+        counts = np.bincount(labels)
+        self.seed, self.domain, self.per_class = seed, domain, per_class
+        # the rows of class c are _rows[_first[c] : _first[c + 1]]
+        self._rows = np.argsort(labels, kind="stable")
+        self._first = np.concatenate([[0], np.cumsum(counts)])
+        self._turns = DomainOrder(seed, f"{domain}/classes", len(counts))
+
+    def items(self, start: int, stop: int) -> list[int]:
+        """Rows of the split at positions start..stop-1."""
+        first, last = start // self.per_class, (stop - 1) // self.per_class
+        classes = self._turns.items(first, last + 1)
+        rows = [
+            row
+            for turn, number in zip(range(first, last + 1), classes, strict=True)
+            for row in self._turn(number, turn // self._turns.size)
+        ]
+        skipped = start - first * self.per_class
+        return rows[skipped : skipped + stop - start]
+
+    def _turn(self, number: int, time: int) -> list[int]:
+        """The rows that a class gives when it comes round for the `time`th time, from 0."""
+        rows = self._rows[self._first[number] : self._first[number + 1]]
+        order = DomainOrder(self.seed, f"{self.domain}/class {number}", len(rows))
+        return rows[order.items(time * self.per_class, (time + 1) * self.per_class)].tolist()
+
+
 @attrs.frozen(eq=False)
 class _Domain:
     paths: Sequence[str]
     labels: np.ndarray
-    order: DomainOrder
+    order: DomainOrder | ClassOrder
     unreadable: Unreadable
 
 
@@ -85,6 +131,7 @@ class BatchLoader:
         workers: threads.
         pin: the GPU that batches will be copied to, from pinned memory; None: none.
         unreadable: images by domain that are known not to be decodable.
+        per_class: images of each class in a batch; None where the images come round alike.
     """
 
     def __init__(
@@ -98,6 +145,7 @@ class BatchLoader:
         workers: int,
         pin: torch.device | None = None,
         unreadable: Mapping[str, Sequence[str]] | None = None,
+        per_class: int | None = None,
     ) -> None:
         self.store, self.transform, self.batch, self.seed, self.workers, self.pin = (
             store,
@@ -117,9 +165,12 @@ class BatchLoader:
             known = Unreadable(
                 f"the train split of {name}", len(split), store, (unreadable or {}).get(name, ())
             )
-            self._domains[name] = _Domain(
-                split.paths, labels, DomainOrder(seed, name, len(split)), known
+            order = (
+                DomainOrder(seed, name, len(split))
+                if per_class is None
+                else ClassOrder(seed, name, labels, per_class)
             )
+            self._domains[name] = _Domain(split.paths, labels, order, known)
         self._left_out = {name: set((unreadable or {}).get(name, ())) for name in domains}
 
     @property

@@ -72,4 +72,5 @@ class Job:
             self.workers,
             pin=self.device if self.device.type == "cuda" else None,
             unreadable=unreadable,
+            per_class=training.per_class,
         )

@@ -36,10 +36,18 @@ def first_batch(benchmark: Benchmark, store: ImageStore, spec: StageSpec, domain
     Raises:
         DataError: too many cannot be read.
     """
-    size = min(spec.required_training.batch, _IMAGES)
-    return BatchLoader(
-        benchmark, store, (domain,), spec.transform, size, spec.seed or 0, workers=1
-    ).load(domain, 0)
+    training = spec.required_training
+    loader = BatchLoader(
+        benchmark,
+        store,
+        (domain,),
+        spec.transform,
+        min(training.batch, _IMAGES),
+        spec.seed or 0,
+        workers=1,
+        per_class=training.per_class,
+    )
+    return loader.load(domain, 0)
 
 
 class Rehearsal:

@@ -34,6 +34,9 @@ def test_each_pair_is_named_at_its_key():
     assert complaints(transform=Transform(resize=8, crop=9)) == ["transform.resize"]
     assert complaints(student_head=HeadSpec(use="pca", dim=4)) == ["student_head.use"]
     assert complaints(recipe={"budget": Budget(steps=1, epochs=1.0)}) == ["budget"]
+    whole = Budget(steps=1, batch=6, per_class=4)
+    assert complaints(recipe={"budget": whole}) == ["budget.per_class"]
+    assert complaints(recipe={"budget": Budget(steps=1, batch=8, per_class=4)}) == []
     assert complaints(recipe={"losses": (CE, KL)}) == ["losses.kl"]
     assert complaints(recipe={"losses": ()}) == ["losses"]
     assert complaints(domains=("cars", "cars")) == ["domains"]

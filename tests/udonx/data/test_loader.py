@@ -25,7 +25,7 @@ from udonx.common.seeds import generator
 from udonx.data.benchmark import Benchmark
 from udonx.data.errors import DataError
 from udonx.data.images import ImageStore
-from udonx.data.loader import BatchLoader, DomainOrder
+from udonx.data.loader import BatchLoader, ClassOrder, DomainOrder
 from udonx.data.transforms import sample_crop, train_image
 
 DOMAINS = ("logos", "glyphs", "plates")
@@ -39,9 +39,17 @@ def loader(
     batch: int = 8,
     seed: int = 0,
     workers: int = 2,
+    per_class: int | None = None,
 ) -> BatchLoader:
     return BatchLoader(
-        benchmark, ImageStore(benchmark.root), domains, TRANSFORM, batch, seed, workers
+        benchmark,
+        ImageStore(benchmark.root),
+        domains,
+        TRANSFORM,
+        batch,
+        seed,
+        workers,
+        per_class=per_class,
     )
 
 
@@ -80,6 +88,45 @@ def test_order_is_safe_in_threads() -> None:
             starts, pool.map(lambda start: order.items(start, start + 100), starts), strict=True
         ):
             assert rows == expected[start : start + 100]
+
+
+CLASSES = np.array([0, 1, 1, 2, 2, 2, 2, 2, 0, 3])
+"""Of ten images: 2, 2, 5 and 1 of their class."""
+
+
+def test_classes_take_turns() -> None:
+    """Every class comes once before one comes again, with K images each; over many turns each image
+    of a class comes as often as the others, and the orders differ from time to time.
+    """
+    rows = ClassOrder(0, "cars", CLASSES, per_class=2).items(0, 2 * 4 * 5)
+    turns = [rows[start : start + 2] for start in range(0, len(rows), 2)]
+    assert all(CLASSES[first] == CLASSES[second] for first, second in turns)
+    rounds = [[int(CLASSES[turn[0]]) for turn in turns[k : k + 4]] for k in range(0, 20, 4)]
+    assert all(sorted(classes) == [0, 1, 2, 3] for classes in rounds)
+    assert len({tuple(classes) for classes in rounds}) > 1
+    times = np.bincount(rows, minlength=len(CLASSES))
+    assert times.tolist() == [5, 5, 5, 2, 2, 2, 2, 2, 5, 10]
+    both = [sorted(turn) for turn in turns if CLASSES[turn[0]] == 0]
+    assert both == [[0, 8]] * 5, "a class with as many images as a turn holds gives all of them"
+
+
+def test_the_order_of_classes_follows_from_the_position() -> None:
+    """Cut anywhere, the order is the same; another seed or domain has another."""
+    whole = ClassOrder(0, "cars", CLASSES, per_class=3).items(0, 60)
+    for start, stop in [(0, 1), (5, 7), (11, 12), (13, 60)]:
+        fresh = ClassOrder(0, "cars", CLASSES, per_class=3)
+        assert fresh.items(start, stop) == whole[start:stop]
+    assert ClassOrder(1, "cars", CLASSES, per_class=3).items(0, 60) != whole
+    assert ClassOrder(0, "logos", CLASSES, per_class=3).items(0, 60) != whole
+
+
+def test_a_batch_of_classes(small_benchmark: Benchmark) -> None:
+    """With `per_class` a batch holds so many images of each of its classes, with their labels."""
+    batch = loader(small_benchmark, per_class=4).load("logos", 8)
+    assert [batch.labels[k : k + 4].unique().numel() for k in (0, 4)] == [1, 1]
+    split, mapping = small_benchmark.split("logos", "train"), small_benchmark.labels("logos")
+    by_path = dict(zip(split.paths, split.class_ids, strict=True))
+    assert batch.labels.tolist() == [mapping[int(by_path[path])] for path in batch.ids]
 
 
 def test_content(small_benchmark: Benchmark) -> None:

@@ -47,6 +47,7 @@ _TRAINING = {
     "distill_to_backbone",
     "average",
     "update",
+    "per_class",
 }
 
 

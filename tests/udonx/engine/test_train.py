@@ -138,6 +138,36 @@ def test_resume(
     assert len(shares) == 14 and len({json.dumps(one) for one in shares}) == 14
 
 
+def test_batches_of_classes_continue_as_they_were(
+    small_benchmark: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With `per_class`, a run that is stopped amid an epoch of classes ends in the same bytes; those
+    are others than without.
+    """
+    spec = small_spec(per_class=4, steps=8, validate_every=4)
+    run_stage(small_job(tmp_path / "whole", spec, small_benchmark))
+    batches: list[list[int]] = []
+    step_of = Loop._train_step
+
+    def stopping(self: Loop, step: int, batch: Any) -> None:
+        batches.append(batch.labels.tolist())
+        if len(batches) == 6:
+            raise Interrupted
+        step_of(self, step, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Loop, "_train_step", stopping)
+        with pytest.raises(Interrupted):
+            run_stage(
+                small_job(tmp_path / "stopped", spec, small_benchmark, checkpoint_seconds=0.0)
+            )
+    run_stage(small_job(tmp_path / "stopped", spec, small_benchmark))
+    assert all(len(set(labels[:4])) == len(set(labels[4:])) == 1 for labels in batches)
+    assert kept(StageFolder(tmp_path / "stopped")) == kept(StageFolder(tmp_path / "whole"))
+    run_stage(small_job(tmp_path / "plain", small_spec(steps=8, validate_every=4), small_benchmark))
+    assert totals(StageFolder(tmp_path / "plain")) != totals(StageFolder(tmp_path / "whole"))
+
+
 def test_corrupt_image(short: StageFolder, small_benchmark: Benchmark, tmp_path: Path) -> None:
     """Where no image may be left out, one that breaks amid a run stops it with the file's name;
     once it is mended, the same command gives the undisturbed result.
