@@ -141,8 +141,8 @@ def test_resume(
 def test_batches_of_classes_continue_as_they_were(
     small_benchmark: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With `per_class`, a run that is stopped amid an epoch of classes ends in the same bytes; those
-    are others than without.
+    """With `per_class`, a run that is stopped amid an epoch of classes ends in the same bytes: not
+    those that it has without.
     """
     spec = small_spec(per_class=4, steps=8, validate_every=4)
     run_stage(small_job(tmp_path / "whole", spec, small_benchmark))
