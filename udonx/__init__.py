@@ -35,6 +35,7 @@ _HOMES = {
     "table": "udonx.running.table:table",
     "tune": "udonx.running.tune:tune",
     # what goes in and comes out
+    "Index": "udonx.search.index:Index",
     "RunOptions": "udonx.running.options:RunOptions",
     "Selection": "udonx.config.selection:Selection",
     "load_experiment": "udonx.config.experiment:load_experiment",

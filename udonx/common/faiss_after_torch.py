@@ -5,7 +5,12 @@ platforms; loaded before it, both work. Every module takes faiss from here, so t
 here and nowhere else.
 """
 
+from typing import Any
+
 import torch  # noqa: F401  isort: skip
-import faiss  # isort: skip
+import faiss as _faiss  # isort: skip
+
+# its stubs lack parts of the classes that SWIG makes
+faiss: Any = _faiss
 
 __all__ = ["faiss"]
