@@ -28,6 +28,7 @@ _HOMES = {
     "export": "udonx.engine.export:export_stage",
     "keys": "udonx.config.lookup:keys",
     "plan": "udonx.running.plan:plan",
+    "report": "udonx.running.report:report",
     "run": "udonx.running.run:run",
     "schema": "udonx.config.lookup:schema",
     "show": "udonx.running.show:show",

@@ -26,6 +26,7 @@ COMMANDS = {
     " long the rest takes.",
     "tune": "Try values of options on the validation splits, as many trials for each row.",
     "table": "Show the table again from what is stored; runs nothing.",
+    "report": "Write static pages of all stored tables: differences, curves, costs, runs.",
     "evaluate": "Evaluate models on any data, other domains than their own included.",
     "components": "List what is registered, with options, types and defaults.",
     "keys": "List the keys of experiment files and settings, with types, defaults and what they are"

@@ -13,7 +13,7 @@ import attrs
 import numpy as np
 
 from udonx.store.results import PerQueryError, Results, StoredQueries
-from udonx.tables.bootstrap import paired_interval
+from udonx.tables.bootstrap import mean_difference, paired_interval
 from udonx.tables.content import R1, Difference, MetricColumn
 from udonx.tables.groups import Row, seed_pairs
 
@@ -31,7 +31,7 @@ class Comparisons:
 
     results: Results
     _files: dict[tuple[str, str], StoredQueries] = attrs.field(factory=dict, init=False)
-    _cuts: dict[str, list[np.ndarray]] = attrs.field(factory=dict, init=False)
+    _cuts: dict[str, dict[str, np.ndarray]] = attrs.field(factory=dict, init=False)
     _orders: dict[tuple[str, str], np.ndarray] = attrs.field(factory=dict, init=False)
     _broken: dict[str, str] = attrs.field(factory=dict, init=False)
     _without: dict[str, list[MetricColumn]] = attrs.field(factory=dict, init=False)
@@ -48,19 +48,46 @@ class Comparisons:
         point = statistics.fmean(
             ours.per_seed[metric.name][i] - theirs.per_seed[metric.name][j] for i, j in pairs
         )
+        differences = self._by_domain(ours, theirs, metric)
+        if differences is None:
+            self._without.setdefault(ours.label, []).append(metric)
+            return Difference(point=point)
+        low, high = paired_interval(list(differences.values()))
+        return Difference(point=point, low=low, high=high)
+
+    def compare_domains(
+        self, ours: Row, theirs: Row, metric: MetricColumn = R1
+    ) -> dict[str, Difference]:
+        """The same as `compare` for each domain alone; empty without per-query results."""
+        pairs = seed_pairs(ours.seeds, theirs.seeds)
+        if not pairs or not all(metric.name in row.per_seed for row in (ours, theirs)):
+            return {}
+        found = {}
+        for domain, differences_SQ in (self._by_domain(ours, theirs, metric) or {}).items():
+            low, high = paired_interval([differences_SQ])
+            point = mean_difference([differences_SQ])
+            found[domain] = Difference(point=point, low=low, high=high)
+        return found
+
+    def _by_domain(
+        self, ours: Row, theirs: Row, metric: MetricColumn
+    ) -> dict[str, np.ndarray] | None:
+        """The differences [S, Q] of the queries of each domain; None without per-query results.
+
+        S are the seeds that both rows have.
+        """
+        pairs = seed_pairs(ours.seeds, theirs.seeds)
         used = {theirs.evaluations[j]: (theirs, j) for _, j in pairs} | {
             ours.evaluations[i]: (ours, i) for i, _ in pairs
         }
         base = next(iter(used))
         values = self._paired_values(used, base, ours.index, metric)
         if values is None:
-            self._without.setdefault(ours.label, []).append(metric)
-            return Difference(point=point)
+            return None
         differences_SQ = np.stack(
             [_minus(values[ours.evaluations[i]], values[theirs.evaluations[j]]) for i, j in pairs]
         )
-        low, high = paired_interval([differences_SQ[:, cut] for cut in self._cuts[base]])
-        return Difference(point=point, low=low, high=high)
+        return {domain: differences_SQ[:, cut] for domain, cut in self._cuts[base].items()}
 
     def _paired_values(
         self, used: dict[str, tuple[Row, int]], base: str, index: str, metric: MetricColumn
@@ -74,7 +101,8 @@ class Comparisons:
 
         def values(evaluation: str, row: Row, position: int) -> np.ndarray:
             values_Q = self._in_order(evaluation, index, base, metric.name)
-            mean = np.mean([values_Q[cut].mean() for cut in self._domains(base, index)])
+            cuts = self._domains(base, index).values()
+            mean = np.mean([values_Q[cut].mean() for cut in cuts])
             if abs(mean - row.per_seed[metric.name][position]) > _ROUNDING:
                 what = "hits" if metric.name == R1.name else "values"
                 raise PerQueryError(f"its {what} do not give its {metric.label}")
@@ -123,13 +151,15 @@ class Comparisons:
             self._files[evaluation, index] = self.results.read_queries(evaluation, index)
         return self._files[evaluation, index]
 
-    def _domains(self, evaluation: str, index: str) -> list[np.ndarray]:
+    def _domains(self, evaluation: str, index: str) -> dict[str, np.ndarray]:
         """For each domain the positions of its queries."""
         if evaluation not in self._cuts:
             names, codes_Q = np.unique(
                 self._read(evaluation, index).read("domain"), return_inverse=True
             )
-            self._cuts[evaluation] = [np.flatnonzero(codes_Q == code) for code in range(len(names))]
+            self._cuts[evaluation] = {
+                str(name): np.flatnonzero(codes_Q == code) for code, name in enumerate(names)
+            }
         return self._cuts[evaluation]
 
     def _in_order(self, evaluation: str, index: str, base: str, metric: str) -> np.ndarray:

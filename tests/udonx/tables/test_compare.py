@@ -370,3 +370,16 @@ def test_a_first_row_that_cannot_be_used_is_named_once(results):
         " missing); theirs, seed 1 "
     )
     assert note.count("theirs, seed") == 2 and "remove these folders" in note
+
+
+def test_domains_are_compared_one_by_one(results):
+    """Each domain has the difference and interval of its own queries; none without their file."""
+    ours, theirs = {0: draw(0, 0.8)}, {0: draw(1)}
+    row, first = store(results, "ours", ours), store(results, "theirs", theirs)
+    found = Comparisons(results).compare_domains(row, first)
+    assert list(found) == sorted(SIZES)
+    for domain, difference in found.items():
+        hits_SQ = ours[0][domain].astype(int)[None] - theirs[0][domain]
+        assert same(difference, (mean_difference([hits_SQ]), paired_interval([hits_SQ])))
+    (results.evaluation("ours-0") / "per_query.npz").unlink()
+    assert Comparisons(results).compare_domains(row, first) == {}

@@ -1,0 +1,1 @@
+"""Static pages of stored tables: what they say, drawn and in words."""
