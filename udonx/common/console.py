@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+
+from udonx.common.live import LiveArea
 
 _LOGGER = logging.getLogger("udonx")
 
@@ -23,8 +25,10 @@ class _StderrHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         line = self.format(record)
+        if _area is not None:
+            _area.print(line)
         # where tqdm was never imported there is no bar; importing it takes a tenth of a second
-        if "tqdm" in sys.modules:
+        elif "tqdm" in sys.modules:
             from tqdm import tqdm
 
             tqdm.write(line, file=sys.stderr)
@@ -33,6 +37,7 @@ class _StderrHandler(logging.Handler):
 
 
 _HANDLER = _StderrHandler()
+_area: LiveArea | None = None  # what is drawn on stderr now
 
 
 def log_to_stderr(level: int = logging.INFO) -> None:
@@ -64,3 +69,24 @@ def logging_to_stderr() -> Iterator[None]:
 def shows_bars() -> bool:
     """Whether progress bars are shown: on a terminal, where `log_to_stderr` was called."""
     return _HANDLER in _LOGGER.handlers and sys.stderr.isatty()
+
+
+@contextlib.contextmanager
+def live_lines(render: Callable[[int, int], list[str]]) -> Iterator[None]:
+    """Within, lines stay at the bottom of the terminal, in place of all bars.
+
+    Args:
+        render: the lines for so many columns and rows; called from another thread.
+    """
+    global _area
+    with LiveArea(sys.stderr, render) as area:
+        _area = area
+        try:
+            yield
+        finally:
+            _area = None
+
+
+def has_live_lines() -> bool:
+    """Whether lines stay at the bottom of the terminal: there is no place for bars then."""
+    return _area is not None

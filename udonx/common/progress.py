@@ -10,19 +10,25 @@ from contextlib import ExitStack, contextmanager
 
 from tqdm import tqdm
 
-from udonx.common.console import shows_bars
+from udonx.common.console import has_live_lines, shows_bars
 from udonx.common.words import clock
 
 logger = logging.getLogger(__name__)
 
 _LINE_SECONDS = 15.0
+_active: list[Report] = []  # what is under way, the innermost last
+
+
+def active_reports() -> tuple[Report, ...]:
+    """What is under way now, the innermost last."""
+    return tuple(_active)
 
 
 class Report:
     """One long piece of work of `total` units. Use as a context manager.
 
-    Where the console shows bars it is a bar; elsewhere a line is logged every 15 seconds. At the
-    end a line is logged too.
+    Where the console shows bars it is a bar, and where it shows live lines these show it; elsewhere
+    a line is logged every 15 seconds. At the end a line is logged too.
 
     Args:
         title: what is under way.
@@ -40,7 +46,8 @@ class Report:
         self.note_text = ""
         self._began, self._first, self._logged = time.monotonic(), done, 0.0
         self._bar = None
-        if shows_bars():
+        self._shown = has_live_lines()
+        if shows_bars() and not self._shown:
             self._bar = tqdm(
                 total=total,
                 initial=done,
@@ -52,9 +59,11 @@ class Report:
             )
 
     def __enter__(self) -> Report:
+        _active.append(self)
         return self
 
     def __exit__(self, kind: type | None, *_: object) -> None:
+        _active.remove(self)
         if self._bar is not None:
             self._bar.close()
         if self.closing_line and kind is None:
@@ -66,11 +75,19 @@ class Report:
         self.count += count
         if self._bar is not None:
             self._bar.update(count)
-        elif time.monotonic() - max(self._logged, self._began) > _LINE_SECONDS:
+        elif not self._shown and time.monotonic() - max(self._logged, self._began) > _LINE_SECONDS:
             self._logged = time.monotonic()
-            rate = (self.count - self._first) / (self._logged - self._began)
-            left = clock((self.total - self.count) / rate) if rate else "?"
+            seconds = self.seconds_left
+            left = "?" if seconds is None else clock(seconds)
             self._log(f"{self.title}: {self.count}/{self.total} {self.unit}, {left} left")
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long the rest takes at the mean speed so far; None before the first unit."""
+        counted = self.count - self._first
+        if not counted:
+            return None
+        return (self.total - self.count) * (time.monotonic() - self._began) / counted
 
     def note(self, text: str) -> None:
         """What stands behind the bar: losses, images per second, shares."""

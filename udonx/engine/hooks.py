@@ -20,6 +20,8 @@ class Lap:
         seconds: how long the steps between them took.
         total: what is minimised, the mean over the steps since the line before.
         losses: every loss by name, unweighted, the mean over the same steps.
+        images: images of the steps that the clock has measured.
+        shares: each domain's share of the batches; empty where the sampler follows no loss.
     """
 
     first: int
@@ -27,6 +29,13 @@ class Lap:
     seconds: float
     total: float
     losses: dict[str, float]
+    images: int = 0
+    shares: dict[str, float] = attrs.field(factory=dict)
+
+    @property
+    def images_per_second(self) -> float:
+        """How many images were trained on in a second."""
+        return self.images / self.seconds if self.seconds else 0.0
 
 
 @attrs.frozen(kw_only=True)

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from udonx.engine.hooks import Lap, Validation
 
 
-def lap_line(lap: Lap, batch: int, shares: Mapping[str, float]) -> str:
-    """Losses, images per second and the domains' shares, the largest first.
-
-    Args:
-        lap: the steps.
-        batch: images of a step.
-        shares: each domain's share of the batches; empty where the sampler follows no loss.
-    """
-    rate = (lap.last - lap.first) * batch / lap.seconds
+def lap_line(lap: Lap) -> str:
+    """Losses, images per second and the domains' shares, the largest first."""
     losses = lap.losses.items() if len(lap.losses) > 1 else ()
-    largest_first = sorted(shares.items(), key=lambda share: share[1], reverse=True)
+    largest_first = sorted(lap.shares.items(), key=lambda share: share[1], reverse=True)
     return ", ".join(
         [
             f"loss {lap.total:.3f}",
             *(f"{name} {value:.3f}" for name, value in losses),
-            f"{rate:.0f} images/s",
+            f"{lap.images_per_second:.0f} images/s",
             *(f"{domain[:5]} {share:.0%}" for domain, share in largest_first),
         ]
     )

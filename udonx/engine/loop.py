@@ -193,7 +193,13 @@ class Loop:
         self._refuse_not_finite({**losses, "total": total})
         seconds = time.monotonic() - self.lap_began
         lap = Lap(
-            first=self.lap_first, last=state.step, seconds=seconds, total=total, losses=losses
+            first=self.lap_first,
+            last=state.step,
+            seconds=seconds,
+            total=total,
+            losses=losses,
+            images=(state.step - self.lap_first) * self.training.batch,
+            shares=self.sampler.shares() if self.window.signal is not None else {},
         )
         self.job.folder.log({"step": lap.last, "total": lap.total, "losses": lap.losses})
         for hook in self.job.hooks:
@@ -201,8 +207,7 @@ class Loop:
         self.sums_L.zero_()
         state.summed = 0
         self._begin_lap()
-        shares = self.sampler.shares() if self.window.signal is not None else {}
-        return lap_line(lap, self.training.batch, shares)
+        return lap_line(lap)
 
     # ------------------------------------------------------------------------------- what is kept
 

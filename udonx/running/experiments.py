@@ -14,20 +14,29 @@ from udonx.inputs.open import open_inputs
 from udonx.planning.plan import Plan, make_plan
 from udonx.running.data_check import check_data
 from udonx.running.errors import RowsFailed
+from udonx.running.events import Listener
 from udonx.running.fresh import FreshCall
 from udonx.running.options import RunOptions
 from udonx.running.preflight import check_run
 from udonx.running.queue import TableRun
 from udonx.running.session import PlanRun, Session
+from udonx.running.telling import telling
 from udonx.store.lock import StageLock
 from udonx.store.results import Results
 from udonx.tables.table import Table
 
 
-def run_experiments(experiments: Sequence[Experiment], options: RunOptions) -> list[Table]:
+def run_experiments(
+    experiments: Sequence[Experiment], options: RunOptions, listen: Listener | None = None
+) -> list[Table]:
     """Run resolved experiments one after the other.
 
     Stages are shared between them through the results folder.
+
+    Args:
+        experiments: what is run.
+        options: how it is run.
+        listen: hears what happens; without one, a terminal shows it as it happens.
 
     Raises:
         ConfigError: everything that is wrong, found before anything is trained.
@@ -58,11 +67,12 @@ def run_experiments(experiments: Sequence[Experiment], options: RunOptions) -> l
         fresh = FreshCall(plans, session.results) if options.fresh else None
         if fresh:
             fresh.begin()
-        runs = [
-            TableRun(PlanRun(plan, each.data.images, session))
-            for plan, each in zip(plans, whole, strict=True)
-        ]
-        tables = [run.run() for run in runs]
+        with telling(plans, session, listen) as session:
+            runs = [
+                TableRun(PlanRun(plan, each.data.images, session))
+                for plan, each in zip(plans, whole, strict=True)
+            ]
+            tables = [run.run() for run in runs]
         if failures := {title: why for run in runs for title, why in run.failures().items()}:
             raise RowsFailed(tables, failures)
         if fresh:

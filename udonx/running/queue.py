@@ -7,12 +7,15 @@ import time
 import traceback
 from collections import deque
 
+import attrs
+
 from udonx.common.errors import describe_error, sentence_of
 from udonx.common.words import clock, plural
 from udonx.planning.plan import PlannedRow
+from udonx.running.events import RowChanged, TableEnded
 from udonx.running.record import Recorder
 from udonx.running.row import run_row
-from udonx.running.session import PlanRun, row_title
+from udonx.running.session import PlanRun, row_id, row_title
 from udonx.store.lock import POLL_SECONDS, StageLock
 from udonx.tables.kept import KeptTable
 from udonx.tables.table import Table
@@ -55,7 +58,13 @@ class TableRun:
             f"{self.table.place()}; stages, evaluations and runs in {self.session.results.root}"
         )
         logger.info(f"done{failed} in {clock(time.monotonic() - began)}; {places}")
-        return self.table.shown(self.failed)
+        table = self.table.shown(self.failed)
+        self.session.tell(
+            TableEnded(
+                table=experiment.name, folder=str(self.table.folder), content=attrs.asdict(table)
+            )
+        )
+        return table
 
     def failures(self) -> dict[str, str]:
         """Why rows could not be made, by the file and their titles."""
@@ -72,9 +81,7 @@ class TableRun:
                 pending.append(planned)
                 waiting += 1
                 if waiting == len(pending):
-                    logger.info(
-                        f"{planned.row.label}: waiting for a stage that {holder} is training"
-                    )
+                    self._tell_waiting(planned, holder)
                 if waiting >= len(pending):
                     time.sleep(POLL_SECONDS)
                 continue
@@ -84,19 +91,27 @@ class TableRun:
             except Exception as error:
                 if self.session.options.fail_fast:
                     raise
-                self._fail(row_title(planned), error)
+                self._fail(planned, error)
             self.table.write(self.failed)
 
-    def _fail(self, title: str, error: Exception) -> None:
+    def _tell_waiting(self, planned: PlannedRow, holder: str) -> None:
+        why = f"waiting for a stage that {holder} is training"
+        logger.info(f"{planned.row.label}: {why}")
+        self.session.tell(RowChanged(row=row_id(planned, self.plan), state="waiting", why=why))
+
+    def _fail(self, planned: PlannedRow, error: Exception) -> None:
         """Note why a row failed, and go on.
 
         An error that only a programmer can mend shows its traceback too.
         """
+        title = row_title(planned)
         if (sentence := sentence_of(error)) is None:
-            traceback.print_exception(error)
+            logger.error("".join(traceback.format_exception(error)).rstrip())
         # training names the row itself
         self.failed[title] = (sentence or describe_error(error)).removeprefix(f"{title}: ")
         logger.error(f"{title}: failed: {self.failed[title]}; the other rows go on")
+        row = row_id(planned, self.plan)
+        self.session.tell(RowChanged(row=row, state="failed", why=self.failed[title]))
 
     def _held_elsewhere(self, planned: PlannedRow) -> str | None:
         """Who trains a stage that a row needs; None where nobody does."""

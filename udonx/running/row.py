@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import operator
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 
@@ -13,9 +13,10 @@ from udonx.common.files import sha256_file
 from udonx.common.words import plural
 from udonx.planning.plan import PlannedEvaluation, PlannedRow
 from udonx.running.evaluation import evaluate_row, is_made
+from udonx.running.events import EvaluationEnded, RowChanged
 from udonx.running.record import Recorder, command_line, log_figure
-from udonx.running.session import PlanRun, row_title, versions
-from udonx.running.stage import hold_stage
+from udonx.running.session import PlanRun, row_id, row_title, versions
+from udonx.running.stage import StageRun
 from udonx.store.results import Results, Run
 from udonx.tables.question import Question
 
@@ -57,7 +58,9 @@ def run_row(planned: PlannedRow, context: PlanRun, recorder: Recorder, question:
     else:
         logger.info(f"{title}: already there")
         if before:
+            _tell_row("reused", planned, context)
             return
+    session.tell(RowChanged(row=row_id(planned, context.plan), state="running"))
     begun = any(results.stage(identity).started for identity in todo)
     if before and (begun or not fresh):
         entry = attrs.evolve(entry, resumes=before[-1].sacred_id)
@@ -66,9 +69,10 @@ def run_row(planned: PlannedRow, context: PlanRun, recorder: Recorder, question:
         """Train and evaluate; every stage is held until the row's figures are recorded."""
         with ExitStack() as held:
             for identity in planned.stages:
-                held.enter_context(hold_stage(identity, title, context, record))
+                held.enter_context(StageRun(identity, planned, context, record).hold())
             for evaluation in missing:
                 evaluate_row(planned, evaluation, context)
+                _tell_evaluation(evaluation, planned, context)
             return _record_outcome(planned, results, record)
 
     recorder.run(
@@ -76,6 +80,36 @@ def run_row(planned: PlannedRow, context: PlanRun, recorder: Recorder, question:
         _config(entry, planned, context),
         make,
         lambda sacred_id: results.append_run(attrs.evolve(entry, sacred_id=sacred_id)),
+    )
+    _tell_row("done" if todo or missing else "reused", planned, context)
+
+
+def _tell_row(state: Literal["done", "reused"], planned: PlannedRow, context: PlanRun) -> None:
+    """Tell that a row is there, with its R@1; a trial has none."""
+    results, r1 = context.session.results, None
+    if planned.evaluations:
+        stored = results.read_evaluation(planned.evaluations[0].id)
+        assert stored is not None, "it was made before, or just now"
+        _, figures = stored.figures(own_index=planned.row.own_index)
+        r1 = figures.means["r1"]
+    context.session.tell(RowChanged(row=row_id(planned, context.plan), state=state, r1=r1))
+
+
+def _tell_evaluation(evaluation: PlannedEvaluation, planned: PlannedRow, context: PlanRun) -> None:
+    """Tell of an evaluation that was just made."""
+    session = context.session
+    if session.left is not None:
+        session.left.done(evaluation.id)
+    stored = session.results.read_evaluation(evaluation.id)
+    assert stored is not None, "it was just made"
+    _, figures = stored.figures(own_index=False)
+    session.tell(
+        EvaluationEnded(
+            row=row_id(planned, context.plan),
+            evaluation=evaluation.id,
+            branch=evaluation.spec.branch,
+            metrics=dict(figures.means),
+        )
     )
 
 

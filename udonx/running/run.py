@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 from udonx.common.options import evolve_each
 from udonx.config.selection import WHOLE, Selection
 from udonx.inputs.load import Files, load, one_or_all
+from udonx.running.events import Listener
 from udonx.running.options import DEFAULTS, RunOptions
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ def run(
     files: str | Path,
     selection: Selection = ...,
     options: RunOptions = ...,
+    *,
+    listen: Listener | None = ...,
     **changes: Any,
 ) -> Table: ...
 
@@ -29,12 +32,19 @@ def run(
     files: Sequence[str | Path],
     selection: Selection = ...,
     options: RunOptions = ...,
+    *,
+    listen: Listener | None = ...,
     **changes: Any,
 ) -> list[Table]: ...
 
 
 def run(
-    files: Files, selection: Selection = WHOLE, options: RunOptions = DEFAULTS, **changes: Any
+    files: Files,
+    selection: Selection = WHOLE,
+    options: RunOptions = DEFAULTS,
+    *,
+    listen: Listener | None = None,
+    **changes: Any,
 ) -> Table | list[Table]:
     """Run experiments: train what is missing, evaluate what is missing, return the tables.
 
@@ -42,6 +52,8 @@ def run(
         files: one experiment file, or several; a folder stands for those in it.
         selection: what of them is run.
         options: how it is run. What the results folder holds already is not trained again.
+        listen: is called with every event of the run (udonx/running/events.py); without it a
+            terminal where `log_to_stderr` was called shows the run as it goes on.
         changes: fields of `selection` and `options`, by name.
 
     Returns:
@@ -64,4 +76,4 @@ def run(
     # torch takes seconds to import: what is wrong with the files is told before
     from udonx.running.experiments import run_experiments
 
-    return one_or_all(files, run_experiments(experiments, options))
+    return one_or_all(files, run_experiments(experiments, options, listen))

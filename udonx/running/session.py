@@ -13,7 +13,9 @@ import torch
 import udonx
 from udonx.data.images import ImageStore
 from udonx.engine.device import loading_threads
+from udonx.forecast.left import TimeLeft
 from udonx.planning.plan import Plan, PlannedRow
+from udonx.running.events import Listener, RowId, ignore
 from udonx.running.options import RunOptions
 from udonx.running.record import git_state
 from udonx.store.results import Results
@@ -27,11 +29,15 @@ class Session:
         options: how it runs.
         device: where it runs.
         failed_stages: why a stage could not be trained, by its id: none is tried twice.
+        tell: hears what happens.
+        left: how long the rows take from here on; None where nobody asks.
     """
 
     options: RunOptions
     device: torch.device
     failed_stages: dict[str, str] = attrs.field(factory=dict)
+    tell: Listener = ignore
+    left: TimeLeft | None = None
 
     @cached_property
     def results(self) -> Results:
@@ -61,6 +67,16 @@ class PlanRun:
 def row_title(planned: PlannedRow) -> str:
     """A row and its seed, as people read it."""
     return planned.row.label + (f", seed {planned.seed}" if planned.seed is not None else "")
+
+
+def row_id(planned: PlannedRow, plan: Plan) -> RowId:
+    """A row and its seed, as events name it."""
+    return RowId(
+        table=plan.experiment.name,
+        row=planned.row.name,
+        seed=planned.seed,
+        title=row_title(planned),
+    )
 
 
 def versions() -> dict[str, str]:
