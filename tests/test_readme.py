@@ -32,6 +32,7 @@ NAMED = re.compile(r"\bas\s+`(\w+\.(?:toml|py))`")
 CHECKED = {
     "my_defaults.toml": "udonx plan my_defaults.toml",
     "my_sequel.toml": "udonx check my_sequel.toml",
+    "my_reported.toml": "udonx table my_reported.toml --format markdown",
     "my_soup.toml": "udonx plan my_soup.toml --row soup",
     "my_refit.toml": "udonx run my_refit.toml",
     "my_setting.toml": "udonx check my_setting.toml",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from udonx.cli.arguments import TableForm
 from udonx.config.selection import Plugins
 from udonx.running.options import DEFAULTS, DeviceName, ResultsFolder
 
@@ -51,10 +52,6 @@ Tta = Annotated[
     Literal["none", "flip"],
     Parameter(help="flip: the mean over each image and its mirror image (default: none)"),
 ]
-Form = Annotated[
-    Literal["text", "markdown", "csv", "json"],
-    Parameter("--format", help="how the table is printed (default: text)"),
-]
 Workers = Annotated[
     int | None,
     Parameter(metavar="N", help="threads that load images (default: the cores, at most 8)"),
@@ -72,7 +69,7 @@ def evaluate(
     weights: Weights = None,
     branch: Branch = None,
     tta: Tta = "none",
-    form: Form = "text",
+    form: TableForm = "text",
     results: ResultsFolder = DEFAULTS.results,
     device: DeviceName = None,
     workers: Workers = None,
@@ -95,10 +92,4 @@ def evaluate(
         workers=workers,
         plugins=plugins,
     )
-    texts: dict[str, Any] = {
-        "text": table.to_text,
-        "markdown": table.to_markdown,
-        "csv": table.to_csv,
-        "json": table.to_json,
-    }
-    print(texts[form]())
+    print(table.to(form))

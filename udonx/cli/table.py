@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from udonx.cli.arguments import Files
+from udonx.cli.arguments import Files, TableForm
 from udonx.config.selection import WHOLE, Selection
 from udonx.running.options import DEFAULTS, ResultsFolder
 from udonx.running.table import table as table_of_files
@@ -13,6 +13,7 @@ def table(
     /,
     *,
     selection: Selection = WHOLE,
+    form: TableForm = "text",
     results: ResultsFolder = DEFAULTS.results,
 ) -> None:
     """Print each table.
@@ -21,4 +22,4 @@ def table(
     from what is stored.
     """
     for each in table_of_files(files, selection, results=results):
-        print(each)
+        print(each.to(form))

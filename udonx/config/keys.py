@@ -261,6 +261,23 @@ class RowOptions:
     ] = False
 
 
+Percent = Annotated[float, Field(ge=0, le=100)]
+"""A figure as tables show it."""
+
+
+@attrs.frozen(kw_only=True)
+class ReportedOptions:
+    """The own keys of `reported`, beside one for each metric."""
+
+    source: Annotated[
+        str, Field(description="Where the figures stand, for the footnote of the table.")
+    ] = ""
+    domains: Annotated[
+        dict[str, dict[str, Percent]] | None,
+        Field(description="Figures of single domains: `domains.cars = { r1 = 61.2 }`."),
+    ] = None
+
+
 @attrs.frozen(kw_only=True)
 class HeadSlot:
     """The own keys of a head slot."""
@@ -420,8 +437,9 @@ DOCS: dict[str, str] = {
         " not of `[defaults]`; `false` removes an inherited one."
     ),
     "reported": (
-        "Figures of this row from elsewhere, such as a paper: for the reader of the file, not used"
-        " by udonx."
+        "Figures of this row from elsewhere, such as a paper, in per cent by the metric's name:"
+        ' `{ r1 = 52.1, source = "..." }`. They stand in a line of their own, marked, and are'
+        " compared with nothing."
     ),
 }
 """What the keys that hold tables are for."""

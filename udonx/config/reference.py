@@ -29,6 +29,7 @@ from udonx.config.keys import (
     InitSlot,
     LossSlot,
     PlainSlot,
+    ReportedOptions,
     ResultOptions,
     SettingOptions,
     StartOptions,
@@ -140,6 +141,13 @@ def sections() -> dict[str, Section]:
             f"update = NAME or [update] {of_row}",
             f"{DOCS['update']} {_SLOT}",
             PlainSlot,
+        ),
+        _section(
+            "reported",
+            f"[reported] {of_rows}",
+            f"{DOCS['reported']} It has a key for each metric (`udonx components metrics`) beside"
+            " these.",
+            ReportedOptions,
         ),
         _section("init", f"[init] {of_rows}", f"{DOCS['init']} {_SLOT}", InitSlot),
         _section(

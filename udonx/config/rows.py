@@ -25,6 +25,7 @@ from udonx.config.labels import fill, label_of_name, label_problem
 from udonx.config.layers import Layers, RowLayers
 from udonx.config.pairs import impossible_pairs
 from udonx.config.problems import Problem
+from udonx.config.reported import Reported, read_reported
 from udonx.config.slots import read_row, read_scheme
 
 _SCHEME = ("slots", "default_row", "fixed_row", "teacher", "branches", "plan")
@@ -45,6 +46,7 @@ class RowConfig:
         data: its keys as `udonx show` prints them.
         skipped: why this setting cannot have the row; None where it can.
         sources: the rows that it starts from, by name.
+        reported: figures of it from elsewhere; None where the file gives none.
     """
 
     name: str
@@ -57,6 +59,7 @@ class RowConfig:
     data: dict[str, Any]
     skipped: str | None = None
     sources: tuple[str, ...] = ()
+    reported: Reported | None = None
 
     def label_for(self, domains: int | None) -> str:
         """The label on data of so many domains; it counts those that the row trains on."""
@@ -105,6 +108,7 @@ def resolve_row(
     options, spec = read_row(row, scheme_spec, scheme)
     if options.label and (message := label_problem(options.label)):
         row.problem("label", message)
+    reported = read_reported(row)
     for key, message in impossible_pairs(spec, scheme, row.merged, row.broken):
         row.problem(key, message)
     if row.broken:
@@ -118,6 +122,7 @@ def resolve_row(
         scheme=scheme,
         spec=spec,
         data=_to_plain(row, scheme, options, spec),
+        reported=reported,
     )
     return config, row.used
 

@@ -30,11 +30,13 @@ from udonx.config.keys import (
     DimensionOptions,
     FileOptions,
     LossSlot,
+    ReportedOptions,
     ResultOptions,
     SettingOptions,
     StartOptions,
     TuneOptions,
 )
+from udonx.config.reported import metric_options
 from udonx.config.typed import model_of, table_options
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -194,7 +196,8 @@ def _row_keys() -> dict[str, Any]:
         "type": "object",
         "additionalProperties": _slot("losses", LossSlot, removable=True),
     }
-    keys["reported"] = {"description": DOCS["reported"], "type": "object"}
+    reported = _properties((*table_options(ReportedOptions), *metric_options()))
+    keys["reported"] = {"description": DOCS["reported"], **_closed(reported)}
     return {key: keys[key] for key in sorted(ROW_KEYS)}
 
 

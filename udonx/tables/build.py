@@ -20,7 +20,17 @@ from udonx.planning.stages import learned_domains
 from udonx.store.results import Results, StoredEvaluation
 from udonx.store.stage import Done
 from udonx.tables.compare import Comparisons
-from udonx.tables.content import OTHER_SEEDS, R1, UNSEEN, About, Cell, MetricColumn, TableRow
+from udonx.tables.content import (
+    OTHER_SEEDS,
+    R1,
+    REPORTED,
+    UNSEEN,
+    About,
+    Cell,
+    MetricColumn,
+    ReportedRow,
+    TableRow,
+)
 from udonx.tables.groups import all_seeds, common_seeds, first_rows, group_of, on_other_seeds
 from udonx.tables.table import Table
 
@@ -56,6 +66,7 @@ def build_table(
         for planned in plan.rows
         if planned.row.name not in {name for name, _ in grouped}
     )
+    reported = _reported(experiment, domains)
     about = _about(plan, [stored for group in grouped.values() for _, _, stored in group])
     return Table(
         title=experiment.title,
@@ -80,9 +91,47 @@ def build_table(
             *about_unseen(lines, metrics[0]),
             *_about_one_seed(lines),
             *no_interval,
+            *_about_reported(reported),
         ),
         about=about,
+        reported=reported,
     )
+
+
+def _reported(experiment: Experiment, domains: Sequence[str]) -> tuple[ReportedRow, ...]:
+    """The figures from elsewhere that have a column in the table."""
+    rows = []
+    for row in experiment.wanted_rows():
+        if row.skipped or row.reported is None:
+            continue
+        means = row.reported.means
+        per_domain = {
+            name: {domain: values[domain] for domain in domains if domain in values}
+            for name, values in row.reported.per_domain.items()
+            if name in experiment.metrics
+        }
+        shown = ReportedRow(
+            name=row.name,
+            label=row.label_for(len(domains)),
+            reference=row.reference,
+            source=row.reported.source,
+            metrics={name: means[name] for name in experiment.metrics if name in means},
+            per_domain={name: values for name, values in per_domain.items() if values},
+        )
+        if shown.metrics or shown.per_domain:
+            rows.append(shown)
+    return tuple(rows)
+
+
+def _about_reported(rows: Sequence[ReportedRow]) -> list[str]:
+    """Where figures from elsewhere stand; one line for all of them."""
+    if not rows:
+        return []
+    labels: dict[str, list[str]] = {}
+    for row in rows:
+        labels.setdefault(row.source or "no source given", []).append(row.label)
+    sources = "; ".join(f"{', '.join(those)}: {source}" for source, those in labels.items())
+    return [f"{REPORTED} reported elsewhere, neither measured here nor compared ({sources})"]
 
 
 def _stored(plan: Plan, results: Results) -> tuple[dict[tuple[str, int], list[_Found]], list[str]]:

@@ -16,6 +16,8 @@ OTHER_SEEDS = "†"
 """Marks a row whose means are over other seeds than those of the other rows."""
 UNSEEN = "°"
 """Marks a figure of a domain that the row has not learned from."""
+REPORTED = "‡"
+"""Marks a line of figures from elsewhere."""
 
 
 def _all_printable(texts: Iterable[str]) -> tuple[str, ...]:
@@ -216,6 +218,70 @@ class TableRow:
 
 
 @attrs.frozen(kw_only=True)
+class ReportedRow:
+    """Figures of a row from elsewhere, such as a paper. They are fractions.
+
+    Attributes:
+        name: the name of the row, as in the experiment file.
+        label: what the table calls it.
+        reference: whether the row is shown only.
+        source: where the figures stand; empty where the file does not say it.
+        metrics: by the metric's name its mean over domains.
+        per_domain: by metric and domain.
+    """
+
+    name: str = attrs.field(converter=printable)
+    label: str = attrs.field(converter=printable)
+    reference: bool
+    source: str = attrs.field(default="", converter=printable)
+    metrics: dict[str, float]
+    per_domain: dict[str, dict[str, float]]
+
+    def as_row(self) -> TableRow:
+        """The figures as those of a row of which nothing else is known, to be shown like one."""
+        return TableRow(
+            name=self.name,
+            label=self.label,
+            branch="student",
+            index="merged",
+            backbone="",
+            reference=self.reference,
+            seeds=(),
+            metrics={name: Cell.of([value]) for name, value in self.metrics.items()},
+            per_seed={},
+            differences={},
+            per_domain={
+                name: {domain: Cell.of([value]) for domain, value in values.items()}
+                for name, values in self.per_domain.items()
+            },
+            own_metrics={},
+            steps=None,
+            images=None,
+            minutes=None,
+            evaluations=(),
+            stages=(),
+        )
+
+
+@attrs.frozen(kw_only=True)
+class Line:
+    """A line of a table as it is shown.
+
+    Attributes:
+        label: the row's label with its mark.
+        row: the figures.
+        reported: whether they are from elsewhere.
+        ranked: whether they may be the best of a column: neither reported, nor for orientation,
+            nor over other seeds than those of the other rows.
+    """
+
+    label: str
+    row: TableRow
+    reported: bool = False
+    ranked: bool = False
+
+
+@attrs.frozen(kw_only=True)
 class About:
     """Where a table's figures come from.
 
@@ -255,6 +321,7 @@ class Content:
         missing: which are not there, with the reason.
         footer: what has to be said of the figures.
         about: where they come from.
+        reported: figures from elsewhere, which stand beside the rows and are compared with nothing.
     """
 
     title: str = attrs.field(converter=printable)
@@ -265,6 +332,7 @@ class Content:
     missing: tuple[str, ...] = attrs.field(converter=_all_printable)
     footer: tuple[str, ...] = attrs.field(converter=_all_printable)
     about: About = attrs.field(factory=About)
+    reported: tuple[ReportedRow, ...] = ()
 
     def row(self, name: str) -> TableRow:
         """The first line of a row, by the row's name.
@@ -288,6 +356,30 @@ class Content:
         """
         marked = zip(self.rows, on_other_seeds(self.rows), strict=True)
         return [f"{OTHER_SEEDS} {row.label}" if mark else row.label for row, mark in marked]
+
+    @property
+    def lines(self) -> list[Line]:
+        """Every line in the order in which it is shown.
+
+        Reported figures follow those of their row, or end the rows above or below the rule where
+        that row is not there.
+        """
+        own = [
+            Line(label=label, row=row, ranked=not row.reference and not elsewhere)
+            for label, row, elsewhere in zip(
+                self.labels, self.rows, on_other_seeds(self.rows), strict=True
+            )
+        ]
+        lines = []
+        for reference in (False, True):
+            block = [line for line in own if line.row.reference == reference]
+            for reported in self.reported:
+                if reported.reference == reference:
+                    label = f"{REPORTED} {reported.label} (reported)"
+                    line = Line(label=label, row=reported.as_row(), reported=True)
+                    block.insert(_after(block, reported.name), line)
+            lines += block
+        return lines
 
     @property
     def validated(self) -> bool:
@@ -329,3 +421,9 @@ class Content:
             for column in self.difference_columns
             for row in self.compared(column)
         )
+
+
+def _after(lines: list[Line], name: str) -> int:
+    """The position after the last line of a row; the end where it has none."""
+    there = [position for position, line in enumerate(lines, 1) if line.row.name == name]
+    return there[-1] if there else len(lines)

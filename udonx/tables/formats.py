@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from typing import Any
 
-from udonx.tables.content import Cell, Content, TableRow
+from udonx.tables.content import Cell, Content, Line, ReportedRow, TableRow
+from udonx.tables.ranks import Column, Rank, domain_of, mean_of, ranks
 from udonx.tables.render import (
     describe_method,
     difference_and_ends,
@@ -14,29 +16,53 @@ from udonx.tables.render import (
     format_minutes,
 )
 
+_STYLES = {Rank.BEST: "**{}**", Rank.SECOND: "<ins>{}</ins>", None: "{}"}
+_MARKS = (
+    "bold: the best of the rows that are compared; underlined: the second, where there are three"
+)
+
 
 def to_markdown(table: Content) -> str:
     """A Markdown table, ± per domain included, and a list of what has to be said of it."""
-    labels = [column.label for column in table.metrics]
+    labels, lines = [column.label for column in table.metrics], table.lines
     header = ["row", "index", "seeds", *labels, *_difference_headers(table)]
     header += [f"{name} {label}" for label in labels for name in table.domains]
     header += ["validation R@1", "best step", "steps", "images", "minutes"]
-    lines = [f"# {table.title} ({table.setting})", "", _line(header), f"|{'---|' * len(header)}"]
-    for row, label in zip(table.rows, table.labels, strict=True):
-        cells = [label, row.index, _seeds(row) or "-"]
-        cells += [_cell(row.metrics.get(column.name)) for column in table.metrics]
+    written = [f"# {table.title} ({table.setting})", "", _line(header), f"|{'---|' * len(header)}"]
+    means = [_ranked(lines, mean_of(column.name)) for column in table.metrics]
+    domains = [
+        _ranked(lines, domain_of(column.name, name), mark=name)
+        for column in table.metrics
+        for name in table.domains
+    ]
+    for position, line in enumerate(lines):
+        row = line.row
+        cells = [line.label, "-" if line.reported else row.index, _seeds(row) or "-"]
+        cells += [column[position] for column in means]
         cells += [_difference(row, column.name) for column in table.difference_columns]
-        cells += [
-            _cell(row.in_domain(column.name, name)) + row.mark_of(name)
-            for column in table.metrics
-            for name in table.domains
-        ]
+        cells += [column[position] for column in domains]
         cells += [_cell(row.validation), row.best]
         cells += [format_count(row.steps), format_count(row.images), format_minutes(row.minutes)]
-        lines.append(_line(cells))
+        written.append(_line(cells))
     # a line that begins with a star would be a list within the list
     notes = [f"- {note}".replace("*", r"\*") for note in _notes(table)]
-    return "\n".join([*lines, "", *notes, ""])
+    if any(cell.startswith("**") for column in (*means, *domains) for cell in column):
+        notes.append(f"- {_MARKS}")
+    return "\n".join([*written, "", *notes, ""])
+
+
+def _ranked(lines: Sequence[Line], column: Column, mark: str = "") -> list[str]:
+    """The cells of a column, the best bold and the second underlined.
+
+    Args:
+        lines: those of the table.
+        column: the column.
+        mark: the domain whose mark ends a cell.
+    """
+    return [
+        _STYLES[rank].format(_cell(column(line.row))) + (line.row.mark_of(mark) if mark else "")
+        for line, rank in zip(lines, ranks(lines, column), strict=True)
+    ]
 
 
 def _notes(table: Content) -> list[str]:
@@ -56,7 +82,8 @@ def _difference_headers(table: Content) -> list[str]:
 def to_csv(table: Content) -> str:
     """One line per row, figures as unrounded fractions.
 
-    Where they come from stands in every line.
+    Where they come from stands in every line. Figures from elsewhere have columns of their own, so
+    that no script takes them for ours.
     """
     names = [column.name for column in table.metrics]
     header = ["row", "label", "branch", "index", "backbone", "reference", "seeds"]
@@ -69,6 +96,7 @@ def to_csv(table: Content) -> str:
         header += ["unseen_domains"]
         header += [f"{kind}_{name}" for name in names for kind in ("seen", "unseen")]
     header += ["validation_r1", "best_steps", "steps", "images", "minutes"]
+    header += _reported_header(table)
     header += ["setting", "data", "set", "start_weights", "versions", "file"]
     about = table.about
     texts = map("; ".join, (about.overrides, about.start_weights, about.versions))
@@ -76,9 +104,40 @@ def to_csv(table: Content) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(header)
+    reported = {line.name: line for line in table.reported}
     for row in table.rows:
-        writer.writerow([*_csv_figures(table, row), *origin])
+        elsewhere = _reported_figures(table, reported.get(row.name))
+        writer.writerow([*_csv_figures(table, row), *elsewhere, *origin])
+    there = {row.name for row in table.rows}
+    width = len(header) - len(origin)
+    for line in reported.values():
+        if line.name not in there:
+            elsewhere = _reported_figures(table, line)
+            nothing = [None] * (width - 2 - len(elsewhere))
+            writer.writerow([line.name, line.label, *nothing, *elsewhere, *origin])
     return buffer.getvalue()
+
+
+def _reported_header(table: Content) -> list[str]:
+    """Columns of figures from elsewhere, where any row has some."""
+    if not table.reported:
+        return []
+    names = [column.name for column in table.metrics]
+    domains = [f"{domain}_{name}" for domain in table.domains for name in names]
+    return [f"reported_{name}" for name in (*names, *domains, "source")]
+
+
+def _reported_figures(table: Content, row: ReportedRow | None) -> list[Any]:
+    """What stands below `_reported_header`."""
+    if not table.reported:
+        return []
+    names = [column.name for column in table.metrics]
+    if row is None:
+        return [None] * len(_reported_header(table))
+    domains = [
+        row.per_domain.get(name, {}).get(domain) for domain in table.domains for name in names
+    ]
+    return [*(row.metrics.get(name) for name in names), *domains, row.source]
 
 
 def _has_unseen(table: Content) -> bool:

@@ -29,7 +29,7 @@ def to_text(table: Content) -> str:
         align([fit(label, layout.widths[0], mark="…"), *cells], layout.widths, left=1).rstrip()
         for label, *cells in layout.lines
     ]
-    ranked = len(table.rows) - sum(row.reference for row in table.rows)
+    ranked = sum(not line.row.reference for line in table.lines)
     if ranked < len(body):
         body.insert(ranked, rule)
     lines = [
@@ -119,40 +119,44 @@ def _with_room(table: Content, room: int) -> tuple[_Lines, list[str]]:
 
 
 def _figures(table: Content, metrics: Sequence[MetricColumn], deviation: bool) -> _Lines:
-    stars = _marks([row.index == "own" for row in table.rows], "*" if table.mixed else "")
-    tildes = _marks([row.unclear for row in table.rows], "~")
+    rows = [line.row for line in table.lines]
+    stars = _marks([row.index == "own" for row in rows], "*" if table.mixed else "")
+    tildes = _marks([row.unclear for row in rows], "~")
     difference = "diff" if metrics[0].name == "r1" else "diff R@1"
     first, *others = [column.label for column in metrics]
     lines = [["", first + stars[0], *others, difference + tildes[0]]]
-    for row, label, star, tilde in zip(
-        table.rows, table.labels, stars[1:], tildes[1:], strict=True
-    ):
+    for line, star, tilde in zip(table.lines, stars[1:], tildes[1:], strict=True):
+        row = line.row
         first, *others = [_cell(row.metrics.get(column.name), deviation) for column in metrics]
-        lines.append([label, first + star, *others, format_points(row.difference) + tilde])
+        lines.append([line.label, first + star, *others, format_points(row.difference) + tilde])
     return lines
 
 
 def _domains(table: Content) -> _Lines:
     first = table.metrics[0].name
-    marks = [
-        _marks([name in row.unseen for row in table.rows], UNSEEN)[1:] for name in table.domains
-    ]
+    shown = [line.row for line in table.lines]
+    marks = [_marks([name in row.unseen for row in shown], UNSEEN)[1:] for name in table.domains]
     rows = [
         [
             format_mean(row.in_domain(first, name)) + of_domain[position]
             for name, of_domain in zip(table.domains, marks, strict=True)
         ]
-        for position, row in enumerate(table.rows)
+        for position, row in enumerate(shown)
     ]
     return [list(table.domains), *rows]
 
 
 def _validation(table: Content) -> _Lines:
-    return [["val", "best"], *([format_mean(row.validation), row.best] for row in table.rows)]
+    return [
+        ["val", "best"],
+        *([format_mean(line.row.validation), line.row.best] for line in table.lines),
+    ]
 
 
 def _costs(table: Content) -> _Lines:
-    rows = [[format_count(row.steps), format_minutes(row.minutes)] for row in table.rows]
+    rows = [
+        [format_count(line.row.steps), format_minutes(line.row.minutes)] for line in table.lines
+    ]
     return [["steps", "min"], *rows]
 
 

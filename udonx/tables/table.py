@@ -7,11 +7,15 @@ itself.
 from __future__ import annotations
 
 import json
+from typing import Literal
 
 import attrs
 
-from udonx.tables import formats, render
+from udonx.tables import formats, latex, render
 from udonx.tables.content import Content
+
+Form = Literal["text", "markdown", "latex", "csv", "json"]
+"""A form that a table takes."""
 
 
 @attrs.frozen(kw_only=True, repr=False)
@@ -33,6 +37,17 @@ class Table(Content):
     def __str__(self) -> str:
         return self.to_text()
 
+    def to(self, form: Form) -> str:
+        """The table in one of its forms."""
+        texts = {
+            "text": self.to_text,
+            "markdown": self.to_markdown,
+            "latex": self.to_latex,
+            "csv": self.to_csv,
+            "json": self.to_json,
+        }
+        return texts[form]()
+
     def to_text(self) -> str:
         """For the screen, at most 100 columns."""
         return render.to_text(self)
@@ -40,6 +55,10 @@ class Table(Content):
     def to_markdown(self) -> str:
         """Everything, ± per domain included."""
         return formats.to_markdown(self)
+
+    def to_latex(self) -> str:
+        """For a paper: a `table*` that needs booktabs."""
+        return latex.to_latex(self)
 
     def to_csv(self) -> str:
         """One line per row, figures as unrounded fractions."""

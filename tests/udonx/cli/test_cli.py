@@ -174,6 +174,15 @@ def test_table_runs_nothing(smoke_run, tmp_path, capsys):
     assert main(["table", *SMOKE, "--results", str(smoke_run.results)]) == 0
     assert capsys.readouterr().out.strip() == smoke_run.table.to_text()
     assert stamps(smoke_run.results) == before
+    stored = str(smoke_run.results / "tables")
+    for form, printed in (
+        ("markdown", smoke_run.table.to_markdown()),
+        ("latex", smoke_run.table.to_latex()),
+        ("csv", smoke_run.table.to_csv()),
+        ("json", smoke_run.table.to_json()),
+    ):
+        assert main(["table", stored, "--format", form]) == 0
+        assert capsys.readouterr().out.strip() == printed.strip()
     (tmp_path / "empty").mkdir()
     assert main(["table", *SMOKE, "--results", str(tmp_path / "empty")]) == 0
     assert re.search(r"not run yet: .*UDON", capsys.readouterr().out) and not list(

@@ -459,3 +459,25 @@ def test_a_row_is_tested_on_domains_that_it_was_not_trained_on_and_they_are_mark
     log = (tmp_path / "results" / "stages" / row.stages[0] / "log.jsonl").read_text().splitlines()
     validated = [entry["validation"] for entry in map(json.loads, log) if "validation" in entry]
     assert validated and all(set(entry["per_domain"]) == {"cars"} for entry in validated)
+
+
+def test_figures_from_elsewhere_come_from_the_file(data: Path, tmp_path: Path) -> None:
+    """Those of the shown metrics and of the domains of the data, of rows that are not run too; they
+    change no id, and stay in the stored table.
+    """
+    options = {"data": data, "results": tmp_path / "results", "device": "cpu"}
+    plain = udonx.run(write(tmp_path, [], rows=STILL), **options)
+    figures = "{ r1 = 99.5, map_r = 9, domains = { cars = { r1 = 80 }, ships = { r1 = 70 } } }"
+    other = f'[rows.other]\nscheme = "off_the_shelf"\ntta = "flip"\nreported = {figures}\n'
+    file = write(tmp_path, [], rows=f'{STILL}reported = {{ r1 = 50, source = "A" }}\n{other}')
+    shown = udonx.run(file, **options, rows=("start",))
+    assert shown.rows == plain.rows
+    start, other_row = shown.reported
+    assert (start.source, start.metrics) == ("A", {"r1": 0.5})
+    assert (other_row.metrics, other_row.per_domain) == ({"r1": 0.995}, {"r1": {"cars": 0.8}})
+    assert any(
+        note.startswith("‡ reported elsewhere") and "(start: A; other: no source given)" in note
+        for note in shown.footer
+    )
+    (stored,) = (tmp_path / "results" / "tables").glob("*/*/table.json")
+    assert read_table(stored).reported == shown.reported

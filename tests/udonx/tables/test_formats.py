@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 from tests.udonx.tables.small import a_difference, table, table_row
-from udonx.tables.content import MMP5, R1, MetricColumn
+from udonx.tables.content import MMP5, R1, Cell, MetricColumn, ReportedRow
 from udonx.tables.table import Table
 
 
@@ -118,3 +118,45 @@ def test_markdown_holds_intervals_and_says_what_they_are():
         " and queries); ~ contains zero\n" in text
     )
     assert "\n- \\* own-domain index (b)\n" in text
+
+
+def elsewhere(name: str, *, reference: bool = False) -> ReportedRow:
+    """Figures of a row from elsewhere."""
+    return ReportedRow(
+        name=name,
+        label=name,
+        reference=reference,
+        source="a paper",
+        metrics={"r1": 0.999},
+        per_domain={"r1": {"food": 0.5}},
+    )
+
+
+def test_figures_from_elsewhere_stand_beside_their_row():
+    """A marked line after the row, never the best; columns of their own in CSV."""
+    shown = attrs.evolve(
+        table(table_row("a"), table_row("b", seeds=1)), reported=(elsewhere("a"), elsewhere("c"))
+    )
+    lines = [line for line in shown.to_markdown().split("\n") if line.startswith("| ")]
+    labels = [line.split(" | ")[0].removeprefix("| ") for line in lines[1:]]
+    assert labels == ["a", "‡ a (reported)", "† b", "‡ c (reported)"]
+    assert lines[2].split(" | ")[1:4] == ["-", "-", "99.9"]
+    text = shown.to_text().split("\n")
+    assert text[4].startswith("‡ a (repor") and " 99.9 " in text[4]
+    a, b, c = csv.DictReader(io.StringIO(shown.to_csv()))
+    assert (a["r1"], a["reported_r1"], a["reported_food_r1"]) == ("0.75", "0.999", "0.5")
+    assert (b["reported_r1"], b["reported_source"]) == ("", "")
+    assert (c["row"], c["r1"], c["reported_r1"], c["setting"]) == ("c", "", "0.999", "demo")
+
+
+def test_markdown_marks_the_best_and_the_second():
+    """Bold and underlined, within each column; the notes say so."""
+    rows = [
+        attrs.evolve(table_row(name, seeds=1), metrics={"r1": Cell.of([r1])})
+        for name, r1 in (("a", 0.5), ("b", 0.7), ("c", 0.6))
+    ]
+    markdown = table(*rows).to_markdown()
+    cells = [line.split(" | ")[3] for line in markdown.split("\n")[4:7]]
+    assert cells == ["50.0", "**70.0**", "<ins>60.0</ins>"]
+    assert "- bold: the best of the rows that are compared" in markdown
+    assert "bold" not in table(table_row("a"), table_row("b")).to_markdown()

@@ -26,7 +26,7 @@ def test_metrics_stand_in_the_order_of_the_file():
     assert "columns of domains" not in table(table_row("a")).to_text()
     lines = shown.to_markdown().split("\n")
     assert lines[2].startswith("| row | index | seeds | mAP@R | R@1 | my \\| own | diff R@1 |")
-    assert lines[5].startswith("| less | merged | 0 1 2 | - | 75.0 ± 25.0 | - |")
+    assert lines[5].startswith("| less | merged | 0 1 2 | - | **75.0 ± 25.0** | - |")
     first, second = csv.DictReader(io.StringIO(shown.to_csv()))
     assert (first["map_r"], first["food_mine"], second["map_r"]) == ("0.5", "0.5", "")
     assert "mmp5" not in first and "own_index_mine" in first
