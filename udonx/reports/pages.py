@@ -18,7 +18,7 @@ from udonx.reports.verdict import describe_result, format_points, rank_rows
 from udonx.tables.content import Difference
 from udonx.tables.groups import all_seeds, first_rows, group_of
 
-STATIC = ("report.css", "report.js")
+STATIC = ("report.css", "report.js", "gallery.css", "gallery.js")
 """What all pages share, as files beside the index."""
 
 
@@ -47,14 +47,19 @@ def page_path(source: TableSource) -> str:
     return f"tables/{source.name}/index.html"
 
 
+def home_of(source: TableSource) -> str:
+    """The report's folder, as seen from the page of a table."""
+    return "../" * page_path(source).count("/")
+
+
 def table_page(source: TableSource, pairs: Pairs, sections: Sequence[Section]) -> str:
     """The page of one table: what it says in words, its figures, then the sections."""
     table = source.table
-    return _render(
+    return render(
         "table.html.j2",
         source=source,
         table=table,
-        home="../" * page_path(source).count("/"),
+        home=home_of(source),
         verdict=describe_result(table, pairs),
         columns=columns_of(table),
         seeds=[_seeds(row.seeds) for row in table.rows],
@@ -80,11 +85,12 @@ def index_page(
         }
         for source, each in zip(sources, pairs, strict=True)
     ]
-    return _render("index.html.j2", home="", entries=entries, problems=problems)
+    return render("index.html.j2", home="", entries=entries, problems=problems)
 
 
-def _render(template: str, **values: Any) -> str:
-    return _environment().get_template(template).render(**values)
+def render(template: str, **values: Any) -> Markup:
+    """What a template of this package says of some values."""
+    return Markup(_environment().get_template(template).render(**values))
 
 
 @cache

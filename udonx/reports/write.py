@@ -9,8 +9,17 @@ import attrs
 from udonx.common.files import write_atomic
 from udonx.common.progress import Report as Progress
 from udonx.common.words import display_path, plural
-from udonx.reports import gallery
-from udonx.reports.pages import STATIC, Section, index_page, page_path, static_file, table_page
+from udonx.reports.gallery import Galleries
+from udonx.reports.images import ImageFinder
+from udonx.reports.pages import (
+    STATIC,
+    Section,
+    home_of,
+    index_page,
+    page_path,
+    static_file,
+    table_page,
+)
 from udonx.reports.pairs import Pairs, compare_all
 from udonx.reports.source import TableSource, read_sources
 from udonx.store.results import Results
@@ -37,19 +46,22 @@ class WrittenReport:
         return f"{pages}: open {display_path(self.index)}"
 
 
-def write_report(results: Results, out: Path) -> WrittenReport:
+def write_report(results: Results, out: Path, images: ImageFinder | None = None) -> WrittenReport:
     """Write the pages of all stored tables of a results folder.
 
     Args:
         results: the folder; it is only read, unless `out` lies in it.
         out: where the pages are written; what is there already is replaced file by file.
+        images: opens the images of tables; by default where they lay when they were run.
     """
+    galleries = Galleries(out, images or ImageFinder())
     sources, problems = read_sources(results)
     pairs = []
     with Progress("report", len(sources), "tables") as progress:
         for source in sources:
-            pairs.append(_write_table(source, out))
+            pairs.append(_write_table(source, out, galleries))
             progress.tick()
+    galleries.finish()
     for name in STATIC:
         write_atomic(out / name, static_file(name))
     write_atomic(out / "index.html", index_page(sources, pairs, problems))
@@ -61,10 +73,11 @@ def write_report(results: Results, out: Path) -> WrittenReport:
     )
 
 
-def _write_table(source: TableSource, out: Path) -> Pairs:
+def _write_table(source: TableSource, out: Path, galleries: Galleries) -> Pairs:
     """Write the page of one table; returns its comparisons, which the index needs again."""
     page = out / page_path(source)
     pairs = compare_all(source)
-    sections = [Section(key="gallery", title="Gallery", body=gallery.write(source, page.parent))]
+    body = galleries.write(source, home_of(source))
+    sections = [Section(key="gallery", title="Gallery", body=body)]
     write_atomic(page, table_page(source, pairs, sections))
     return pairs
