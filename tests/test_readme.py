@@ -41,6 +41,7 @@ CHECKED = {
         " --set sampler=square_root --set student_head.use=dropout_linear"
     ),
     "load_model.py": "python load_model.py",
+    "embed_images.py": "python embed_images.py",
 }
 
 

@@ -24,6 +24,7 @@ _HOMES = {
     "check": "udonx.running.check:check",
     "components": "udonx.config.lookup:components",
     "doctor": "udonx.running.doctor:examine",
+    "embed": "udonx.search.embed:embed",
     "evaluate": "udonx.running.evaluate:evaluate",
     "export": "udonx.engine.export:export_stage",
     "keys": "udonx.config.lookup:keys",
@@ -41,6 +42,7 @@ _HOMES = {
     "Selection": "udonx.config.selection:Selection",
     "load_experiment": "udonx.config.experiment:load_experiment",
     "load_model": "udonx.engine.loaded_model:LoadedModel",
+    "Vectors": "udonx.search.vectors:Vectors",
     "log_to_stderr": "udonx.common.console:log_to_stderr",
     # what may go wrong
     "ConfigError": "udonx.config.problems:ConfigError",

@@ -28,6 +28,7 @@ COMMANDS = {
     "table": "Show the table again from what is stored; runs nothing.",
     "report": "Write static pages of all stored tables: differences, curves, costs, runs.",
     "evaluate": "Evaluate models on any data, other domains than their own included.",
+    "embed": "Embed images into a folder of vectors; goes on where it was stopped.",
     "components": "List what is registered, with options, types and defaults.",
     "keys": "List the keys of experiment files and settings, with types, defaults and what they are"
     " for.",

@@ -18,6 +18,7 @@ from udonx.common.progress import Report
 from udonx.data.errors import DataError
 from udonx.data.images import MAX_PIXELS
 from udonx.engine.embed import ImageLike, embed_batches
+from udonx.engine.errors import StageError
 from udonx.engine.model_identity import ModelIdentity
 from udonx.engine.models import GivenModel, open_model
 from udonx.evaluation.protocol import Embedder
@@ -77,13 +78,13 @@ class LoadedModel:
         self.model = given.source.load(device)
         self.domains = given.spec.domains
         self.crop, self.upright = self.model.crop, self.model.upright
-        self._dims = {"feature": self.model.feature_dim}
-        spec = given.spec
-        for branch, head in (("teacher", spec.teacher_head), ("student", spec.student_head)):
-            if head is not None:
-                self._dims[branch] = head.dim
+        self._dims: dict[BranchName, int] = {"feature": self.model.feature_dim}
+        if given.spec.teacher_head is not None:
+            self._dims["teacher"] = given.spec.teacher_head.dim
+        if given.spec.student_head is not None:
+            self._dims["student"] = given.spec.student_head.dim
         # what the stage trained, the student before its teachers, else the features
-        self.branch = list(self._dims)[-1]
+        self.branch: BranchName = list(self._dims)[-1]
         self.dim = self._dims[self.branch]
 
     def __repr__(self) -> str:
@@ -103,7 +104,7 @@ class LoadedModel:
         """What tells the vectors of `embed`, called with the same arguments, from others.
 
         Raises:
-            ValueError: as of `embed`.
+            StageError: as of `embed`.
 
         Example:
             >>> import udonx
@@ -113,12 +114,12 @@ class LoadedModel:
             >>> model.identity() == model.identity(tta="flip")
             False
         """
-        embedder, domain = self._embedder(branch, domain, tta)
+        embedder, domain = self.embedder(branch=branch, domain=domain, tta=tta)
         return ModelIdentity(
             id=self.given.identity,
             weights=self._weights,
-            branch=embedder.branch,
-            dim=self._dims[embedder.branch],
+            branch=branch or self.branch,
+            dim=self._dims[branch or self.branch],
             tta=embedder.tta,
             domain=domain,
             name=self.given.label,
@@ -159,8 +160,8 @@ class LoadedModel:
             float32 [N, D] with unit rows.
 
         Raises:
-            ValueError: an image of another type or shape, a branch that the model lacks, an unknown
-                domain.
+            ValueError: an image of another type or shape.
+            StageError: a branch that the model lacks, an unknown domain.
             DataError: a file that cannot be read, unless `errors` is "nan".
 
         Example:
@@ -176,10 +177,9 @@ class LoadedModel:
         images = _listed(images)
         if errors not in ("raise", "nan"):
             raise ValueError(f'errors must be "raise" or "nan"; got {errors!r}')
-        embedder, domain = self._embedder(branch, domain, tta)
-        embeddings_ND = np.full(
-            (len(images), self._dims[embedder.branch]), np.nan, dtype=np.float32
-        )
+        embedder, domain = self.embedder(branch=branch, domain=domain, tta=tta)
+        dim = self._dims[branch or self.branch]
+        embeddings_ND = np.full((len(images), dim), np.nan, dtype=np.float32)
         refused: list[str] = []
 
         def note(row: int, error: DataError) -> None:
@@ -210,19 +210,23 @@ class LoadedModel:
             )
         return embeddings_ND
 
-    def _embedder(
-        self, branch: str | None, domain: str | None, tta: str
+    def embedder(
+        self,
+        *,
+        branch: BranchName | None = None,
+        domain: str | None = None,
+        tta: Tta = "none",
     ) -> tuple[Embedder, str | None]:
-        """What embeds, and whose teacher it is; None for the other branches.
+        """What embeds, and whose teacher it is: None for the other branches.
 
         Raises:
-            ValueError: the model lacks the branch, or has no teacher of the domain.
+            StageError: the model lacks the branch, or has no teacher of the domain.
         """
         if tta not in ("none", "flip"):
             raise ValueError(f'tta must be "none" or "flip"; got {tta!r}')
         branch = branch or self.branch
         if branch not in self._dims:
-            raise ValueError(
+            raise StageError(
                 f"{self.given.name} has no branch {branch!r}; it has {', '.join(self._dims)}"
             )
         if branch != "teacher":
@@ -230,7 +234,7 @@ class LoadedModel:
         else:
             domain = domain or (self.domains[0] if len(self.domains) == 1 else None)
             if domain not in self.domains:
-                raise ValueError(
+                raise StageError(
                     "the teacher branch needs the domain of the images, one of"
                     f" {', '.join(self.domains)}; got {domain!r}"
                 )

@@ -26,7 +26,7 @@ class ModelIdentity:
 
     id: str
     weights: str
-    branch: str
+    branch: Literal["student", "teacher", "feature"]
     dim: int
     tta: Literal["flip"] | None = None
     domain: str | None = None

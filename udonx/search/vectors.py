@@ -321,8 +321,7 @@ def write_vectors(
         dtype: their type in the file.
         unreadable: images that have no vector.
     """
-    _check_choice("--format", storage, get_args(Storage))
-    _check_choice("--dtype", dtype, get_args(DTypeName))
+    check_form(storage, dtype)
     rows = _Blocks(blocks, images, model.dim, np.dtype(dtype))
     name = vectors_file(storage)
     with atomic_folder(folder / _READY) as ready:
@@ -370,6 +369,19 @@ def clear(folder: Path) -> None:
 def _sync(path: Path) -> None:
     with open(path, "rb") as handle:
         os.fsync(handle.fileno())
+
+
+def check_form(storage: str, dtype: str) -> None:
+    """Refuse a form that there is not, or whose extra is not installed.
+
+    Raises:
+        VectorsError: an unknown form or type.
+        MissingExtraError: Parquet without pyarrow.
+    """
+    _check_choice("--format", storage, get_args(Storage))
+    _check_choice("--dtype", dtype, get_args(DTypeName))
+    if storage == "parquet":
+        import_extra("pyarrow", "parquet", "--format parquet")
 
 
 def _check_choice(option: str, value: str, allowed: Sequence[str]) -> None:
