@@ -59,6 +59,7 @@ class Experiment:
         seeds: with which every row is trained.
         plugins: what was imported for it.
         observers: further observers of the run record.
+        writers: for which programs curves are written.
         metrics: the columns of the table.
         overrides: the `--set` texts.
         selected: the rows of `--row`; empty for all.
@@ -82,6 +83,7 @@ class Experiment:
     only_seeds: bool = False
     weights_dir: Path | None = None
     tuning: Tuning | None = attrs.field(default=None, repr=False)
+    writers: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -173,7 +175,7 @@ def load_experiment(
     problems: list[Problem] = []
     document = read_document(path, problems)
     wanted_seeds = _seeds(document, selection.seeds, problems)
-    observers = _observers(document, problems)
+    results = _result_options(document, problems)
     try:
         imported = _load_plugins(document, selection.plugins, selection.allow_plugins)
         raw = read_setting(setting, path) if setting else _own_setting(document, path)
@@ -207,7 +209,8 @@ def load_experiment(
         rows=tuple(resolved),
         seeds=wanted_seeds,
         plugins=imported,
-        observers=observers,
+        observers=tuple(results.get("observers", ())),
+        writers=tuple(results.get("writers", ())),
         metrics=tuple(dict.fromkeys(document.plain["metrics"])),
         overrides=selection.overrides,
         selected=selected,
@@ -229,8 +232,8 @@ def _seeds(
     return tuple(dict.fromkeys(seeds))
 
 
-def _observers(document: Document, problems: list[Problem]) -> tuple[str, ...]:
-    """The further observers of the run record that the last file names."""
+def _result_options(document: Document, problems: list[Problem]) -> dict[str, Any]:
+    """The keys of [results], each as the last file has it."""
     results: dict[str, Any] = {}
     for place, given in document.results:
         options, found = validate(table_options(ResultOptions), given)
@@ -239,7 +242,7 @@ def _observers(document: Document, problems: list[Problem]) -> tuple[str, ...]:
             for key, message in found
         ]
         results |= options
-    return tuple(results.get("observers", ()))
+    return results
 
 
 def _load_plugins(document: Document, more: Iterable[str], allow: bool) -> tuple[str, ...]:

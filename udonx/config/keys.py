@@ -110,6 +110,15 @@ class ResultOptions:
             )
         ),
     ] = attrs.field(factory=list)
+    writers: Annotated[
+        list[Literal["tensorboard", "wandb"]],
+        Field(
+            description=(
+                "Programs for which curves are written: `tensorboard`, `wandb` (Weights & Biases);"
+                " each needs the extra of its name. `--writer` adds one."
+            )
+        ),
+    ] = attrs.field(factory=list)
 
 
 @attrs.frozen(kw_only=True)

@@ -39,8 +39,9 @@ def to_toml(experiment: Experiment) -> str:
             _absolute(name, experiment.path.parent) for name in experiment.plugins
         ]
     document["setting"] = {"data": experiment.data.to_plain(), "backbones": backbones}
-    if experiment.observers:
-        document["results"] = {"observers": list(experiment.observers)}
+    kept = {"observers": list(experiment.observers), "writers": list(experiment.writers)}
+    if results := {key: names for key, names in kept.items() if names}:
+        document["results"] = results
     names = [row.name for row in experiment.needed_rows()]
     if experiment.tuning and (table := experiment.tuning.to_plain(names)):
         document["tune"] = table

@@ -6,6 +6,7 @@ They are looked up without torch and without a network.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -61,6 +62,21 @@ def observer_problem(url: str) -> str | None:
         return (
             f"{format_value(url)} needs the package {package}; install it with pip install"
             f' "udonx[{extra}]"'
+        )
+    return None
+
+
+_WRITERS = {"tensorboard": "tensorboard", "wandb": "wandb"}
+
+
+def writer_problem(name: str) -> str | None:
+    """Why curves cannot be written for a program: it is not known, or its package is missing."""
+    if name not in _WRITERS:
+        return f"got {format_value(name)}, which is an {unknown(name, _WRITERS, 'writer')}"
+    if importlib.util.find_spec(_WRITERS[name]) is None:
+        return (
+            f"{format_value(name)} needs the package {_WRITERS[name]}; install it with pip install"
+            f' "udonx[{name}]"'
         )
     return None
 

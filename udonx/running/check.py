@@ -11,7 +11,7 @@ from udonx.config.experiment import Experiment
 from udonx.config.problems import ConfigError, Problem
 from udonx.config.selection import WHOLE, Selection
 from udonx.inputs.load import Files, load
-from udonx.inputs.sources import from_hub, observer_problem
+from udonx.inputs.sources import from_hub, observer_problem, writer_problem
 from udonx.running.options import DEFAULTS, RunOptions
 
 logger = logging.getLogger(__name__)
@@ -45,6 +45,11 @@ def check(
         Problem(where=str(experiment.path), key="results.observers", message=message)
         for experiment in experiments
         for message in filter(None, map(observer_problem, experiment.observers))
+    ]
+    problems += [
+        Problem(where=str(experiment.path), key="results.writers", message=message)
+        for experiment in experiments
+        for message in filter(None, map(writer_problem, experiment.writers))
     ]
     for experiment in experiments:
         problems += experiment.tuning.problems() if experiment.tuning else []

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import attrs
 from cyclopts import Parameter
 
-from udonx.common.options import convert_fields
+from udonx.common.options import as_tuple, convert_fields
 from udonx.config.problems import ConfigError, Problem
 
 ResultsFolder = Annotated[
@@ -101,9 +101,17 @@ class RunOptions:
     ] = False
     checkpoint_minutes: CheckpointMinutes = attrs.field(default=5.0, validator=_check_minutes)
     workers: Workers = attrs.field(default=None, validator=_check_workers)
+    writers: Annotated[
+        tuple[str, ...],
+        Parameter(
+            "--writer",
+            metavar="tensorboard|wandb",
+            help="also write curves for this program (may be repeated)",
+        ),
+    ] = ()
 
     def __attrs_post_init__(self) -> None:
-        convert_fields(self, results=Path)
+        convert_fields(self, results=Path, writers=as_tuple)
 
 
 DEFAULTS = RunOptions()

@@ -22,6 +22,7 @@ from udonx.planning.stages import with_earlier
 from udonx.running.model_check import ModelCheck, model_key
 from udonx.running.options import RunOptions
 from udonx.running.record import check_observers
+from udonx.running.writers import check_writers
 from udonx.store.results import Results
 
 _ANY_BATCH = 4096  # a batch up to this size may repeat the images of a small benchmark
@@ -30,7 +31,7 @@ _ANY_BATCH = 4096  # a batch up to this size may repeat the images of a small be
 def check_run(
     inputs: Sequence[Inputs], plans: Sequence[Plan], options: RunOptions
 ) -> Iterator[Problem]:
-    """What is wrong with a run, beside its inputs: observers, metrics, batches, models, disk.
+    """What is wrong with a run beside its inputs: tracking, metrics, batches, models, disk.
 
     Models are looked at too of experiments that cannot be planned since some of their data or
     weights are missing, so that one report names everything.
@@ -40,10 +41,14 @@ def check_run(
         plans: of those whose inputs are whole, in their order.
         options: how they are run.
     """
+    for message in check_writers(options.writers):
+        yield Problem(where="--writer", message=message)
     for each in inputs:
         experiment = each.experiment
         for message in check_observers(experiment.observers):
             yield Problem(where=str(experiment.path), message=message)
+        for message in check_writers(experiment.writers):
+            yield Problem(where=str(experiment.path), key="results.writers", message=message)
         yield from _metric_problems(experiment)
         yield from _batch_problems(experiment, each.data.facts)
     models = _wanted_models(inputs, plans, options)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 import logging
-import math
 import re
 import shlex
 import subprocess
@@ -20,7 +19,6 @@ from typing import Any
 
 import attrs
 
-from udonx.engine.hooks import Hook, Lap, Validation
 from udonx.inputs.sources import OBSERVERS, observer_problem
 
 SACRED_SEED = 0
@@ -110,33 +108,6 @@ class Recorder:
 
         experiment.main(main)
         return experiment.run().result
-
-
-class StageFigures(Hook):
-    """Gives the run record the losses and validations of a stage.
-
-    Args:
-        run: The Sacred run.
-        stage: What the figures' names begin with.
-    """
-
-    def __init__(self, run: Any, stage: str) -> None:
-        self._run, self._stage = run, stage
-
-    def on_lap(self, lap: Lap) -> None:
-        """Record the total loss."""
-        log_figure(self._run, f"{self._stage}.loss", lap.total, lap.last)
-
-    def on_validation(self, validation: Validation) -> None:
-        """Record the validation's R@1."""
-        r1 = validation.result.main.r1
-        log_figure(self._run, f"{self._stage}.validation.r1", r1, validation.step)
-
-
-def log_figure(run: Any, key: str, value: float, step: int | None = None) -> None:
-    """Give a figure to the run record, whose JSON has no place for one that is not finite."""
-    if math.isfinite(value):
-        run.log_scalar(key, value, step)
 
 
 def import_sacred() -> ModuleType:

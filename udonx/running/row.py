@@ -14,10 +14,13 @@ from udonx.common.words import plural
 from udonx.planning.plan import PlannedEvaluation, PlannedRow
 from udonx.running.evaluation import evaluate_row, is_made
 from udonx.running.events import EvaluationEnded, RowChanged
-from udonx.running.record import Recorder, command_line, log_figure
+from udonx.running.figures import RowFigures
+from udonx.running.record import Recorder, command_line
 from udonx.running.session import PlanRun, row_id, row_title, versions
 from udonx.running.stage import StageRun
+from udonx.running.writers import RunWriters, WrittenRun
 from udonx.store.results import Results, Run
+from udonx.store.stage import StageFolder
 from udonx.tables.question import Question
 
 logger = logging.getLogger(__name__)
@@ -67,20 +70,31 @@ def run_row(planned: PlannedRow, context: PlanRun, recorder: Recorder, question:
 
     def make(record: Any) -> dict[str, Any]:
         """Train and evaluate; every stage is held until the row's figures are recorded."""
+        figures = RowFigures(record, writers)
         with ExitStack() as held:
             for identity in planned.stages:
-                held.enter_context(StageRun(identity, planned, context, record).hold())
+                held.enter_context(StageRun(identity, planned, context, figures).hold())
             for evaluation in missing:
                 evaluate_row(planned, evaluation, context)
                 _tell_evaluation(evaluation, planned, context)
-            return _record_outcome(planned, results, record)
+            return _record_outcome(planned, results, figures)
 
-    recorder.run(
-        f"{context.plan.experiment.name}.{planned.row.name}",
-        _config(entry, planned, context),
-        make,
-        lambda sacred_id: results.append_run(attrs.evolve(entry, sacred_id=sacred_id)),
+    config = _config(entry, planned, context)
+    wanted = (*context.plan.experiment.writers, *session.options.writers)
+    run = WrittenRun(
+        results=results.root,
+        table=str(question.folder),
+        name=title,
+        stages=planned.stages,
+        config=config,
     )
+    with RunWriters(tuple(dict.fromkeys(wanted)) if todo or missing else (), run) as writers:
+        recorder.run(
+            f"{context.plan.experiment.name}.{planned.row.name}",
+            config,
+            make,
+            lambda sacred_id: results.append_run(attrs.evolve(entry, sacred_id=sacred_id)),
+        )
     _tell_row("done" if todo or missing else "reused", planned, context)
 
 
@@ -162,16 +176,21 @@ def _config(entry: Run, planned: PlannedRow, context: PlanRun) -> dict[str, Any]
     }
 
 
-def _record_outcome(planned: PlannedRow, results: Results, record: Any) -> dict[str, Any]:
+def _record_outcome(planned: PlannedRow, results: Results, figures: RowFigures) -> dict[str, Any]:
     """Give the record the figures of a row and where its weights lie; returns its result."""
     row: dict[str, Any] = {}
+    record = figures.record
+    steps = max((_steps(results.stage(identity)) for identity in planned.stages), default=0)
     for evaluation in planned.evaluations:
         branch, stored = evaluation.spec.branch, results.read_evaluation(evaluation.id)
         assert stored is not None, "it was made before, or just now"
         row[branch] = stored.to_plain()
-        _, figures = stored.figures(own_index=False)
-        for metric, mean in figures.means.items():
-            log_figure(record, f"test.{branch}.{metric}", mean)
+        _, shown = stored.figures(own_index=False)
+        values = {
+            **{f"{branch}/{metric}": mean for metric, mean in shown.means.items()},
+            **{f"{branch}/r1/{name}": each.r1 for name, each in shown.per_domain.items()},
+        }
+        figures.write("test", steps, values)
         file = results.evaluation(evaluation.id) / "metrics.json"
         record.add_artifact(file, name=f"{branch}_metrics.json")
     record.info["weights"] = {
@@ -190,3 +209,8 @@ def _record_stage(identity: str, results: Results, record: Any) -> dict[str, str
     # earlier versions kept no hash
     kept = stage.done.weights if stage.done is not None else None
     return {"path": str(stage.best), "sha256": kept.sha256 if kept else sha256_file(stage.best)}
+
+
+def _steps(stage: StageFolder) -> int:
+    """The steps that a finished stage has been trained."""
+    return stage.done.steps if stage.done is not None else 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Any
 
 import attrs
 
@@ -16,7 +15,7 @@ from udonx.forecast.costs import stage_timers
 from udonx.planning.plan import PlannedRow
 from udonx.planning.stages import stage_title, with_earlier
 from udonx.running.events import RowChanged
-from udonx.running.record import StageFigures
+from udonx.running.figures import RowFigures, StageFigures
 from udonx.running.session import PlanRun, row_id, row_title
 from udonx.running.watch import StageWatch
 from udonx.store.lock import POLL_SECONDS, StageLock
@@ -32,13 +31,13 @@ class StageRun:
         identity: the stage.
         planned: the row.
         context: the plan that it is of, and how that is run.
-        record: the run of the record.
+        figures: who keeps its figures.
     """
 
     identity: str
     planned: PlannedRow
     context: PlanRun
-    record: Any
+    figures: RowFigures
 
     @property
     def title(self) -> str:
@@ -110,7 +109,11 @@ class StageRun:
             manifest={domain: plan.identities.training_manifest(domain) for domain in domains},
             checkpoint_seconds=60 * session.options.checkpoint_minutes,
             hooks=(
-                StageFigures(self.record, stage_title(spec).replace(" ", "_")),
+                StageFigures(
+                    self.figures,
+                    stage_title(spec).replace(" ", "_"),
+                    spec.training.steps if spec.training else 1,
+                ),
                 watch,
                 *stage_timers(spec, plan.benchmark, session.device, session.workers),
             ),
