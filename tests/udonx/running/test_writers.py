@@ -105,6 +105,7 @@ def test_wandb_offline_continues_under_one_id(tmp_path: Path, monkeypatch) -> No
             for step in (first, first + 1):
                 runs.scalars("student", step, {"loss": 1 / step})
             ids.append(runs._writers["wandb"]._run.id)
+    wandb.teardown()  # its own process has written everything then
     assert ids[0] == ids[1] == written(tmp_path).id
     files = sorted((tmp_path / "wandb").glob("offline-run-*/*.wandb"))
     assert len(files) == 2 and all(ids[0] in file.name for file in files)
