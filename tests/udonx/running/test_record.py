@@ -196,19 +196,6 @@ def test_the_commit_is_that_of_the_working_directory(tmp_path):
     assert git_state(tmp_path) == {"commit": state["commit"], "changed": True}
 
 
-def test_a_figure_that_is_not_finite_is_not_recorded(tmp_path):
-    """JSON has no NaN."""
-    from udonx.running.record import log_figure
-
-    def body(run) -> dict:
-        log_figure(run, "loss", float("nan"), 1)
-        log_figure(run, "loss", 2.0, 2)
-        return {}
-
-    Recorder(tmp_path, ()).run("test", {}, body, lambda identity: None)
-    assert json.loads((tmp_path / "1" / "metrics.json").read_text())["loss"]["values"] == [2.0]
-
-
 def test_plug_ins_that_lie_with_a_stage_are_kept_with_its_record(tmp_path):
     """Files below the stage's plugins/ are artefacts of the run."""
     for domain in ("cars", "food"):
