@@ -31,6 +31,7 @@ _HOMES = {
     "plan": "udonx.running.plan:plan",
     "report": "udonx.running.report:report",
     "run": "udonx.running.run:run",
+    "runs": "udonx.records.listing:runs",
     "schema": "udonx.config.lookup:schema",
     "show": "udonx.running.show:show",
     "split": "udonx.data.prepare.folders:split_folders",

@@ -43,6 +43,14 @@ _DATA_COMMANDS = {
     " splits.",
 }
 
+_RUNS_COMMANDS = {
+    "list": "List the runs of a results folder; what `udonx runs` does.",
+    "show": "Show everything about one run.",
+    "diff": "Show how two runs differ: configuration, data, versions, figures.",
+    "rm": "Remove runs, with the stages that no table and no other run needs.",
+    "gc": "List what no table needs, with sizes; removes it with --yes.",
+}
+
 
 def _make_app() -> App:
     from cyclopts import App, Parameter  # takes a while, and Ctrl-C may come meanwhile
@@ -59,10 +67,21 @@ def _make_app() -> App:
         suppress_keyboard_interrupt=False,
     )
     data = App(name="data", help="Prepare images of your own.", default_parameter=defaults)
-    for group, commands, package in ((app, COMMANDS, "cli"), (data, _DATA_COMMANDS, "cli.data")):
+    runs = App(
+        name="runs",
+        help="List what was run (udonx runs [--state failed ...]), show it, remove it.",
+        default_parameter=defaults,
+    )
+    groups = (
+        (app, COMMANDS, "cli"),
+        (data, _DATA_COMMANDS, "cli.data"),
+        (runs, _RUNS_COMMANDS, "cli.runs"),
+    )
+    for group, commands, package in groups:
         for name, summary in commands.items():
             group.command(f"udonx.{package}.{name}:{name}", name=name, help=summary)
     app.command(data)
+    app.command(runs)
     app.register_install_completion_command()
     return app
 
@@ -90,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # a title that the terminal cannot show must not cost a run
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    tokens = list(sys.argv[1:] if arguments is None else arguments)
+    tokens = _with_list(list(sys.argv[1:] if arguments is None else arguments))
     try:
         with logging_to_stderr():
             app = _make_app()
@@ -117,17 +136,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return exit_code(error)
 
 
+def _with_list(tokens: list[str]) -> list[str]:
+    """A command line in which `udonx runs` without a command of its own lists the runs.
+
+    >>> _with_list(["runs", "--json"]), _with_list(["runs", "gc"]), _with_list(["runs", "--help"])
+    (['runs', 'list', '--json'], ['runs', 'gc'], ['runs', '--help'])
+    """
+    lists = tokens[:1] == ["runs"] and (len(tokens) == 1 or tokens[1].startswith("-"))
+    if not lists or tokens[1:] in (["--help"], ["-h"]):
+        return tokens
+    return ["runs", "list", *tokens[1:]]
+
+
 def _command(tokens: Sequence[str]) -> str:
     """The words of a command line that name its command.
 
     >>> _command(["data", "split", "photos"]), _command(["rnu"])
     ('udonx data split', 'udonx')
     """
-    words = ["udonx"]
-    for word, known in zip(tokens, ({*COMMANDS, "data"}, set(_DATA_COMMANDS)), strict=False):
+    groups = {"data": _DATA_COMMANDS, "runs": _RUNS_COMMANDS}
+    words, known = ["udonx"], {*COMMANDS, *groups}
+    for word in tokens[:2]:
         if word not in known:
             break
         words.append(word)
+        known = set(groups.get(word, ()))
     return " ".join(words)
 
 

@@ -74,3 +74,19 @@ class StageLock:
 
     def __exit__(self, *_: object) -> None:
         self.release()
+
+
+def holder_of(folder: Path) -> str | None:
+    """Who holds the lock of a stage's folder, alone or shared, in words; None where nobody does.
+
+    Nothing is written, so the folder may be one that cannot be written.
+    """
+    try:
+        with open(folder / "lock") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return handle.read() or "another process"
+    except OSError:  # there is no lock, or the file system has none
+        pass
+    return None

@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import attrs
-import cattrs
 import numpy as np
 
 from registry.metrics import DEFAULTS, names
 from udonx.common.files import DamagedFileError, atomic_path, open_regular
-from udonx.common.json_files import append_json_line, read_json, read_json_lines, write_json
+from udonx.common.json_files import read_json, write_json
 from udonx.data.unreadable import LeftOut, left_out
 from udonx.evaluation.metrics import DomainMetrics, Means, PerQuery, RetrievalMetrics, version_of
 from udonx.evaluation.protocol import ProtocolResult
 from udonx.store.neighbours import StoredNeighbours, read_neighbours, write_neighbours
+from udonx.store.runs import Run, append_run, read_runs
 from udonx.store.stage import StageFolder
 
 logger = logging.getLogger(__name__)
 
 AGAIN = "the same `udonx run` makes it again, and trains nothing for it"
 _RETRY = "`udonx tune` with --retry-failed tries the trial again"
-_converter = cattrs.Converter(forbid_extra_keys=True)
 
 
 def _shares(_: Any, attribute: attrs.Attribute, values: dict[str, float]) -> None:
@@ -139,23 +137,6 @@ class StoredEvaluation:
     def figures(self, *, own_index: bool) -> tuple[str, StoredFigures]:
         """The index that is shown, "merged" or "own", and its figures."""
         return ("own", self.own) if own_index or self.merged is None else ("merged", self.merged)
-
-
-@attrs.frozen(kw_only=True)
-class Run:
-    """A line of runs.jsonl: a (row, seed) of a table that was started.
-
-    `resumes` is the Sacred run that it goes on from.
-    """
-
-    file: str
-    setting: str
-    row: str
-    seed: int | None
-    stages: tuple[str, ...]
-    sacred_id: str | None
-    resumes: str | None
-    time: str = ""
 
 
 class PerQueryError(Exception):
@@ -373,10 +354,7 @@ class Results:
 
     def append_run(self, run: Run) -> None:
         """Add a line to runs.jsonl: a (row, seed) that starts."""
-        append_json_line(
-            self.root / "runs.jsonl",
-            {**attrs.asdict(run), "time": time.strftime("%Y-%m-%dT%H:%M:%S")},
-        )
+        append_run(self._runs_file, run)
 
     def runs(self) -> list[Run]:
         """The lines of runs.jsonl. Damaged ones, and an unterminated last one, are left out.
@@ -384,7 +362,7 @@ class Results:
         Raises:
             DamagedFileError: it is no file.
         """
-        return self._read_runs()[0]
+        return read_runs(self._runs_file)[0]
 
     def log_damaged_runs(self) -> None:
         """Log how many lines of runs.jsonl are damaged, where there are any.
@@ -392,26 +370,16 @@ class Results:
         Raises:
             DamagedFileError: it is no file.
         """
-        _, left_out = self._read_runs()
+        _, left_out = read_runs(self._runs_file)
         if left_out:
             what = f"{left_out} line{'s' * (left_out != 1)} damaged and left out"
             logger.warning(
-                f"{self.root / 'runs.jsonl'}: {what}; where the table lacks a seed, name it with"
-                " --seeds"
+                f"{self._runs_file}: {what}; where the table lacks a seed, name it with --seeds"
             )
 
-    def _read_runs(self) -> tuple[list[Run], int]:
-        """The lines of runs.jsonl, and how many are damaged."""
-        entries, damaged = read_json_lines(self.root / "runs.jsonl")
-        runs, left_out = [], len(damaged)
-        for entry in entries:
-            try:
-                runs.append(_converter.structure(entry, Run))
-            except (
-                Exception
-            ):  # cattrs raises what the types that it calls raise: a line of another form
-                left_out += 1
-        return runs, left_out
+    @property
+    def _runs_file(self) -> Path:
+        return self.root / "runs.jsonl"
 
 
 def _query_arrays(index: str, queries: PerQuery) -> dict[str, np.ndarray]:

@@ -1,0 +1,1 @@
+"""The commands of `udonx runs`, each a file."""
