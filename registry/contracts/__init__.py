@@ -19,6 +19,7 @@ from registry.contracts.options import (
     Schedule,
     Share,
     Steps,
+    Subset,
     Transform,
     Validation,
 )
@@ -84,6 +85,7 @@ __all__ = [
     "StageSpec",
     "Start",
     "Steps",
+    "Subset",
     "TeacherSpec",
     "Training",
     "Transform",

@@ -221,6 +221,33 @@ class Budget:
 
 
 @attrs.frozen(kw_only=True)
+class Subset:
+    """Which training images a row sees, and which of their labels: drawn from the seed."""
+
+    labelled: Annotated[
+        Annotated[float, Field(gt=0, le=1)] | None,
+        Field(
+            description=(
+                "The share of each class's images that keep their label, at least one of each"
+                " class. The others are trained on by losses that read no label. Without it, as"
+                " with 1, all do."
+            ),
+            json_schema_extra={"unit": "share"},
+        ),
+    ] = attrs.field(default=None, converter=_one_as_none)
+    long_tail: Annotated[
+        Annotated[float, Field(ge=1)] | None,
+        Field(
+            description=(
+                "How many times as many images the largest class of a domain has as the smallest:"
+                " the sizes in between fall exponentially, and the images beyond them are left out."
+                " Without it, as with 1, all images stay."
+            )
+        ),
+    ] = attrs.field(default=None, converter=_one_as_none)
+
+
+@attrs.frozen(kw_only=True)
 class Validation:
     """How the best step is chosen: by R@1 on the validation splits, the mean over domains."""
 

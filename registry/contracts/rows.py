@@ -12,6 +12,7 @@ from registry.contracts.options import (
     Budget,
     Optimiser,
     Schedule,
+    Subset,
     Transform,
     Validation,
 )
@@ -98,6 +99,7 @@ class Recipe:
     schedule: Schedule = Schedule()
     average: Average = Average()
     budget: Budget = Budget()
+    subset: Subset = Subset()
     validation: Validation = Validation()
     classifier: Annotated[
         Literal["separate", "joint"],

@@ -11,6 +11,7 @@ from registry.contracts.options import (
     Optimiser,
     Schedule,
     Steps,
+    Subset,
     Transform,
 )
 
@@ -112,6 +113,8 @@ class Training:
         update: the rule by which gradients move the weights; None for "adamw".
         per_class: images of each class in a batch; None where the images of a domain come round
             alike.
+        subset: which training images and labels it sees, drawn from the seed of the stage; None
+            for all.
     """
 
     steps: int
@@ -127,6 +130,7 @@ class Training:
     average: Average | None = None
     update: ComponentSpec | None = None
     per_class: int | None = None
+    subset: Subset | None = None
 
 
 @attrs.frozen(kw_only=True)

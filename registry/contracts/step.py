@@ -15,15 +15,28 @@ class Batch:
 
     Attributes:
         images: float32 [B, 3, H, W], RGB, 0..255.
-        labels: int64 [B], 0..C-1 within the domain.
+        labels: int64 [B], 0..C-1 within the domain; -1 for an image without a label.
         domain: the domain's name.
         ids: the paths of the images.
+        labelled: int64 [L], the rows that have a label; None where all have. A loss on one branch,
+            and one that has `reads_labels = True`, is called with these alone.
     """
 
     images: Any
     labels: Any
     domain: str
     ids: tuple[str, ...] = ()
+    labelled: Any = None
+
+    @property
+    def count(self) -> int:
+        """How many images have a label."""
+        return len(self.labels if self.labelled is None else self.labelled)
+
+    def of_labelled(self) -> Batch:
+        """The batch of the images that have a label; its images stay as they are."""
+        rows = self.labelled
+        return attrs.evolve(self, labels=self.labels[rows], ids=(), labelled=None)
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -45,6 +58,12 @@ class Branch:
     cosine_BC: Any
     class_range: range
     raw_BD: Any = None
+
+    def rows(self, rows: Any) -> Branch:
+        """The branch of some images: int64 [L], their places in the batch."""
+        names = ("features_BF", "embedding_BD", "cosine_BC", "raw_BD")
+        chosen = {name: value[rows] for name in names if (value := getattr(self, name)) is not None}
+        return attrs.evolve(self, **chosen)
 
     @property
     def domain_cosine_BC(self) -> Any:

@@ -31,6 +31,8 @@ class ClassAwareDistance:
         tensor(0.)
     """
 
+    reads_labels = True
+
     def __call__(self, student: Branch, teacher: Branch, batch: Batch) -> Tensor:
         """The loss, a scalar, of embeddings [B, D] and [B, E] and the batch's labels int64 [B]."""
         return relation_maths.class_aware_distance(

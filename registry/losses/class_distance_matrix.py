@@ -38,6 +38,8 @@ class ClassDistanceMatrix:
         tensor(0.)
     """
 
+    reads_labels = True
+
     def __init__(
         self,
         *,

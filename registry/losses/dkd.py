@@ -39,6 +39,8 @@ class DecoupledKL:
         True
     """
 
+    reads_labels = True
+
     def __init__(
         self,
         *,

@@ -18,6 +18,7 @@ from registry.contracts import (
     Recipe,
     Row,
     StageSpec,
+    Subset,
     TeacherSpec,
     Training,
     Transform,
@@ -203,6 +204,7 @@ def _training(
         average=read_average(recipe.average, steps),
         update=None if recipe.update == Recipe().update else recipe.update,
         per_class=recipe.budget.per_class,
+        subset=None if recipe.subset == Subset() else recipe.subset,
     )
 
 

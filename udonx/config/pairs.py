@@ -155,6 +155,12 @@ def _budget(row: Candidate) -> Complaints:
             f"got {budget.per_class}, but a batch of {budget.batch} is no multiple of it; change"
             " one of the two",
         )
+    if "subset" not in row.broken and row.recipe.subset.long_tail and budget.epochs is not None:
+        yield (
+            "subset.long_tail",
+            "got a number, but the budget is in epochs, which would count the images that are left"
+            " out; give budget.steps",
+        )
 
 
 def _teachers(row: Candidate) -> Complaints:

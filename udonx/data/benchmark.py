@@ -13,11 +13,20 @@ from pathlib import Path
 import attrs
 import numpy as np
 
-from registry.contracts import DomainFacts
+from registry.contracts import DomainFacts, Subset
 from udonx.data.errors import DataError
 from udonx.data.facts import images_digest, manifest_hash, split_digest, train_facts
 from udonx.data.sizes import MISSING, image_sizes
-from udonx.data.splits import PHASES, BenchmarkLayout, Phase, Split, label_map, read_split
+from udonx.data.splits import (
+    PHASES,
+    UNLABELLED,
+    BenchmarkLayout,
+    Phase,
+    Split,
+    label_map,
+    read_split,
+)
+from udonx.data.subset import subset_of
 
 
 @attrs.define(eq=False, slots=False)
@@ -40,6 +49,7 @@ class Benchmark:
     _sizes: dict[tuple[str, str], np.ndarray] = attrs.field(factory=dict, init=False)
     _digests: dict[tuple[str, str], tuple[str, ...]] = attrs.field(factory=dict, init=False)
     _queries: dict[tuple[str, str], tuple[str, str] | None] = attrs.field(factory=dict, init=False)
+    _subsets: dict[tuple[Subset, int], Benchmark] = attrs.field(factory=dict, init=False)
 
     @classmethod
     def open(
@@ -114,14 +124,36 @@ class Benchmark:
         """Original training class ids to 0..C-1."""
         return label_map(self.split(domain, "train"))
 
+    def subset(self, subset: Subset | None, seed: int) -> Benchmark:
+        """The same benchmark with a part of its training images, or of their labels.
+
+        Identities are those of the whole: what the part is follows from a stage's own spec.
+        """
+        if subset is None:
+            return self
+        if (subset, seed) not in self._subsets:
+            part = Benchmark(self.root, self.domains, self.fingerprint, self.origin, self.phases)
+            part._splits.update(self._splits)
+            for domain in self.domains:
+                if self.has(domain, "train"):
+                    whole = self.split(domain, "train")
+                    part._splits[domain, "train"] = subset_of(whole, subset, seed)
+            self._subsets[subset, seed] = part
+        return self._subsets[subset, seed]
+
     def train_labels(self, domain: str) -> np.ndarray:
-        """The class of each training image, int64 [N], 0..C-1; its first where it has several."""
+        """The class of each training image, int64 [N], 0..C-1.
+
+        It is the first where an image has several, and -1 where it has none.
+        """
         classes = np.fromiter(self.labels(domain), dtype=np.int64)  # ascending
-        return np.searchsorted(classes, self.split(domain, "train").class_ids)
+        class_ids = self.split(domain, "train").class_ids
+        return np.where(class_ids == UNLABELLED, -1, np.searchsorted(classes, class_ids))
 
     def class_counts(self, domain: str) -> np.ndarray:
         """Training images of each class, int64 [C]; an image with several labels counts once."""
-        return np.bincount(self.train_labels(domain), minlength=len(self.labels(domain)))
+        labels = self.train_labels(domain)
+        return np.bincount(labels[labels >= 0], minlength=len(self.labels(domain)))
 
     def missing(self, domain: str, name: str) -> list[str]:
         """The paths of a split that have no image."""

@@ -69,7 +69,8 @@ class ClassOrder:
     Args:
         seed: what the order follows from, with the domain and the position.
         domain: its name.
-        labels: int64 [N], the class of each row of the split, 0..C-1.
+        labels: int64 [N], the class of each row of the split, 0..C-1; -1, which has no turn, for
+            none.
         per_class: images of a turn.
 
     Example:
@@ -80,10 +81,10 @@ class ClassOrder:
     """
 
     def __init__(self, seed: int, domain: str, labels: np.ndarray, per_class: int) -> None:
-        counts = np.bincount(labels)
+        counts = np.bincount(labels[labels >= 0])
         self.seed, self.domain, self.per_class = seed, domain, per_class
         # the rows of class c are _rows[_first[c] : _first[c + 1]]
-        self._rows = np.argsort(labels, kind="stable")
+        self._rows = np.argsort(labels, kind="stable")[(labels < 0).sum() :]
         self._first = np.concatenate([[0], np.cumsum(counts)])
         self._turns = DomainOrder(seed, f"{domain}/classes", len(counts))
 
@@ -158,10 +159,7 @@ class BatchLoader:
         self.upright = transform.orientation == "exif"
         self._domains: dict[str, _Domain] = {}
         for name in domains:
-            split, mapping = benchmark.split(name, "train"), benchmark.labels(name)
-            labels = np.fromiter(
-                (mapping[int(label)] for label in split.class_ids), dtype=np.int64, count=len(split)
-            )
+            split, labels = benchmark.split(name, "train"), benchmark.train_labels(name)
             known = Unreadable(
                 f"the train split of {name}", len(split), store, (unreadable or {}).get(name, ())
             )
@@ -198,15 +196,21 @@ class BatchLoader:
             row, image = self._image(data, row, crop, left_out)
             rows.append(row)
             images.append(image)
-        images_B3HW, labels_B = torch.stack(images), torch.from_numpy(data.labels[rows])
+        labels = data.labels[rows]
+        images_B3HW, labels_B = torch.stack(images), torch.from_numpy(labels)
+        # found here, where it is known without waiting for a GPU
+        known = np.flatnonzero(labels >= 0)
+        labelled = torch.from_numpy(known) if len(known) < len(labels) else None
         if self.pin is not None:
             # else a thread would wake the first GPU, whichever is used
             with torch.cuda.device(self.pin):
                 images_B3HW, labels_B = images_B3HW.pin_memory(), labels_B.pin_memory()
+                labelled = None if labelled is None else labelled.pin_memory()
         return (
             Batch(
                 images=images_B3HW,
                 labels=labels_B,
+                labelled=labelled,
                 domain=domain,
                 ids=tuple(data.paths[row] for row in rows),
             ),

@@ -4,7 +4,8 @@
     root/info_files/<domain>/<split>.json    [{"path": "cars/car_ims/000001.jpg", "class_id": 12},
     ...]
 
-A `class_id` may be a list of integers: a query with several correct labels. Torch-free and
+A `class_id` may be a list of integers: a query with several correct labels. That of a training
+image may be null: it has no label, and losses that read labels leave it out. Torch-free and
 Pillow-free, because planning reads it. Source: UnED's published split files.
 """
 
@@ -29,6 +30,9 @@ Phase = Literal["val", "test"]
 """When queries are searched: while a stage is trained, to choose its best step, or at the end."""
 PHASES: tuple[Phase, ...] = get_args(Phase)
 
+UNLABELLED = int(np.iinfo(np.int64).min)
+"""What stands for the class of a training image that has none."""
+
 # What a message shows of what was got: enough to find it, however large it is.
 _short = reprlib.Repr()
 _short.maxstring = 200
@@ -42,7 +46,8 @@ class Split:
         domain: name of the domain's folder.
         name: name of the file without `.json`.
         paths: N paths relative to `root/images`, in the file's order.
-        class_ids: int64 [N]; for an entry with several labels its first.
+        class_ids: int64 [N]; for an entry with several labels its first, for one without a label
+            `UNLABELLED`.
         several: row -> all labels, for the entries that have several.
     """
 
@@ -71,7 +76,7 @@ class Split:
         """The distinct class ids, ascending."""
         return sorted(
             {
-                *np.unique(self.class_ids).tolist(),
+                *np.unique(self.class_ids[self.class_ids != UNLABELLED]).tolist(),
                 *(label for labels in self.several.values() for label in labels),
             }
         )
@@ -236,11 +241,16 @@ def read_split(root: Path | str, domain: str, split: str) -> Split:
         )
     paths, class_ids, several = [], np.empty(len(entries), dtype=np.int64), {}
     for number, entry in enumerate(entries):
-        path, labels = _checked(file, number, entry)
+        path, labels = _checked(file, number, entry, may_lack=split == "train")
         paths.append(path)
         class_ids[number] = labels[0]
         if len(labels) > 1:
             several[number] = labels
+    if (class_ids == UNLABELLED).all():
+        raise DataError(
+            f'{file} has no "class_id" but null: some image of a train split needs a label; give'
+            " one, or leave the domain out."
+        )
     return Split(domain, split, paths, class_ids, several)
 
 
@@ -300,8 +310,10 @@ def _as_pair(entry: dict) -> tuple | dict:
     return (entry["path"], entry["class_id"]) if "path" in entry and "class_id" in entry else entry
 
 
-def _checked(file: Path, number: int, entry: object) -> tuple[str, tuple[int, ...]]:
-    """Path and labels of one entry, numbered from 0."""
+def _checked(
+    file: Path, number: int, entry: object, *, may_lack: bool
+) -> tuple[str, tuple[int, ...]]:
+    """Path and labels of one entry, numbered from 0; `may_lack` allows it to have no label."""
     where = f"{file}, entry {number}"
     if not isinstance(entry, tuple):
         got = (
@@ -316,11 +328,13 @@ def _checked(file: Path, number: int, entry: object) -> tuple[str, tuple[int, ..
             f"{where} has path {_short.repr(path)}: {problem}; it must be text, relative to the"
             " folder images and inside it."
         )
+    if class_id is None and may_lack:
+        return path, (UNLABELLED,)
     labels = tuple(class_id) if isinstance(class_id, list) else (class_id,)
     # bool is a subclass of int, but `true` in a split file is a mistake.
     if not labels or any(type(label) is not int or abs(label) >= 2**63 for label in labels):
         raise DataError(
             f"{where} has class_id {_short.repr(class_id)}: it must be an integer or a non-empty"
-            " list of integers."
+            f" list of integers{', or null' if may_lack else ''}."
         )
     return path, labels

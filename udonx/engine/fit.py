@@ -133,13 +133,15 @@ class Fit:
             features_BF: float [B, F].
         """
         if isinstance(self.moments, ClassMoments):
-            places = torch.as_tensor(rows) + self.first[domain]
-            self.moments.add(features_BF, self.labels[domain][places], domain)
+            labels_B = self.labels[domain][torch.as_tensor(rows) + self.first[domain]]
+            known_B = labels_B >= 0
+            if known_B.any():
+                self.moments.add(features_BF[known_B], labels_B[known_B], domain)
         else:
             self.moments.add(features_BF)
 
     def _class_labels(self) -> dict[str, Tensor]:
-        """The class of each training image, 0..C-1 within its domain: int64 [N]."""
+        """The class of each training image, 0..C-1 within its domain: int64 [N]; -1 for none."""
         benchmark = self.job.benchmark
         return {domain: torch.from_numpy(benchmark.train_labels(domain)) for domain in self.paths}
 

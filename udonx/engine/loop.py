@@ -128,6 +128,8 @@ class Loop:
         device = self.job.device
         batch.images = batch.images.to(device, non_blocking=True)
         batch.labels = batch.labels.to(device, non_blocking=True)
+        if batch.labelled is not None:
+            batch.labelled = batch.labelled.to(device, non_blocking=True)
         needs_backbone = self.optimiser.prepare(step)
         with explained("the model"):
             student, teacher = self.model(batch, train_backbone=needs_backbone)

@@ -122,11 +122,18 @@ class Objective(nn.Module):
     def term(self, loss: LossSpec, *arguments: Any) -> Tensor:
         """One loss; `arguments` are its branch or its two branches, and the batch.
 
+        One that reads labels sees the images that have one; it is 0 where none has.
+
         Raises:
             TrainingError: it fails or returns something else than a scalar or one value per image,
                 with its name and line: losses are what people write most.
         """
         term = self.terms[loss.name]
+        if arguments[-1].labelled is not None and _reads_labels(loss, term):
+            *branches, batch = arguments
+            if batch.count == 0:  # nothing to learn from, and no gradient
+                return 0.0 * branches[0].embedding_BD.sum()
+            arguments = (*(branch.rows(batch.labelled) for branch in branches), batch.of_labelled())
         with explained(f"loss '{loss.name}' ('{loss.use}')", type(term)):
             value = term(*arguments)
         images = len(arguments[-1].labels)
@@ -145,3 +152,8 @@ class Objective(nn.Module):
                 f" is a float tensor, one scalar or one value per image, of shape [{images}]"
             )
         return value if value.ndim == 0 else value.mean()
+
+
+def _reads_labels(loss: LossSpec, term: Any) -> bool:
+    """Whether a loss is classification, or says that it reads labels."""
+    return loss.on is not None or getattr(term, "reads_labels", False)

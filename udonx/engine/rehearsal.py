@@ -37,6 +37,8 @@ def first_batch(benchmark: Benchmark, store: ImageStore, spec: StageSpec, domain
         DataError: too many cannot be read.
     """
     training = spec.required_training
+    # images without a label would show nothing of the losses that read labels
+    whole = (benchmark.train_labels(domain) >= 0).all()
     loader = BatchLoader(
         benchmark,
         store,
@@ -45,7 +47,7 @@ def first_batch(benchmark: Benchmark, store: ImageStore, spec: StageSpec, domain
         min(training.batch, _IMAGES),
         spec.seed or 0,
         workers=1,
-        per_class=training.per_class,
+        per_class=training.per_class or (None if whole else 1),
     )
     return loader.load(domain, 0)
 

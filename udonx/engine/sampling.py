@@ -117,8 +117,8 @@ class SignalWindow:
         if self.signal is None:
             return
         sums_2 = self.sums_D2[self._row[batch.domain]]
-        sums_2[0] += values[self.signal].double() * len(batch.labels)
-        sums_2[1] += len(batch.labels)
+        sums_2[0] += values[self.signal].double() * batch.count
+        sums_2[1] += batch.count
 
     def sums(self) -> dict[str, tuple[float, int]]:
         """(sum of the loss, samples) of the domains that had a batch; waits for the device."""

@@ -31,7 +31,7 @@ from udonx.forecast.remaining import PlannedStage, Workload, stage_work
 from udonx.inputs.open import open_images
 from udonx.planning.identity import digest
 from udonx.planning.plan import Plan
-from udonx.planning.stages import stage_title
+from udonx.planning.stages import stage_title, training_data
 from udonx.store.results import Results
 from udonx.store.stage import StageFolder
 
@@ -109,7 +109,7 @@ class _Probe:
             id=identity,
             title=f"timing {stage_title(spec)}",
             folder=StageFolder(self.folder / identity),
-            benchmark=plan.benchmark,
+            benchmark=training_data(spec, plan.benchmark),
             store=open_images(plan.experiment, plan.benchmark, cache_bytes=0),
             device=self.device,
             workers=self.threads,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from registry.contracts import StageSpec, TeacherSpec
+from udonx.data.benchmark import Benchmark
 
 
 def with_earlier(stage: StageSpec) -> Iterator[StageSpec]:
@@ -12,6 +13,19 @@ def with_earlier(stage: StageSpec) -> Iterator[StageSpec]:
     for earlier in stage.earlier:
         yield from with_earlier(earlier)
     yield stage
+
+
+def training_data(spec: StageSpec, benchmark: Benchmark) -> Benchmark:
+    """The benchmark with those training images and labels that a stage sees.
+
+    A head that is fitted to a stage's features sees what that stage was trained on.
+    """
+    seen = spec
+    while seen.training is None and seen.init is not None:
+        seen = seen.init.stages[0]
+    if seen.training is None:
+        return benchmark
+    return benchmark.subset(seen.training.subset, seen.seed or 0)
 
 
 def learned_domains(stage: StageSpec) -> frozenset[str] | None:

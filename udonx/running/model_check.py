@@ -22,6 +22,7 @@ from udonx.engine.optim import layer_factors
 from udonx.engine.rehearsal import Rehearsal, first_batch, rehearse_sampler
 from udonx.inputs.open import Inputs
 from udonx.planning.plan import start_of
+from udonx.planning.stages import training_data
 
 
 @attrs.define
@@ -55,7 +56,7 @@ class WantedStage:
         return cls(
             spec,
             data.facts,
-            data.benchmark,
+            training_data(spec, data.benchmark),
             data.images,
             next((name for name in spec.domains if name not in data.broken), None),
             start_of(experiment, inputs.start_weights, spec.backbone).folder,
@@ -192,7 +193,10 @@ class ModelCheck:
     def _batch(self, stage: WantedStage, domain: str) -> Batch:
         """The first images of a domain, as a stage loads them."""
         spec = stage.spec
-        key = repr((stage.benchmark.root, domain, spec.transform, spec.required_training.batch))
+        training = spec.required_training
+        seed = None if training.subset is None else spec.seed
+        drawn = (training.batch, training.per_class, training.subset, seed)
+        key = repr((stage.benchmark.root, domain, spec.transform, *drawn))
         if key not in self._batches:
             self._batches[key] = first_batch(stage.benchmark, stage.images, spec, domain)
         return self._batches[key]

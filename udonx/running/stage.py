@@ -13,7 +13,7 @@ from udonx.engine.job import Job
 from udonx.engine.train import run_stage
 from udonx.forecast.costs import stage_timers
 from udonx.planning.plan import PlannedRow
-from udonx.planning.stages import stage_title, with_earlier
+from udonx.planning.stages import stage_title, training_data, with_earlier
 from udonx.running.events import RowChanged
 from udonx.running.figures import RowFigures, StageFigures
 from udonx.running.session import PlanRun, row_id, row_title

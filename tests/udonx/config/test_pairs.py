@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from registry import schemes
-from registry.contracts import Budget, ComponentSpec, HeadSpec, LossSpec, Recipe, RowSpec, Transform
+from registry.contracts import (
+    Budget,
+    ComponentSpec,
+    HeadSpec,
+    LossSpec,
+    Recipe,
+    RowSpec,
+    Subset,
+    Transform,
+)
 from tests.udonx.config.loading import load, problems
 from udonx.config.merge import Merged
 from udonx.config.pairs import impossible_pairs
@@ -37,6 +46,9 @@ def test_each_pair_is_named_at_its_key():
     whole = Budget(steps=1, batch=6, per_class=4)
     assert complaints(recipe={"budget": whole}) == ["budget.per_class"]
     assert complaints(recipe={"budget": Budget(steps=1, batch=8, per_class=4)}) == []
+    epochs = {"budget": Budget(epochs=2.0), "subset": Subset(long_tail=10)}
+    assert complaints(recipe=epochs) == ["subset.long_tail"]
+    assert complaints(recipe={"subset": Subset(long_tail=10, labelled=0.1)}) == []
     assert complaints(recipe={"losses": (CE, KL)}) == ["losses.kl"]
     assert complaints(recipe={"losses": ()}) == ["losses"]
     assert complaints(domains=("cars", "cars")) == ["domains"]

@@ -8,7 +8,7 @@ import pytest
 
 from tests.tiny import write_split
 from udonx.data.errors import DataError
-from udonx.data.splits import BenchmarkLayout, label_map, read_split
+from udonx.data.splits import UNLABELLED, BenchmarkLayout, label_map, read_split
 
 
 @pytest.fixture
@@ -225,3 +225,17 @@ def test_several_missing_domains_are_one_sentence(tmp_path):
         ),
     ):
         BenchmarkLayout(tmp_path).domains(["cars", "birds", "sop"])
+
+
+def test_a_training_image_may_have_no_label(write, tmp_path):
+    """`null` stands for none, in a train split that has some label, and in no other split."""
+    write("cars", "train", [("a", 3), ("b", None), ("c", 1)])
+    split = read_split(tmp_path / "data", "cars", "train")
+    assert split.class_ids.tolist() == [3, UNLABELLED, 1] and split.classes() == [1, 3]
+    assert label_map(split) == {1: 0, 3: 1}
+    write("cars", "val", [("a", 3), ("b", None)])
+    with pytest.raises(DataError, match="entry 1 has class_id None: it must be an integer or a"):
+        read_split(tmp_path / "data", "cars", "val")
+    write("cars", "train", [("a", None)])
+    with pytest.raises(DataError, match='has no "class_id" but null: some image of a train split'):
+        read_split(tmp_path / "data", "cars", "train")

@@ -48,6 +48,7 @@ _TRAINING = {
     "average",
     "update",
     "per_class",
+    "subset",
 }
 
 

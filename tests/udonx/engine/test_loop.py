@@ -12,7 +12,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from registry import losses
-from registry.contracts import ComponentSpec, LossSpec, Optimiser, TeacherSpec
+from registry.contracts import ComponentSpec, LossSpec, Optimiser, Subset, TeacherSpec
 from tests.udonx.engine.small import (
     LONG,
     PAIR,
@@ -223,7 +223,7 @@ def every_loss(*, of_a_teacher: bool) -> tuple[LossSpec, ...]:
 
 
 @pytest.mark.parametrize(
-    "scheme", ["udon", "distilled", "classification", "every loss", "every pair"]
+    "scheme", ["udon", "distilled", "classification", "every loss", "every pair", "few labels"]
 )
 @pytest.mark.parametrize(
     ("policy", "update"),
@@ -260,6 +260,13 @@ def test_no_host_sync(
             "classification": {"losses": (STUDENT_CE,), "teacher_head": None},
             "every loss": {"losses": every_loss(of_a_teacher=False), "teacher_head": None},
             "every pair": {"losses": (STUDENT_CE, TEACHER_CE, *every_loss(of_a_teacher=True))},
+            "few labels": {
+                "losses": (
+                    TEACHER_CE,
+                    *every_loss(of_a_teacher=False),
+                    *every_loss(of_a_teacher=True),
+                )
+            },
         },
         (),
     )
@@ -272,11 +279,12 @@ def test_no_host_sync(
             "teacher_head": None,
             "teachers": (TeacherSpec(stage=earlier),),
         }
+    subset = Subset(labelled=0.3) if scheme == "few labels" else None
     loop = training(
         small_job(
             tmp_path / "stage",
             small_spec(**common, **changes[scheme]),
-            small_benchmark,
+            small_benchmark.subset(subset, 0),
             teachers=teachers,
         )
     )

@@ -30,6 +30,7 @@ from registry.contracts import (
 )
 from registry.heads.linear import LinearHead
 from tests.parity import below, classifier_state, linear_state, read_arrays, read_json, tensor
+from tests.registry.losses.branches import branch_of, unit_rows
 from udonx.engine.build import build_model
 from udonx.engine.model import Classifiers, Model
 from udonx.engine.objective import Objective
@@ -441,3 +442,52 @@ def test_parts_start_from_their_own_streams() -> None:
     assert not torch.equal(
         both.student_head.projection.weight, other.student_head.projection.weight
     )
+
+
+def sides(rows: Tensor, dim: int) -> Branch:
+    """A branch of unit rows [B, dim] with cosines to three fixed columns."""
+    columns = unit_rows(3, dim, seed=9).detach()
+    return branch_of(rows, rows @ columns.T)
+
+
+def test_images_without_a_label_are_left_to_losses_that_read_none() -> None:
+    """Classification and losses that say that they read labels are those of the labelled images;
+    the others see all images.
+    """
+    dkd = LossSpec(name="dkd", use="dkd")
+    objective = Objective(stage([*TERMS.values(), dkd]))
+    labels = [2, -1, 0, -1, 1]
+    rows = torch.tensor([0, 2, 4])
+    part = Batch(images=None, labels=torch.tensor(labels), domain="a", labelled=rows)
+    student, teacher = unit_rows(5, 64), unit_rows(5, 256, seed=1)
+    got = objective.losses(None, sides(student, 64), sides(teacher, 256), part)
+    known = Batch(images=None, labels=torch.tensor([2, 0, 1]), domain="a")
+    expected = objective.losses(None, sides(student[rows], 64), sides(teacher[rows], 256), known)
+    whole = Batch(images=None, labels=torch.tensor([2, 0, 0, 0, 1]), domain="a")
+    of_all = objective.losses(None, sides(student, 64), sides(teacher, 256), whole)
+    for name in ("teacher_ce", "student_ce", "dkd"):
+        assert torch.equal(got.values[name], expected.values[name])
+    for name in ("kl_logit", "relational"):
+        assert torch.equal(got.values[name], of_all.values[name])
+    got.values.clear()
+    sum(got.task).backward()
+    assert student.grad is not None and not student.grad[[1, 3]].any()
+    assert student.grad[rows].any(1).all()
+
+
+def test_a_batch_without_any_label_teaches_no_classes() -> None:
+    """Classification is 0 without a gradient, not nan; distillation goes on."""
+    objective = Objective(stage([*TERMS.values()]))
+    none = Batch(
+        images=None,
+        labels=torch.tensor([-1, -1]),
+        domain="a",
+        labelled=torch.zeros(0, dtype=torch.int64),
+    )
+    student, teacher = unit_rows(2, 64), unit_rows(2, 256, seed=1)
+    got = objective.losses(None, sides(student, 64), sides(teacher, 256), none)
+    assert got.values["student_ce"] == got.values["teacher_ce"] == 0
+    assert got.values["kl_logit"] > 0 and got.total.isfinite()
+    got.total.backward()
+    assert student.grad is not None and student.grad.isfinite().all() and student.grad.any()
+    assert teacher.grad is not None and not teacher.grad.any()

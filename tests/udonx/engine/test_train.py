@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from registry.contracts import TeacherSpec
+from registry.contracts import Subset, TeacherSpec
 from tests.udonx.engine.small import (
     DOMAINS,
     LONG,
@@ -163,6 +163,36 @@ def test_batches_of_classes_continue_as_they_were(
             )
     run_stage(small_job(tmp_path / "stopped", spec, small_benchmark))
     assert all(len(set(labels[:4])) == len(set(labels[4:])) == 1 for labels in batches)
+    assert kept(StageFolder(tmp_path / "stopped")) == kept(StageFolder(tmp_path / "whole"))
+    run_stage(small_job(tmp_path / "plain", small_spec(steps=8, validate_every=4), small_benchmark))
+    assert totals(StageFolder(tmp_path / "plain")) != totals(StageFolder(tmp_path / "whole"))
+
+
+def test_few_labels_continue_as_they_were(
+    small_benchmark: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stage that sees a part of images and labels, stopped and continued, ends in the same bytes;
+    with all labels it is another.
+    """
+    subset = Subset(labelled=0.4, long_tail=2.0)
+    benchmark = small_benchmark.subset(subset, 0)
+    spec = small_spec(subset=subset, steps=8, validate_every=4)
+    run_stage(small_job(tmp_path / "whole", spec, benchmark))
+    labelled: list[int] = []
+    step_of = Loop._train_step
+
+    def stopping(self: Loop, step: int, batch: Any) -> None:
+        labelled.append(batch.count)
+        if len(labelled) == 6:
+            raise Interrupted
+        step_of(self, step, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Loop, "_train_step", stopping)
+        with pytest.raises(Interrupted):
+            run_stage(small_job(tmp_path / "stopped", spec, benchmark, checkpoint_seconds=0.0))
+    run_stage(small_job(tmp_path / "stopped", spec, benchmark))
+    assert max(labelled) < 8 and any(labelled)
     assert kept(StageFolder(tmp_path / "stopped")) == kept(StageFolder(tmp_path / "whole"))
     run_stage(small_job(tmp_path / "plain", small_spec(steps=8, validate_every=4), small_benchmark))
     assert totals(StageFolder(tmp_path / "plain")) != totals(StageFolder(tmp_path / "whole"))
