@@ -98,7 +98,7 @@ class StageRun:
             id=self.identity,
             title=self.title,
             folder=session.results.stage(self.identity),
-            benchmark=plan.benchmark,
+            benchmark=training_data(spec, plan.benchmark),
             store=self.context.images,
             device=session.device,
             workers=session.workers,
