@@ -32,7 +32,7 @@ class Findings:
         rows_RQK: int32, positions in `images`, best first; -1 where there are no more.
         scores_RQK: float32, inner products with the query.
         relevant_RQK: bool, whether a neighbour is right.
-        problems: a sentence for each row that has none.
+        problems: which rows have none and why, a sentence for each reason.
     """
 
     rows: tuple[TableRow, ...]
@@ -84,7 +84,7 @@ def read_findings(table: Table, results: Results) -> Findings | None:
         table: the table.
         results: the folder of its evaluations.
     """
-    problems: list[str] = []
+    reasons: dict[str, list[str]] = {}
     found: list[tuple[TableRow, StoredNeighbours]] = []
     base = None
     for row in table.rows:
@@ -94,10 +94,10 @@ def read_findings(table: Table, results: Results) -> Findings | None:
             order_Q = order_of(queries, base)
             stored = results.read_neighbours(row.evaluations[0], row.index)
         except NeighboursError as error:
-            problems.append(f"{row.label}: its neighbours are {error}; {AGAIN}")
+            reasons.setdefault(f"whose neighbours are {error}; {AGAIN}", []).append(row.label)
             continue
         except PerQueryError as error:
-            problems.append(f"{row.label}: its per-query results are {error}")
+            reasons.setdefault(f"whose per-query results are {error}", []).append(row.label)
             continue
         found.append((row, _reordered(stored, order_Q)))
     if base is None or not found:
@@ -111,7 +111,9 @@ def read_findings(table: Table, results: Results) -> Findings | None:
         rows_RQK=np.stack(numbered),
         scores_RQK=np.stack([stored.scores_QK for _, stored in found]),
         relevant_RQK=np.stack([stored.relevant_QK for _, stored in found]),
-        problems=tuple(problems),
+        problems=tuple(
+            f"not in the gallery: {'; '.join(labels)}, {why}" for why, labels in reasons.items()
+        ),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ TELLING = 24
 MOST_PICTURES = 2500
 """Pictures of one table: what bounds the size of a report."""
 FOLDER = "pictures"
-_NO_NEIGHBOURS = "its evaluations were made by an earlier version, which kept no neighbours"
+_NO_NEIGHBOURS = "its evaluations hold no neighbours of their queries, as those of earlier versions"
 
 
 @attrs.frozen(kw_only=True)
@@ -100,24 +102,25 @@ class Galleries:
                 _NO_NEIGHBOURS, AGAIN
             )
         best = best_row(findings)
-        cards, problem = list[Card](), ""
+        cards, problems = list[Card](), list(findings.problems)
         try:
             cards = self._cards(findings, best, self.images.open(source))
         except ImagesError as error:
-            problem = f"There are no pictures: {error}."
+            problems.append(f"there are no pictures: {error}")
         return render(
             "gallery.html.j2",
             pictures=f"{home}{FOLDER}/",
-            rows=findings.rows,
+            labels=_labels(findings.rows),
             best=best,
+            seed=findings.rows[best].seeds[0],
             cards=cards,
             failures=_failures(cards, best),
+            failed=Counter(np.array(findings.domains)[~findings.hit_RQ[best]].tolist()),
             data=_plain(cards),
             confusions=findings.confusions(source.table.domains).tolist(),
             searched_all=[i for i, row in enumerate(findings.rows) if row.index == "merged"],
             domains=source.table.domains,
-            problem=problem,
-            missing=[f"{each}." for each in findings.problems],
+            problems=problems,
         )
 
     def finish(self) -> None:
@@ -193,6 +196,12 @@ def chosen_queries(findings: Findings, best: int) -> list[int]:
         both = dict.fromkeys(in_turn([failures, telling]))
         chosen.append(queries[list(both)].tolist())
     return list(in_turn(chosen))
+
+
+def _labels(rows: Sequence[TableRow]) -> list[str]:
+    """What a reader chooses rows by; those of one label have their names beside it."""
+    count = Counter(row.label for row in rows)
+    return [row.label if count[row.label] == 1 else f"{row.label} ({row.name})" for row in rows]
 
 
 def _failures(cards: list[Card], best: int) -> dict[str, list[Card]]:

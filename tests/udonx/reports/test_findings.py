@@ -69,7 +69,9 @@ def test_a_row_without_neighbours_is_named(stored):
     findings = read_findings(table, results)
     assert [row.name for row in findings.rows] == ["udon", "own"]
     (problem,) = findings.problems
-    assert problem.startswith("baseline: its neighbours are missing; `udonx report --galleries`")
+    assert problem.startswith(
+        "not in the gallery: baseline, whose neighbours are missing; `udonx report --galleries`"
+    )
     for name in ("udon", "own"):
         (results.evaluation(name) / "neighbours.npz").write_bytes(b"half")
     assert read_findings(table, results) is None

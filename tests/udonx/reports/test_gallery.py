@@ -135,6 +135,20 @@ def test_the_gallery_fits_its_window(root, width):
         assert overflow(page) <= 0
 
 
+def test_rows_of_one_label_are_told_apart_by_their_names(root, tmp_path):
+    """As the recipes of two domains may be called the same."""
+    results = shutil.copytree(root / "results", tmp_path / "results")
+    table = results / "tables" / "schemes" / "mine" / "table.json"
+    content = json.loads(table.read_text())
+    del content["digest"]
+    for row in content["rows"][:2]:
+        row["label"] = "the same"
+    table.write_text(json.dumps(content))
+    udonx.report(results, tmp_path / "out")
+    options = re.findall(r"<option value=[^>]*>([^<]*)<", page_of(tmp_path).read_text())
+    assert {"the same (baseline)", "the same (udon)", "own"} <= set(options)
+
+
 def test_without_its_images_a_table_keeps_its_confusions(root, tmp_path):
     """The page says why there are no pictures; `data` names where the images lie now, and others
     in their place are refused.
@@ -163,5 +177,5 @@ def test_a_table_of_an_earlier_version_says_how_to_get_its_gallery(tmp_path):
     write_results(tmp_path / "results", tmp_path / "data", neighbours=0)
     udonx.report(tmp_path / "results", tmp_path / "out")
     text = page_of(tmp_path).read_text()
-    assert "There is no gallery: its evaluations were made by an earlier version" in text
+    assert "There is no gallery: its evaluations hold no neighbours" in text
     assert "`udonx report --galleries`" in text

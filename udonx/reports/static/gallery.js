@@ -30,7 +30,7 @@ function startGallery(data) {
     const alt = `${says}, ${name}`;
     const made = element(file ? "img" : "span", file ? "" : "no-picture", file ? undefined : alt);
     made.title = name;
-    if (file) Object.assign(made, { loading: "lazy", decoding: "async", alt, src: folder + file });
+    if (file) Object.assign(made, { loading: "lazy", alt, src: folder + file });
     return made;
   }
 
