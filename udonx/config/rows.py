@@ -182,8 +182,9 @@ def _to_plain(row: RowLayers, scheme: Scheme, options: RowOptions, spec: RowSpec
 def _plain_value(value: Any) -> Any:
     """A typed value of a row as TOML holds it."""
     if isinstance(value, LossSpec):
-        on = {"on": value.on} if value.on else {}
-        return {"use": value.use, "weight": value.weight, **on, **value.options}
+        own = {"use": value.use, "weight": value.weight, "on": value.on, "ramp": value.ramp}
+        given = {name: item for name, item in own.items() if item is not None}
+        return {**given, **value.options}
     if isinstance(value, HeadSpec):
         return {"use": value.use, "dim": value.dim, **value.options}
     if isinstance(value, RowInit):

@@ -39,6 +39,33 @@ def test_it_plans_the_same_stages(tmp_path, setting):
     assert [row.label for row in again.rows] == [row.label for row in first.rows]
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        'losses.kl_logit.ramp = "25%"',
+        "losses.relational.weight = 0.5",
+        "losses.relational = false",
+        "budget.per_class = 2",
+        "subset = { labelled = 0.5, long_tail = 3.0 }",
+        "optimiser.layer_decay = 0.8",
+        'average = { use = "tail", start = "50%" }',
+        'update = { use = "sgd", momentum = 0.8 }',
+        'student_classifier = { use = "sub_centre", k = 2 }',
+        'domains = ["logos", "plates"]',
+        'tta = "flip"',
+    ],
+)
+def test_every_key_of_a_row_is_shown(tmp_path, key):
+    """What a row says is in the printed file, so that it is the same row there, and not in the row
+    without it.
+    """
+    text = 'title = "t"\nsetting = "smoke"\n[rows.a]\nscheme = "udon"\nsampler = "round_robin"\n'
+    first = load_experiment(write_experiment(tmp_path, text + key))
+    again = load_experiment(write_experiment(tmp_path, to_toml(first), "shown.toml"))
+    plain = load_experiment(write_experiment(tmp_path, text, "plain.toml"))
+    assert again.rows[0].spec == first.rows[0].spec != plain.rows[0].spec
+
+
 def test_it_plans_the_same_stages_with_a_plug_in_and_given_data(tmp_path, monkeypatch):
     """The plug-in is named so that the printed file finds it from anywhere; --data is
     written down.
