@@ -26,7 +26,7 @@ _HOMES = {
     "doctor": "udonx.running.doctor:examine",
     "embed": "udonx.search.embed:embed",
     "evaluate": "udonx.running.evaluate:evaluate",
-    "export": "udonx.engine.export:export_stage",
+    "export": "udonx.running.export:export_stage",
     "keys": "udonx.config.lookup:keys",
     "plan": "udonx.running.plan:plan",
     "report": "udonx.running.report:report",

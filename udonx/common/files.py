@@ -48,7 +48,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     'whole'
     """
     path = Path(path)
-    with _scratch(path) as folder:
+    with scratch_folder(path) as folder:
         temporary = folder / "file"
         temporary.touch()
         # some writers replace the file by one that only its owner can read
@@ -86,7 +86,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     ['a', 'b.txt']
     """
     path = Path(path)
-    with _scratch(path) as scratch:
+    with scratch_folder(path) as scratch:
         temporary = scratch / "folder"
         temporary.mkdir()
         yield temporary
@@ -103,7 +103,7 @@ def write_atomic(path: Path, data: bytes | str) -> None:
 
 
 @contextlib.contextmanager
-def _scratch(path: Path) -> Iterator[Path]:
+def scratch_folder(path: Path) -> Iterator[Path]:
     """A folder beside `path` with a name of its own, for what becomes `path`.
 
     It is gone afterwards with whatever is left in it.

@@ -72,7 +72,8 @@ class Embedding(nn.Module):
     """Turns images into embeddings.
 
     Images are float [B, 3, crop, crop], 0..255. Embeddings are float32 [B, D] with unit rows;
-    without a head they are the backbone's features.
+    without a head they are the backbone's features. Exported with `--tta flip`, an embedding is the
+    mean over an image and its mirror image.
 
     Args:
         folder: what `udonx export` wrote.
@@ -86,6 +87,7 @@ class Embedding(nn.Module):
         config = json.loads((Path(folder) / "config.json").read_text())
         ours, statistics = config["udonx"], config["pretrained_cfg"]
         self.crop, self.upright = ours["crop"], ours["upright"]
+        self.flip = ours.get("tta") == "flip"
         self.autocast = torch.bfloat16 if ours["precision"] == "bf16" else None
         self.backbone = timm.create_model(f"local-dir:{folder}", pretrained=True, num_classes=0)
         self.head = None
@@ -121,8 +123,15 @@ class Embedding(nn.Module):
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
         """Embeddings float32 [B, D] of images float [B, 3, crop, crop], 0..255."""
+        embedding_BD = self._embed(images_BCHW)
+        return self._with_mirror(embedding_BD, images_BCHW) if self.flip else embedding_BD
+
+    def _embed(self, images_BCHW: Tensor) -> Tensor:
         features_BF = self.features(images_BCHW)
         return features_BF if self.head is None else normalize(self.head(features_BF))
+
+    def _with_mirror(self, embedding_BD: Tensor, images_BCHW: Tensor) -> Tensor:
+        return normalize(embedding_BD + self._embed(images_BCHW.flip(-1)))
 
     @torch.no_grad()
     def embed(
@@ -133,7 +142,8 @@ class Embedding(nn.Module):
         Args:
             images: paths or PIL images.
             batch: how many are embedded at once.
-            flip: gives the mean of the embeddings of an image and its mirror image, of unit length.
+            flip: gives the mean of the embeddings of an image and its mirror image, of unit length;
+                an export with `--tta flip` always does.
 
         Returns:
             float32 [B, D] with unit rows: inner products are cosine similarities.
@@ -145,8 +155,8 @@ class Embedding(nn.Module):
             )
             pixels = pixels.to(self.mean_C11.device)
             embedding_BD = self(pixels)
-            if flip:
-                embedding_BD = normalize(embedding_BD + self(pixels.flip(-1)))
+            if flip and not self.flip:
+                embedding_BD = self._with_mirror(embedding_BD, pixels)
             parts.append(embedding_BD.cpu())
         return torch.cat(parts).numpy()
 

@@ -32,8 +32,9 @@ class LoadedModel:
     """An embedding ready for use.
 
     Args:
-        model: the folder of a trained stage (of results/stages), a folder that `export` wrote, or a
-            backbone off the shelf: a folder in timm's layout, "SETTING:ROLE", or a model of timm.
+        model: the folder of a trained stage (of results/stages); a folder that `export` wrote, or
+            its file embedding.onnx or embedding.pt2; or a backbone off the shelf: a folder in
+            timm's layout, "SETTING:ROLE", or a model of timm.
         device: where it computes.
         weights: the folder where start weights of backbones are looked up first.
 
@@ -78,7 +79,8 @@ class LoadedModel:
         self.model = given.source.load(device)
         self.domains = given.spec.domains
         self.crop, self.upright = self.model.crop, self.model.upright
-        self._dims: dict[BranchName, int] = {"feature": self.model.feature_dim}
+        features = self.model.feature_dim
+        self._dims: dict[BranchName, int] = {} if features is None else {"feature": features}
         if given.spec.teacher_head is not None:
             self._dims["teacher"] = given.spec.teacher_head.dim
         if given.spec.student_head is not None:

@@ -23,6 +23,8 @@ from udonx.engine.build import build_model
 from udonx.engine.errors import StageError
 from udonx.engine.export import is_export
 from udonx.engine.exported import ExportedFolder
+from udonx.engine.exported_graph import GRAPH_FILES, ExportedGraph
+from udonx.engine.graph import ONNX_FILE, TORCH_FILE
 from udonx.engine.load import load_stage, read_spec
 from udonx.engine.model import Model
 from udonx.evaluation.protocol import Embedding
@@ -34,22 +36,24 @@ from udonx.store.results import Results
 from udonx.store.stage import StageFolder
 
 ALLOWED = (
-    "allowed are a folder of results/stages, one that `udonx export` wrote, start weights in timm's"
-    " layout, SETTING:ROLE, and the name of a timm model"
+    "allowed are a folder of results/stages, one that `udonx export` wrote or its file"
+    f" {ONNX_FILE} or {TORCH_FILE}, start weights in timm's layout, SETTING:ROLE, and the name of a"
+    " timm model"
 )
 
 _ROLE = "main"
+_GRAPH_SUFFIXES = {Path(name).suffix for name in GRAPH_FILES}
 
 
 class ReadyModel(Embedding, Protocol):
     """A model that embeds.
 
     Attributes:
-        feature_dim: the width of its backbone's features.
+        feature_dim: the width of its backbone's features; None where they cannot be had.
     """
 
     @property
-    def feature_dim(self) -> int:
+    def feature_dim(self) -> int | None:
         """The width of the backbone's features."""
 
 
@@ -168,7 +172,11 @@ def open_model(
     if (path / "model.json").is_file():
         return _stage(StageFolder(path), unfinished)
     if is_export(path):
-        return _export(ExportedFolder(path))
+        return _export(path, ExportedFolder(path))
+    if path.suffix in _GRAPH_SUFFIXES and path.is_file():
+        return _export(path, ExportedGraph(path))
+    if graphs := [path / name for name in GRAPH_FILES if (path / name).is_file()]:
+        return _export(path, ExportedGraph(graphs[0]))
     if (path / "config.json").is_file():
         return _weights_folder(path)
     if path.exists():
@@ -206,17 +214,18 @@ def _label(folder: StageFolder, identity: str) -> str:
     return path.name
 
 
-def _export(folder: ExportedFolder) -> GivenModel:
-    name = folder.path.resolve().name
+def _export(path: Path, export: ExportedFolder | ExportedGraph) -> GivenModel:
+    """An export that was named by its folder or by a file in it."""
+    name = (path if path.is_dir() else path.parent).resolve().name
     return GivenModel(
-        name=display_path(folder.path),
-        origin=str(folder.path.resolve()),
+        name=display_path(path),
+        origin=str(path.resolve()),
         label=name,
         row=name,
-        spec=folder.spec,
-        learned=folder.learned,
-        source=folder,
-        id=folder.id,
+        spec=export.spec,
+        learned=export.learned,
+        source=export,
+        id=export.id,
     )
 
 

@@ -15,11 +15,11 @@ from tests.udonx.engine.small import DOMAINS, small_job, small_spec
 from udonx.data.benchmark import Benchmark
 from udonx.data.errors import DataError
 from udonx.data.images import ImageStore
-from udonx.engine.export import export_stage
 from udonx.engine.load import load_stage
 from udonx.engine.loaded_model import LoadedModel
 from udonx.engine.train import run_stage
 from udonx.evaluation.protocol import Embedder, embed_paths
+from udonx.running.export import export_stage
 from udonx.store.stage import StageFolder
 
 

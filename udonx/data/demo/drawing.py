@@ -7,6 +7,7 @@ nor processes matter.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import selectors
 import subprocess
@@ -15,6 +16,8 @@ from collections import deque
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import TypeAlias
+
+from PIL import Image
 
 from udonx.data.demo.canvas import rng_for
 from udonx.data.demo.families import DEMO, PRETRAIN
@@ -52,6 +55,23 @@ def draw_class(root: Path, job: ClassJob, seed: int, px: int) -> int:
         image = domain.family.render(params, rng_for(*key, "image", class_id, number), px)
         image.save(folder / f"{number:03d}.png", compress_level=1)
     return count
+
+
+def sample_pictures(count: int, px: int) -> list[Image.Image]:
+    """Pictures of all demo domains in turn, RGB, `px` x `px`, of as many classes.
+
+    Example:
+        >>> [picture.size for picture in sample_pictures(2, 40)]
+        [(40, 40), (40, 40)]
+    """
+    pictures = []
+    for number, (name, domain) in zip(range(count), itertools.cycle(DEMO.items()), strict=False):
+        key = (GENERATOR_VERSION, "sample", name)
+        params = domain.family.draw_class(
+            rng_for(*key, "genus", number), rng_for(*key, "class", number)
+        )
+        pictures.append(domain.family.render(params, rng_for(*key, "image", number), px))
+    return pictures
 
 
 def draw(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import random
+import re
 import subprocess
 import sys
 import tarfile
@@ -20,14 +22,15 @@ from timm.data import create_transform, resolve_model_data_config
 from torch import Tensor
 
 from registry.contracts import BackboneSpec, HeadSpec, InitSpec, StageSpec, Transform
+from tests.conftest import SmokeRun
 from tests.udonx.engine.small import ROUND_ROBIN, STUDENT_CE, TEACHER_CE, small_job, small_spec
 from udonx.common.files import sha256_file
 from udonx.data.benchmark import Benchmark
-from udonx.engine.export import export_stage
 from udonx.engine.exported import ExportedFolder
 from udonx.engine.load import load_stage
 from udonx.engine.loaded_model import LoadedModel
 from udonx.engine.train import run_stage
+from udonx.running.export import export_stage
 from udonx.store.stage import StageFolder
 
 BACKBONES = {
@@ -90,6 +93,7 @@ def test_timm_reads_it(small_benchmark: Benchmark, tmp_path: Path, model: str) -
     trained = load_stage(StageFolder(tmp_path / "stage"), torch.device("cpu"))
     out = export_stage(tmp_path / "stage", tmp_path / "out").path
     assert sorted(file.name for file in out.iterdir()) == [
+        "README.md",
         "config.json",
         "embedding.py",
         "head.safetensors",
@@ -167,8 +171,8 @@ def test_the_head_goes_with_it(
             student_head=spec.student_head,
         )
     run_stage(small_job(tmp_path / "stage", spec, small_benchmark))
-    export = export_stage(tmp_path / "stage", tmp_path / "out")
-    assert (export.dim, export.head, bool(export.without)) == (dim, head, not head)
+    (written,) = export_stage(tmp_path / "stage", tmp_path / "out").written
+    assert (written.dim, written.head, bool(written.without)) == (dim, head, not head)
     embedding = module_of(tmp_path / "out").Embedding.load()
     ours, theirs = embedding.embed(photos), LoadedModel(tmp_path / "stage").embed(photos)
     assert ours.dtype == np.float32 and ours.shape == (6, dim)
@@ -350,6 +354,7 @@ def test_nothing_is_overwritten_in_silence(small_benchmark: Benchmark, tmp_path:
     # a head that does not belong to it would be worse than none
     export_stage(tmp_path / "features", out, overwrite=True)
     assert sorted(file.name for file in out.iterdir()) == [
+        "README.md",
         "config.json",
         "embedding.py",
         "model.safetensors",
@@ -365,28 +370,52 @@ def test_nothing_is_overwritten_in_silence(small_benchmark: Benchmark, tmp_path:
         export_stage(tmp_path / "stage", weights / "config.json", overwrite=True)
 
 
+def test_an_export_that_fails_leaves_the_earlier_one(
+    small_benchmark: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where an export cannot be written, nothing of it is there, and an earlier one stays whole."""
+    run_stage(small_job(tmp_path / "stage", small_spec(**SHORT), small_benchmark))
+    export_stage(tmp_path / "stage", tmp_path / "out")
+    before = {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()}
+    with monkeypatch.context() as patch:
+        patch.setattr("safetensors.torch.save_file", lambda *_: 1 / 0)
+        for out in ("out", "other"):
+            with pytest.raises(ZeroDivisionError):
+                export_stage(tmp_path / "stage", tmp_path / out, overwrite=True)
+    assert {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()} == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "stage"]
+
+
 def test_half_an_export_is_none(
     small_benchmark: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An export that was stopped over an earlier one leaves nothing that could be taken for either;
-    --overwrite completes it.
+    """A program that dies while it replaces an export leaves nothing that could be taken for
+    either; --overwrite completes it.
     """
     run_stage(small_job(tmp_path / "stage", small_spec(**SHORT), small_benchmark))
     export_stage(tmp_path / "stage", tmp_path / "out")
+    replace = os.replace
+
+    def dies(source: Path, target: Path) -> None:
+        if Path(target).name == "model.safetensors" and Path(target).parent == tmp_path / "out":
+            raise KeyboardInterrupt
+        replace(source, target)
+
     with monkeypatch.context() as patch:
-        patch.setattr("safetensors.torch.save_file", lambda *_: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
+        patch.setattr(os, "replace", dies)
+        with pytest.raises(KeyboardInterrupt):
             export_stage(tmp_path / "stage", tmp_path / "out", overwrite=True)
-    assert "architecture" not in json.loads((tmp_path / "out" / "config.json").read_text())
+    with pytest.raises(ValueError, match="is half an export; export it again"):
+        LoadedModel(tmp_path / "out")
     export_stage(tmp_path / "stage", tmp_path / "out", overwrite=True)
     assert timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True, num_classes=0)
 
 
-def test_it_says_what_it_has_learned_from(
-    small_benchmark: Benchmark, short: StageFolder, tmp_path: Path
-) -> None:
+def test_it_says_what_it_has_learned_from(small_benchmark: Benchmark, tmp_path: Path) -> None:
     """The domains of the stages that it starts from are among them; without training none are."""
-    init = InitSpec(use="grow", stages=(small_spec(),))
+    run_stage(small_job(tmp_path / "short", small_spec(**SHORT), small_benchmark))
+    short = StageFolder(tmp_path / "short")
+    init = InitSpec(use="grow", stages=(small_spec(**SHORT),))
     grown = small_spec(domains=("plates",), init=init, **SHORT)
     run_stage(small_job(tmp_path / "grown", grown, small_benchmark, sources=(short,)))
     plain = small_spec(student_head=None, teacher_head=None, training=None, seed=None)
@@ -395,3 +424,207 @@ def test_it_says_what_it_has_learned_from(
         export_stage(tmp_path / name, tmp_path / f"{name}_out")
     assert ExportedFolder(tmp_path / "grown_out").learned == {*small_spec().domains, "plates"}
     assert ExportedFolder(tmp_path / "plain_out").learned is None
+
+
+# --------------------------------------------------------------------------------- graphs
+
+
+@pytest.fixture(scope="module")
+def whole(small_benchmark: Benchmark, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All formats of a stage, with flips; not to be written to. The stage lies beside them."""
+    folder = tmp_path_factory.mktemp("whole")
+    run_stage(small_job(folder / "stage", small_spec(**SHORT), small_benchmark))
+    export_stage(folder / "stage", folder / "out", ("timm", "onnx", "torch"), tta="flip")
+    return folder
+
+
+@pytest.mark.parametrize("file", ["", "embedding.onnx", "embedding.pt2"])
+def test_load_model_takes_every_format(whole: Path, photos: list[Path], file: str) -> None:
+    """The folder and each graph give the vectors of the stage with the flip that was exported."""
+    loaded, stage = LoadedModel(whole / "out" / file), LoadedModel(whole / "stage")
+    assert (loaded.branch, loaded.dim, loaded.crop) == ("student", 16, 32)
+    assert loaded.domains == stage.domains
+    expected = stage.embed(photos, tta="flip")
+    np.testing.assert_allclose(loaded.embed(photos), expected, atol=1e-5)
+    # a second flip changes nothing, and the flip does change something
+    np.testing.assert_allclose(loaded.embed(photos, tta="flip"), expected, atol=1e-5)
+    assert np.abs(stage.embed(photos) - expected).max() > 1e-3
+
+
+def test_models_of_different_formats_are_different_models(whole: Path) -> None:
+    """Vectors of one format are not taken for those of another."""
+    files = [whole / "out" / name for name in ("", "embedding.onnx", "embedding.pt2")]
+    identities = {LoadedModel(file).identity() for file in (*files, whole / "stage")}
+    assert len(identities) == 4
+
+
+def test_a_graph_has_one_branch(whole: Path, photos: list[Path]) -> None:
+    """A graph refuses other branches than its own by name."""
+    loaded = LoadedModel(whole / "out" / "embedding.pt2")
+    with pytest.raises(ValueError, match="has no branch 'feature'; it has student"):
+        loaded.embed(photos, branch="feature")
+    with pytest.raises(ValueError, match="got the branch 'feature' for an exported graph"):
+        loaded.model.embed(torch.zeros(1, 3, 32, 32), "feature")
+
+
+@pytest.mark.parametrize("name", ["embedding.onnx", "embedding.pt2"])
+def test_a_changed_file_is_refused(whole: Path, tmp_path: Path, name: str) -> None:
+    """A graph whose digest is not that of embedding.json is never opened, nor one without it."""
+    for file in (name, "embedding.json"):
+        (tmp_path / file).write_bytes((whole / "out" / file).read_bytes())
+    with (tmp_path / name).open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(ValueError, match=r"is not the file that embedding\.json .* describes"):
+        LoadedModel(tmp_path)
+    (tmp_path / "embedding.json").unlink()
+    with pytest.raises(ValueError, match=r"embedding\.json is missing beside it"):
+        LoadedModel(tmp_path / name)
+
+
+def test_embedding_json_says_how_images_are_prepared(whole: Path, photos: list[Path]) -> None:
+    """A program that follows its steps by itself gets the vectors of the stage."""
+    manifest = json.loads((whole / "out" / "embedding.json").read_text())
+    steps = {
+        name: about for step in manifest["preprocessing"]["outside"] for name, about in step.items()
+    }
+    resize, edge = steps["resize"], steps["resize"]["smaller_edge"]
+    assert (resize["interpolation"], resize["antialias"], "turn" in steps) == (
+        "bilinear",
+        False,
+        False,
+    )
+    pixels = torch.from_numpy(np.array(Image.open(photos[0]).convert("RGB"))).permute(2, 0, 1)
+    height, width = (side * edge // min(pixels.shape[1:]) for side in pixels.shape[1:])
+    resized = torch.nn.functional.interpolate(
+        pixels[None].float(), (height, width), mode="bilinear", antialias=False
+    )
+    size = steps["centre_crop"]["size"]
+    top, left = (height - size) // 2, (width - size) // 2
+    graph = torch.export.load(whole / "out" / "embedding.pt2").module()
+    got = graph(resized[..., top : top + size, left : left + size]).numpy()
+    expected = LoadedModel(whole / "stage").embed(photos[:1], tta="flip")
+    np.testing.assert_allclose(got, expected, atol=1e-5)
+    assert {"tta", "normalise"} < {
+        name for step in manifest["preprocessing"]["inside"] for name in step
+    }
+
+
+def test_the_model_card_loads_what_it_shows(whole: Path) -> None:
+    """Every block of Python of the model card runs as it stands, and gives vectors."""
+    text = (whole / "out" / "README.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    Image.new("RGB", (50, 40), "teal").save(whole / "photo.jpg")
+    code = "\n".join(f"{block}\nprint(vectors.shape[1])" for block in blocks)
+    done = subprocess.run(
+        [sys.executable, "-c", code.replace("photo.jpg", "../photo.jpg")],
+        cwd=whole / "out",
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(whole / "out"), *sys.path])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.split() == ["16"] * 4, done.stderr
+
+
+@pytest.mark.parametrize("kind", ["lda", "one teacher", "none", "mlp", "bf16"])
+def test_a_graph_of_every_head(
+    small_benchmark: Benchmark, photos: list[Path], tmp_path: Path, kind: str
+) -> None:
+    """Fitted heads, an only teacher, plain features and a stage in bf16 are exported as graphs."""
+    spec, dim, head = HEADS[kind]
+    if kind in ("lda", "none"):
+        spec = StageSpec(
+            domains=spec.domains,
+            backbone=spec.backbone,
+            transform=Transform(crop=32),
+            student_head=spec.student_head,
+        )
+    run_stage(small_job(tmp_path / "stage", spec, small_benchmark))
+    (written,) = export_stage(tmp_path / "stage", tmp_path / "out", ("torch",)).written
+    assert (written.dim, written.head) == (dim, head)
+    loaded, stage = LoadedModel(tmp_path / "out"), LoadedModel(tmp_path / "stage")
+    assert loaded.branch == stage.branch
+    tolerance = 5e-2 if kind == "bf16" else 1e-5
+    np.testing.assert_allclose(loaded.embed(photos), stage.embed(photos), atol=tolerance)
+
+
+# ------------------------------------------------------------------------- check and model card
+
+
+def test_what_differs_is_not_written(
+    small_benchmark: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An export whose vectors are not those of the stage is refused, and leaves nothing."""
+    run_stage(small_job(tmp_path / "stage", small_spec(**SHORT), small_benchmark))
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "udonx.engine.embedding.preprocess", lambda image, crop: torch.ones(3, 32, 32)
+        )
+        with pytest.raises(ValueError, match=r"timm: the export differs .* nothing was written"):
+            export_stage(tmp_path / "stage", tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["stage"]
+    (written,) = export_stage(tmp_path / "stage", tmp_path / "out").written
+    assert written.difference < 1e-5
+
+
+def test_it_is_checked_on_images_that_are_given(
+    small_benchmark: Benchmark, photos: list[Path], tmp_path: Path
+) -> None:
+    """`images` names the folder; what in it is no image is passed over, and one suffices."""
+    run_stage(small_job(tmp_path / "stage", small_spec(**SHORT), small_benchmark))
+    folder = tmp_path / "photos"
+    with pytest.raises(ValueError, match="photos is no folder; give a folder of images"):
+        export_stage(tmp_path / "stage", tmp_path / "out", images=folder)
+    folder.mkdir()
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match="holds no image that can be read"):
+        export_stage(tmp_path / "stage", tmp_path / "out", images=folder)
+    (folder / "one.png").write_bytes(photos[0].read_bytes())
+    assert export_stage(tmp_path / "stage", tmp_path / "out", images=folder).images == 1
+
+
+def test_an_unknown_format(small_benchmark: Benchmark, tmp_path: Path) -> None:
+    """A format that is none is refused with those that are."""
+    with pytest.raises(ValueError, match="formats: got tflite; allowed are timm, onnx, torch"):
+        export_stage(tmp_path, tmp_path / "out", ("tflite",))
+    with pytest.raises(ValueError, match="formats: got none"):
+        export_stage(tmp_path, tmp_path / "out", ())
+
+
+def test_other_formats_take_the_place_of_an_earlier_export(
+    small_benchmark: Benchmark, tmp_path: Path
+) -> None:
+    """--overwrite removes the files of formats that are not asked for, and no README of others."""
+    run_stage(small_job(tmp_path / "stage", small_spec(**SHORT), small_benchmark))
+    out = tmp_path / "out"
+    for formats, files in (
+        (("timm",), {"config.json", "embedding.py", "head.safetensors", "model.safetensors"}),
+        (("torch",), {"embedding.json", "embedding.pt2"}),
+        (("timm",), {"config.json", "embedding.py", "head.safetensors", "model.safetensors"}),
+    ):
+        export_stage(tmp_path / "stage", out, formats, overwrite=True)
+        assert {file.name for file in out.iterdir()} == {"README.md", *files}
+        assert LoadedModel(out).dim == 16
+    (out / "README.md").write_text("my own words")
+    with pytest.raises(ValueError, match=r"holds a README\.md that no export of udonx wrote"):
+        export_stage(tmp_path / "stage", out, overwrite=True)
+
+
+def test_the_model_card_has_figures_of_the_same_embedding(
+    smoke_run: SmokeRun, tmp_path: Path
+) -> None:
+    """Test figures of the exported branch and tta stand in it with their intervals, no others."""
+    row = smoke_run.table.row("udon")
+    stage = smoke_run.results / "stages" / row.stages[-1]
+    export_stage(stage, tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text()
+    mean = re.search(
+        r"\*\*mean over domains\*\* \| [\d,]+ \| ([\d.]+) \(([\d.]+) to ([\d.]+)\)", card
+    )
+    figure, low, high = map(float, mean.groups())
+    assert figure == round(100 * row.r1.mean, 1) and low < figure < high
+    assert "# udon, seed 0" in card and "| glyphs |" in card
+    assert "none: initialised at random" in card
+    export_stage(stage, tmp_path / "flipped", tta="flip")
+    card = (tmp_path / "flipped" / "README.md").read_text()
+    assert "No evaluation of this embedding" in card and "mirror image" in card
