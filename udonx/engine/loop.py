@@ -151,9 +151,11 @@ class Loop:
         """Let the sampler choose the next domains by its window."""
         self._check_finite()
         step = self.state.step
-        self.sampler.update(step, self.window.sums())
+        sums = self.window.sums()
+        self.sampler.update(step, sums)
         self.sampler.check_progress(step, self.training.steps)
-        self.job.folder.log({"step": step, "shares": self.sampler.shares()})
+        signal = {domain: total / samples for domain, (total, samples) in sums.items()}
+        self.job.folder.log({"step": step, "shares": self.sampler.shares(), "signal": signal})
 
     def _validate(self) -> None:
         """Keep the weights where validation R@1 is strictly better than before.

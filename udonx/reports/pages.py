@@ -12,9 +12,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from udonx.reports.columns import columns_of
+from udonx.reports.drawing import legend_mark
 from udonx.reports.pairs import Pairs
 from udonx.reports.source import TableSource
-from udonx.reports.verdict import describe_result, format_points, rank_rows
+from udonx.reports.verdict import describe_result, format_difference, rank_rows
 from udonx.tables.content import Difference
 from udonx.tables.groups import all_seeds, first_rows, group_of
 
@@ -104,19 +105,8 @@ def _environment() -> Environment:
     )
     environment.filters["difference"] = format_difference
     environment.filters["direction"] = direction
+    environment.filters["mark"] = legend_mark
     return environment
-
-
-def format_difference(difference: Difference) -> str:
-    """A difference and its interval, in percentage points.
-
-    >>> format_difference(Difference(point=0.012, low=-0.001, high=0.03))
-    '+1.2 [−0.1, +3.0]'
-    """
-    point = format_points(difference.point)
-    if difference.interval is None:
-        return point
-    return f"{point} [{format_points(difference.low)}, {format_points(difference.high)}]"
 
 
 def direction(difference: Difference) -> str:

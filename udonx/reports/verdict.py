@@ -158,3 +158,15 @@ def format_points(value: float | None) -> str:
     ('+1.2', '−0.4', '–')
     """
     return "–" if value is None else f"{100 * value:+.1f}".replace("-", "−")
+
+
+def format_difference(difference: Difference) -> str:
+    """A difference and its interval, in percentage points.
+
+    >>> format_difference(Difference(point=0.012, low=-0.001, high=0.03))
+    '+1.2 [−0.1, +3.0]'
+    """
+    point = format_points(difference.point)
+    if difference.interval is None:
+        return point
+    return f"{point} [{format_points(difference.low)}, {format_points(difference.high)}]"

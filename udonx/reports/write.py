@@ -21,6 +21,7 @@ from udonx.reports.pages import (
     table_page,
 )
 from udonx.reports.pairs import Pairs, compare_all
+from udonx.reports.sections import figure_sections
 from udonx.reports.source import TableSource, read_sources
 from udonx.store.results import Results
 
@@ -77,7 +78,9 @@ def _write_table(source: TableSource, out: Path, galleries: Galleries) -> Pairs:
     """Write the page of one table; returns its comparisons, which the index needs again."""
     page = out / page_path(source)
     pairs = compare_all(source)
-    body = galleries.write(source, home_of(source))
-    sections = [Section(key="gallery", title="Gallery", body=body)]
+    sections = [
+        *figure_sections(source, pairs, page.parent),
+        Section(key="gallery", title="Gallery", body=galleries.write(source, home_of(source))),
+    ]
     write_atomic(page, table_page(source, pairs, sections))
     return pairs

@@ -136,6 +136,10 @@ def test_resume(
     assert kept(StageFolder(tmp_path)) == kept(long)
     shares = [entry["shares"] for entry in long.read_log() if "shares" in entry]
     assert len(shares) == 14 and len({json.dumps(one) for one in shares}) == 14
+    # beside them the mean loss that they follow, of the domains that had a batch
+    signals = [entry["signal"] for entry in long.read_log() if "shares" in entry]
+    assert all(0 < value < 100 for signal in signals for value in signal.values())
+    assert all(set(signal) <= set(shares[0]) for signal in signals) and all(signals)
 
 
 def test_batches_of_classes_continue_as_they_were(
