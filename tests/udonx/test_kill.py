@@ -15,6 +15,7 @@ from typing import Any
 import attrs
 import pytest
 
+import udonx
 from udonx.store.stage import StageFolder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -111,8 +112,12 @@ def test_killed_at_random_moments(tmp_path: Path, changes: list[str]) -> None:
             start(disturbed, tmp_path, changes), disturbed, wanted, chance.uniform(0, 0.02)
         )
         assert stage(disturbed).done is None, "killed too late to say anything"
+        (run,) = udonx.runs(disturbed)
+        assert run.state == "interrupted" and run.why.startswith("killed; student and teachers ")
         print(f"killed after step {reached}")
     finish(start(disturbed, tmp_path, changes), disturbed)
+    (run,) = udonx.runs(disturbed)
+    assert (run.state, len(run.attempts)) == ("done", KILLS + 1)
     ours, theirs = stage(disturbed), stage(undisturbed)
     assert ours.path.name == theirs.path.name
     assert (ours.path / "best.safetensors").read_bytes() == (

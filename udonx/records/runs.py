@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -85,7 +87,7 @@ def read_all(results: Path) -> list[RunInfo]:
     return [reader.read(runs) for runs in attempts.values()]
 
 
-@attrs.define
+@attrs.define(slots=False)
 class _Reader:
     """Reads the runs of one results folder, each stage once.
 
@@ -95,7 +97,6 @@ class _Reader:
 
     results: Path
     _stages: dict[str, StageInfo] = attrs.field(factory=dict, init=False)
-    _evaluations: list[dict[str, Any]] | None = attrs.field(default=None, init=False)
 
     def read(self, runs: list[Run]) -> RunInfo:
         """A run from its lines of runs.jsonl, earliest first."""
@@ -132,13 +133,15 @@ class _Reader:
             self._stages[identity] = read_stage(self.results / "stages" / identity)
         return self._stages[identity]
 
-    @property
+    @cached_property
     def evaluations(self) -> list[dict[str, Any]]:
         """The content of every metrics.json."""
-        if self._evaluations is None:
-            files = sorted((self.results / "evaluations").glob("*/metrics.json"))
-            self._evaluations = list(_readable(files))
-        return self._evaluations
+        return list(_readable(sorted((self.results / "evaluations").glob("*/metrics.json"))))
+
+    @cached_property
+    def evaluated(self) -> set[str]:
+        """What was evaluated."""
+        return set(map(_what, self.evaluations))
 
     def _evaluated(self, run: Run) -> dict[str, Any]:
         """The figures of a run without a Sacred run, from the evaluations made for it."""
@@ -151,8 +154,7 @@ class _Reader:
 
     def _gone(self, results: Mapping[str, Any]) -> bool:
         """Whether an evaluation behind figures is not stored any more."""
-        there = [_what(stored) for stored in self.evaluations]
-        return any(_what(figures) not in there for figures in results.values())
+        return any(_what(figures) not in self.evaluated for figures in results.values())
 
 
 def _readable(files: Iterable[Path]) -> Iterator[dict[str, Any]]:
@@ -165,9 +167,10 @@ def _readable(files: Iterable[Path]) -> Iterator[dict[str, Any]]:
             yield stored
 
 
-def _what(figures: Mapping[str, Any]) -> tuple[Any, ...]:
+def _what(figures: Mapping[str, Any]) -> str:
     """What was evaluated: equal for the figures of a run and the evaluation that gave them."""
-    return tuple(figures.get(name) for name in ("stages", "branch", "data", "tta"))
+    names = ("stages", "branch", "data", "tta")
+    return json.dumps([figures.get(name) for name in names], sort_keys=True)
 
 
 def _r1(results: Mapping[str, Any], record: SacredRun | None) -> float | None:

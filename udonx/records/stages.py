@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
 import attrs
 
-from udonx.common.files import DamagedFileError
+from udonx.common.files import DamagedFileError, read_bytes
 from udonx.common.json_files import read_json, read_json_lines
 from udonx.common.words import printable
 from udonx.planning.identity import from_plain
@@ -109,10 +110,10 @@ def _done(folder: Path) -> tuple[dict[str, Any] | None, bool]:
 
 
 def _spec(folder: Path) -> dict[str, Any]:
-    """The spec in model.json; empty where it cannot be read."""
-    try:
-        spec = read_json(folder / "model.json", dict[str, Any]).get("spec")
-    except (DamagedFileError, OSError):
+    """The spec in stage.toml; empty where it cannot be read."""
+    try:  # model.json has it too, beside the ids of all classes, which take a while to read
+        spec = tomllib.loads(read_bytes(folder / "stage.toml").decode()).get("spec")
+    except (DamagedFileError, OSError, ValueError, RecursionError):
         return {}
     return spec if isinstance(spec, dict) else {}
 

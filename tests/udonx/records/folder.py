@@ -27,7 +27,8 @@ class Folder:
     def stage(self, identity: str, *, steps: int = 10, done: bool = True) -> Path:
         """A stage that is finished, or one that was stopped at half of its steps."""
         folder = self.root / "stages" / identity
-        write_json(folder / "model.json", {"spec": {"training": {"steps": steps}}})
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "stage.toml").write_text(f"[spec.training]\nsteps = {steps}\n")
         (folder / "best.safetensors").write_bytes(b"weights")
         (folder / "lock").touch()
         if done:

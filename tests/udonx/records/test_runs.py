@@ -137,10 +137,10 @@ def test_a_folder_without_sacred_runs_is_read(folder):
 
 
 def test_damaged_files_cost_what_they_hold(folder):
-    """A run.json, model.json and log that cannot be read, and half a line of runs.jsonl."""
+    """A run.json, stage.toml and log that cannot be read, and half a line of runs.jsonl."""
     folder.done("udon", "student")
     (folder.root / "sacred" / "1" / "run.json").write_text("{")
-    (folder.root / "stages" / "student" / "model.json").write_text("[]")
+    (folder.root / "stages" / "student" / "stage.toml").write_text("[")
     (folder.root / "evaluations" / "of-student" / "metrics.json").write_text("3")
     with open(folder.root / "runs.jsonl", "a") as file:
         file.write('{"row": "a"}\n{"row": ')
