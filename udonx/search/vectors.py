@@ -147,6 +147,11 @@ class Vectors:
         """Where the N images lie."""
         return [self.root / path for path in self.paths]
 
+    def blocks(self) -> Iterator[np.ndarray]:
+        """The vectors a block [B, D] at a time, so that few are in memory at once."""
+        for start in range(0, len(self), _BLOCK):
+            yield self.vectors[start : start + _BLOCK]
+
     @classmethod
     def open(cls, folder: str | Path) -> Vectors:
         """The vectors of a folder.
@@ -192,8 +197,9 @@ class Vectors:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise VectorsError(f"{display_path(folder)} is not empty; give a new folder")
         images = [ImageFile(path) for path in self.paths]
-        blocks = (self.vectors[start : start + _BLOCK] for start in range(0, len(self), _BLOCK))
-        write_vectors(folder, blocks, images, self.model, self.root, storage=storage, dtype=dtype)
+        write_vectors(
+            folder, self.blocks(), images, self.model, self.root, storage=storage, dtype=dtype
+        )
 
     @staticmethod
     def verify(folder: str | Path) -> None:
@@ -443,30 +449,49 @@ def _write_bytes(handle: BinaryIO, rows: _Blocks) -> None:
 
 
 def _write_parquet(path: Path, rows: _Blocks) -> None:
-    pyarrow = import_extra("pyarrow", "parquet", "--format parquet")
     parquet = import_extra("pyarrow.parquet", "parquet", "--format parquet")
-    element = {"float32": pyarrow.float32(), "float16": pyarrow.float16()}[rows.dtype.name]
-    columns = pyarrow.schema(
+    schema = arrow_schema(rows.dim, rows.dtype)
+    with parquet.ParquetWriter(path, schema) as writer:
+        for batch in arrow_batches(rows, [image.path for image in rows.images], schema):
+            writer.write_batch(batch)
+
+
+def arrow_schema(dim: int, dtype: np.dtype) -> Any:
+    """The columns id, path and vector as pyarrow's schema."""
+    pyarrow = import_extra("pyarrow", "parquet", "a table of Arrow")
+    return pyarrow.schema(
         [
             ("id", pyarrow.int64()),
             ("path", pyarrow.string()),
-            ("vector", pyarrow.list_(element, rows.dim)),
+            ("vector", pyarrow.list_(pyarrow.from_numpy_dtype(dtype), dim)),
         ]
     )
-    with parquet.ParquetWriter(path, columns) as writer:
-        start = 0
-        for block_BD in rows:
-            stop = start + len(block_BD)
-            values = pyarrow.array(block_BD.reshape(-1), element)
-            # a name that is not UTF-8 has no place in a column of text
-            names = [
-                os.fsencode(image.path).decode(errors="replace")
-                for image in rows.images[start:stop]
-            ]
-            vectors = pyarrow.FixedSizeListArray.from_arrays(values, rows.dim)
-            ids = pyarrow.array(range(start, stop), pyarrow.int64())
-            writer.write_table(pyarrow.Table.from_arrays([ids, names, vectors], schema=columns))
-            start = stop
+
+
+def arrow_batches(blocks: Iterable[np.ndarray], paths: Sequence[str], schema: Any) -> Iterator[Any]:
+    """Vectors as pyarrow's record batches.
+
+    Args:
+        blocks: [B, D] each, N in all, of the schema's type.
+        paths: N paths.
+        schema: of `arrow_schema`.
+    """
+    pyarrow = import_extra("pyarrow", "parquet", "a table of Arrow")
+    start = 0
+    for block_BD in blocks:
+        stop = start + len(block_BD)
+        vectors = pyarrow.FixedSizeListArray.from_arrays(
+            pyarrow.array(block_BD.reshape(-1)), type=schema.field("vector").type
+        )
+        ids = pyarrow.array(range(start, stop), pyarrow.int64())
+        names = pyarrow.array([text_path(path) for path in paths[start:stop]], pyarrow.string())
+        yield pyarrow.RecordBatch.from_arrays([ids, names, vectors], schema=schema)
+        start = stop
+
+
+def text_path(path: str) -> str:
+    """A path for a column of text: bytes that are no UTF-8 have no place there."""
+    return os.fsencode(path).decode(errors="replace")
 
 
 def _read_npy(path: Path) -> np.ndarray:

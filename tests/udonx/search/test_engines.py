@@ -1,0 +1,106 @@
+"""Vectors that other search engines open, in the mode in which they run inside this process."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from udonx.common.extras import MissingExtraError
+from udonx.common.json_files import read_json
+from udonx.search import vectors as search_vectors
+from udonx.search.engines import export_vectors
+from udonx.search.vectors import ModelIdentity, Vectors, VectorsError
+
+MODEL = ModelIdentity(id="01", weights="ab", branch="student", dim=8, name="udon")
+
+
+@pytest.fixture
+def vectors(monkeypatch: pytest.MonkeyPatch) -> Vectors:
+    """Fifty images, in blocks of sixteen; the name of one is no UTF-8."""
+    monkeypatch.setattr(search_vectors, "_BLOCK", 16)
+    rows_ND = np.random.default_rng(0).normal(size=(50, 8)).astype(np.float32)
+    rows_ND /= np.linalg.norm(rows_ND, axis=1, keepdims=True)
+    paths = [f"cars/{number} é.jpg" for number in range(49)] + ["\udcff.jpg"]
+    return Vectors(vectors=rows_ND, paths=paths, model=MODEL, root="/photos")
+
+
+def nearest(vectors: Vectors, row: int) -> tuple[list[int], np.ndarray]:
+    scores_N = vectors.vectors @ vectors.vectors[row]
+    best = np.argsort(-scores_N)[:5]
+    return best.tolist(), scores_N[best]
+
+
+def test_qdrant_finds_what_udonx_finds(vectors: Vectors, tmp_path: Path) -> None:
+    """The folder opens in Qdrant's local mode: ids, paths and inner products are ours."""
+    from qdrant_client import QdrantClient
+
+    export_vectors(vectors, "qdrant", tmp_path / "out")
+    client = QdrantClient(path=str(tmp_path / "out"))
+    assert client.count("images").count == 50
+    for row in (0, 20, 49):
+        found = client.query_points("images", query=vectors.vectors[row].tolist(), limit=5).points
+        rows, scores = nearest(vectors, row)
+        assert [point.id for point in found] == rows
+        np.testing.assert_allclose([point.score for point in found], scores, atol=1e-6)
+        if row < 49:
+            assert found[0].payload == {"path": vectors.paths[row]}
+    client.close()
+
+
+def test_lancedb_finds_what_udonx_finds(vectors: Vectors, tmp_path: Path) -> None:
+    """The folder opens as a LanceDB database: its table has every vector, in order, bit for bit."""
+    import lancedb
+
+    export_vectors(vectors, "lancedb", tmp_path / "out")
+    table = lancedb.connect(str(tmp_path / "out")).open_table("images")
+    kept = table.to_arrow()
+    assert kept.column_names == ["id", "path", "vector"]
+    order = np.argsort(kept["id"].to_numpy())
+    np.testing.assert_array_equal(
+        np.array(kept["vector"].to_pylist(), np.float32)[order], vectors.vectors
+    )
+    assert kept["path"].to_pylist()[: len(vectors) - 1] == vectors.paths[:-1]
+    for row in (0, 20, 49):
+        found = table.search(vectors.vectors[row]).distance_type("dot").limit(5).to_list()
+        assert [each["id"] for each in found] == nearest(vectors, row)[0]
+
+
+def test_parquet_is_a_folder_of_vectors(vectors: Vectors, tmp_path: Path) -> None:
+    """`Vectors.open` reads it again, and so does whatever reads Parquet."""
+    export_vectors(vectors, "parquet", tmp_path / "out")
+    kept = Vectors.open(tmp_path / "out")
+    np.testing.assert_array_equal(kept.vectors, vectors.vectors)
+    assert (kept.paths, kept.model) == (vectors.paths, MODEL)
+
+
+@pytest.mark.parametrize("engine", ["qdrant", "lancedb"])
+def test_the_model_goes_with_an_export(vectors: Vectors, tmp_path: Path, engine: str) -> None:
+    """`udonx.json` beside the engine's files says what the vectors are."""
+    export_vectors(vectors, engine, tmp_path / "out")
+    about = read_json(tmp_path / "out" / "udonx.json", dict)
+    assert ModelIdentity(**about["model"]) == MODEL
+    assert (about["count"], about["root"], about["name"]) == (50, "/photos", "images")
+
+
+def test_refusals(vectors: Vectors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that holds something, another engine, and a missing extra: one sentence each, and
+    nothing written.
+    """
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").touch()
+    for engine in ("qdrant", "lancedb", "parquet"):
+        with pytest.raises(VectorsError, match="full is not empty; give a new folder"):
+            export_vectors(vectors, engine, tmp_path / "full")
+    with pytest.raises(VectorsError, match="--export: got 'milvus', allowed are qdrant, lancedb"):
+        export_vectors(vectors, "milvus", tmp_path / "out")
+    packages = {"qdrant": "qdrant_client", "lancedb": "lancedb", "parquet": "pyarrow"}
+    for engine, package in packages.items():
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, package, None)
+            sentence = rf"needs the package {package}: pip install 'udonx\[{engine}\]'"
+            with pytest.raises(MissingExtraError, match=sentence):
+                export_vectors(vectors, engine, tmp_path / "out")
+    assert [file.name for file in tmp_path.iterdir()] == ["full"]
