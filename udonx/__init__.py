@@ -33,6 +33,7 @@ _HOMES = {
     "run": "udonx.running.run:run",
     "runs": "udonx.records.listing:runs",
     "schema": "udonx.config.lookup:schema",
+    "serve": "udonx.serving.serve:serve",
     "show": "udonx.running.show:show",
     "split": "udonx.data.prepare.folders:split_folders",
     "table": "udonx.running.table:table",

@@ -34,6 +34,7 @@ COMMANDS = {
     " for.",
     "schema": "Print the JSON schema of an experiment file, for editors.",
     "doctor": "Look at this machine: versions, GPU, disk, data.",
+    "serve": "Serve a page and an HTTP API that search an index by picture, on this machine.",
     "export": "Write a trained stage for timm, ONNX or torch.export, checked, with a model card.",
 }
 """Name of a command, and what it does: the function of that name in the module of that name."""

@@ -102,7 +102,28 @@ def decode(path: Path | str, *, upright: bool = False, max_pixels: int = MAX_PIX
         TooLargeError: it has too many pixels.
         DataError: the file is missing, is no file, or cannot be read at the moment.
     """
-    return to_array(_open_rgb(_read(path), path, upright, max_pixels))
+    return decode_bytes(_read(path), path, upright=upright, max_pixels=max_pixels)
+
+
+def decode_bytes(
+    data: bytes, name: Path | str, *, upright: bool = False, max_pixels: int = MAX_PIXELS
+) -> np.ndarray:
+    """Decode the bytes of an image file to RGB; see `decode`.
+
+    Args:
+        data: what the file holds.
+        name: what errors call it.
+        upright: see `decode`.
+        max_pixels: see `decode`.
+
+    Returns:
+        uint8 [H, W, 3].
+
+    Raises:
+        UndecodableError: they are truncated, corrupt or no image of these formats.
+        TooLargeError: it has too many pixels.
+    """
+    return to_array(_open_rgb(data, name, upright, max_pixels))
 
 
 def _read(path: Path | str) -> bytes:
