@@ -65,7 +65,7 @@ class Searcher:
     def __init__(self, index: Index, model: LoadedModel) -> None:
         identity = index.model
         given = model.identity(
-            branch=identity.branch,  # type: ignore[arg-type]
+            branch=identity.branch,
             domain=identity.domain,
             tta=identity.tta or "none",
         )
