@@ -42,6 +42,7 @@ CHECKED = {
     ),
     "load_model.py": "python load_model.py",
     "embed_images.py": "python embed_images.py",
+    "search_images.py": "python search_images.py",
 }
 
 

@@ -29,6 +29,9 @@ COMMANDS = {
     "report": "Write static pages of all stored tables: differences, curves, costs, runs.",
     "evaluate": "Evaluate models on any data, other domains than their own included.",
     "embed": "Embed images into a folder of vectors; goes on where it was stopped.",
+    "index": "Make an index of vectors or images, or add to it and remove from it.",
+    "search": "Find the images of an index that are nearest to some images.",
+    "duplicates": "List images of an index that are nearly the same.",
     "components": "List what is registered, with options, types and defaults.",
     "keys": "List the keys of experiment files and settings, with types, defaults and what they are"
     " for.",

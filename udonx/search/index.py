@@ -364,6 +364,15 @@ def is_index(folder: Path) -> bool:
     return (folder / _MANIFEST).is_file()
 
 
+def open_vectors(index: Index | Vectors | str | Path) -> Vectors:
+    """The vectors of an index, or of a folder that holds an index or vectors."""
+    if isinstance(index, Vectors):
+        return index
+    if isinstance(index, Index):
+        return index.vectors
+    return Index.load(index).vectors if is_index(Path(index)) else Vectors.open(index)
+
+
 def _read_manifest(folder: Path) -> _Manifest:
     file = folder / _MANIFEST
     where = display_path(folder)
