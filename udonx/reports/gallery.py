@@ -18,13 +18,15 @@ from udonx.reports.images import ImageFinder, ImagesError
 from udonx.reports.pages import render
 from udonx.reports.pictures import Pictures
 from udonx.reports.source import TableSource
+from udonx.reports.verdict import rank_rows
 from udonx.tables.content import TableRow
+from udonx.tables.table import Table
 
 PER_DOMAIN = 6
 """Failures of the best row that are shown of each domain."""
 TELLING = 24
 """Queries of each domain that tell rows apart, at most."""
-MOST_PICTURES = 2500
+MOST_PICTURES = 1500
 """Pictures of one table: what bounds the size of a report."""
 FOLDER = "pictures"
 _NO_NEIGHBOURS = "its evaluations hold no neighbours of their queries, as those of earlier versions"
@@ -101,7 +103,7 @@ class Galleries:
             return Markup('<p class="problem">There is no gallery: {}; {}.</p>').format(
                 _NO_NEIGHBOURS, AGAIN
             )
-        best = best_row(findings)
+        best = best_row(source.table, findings)
         cards, problems = list[Card](), list(findings.problems)
         try:
             cards = self._cards(findings, best, self.images.open(source))
@@ -112,6 +114,7 @@ class Galleries:
             pictures=f"{home}{FOLDER}/",
             labels=_labels(findings.rows),
             best=best,
+            metric=source.table.metrics[0].label,
             seed=findings.rows[best].seeds[0],
             cards=cards,
             failures=_failures(cards, best),
@@ -170,14 +173,12 @@ class Galleries:
         return self.pictures.add(opened.images.root, path, opened.images.max_pixels)
 
 
-def best_row(findings: Findings) -> int:
-    """The position of the row with the highest R@1; of those that are compared, if any are."""
-
-    def rank(position: int) -> tuple[bool, float, int]:
-        row: TableRow = findings.rows[position]
-        return (not row.reference and row.index == "merged", row.r1.mean, -position)
-
-    return max(range(len(findings.rows)), key=rank)
+def best_row(table: Table, findings: Findings) -> int:
+    """The position of the row that the page calls the best; of the first where none is ranked."""
+    for ranked in rank_rows(table):
+        if ranked.row in findings.rows:
+            return findings.rows.index(ranked.row)
+    return 0
 
 
 def chosen_queries(findings: Findings, best: int) -> list[int]:

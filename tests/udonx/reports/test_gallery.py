@@ -7,6 +7,7 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -179,3 +180,23 @@ def test_a_table_of_an_earlier_version_says_how_to_get_its_gallery(tmp_path):
     text = page_of(tmp_path).read_text()
     assert "There is no gallery: its evaluations hold no neighbours" in text
     assert "`udonx report --galleries`" in text
+
+
+def test_the_failures_are_those_of_the_row_that_the_page_calls_best(root):
+    """By domain, the surest first, with how many there are; no query is shown that it answers."""
+    text = page_of(root).read_text()
+    assert "UDON, &lt;b&gt;ours&lt;/b&gt; has the highest R@1" in text
+    failures = text[text.index('id="failures"') : text.index('id="confusions-title"')]
+    assert failures.startswith('id="failures">Failures of “UDON, &lt;b&gt;ours&lt;/b&gt;”')
+    firsts = re.findall(
+        r'<ol class="strip">\s*<li class="(\w+)">.*?(\d\.\d\d)</span>', failures, re.S
+    )
+    domains = re.findall(r"(\w+): the (\d+) of (\d+) failures", failures)
+    assert [name for name, _, _ in domains] == ["cars", "food", "logos"]
+    assert {verdict for verdict, _ in firsts} == {"wrong"}
+    hits = np.load(root / "results" / "evaluations" / "udon" / "per_query.npz")["merged_hit"]
+    assert sum(int(count) for _, _, count in domains) == (~hits).sum()
+    for _, count, _ in domains:
+        scores = [float(score) for _, score in firsts[: int(count)]]
+        assert scores == sorted(scores, reverse=True) and len(scores) <= 6
+        del firsts[: int(count)]
