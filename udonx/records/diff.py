@@ -74,19 +74,19 @@ def _config(run: RunInfo) -> dict[str, Any]:
     config = run.sacred.config if run.sacred else {}
     about = {"experiment": run.experiment, "setting": run.setting, "row": run.row, "seed": run.seed}
     resolved = {"backbones": config.get("backbone"), "plugins": config.get("plugins")}
-    return about | _flat(config.get("resolved") or {}) | _flat(resolved)
+    return about | flatten(config.get("resolved") or {}) | flatten(resolved)
 
 
 def _data(run: RunInfo) -> dict[str, Any]:
     config = run.sacred.config if run.sacred else {}
-    return _flat({"data": config.get("data"), "manifest": config.get("manifest")})
+    return flatten({"data": config.get("data"), "manifest": config.get("manifest")})
 
 
 def _versions(run: RunInfo) -> dict[str, Any]:
     config, host = (run.sacred.config, run.sacred.host) if run.sacred else ({}, {})
     machine = {name: host.get(name) for name in ("hostname", "cpu", "python_version")}
     names = ("versions", "start_weights", "git", "device")
-    return _flat({**{name: config.get(name) for name in names}, "machine": machine})
+    return flatten({**{name: config.get(name) for name in names}, "machine": machine})
 
 
 def _metrics(run: RunInfo) -> dict[str, float]:
@@ -113,17 +113,17 @@ def metric_names(figures: Mapping[str, Any]) -> list[str]:
     return sorted((name for name in figures if name not in others), key=lambda name: name != "r1")
 
 
-def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """A table of tables as one table with dotted keys, without what is None.
 
-    >>> _flat({"a": {"b": 1, "c": None}, "d": [2]})
+    >>> flatten({"a": {"b": 1, "c": None}, "d": [2]})
     {'a.b': 1, 'd': [2]}
     """
     flat: dict[str, Any] = {}
     for name, value in table.items():
         key = f"{prefix}{name}"
         if isinstance(value, Mapping):
-            flat |= _flat(value, f"{key}.")
+            flat |= flatten(value, f"{key}.")
         elif value is not None:
             flat[key] = value
     return flat

@@ -8,6 +8,7 @@ from pathlib import Path
 import attrs
 
 from udonx.common.files import DamagedFileError
+from udonx.records.runs import RunInfo, read_all
 from udonx.store.results import Results
 from udonx.tables.storage import find_tables, read_table
 from udonx.tables.table import Table
@@ -22,12 +23,14 @@ class TableSource:
         table: what it holds.
         results: the results folder.
         written: when it was written last, such as `2026-11-22 14:05`.
+        runs: of its rows and seeds, in the order in which they were last started.
     """
 
     name: str
     table: Table
     results: Results
     written: str
+    runs: tuple[RunInfo, ...] = ()
 
     @property
     def file(self) -> str:
@@ -41,20 +44,27 @@ class TableSource:
 
 
 def read_sources(results: Results) -> tuple[list[TableSource], list[str]]:
-    """The stored tables of a results folder, and a sentence for each that cannot be read."""
+    """The stored tables of a results folder, and a sentence for each file that cannot be read."""
     sources, problems = [], []
+    try:
+        runs = read_all(results.root)
+    except DamagedFileError as error:
+        runs = []
+        problems.append(str(error))
     for file in find_tables(results.root):
         try:
             table = read_table(file)
         except (DamagedFileError, FileNotFoundError) as error:
             problems.append(str(error))
             continue
+        name = _name(file, results.root)
         sources.append(
             TableSource(
-                name=_name(file, results.root),
+                name=name,
                 table=table,
                 results=results,
                 written=time.strftime("%Y-%m-%d %H:%M", time.localtime(file.stat().st_mtime)),
+                runs=tuple(run for run in runs if "/".join(run.question) == name),
             )
         )
     return sources, problems

@@ -21,6 +21,7 @@ from udonx.reports.pages import (
     table_page,
 )
 from udonx.reports.pairs import Pairs, compare_all
+from udonx.reports.provenance import provenance_sections
 from udonx.reports.sections import figure_sections
 from udonx.reports.source import TableSource, read_sources
 from udonx.store.results import Results
@@ -81,6 +82,7 @@ def _write_table(source: TableSource, out: Path, galleries: Galleries) -> Pairs:
     sections = [
         *figure_sections(source, pairs, page.parent),
         Section(key="gallery", title="Gallery", body=galleries.write(source, home_of(source))),
+        *provenance_sections(source),
     ]
     write_atomic(page, table_page(source, pairs, sections))
     return pairs
