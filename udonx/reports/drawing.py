@@ -56,7 +56,7 @@ _RC: Any = {
     "xtick.labelcolor": INK,
     "ytick.labelcolor": INK,
     "lines.linewidth": 1.4,
-    "lines.markersize": 4.5,
+    "lines.markersize": 5,
     "legend.frameon": False,
     "svg.fonttype": "none",  # text stays text
     "svg.hashsalt": "udonx",
@@ -198,8 +198,8 @@ def legend_mark(number: int) -> Markup:
 
 
 def _round_numbers(tag: re.Match[str]) -> str:
-    """A tag with one decimal in its numbers: a tenth of a point cannot be seen."""
-    return re.sub(r"-?\d+\.\d{2,}", lambda found: f"{float(found[0]):.1f}", tag[0])
+    """A tag with two decimals in its numbers: less than that cannot be seen."""
+    return re.sub(r"-?\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}", tag[0])
 
 
 def _for_page(svg: str, panel: Panel, prefix: str) -> Markup:

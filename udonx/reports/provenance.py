@@ -115,10 +115,20 @@ def resolved_rows(
 
 
 def differing_keys(rows: Sequence[Mapping[str, Any]]) -> list[DifferingKey]:
-    """The keys in which rows differ, in the order in which rows name them."""
-    keys = dict.fromkeys(key for row in rows for key in row)
-    found = (DifferingKey(key, tuple(_value(row, key) for row in rows)) for key in keys)
-    return [each for each in found if len(set(each.values)) > 1]
+    """The keys in which rows differ, in the order in which rows name them.
+
+    A row without a whole table, such as one that trains nothing and so has no `optimiser`, does not
+    differ in the keys of that table. Labels are no difference.
+    """
+    tables = [{key.partition(".")[0] for key in row} for row in rows]
+    found = []
+    for key in dict.fromkeys(key for row in rows for key in row):
+        values = tuple(_value(row, key) for row in rows)
+        has_table = [key.partition(".")[0] in names for names in tables]
+        compared = {value for value, has in zip(values, has_table, strict=True) if has}
+        if len(compared) > 1 and key != "label":
+            found.append(DifferingKey(key, values))
+    return found
 
 
 def toml_lines(keys: Mapping[str, Any]) -> list[str]:

@@ -57,14 +57,24 @@ def test_rows_show_the_keys_in_which_they_differ(tmp_path):
     results = write_results(tmp_path)
     same = {"budget": {"steps": 400}}
     write_run(results, 1, "baseline", 0, {**same, "scheme": {"use": "classification"}})
-    write_run(results, 2, "udon", 0, {**same, "scheme": {"use": "udon"}, "losses": {"kl": 0.5}})
+    write_run(results, 2, "udon", 0, {**same, "scheme": {"use": "udon", "mix": 0.5}, "label": "U"})
     rows, unknown = resolved_rows(source_of(results))
     assert [row.name for row, _ in rows] == ["baseline", "udon"]
     assert unknown == ["twin", "off the shelf"]
     assert differing_keys([keys for _, keys in rows]) == [
         DifferingKey("scheme.use", ('"classification"', '"udon"')),
-        DifferingKey("losses.kl", ("", "0.5")),
+        DifferingKey("scheme.mix", ("", "0.5")),
     ]
+
+
+def test_a_row_that_trains_nothing_does_not_differ_in_how_it_is_trained():
+    """Only rows with a table of keys are compared in it."""
+    trained = {"optimiser.lr": 0.1, "scheme.use": "udon"}
+    slower = {"optimiser.lr": 0.01, "scheme.use": "udon"}
+    fixed = {"scheme.use": "off_the_shelf"}
+    assert [each.key for each in differing_keys([trained, fixed])] == ["scheme.use"]
+    (rate, _) = differing_keys([trained, slower, fixed])
+    assert rate == DifferingKey("optimiser.lr", ("0.1", "0.01", ""))
 
 
 def test_runs_come_in_the_order_of_rows_and_seeds(tmp_path):
