@@ -6,6 +6,7 @@ import logging
 import time
 import traceback
 from collections import deque
+from pathlib import Path
 
 import attrs
 
@@ -87,12 +88,19 @@ class TableRun:
                 continue
             waiting = 0
             try:
-                run_row(planned, self.context, self.recorder, self.table.question)
+                run_row(
+                    planned, self.context, self.recorder, self.table.question, self._write_table
+                )
             except Exception as error:
                 if self.session.options.fail_fast:
                     raise
                 self._fail(planned, error)
-            self.table.write(self.failed)
+            self._write_table()
+
+    def _write_table(self) -> list[Path]:
+        """Write the table; returns its files."""
+        self.table.write(self.failed)
+        return [file for file in sorted(self.table.folder.glob("table.*")) if file.is_file()]
 
     def _tell_waiting(self, planned: PlannedRow, holder: str) -> None:
         why = f"waiting for a stage that {holder} is training"

@@ -1,31 +1,43 @@
 """The run record: each (row, seed) that has work to do is a Sacred run.
 
-Sacred is imported only here, and only when something runs.
+Sacred is imported only when something runs.
 """
 
 from __future__ import annotations
 
-import importlib
+import contextlib
 import logging
 import re
 import shlex
 import subprocess
 import sys
-import warnings
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import attrs
 
+from udonx.common.files import DamagedFileError
 from udonx.inputs.sources import OBSERVERS, observer_problem
+from udonx.running.events import without_nan
+from udonx.running.mirror import (
+    Database,
+    StoredRun,
+    import_sacred,
+    open_database,
+    without_password,
+)
 
 SACRED_SEED = 0
 """What Sacred's own key "seed" always holds: without one it would invent a number. The seed of a
 training is `training_seed`.
 """
 
+_LONGEST_OUTPUT = 1_000_000  # characters of captured output
+_LONGEST_REASON = 200  # characters of what a database says when it fails
+_MIRROR_SECONDS = 60.0  # between two copies while a run goes on
 
 logger = logging.getLogger(__name__)
 
@@ -33,12 +45,20 @@ logger = logging.getLogger(__name__)
 class GuardedObserver:
     """Passes every event to a Sacred observer.
 
-    When that fails, it is logged once per kind of event and the training goes on.
+    When one fails, that is logged once, and the training goes on.
+
+    Args:
+        observer: what is told.
+        name: what it is called.
+        cure: the end of the sentence: what makes up for it.
+        keeps_trying: whether it is told of later events after one that failed.
     """
 
-    def __init__(self, observer: Any, name: str) -> None:
-        self._observer, self._name = observer, name
-        self._failed: set[str] = set()
+    def __init__(
+        self, observer: Any, name: str, cure: str = "", *, keeps_trying: bool = True
+    ) -> None:
+        self._observer, self._name, self._cure = observer, name, cure
+        self._keeps_trying, self._failed = keeps_trying, False
         self.priority = observer.priority
 
     def __getattr__(self, event: str) -> Any:
@@ -47,27 +67,104 @@ class GuardedObserver:
             return target
 
         def guarded(*args: Any, **kwargs: Any) -> Any:
+            if self._failed and not self._keeps_trying:
+                return None
             try:
                 return target(*args, **kwargs)
-            except (
-                Exception
-            ) as error:  # whatever an observer's back end raises must not cost a training run
-                if event not in self._failed:
-                    self._failed.add(event)
+            # whatever an observer's back end raises must not cost a training run
+            except Exception as error:
+                if not self._failed:
+                    self._failed = True
+                    why = without_password(" ".join(str(error).split())[:_LONGEST_REASON])
                     logger.warning(
                         f"the observer {self._name} failed at {event}: {type(error).__name__}:"
-                        f" {error}; the run goes on without it"
+                        f" {why}; the run goes on without it{self._cure}"
                     )
                 return None
 
         return guarded
 
 
+class Mirror:
+    """A Sacred observer that copies the files of a run to a database, again and again.
+
+    Args:
+        url: of the database.
+        files: the observer that writes the files; it is told of everything first.
+    """
+
+    priority = -1
+
+    def __init__(self, url: str, files: Any) -> None:
+        self._url, self._files = url, files
+        self._database: Database | None = None
+        self._lock, self._copied = threading.Lock(), 0.0
+
+    def started_event(self, **_: Any) -> None:
+        """Copy it as it begins."""
+        self._copy()
+
+    def heartbeat_event(self, **_: Any) -> None:
+        """Copy it from time to time."""
+        if time.monotonic() - self._copied > _MIRROR_SECONDS:
+            # another thread may be writing a file just now; the next one copies it
+            with contextlib.suppress(DamagedFileError):
+                self._copy()
+
+    def completed_event(self, **_: Any) -> None:
+        """Copy it as it ended."""
+        self._copy()
+
+    interrupted_event = failed_event = completed_event
+
+    def ignored_event(self, *_: Any, **__: Any) -> None:
+        """What follows from the files is not told by itself."""
+
+    artifact_event = resource_event = log_metrics = join = ignored_event
+
+    def _copy(self) -> None:
+        with self._lock:
+            if self._database is None:
+                self._database = open_database(self._url)
+            self._database.write(StoredRun.read(Path(self._files.dir)))
+            self._copied = time.monotonic()
+
+
+class LoggedLines(logging.Handler):
+    """The lines that udonx logs, as Sacred's captured output; what is too much is left out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._text = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Add a line."""
+        if len(self._text) < _LONGEST_OUTPUT:
+            self._text += f"{self.format(record)}\n"
+            if len(self._text) >= _LONGEST_OUTPUT:
+                self._text += "... (what follows is not kept)\n"
+
+    def text(self, _: str = "") -> str:
+        """All lines so far, whatever Sacred has captured."""
+        return self._text
+
+
+@contextlib.contextmanager
+def _logged_lines() -> Iterator[LoggedLines]:
+    lines = LoggedLines()
+    udonx_logger = logging.getLogger("udonx")
+    udonx_logger.addHandler(lines)
+    try:
+        yield lines
+    finally:
+        udonx_logger.removeHandler(lines)
+
+
 @attrs.frozen
 class Recorder:
     """Makes Sacred runs.
 
-    They are made in `folder`, and in the observers of `urls` (mongodb://... or SQLAlchemy).
+    Their files lie in `folder`; the databases of `urls` (mongodb://... or SQLAlchemy) have copies.
     """
 
     folder: Path
@@ -88,36 +185,33 @@ class Recorder:
         torch's generators, always alike: all that udonx draws follows from its own named streams.
         """
         sacred = import_sacred()
-        from sacred.observers import FileStorageObserver
-
-        # Sacred's capturing replaces stdout, and with it the progress bar
+        # Sacred's capturing replaces stdout, and with it what a terminal shows
         sacred.SETTINGS.CAPTURE_MODE = "no"
         sacred.SETTINGS.DISCOVER_SOURCES = "none"
         experiment = sacred.Experiment(name, interactive=True, save_git_info=False)
         experiment.logger = _sacred_logger()
-        observers = [
-            (FileStorageObserver(self.folder), str(self.folder)),
-            *((_observer(url), url) for url in self.urls),
-        ]
-        experiment.observers = [GuardedObserver(observer, where) for observer, where in observers]
-        experiment.add_config({**_sacred_keys(config), "seed": SACRED_SEED})
+        experiment.observers = self._observers()
+        experiment.add_config({**_sacred_keys(without_nan(config)), "seed": SACRED_SEED})
 
         def main(_run: Any) -> dict[str, Any]:
             started(_run._id)
-            return body(_run)
+            return cast(dict[str, Any], without_nan(body(_run)))
 
         experiment.main(main)
-        return experiment.run().result
+        with _logged_lines() as lines:
+            experiment.captured_out_filter = lines.text
+            return cast(dict[str, Any], experiment.run().result)
 
+    def _observers(self) -> list[GuardedObserver]:
+        from sacred.observers import FileStorageObserver
 
-def import_sacred() -> ModuleType:
-    """Sacred, without the warning that its import of pkg_resources gives.
-
-    setuptools is held below the version that drops it.
-    """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
-        return importlib.import_module("sacred")
+        files = FileStorageObserver(self.folder)
+        observers = [GuardedObserver(files, str(self.folder))]
+        for url in self.urls:
+            name = without_password(url)
+            cure = f"; `udonx runs sync {name}` writes what is missing"
+            observers.append(GuardedObserver(Mirror(url, files), name, cure, keeps_trying=False))
+        return observers
 
 
 def check_observers(urls: tuple[str, ...]) -> list[str]:
@@ -128,13 +222,12 @@ def check_observers(urls: tuple[str, ...]) -> list[str]:
             problems.append(f"results.observers: {message}")
             continue
         try:
-            import_sacred()
-            _observer(url)
+            open_database(url)
         except Exception as error:
             # a URL of a wrong form, or a driver that is missing: each package has its own errors
             problems.append(
-                f'results.observers: got "{url}", which cannot be used ({type(error).__name__}:'
-                f" {error}); {OBSERVERS}"
+                f'results.observers: got "{without_password(url)}", which cannot be used'
+                f" ({type(error).__name__}: {error}); {OBSERVERS}"
             )
     return problems
 
@@ -166,16 +259,6 @@ def git_state(folder: Path) -> dict[str, Any] | None:
         }
     except (OSError, subprocess.SubprocessError):
         return None
-
-
-def _observer(url: str) -> Any:
-    if url.startswith("mongodb"):
-        from sacred.observers import MongoObserver
-
-        return MongoObserver(url=url)
-    from sacred.observers import SqlObserver
-
-    return SqlObserver(url)
 
 
 def _sacred_logger() -> logging.Logger:

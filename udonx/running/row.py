@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import operator
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, Literal
 
 import attrs
@@ -26,7 +28,13 @@ from udonx.tables.question import Question
 logger = logging.getLogger(__name__)
 
 
-def run_row(planned: PlannedRow, context: PlanRun, recorder: Recorder, question: Question) -> None:
+def run_row(
+    planned: PlannedRow,
+    context: PlanRun,
+    recorder: Recorder,
+    question: Question,
+    write_table: Callable[[], Iterable[Path]] = lambda: (),
+) -> None:
     """Make what is missing of a row, as one run of the record; nothing where all of it is there.
 
     Args:
@@ -34,6 +42,7 @@ def run_row(planned: PlannedRow, context: PlanRun, recorder: Recorder, question:
         context: the plan that it is of, and how that is run.
         recorder: makes the run of the record.
         question: which question the row's table answers.
+        write_table: writes the table with the row in it, and returns its files.
 
     Raises:
         DamagedFileError: a stage is damaged.
@@ -71,13 +80,18 @@ def run_row(planned: PlannedRow, context: PlanRun, recorder: Recorder, question:
     def make(record: Any) -> dict[str, Any]:
         """Train and evaluate; every stage is held until the row's figures are recorded."""
         figures = RowFigures(record, writers)
+        if (file := context.plan.experiment.path).is_file():
+            record.add_resource(str(file))
         with ExitStack() as held:
             for identity in planned.stages:
                 held.enter_context(StageRun(identity, planned, context, figures).hold())
             for evaluation in missing:
                 evaluate_row(planned, evaluation, context)
                 _tell_evaluation(evaluation, planned, context)
-            return _record_outcome(planned, results, figures)
+            outcome = _record_outcome(planned, results, figures)
+            for file in write_table():
+                record.add_artifact(str(file))
+            return outcome
 
     config = _config(entry, planned, context)
     wanted = (*context.plan.experiment.writers, *session.options.writers)
