@@ -39,6 +39,7 @@ _HOMES = {
     "serve": "udonx.serving.serve:serve",
     "show": "udonx.running.show:show",
     "split": "udonx.data.prepare.folders:split_folders",
+    "sync_runs": "udonx.running.sync:sync_runs",
     "table": "udonx.running.table:table",
     "tune": "udonx.running.tune:tune",
     # what goes in and comes out

@@ -53,6 +53,7 @@ _RUNS_COMMANDS = {
     "diff": "Show how two runs differ: configuration, data, versions, figures.",
     "rm": "Remove runs, with the stages that no table and no other run needs.",
     "gc": "List what no table needs, with sizes; removes it with --yes.",
+    "sync": "Copy runs to databases (MongoDB, SQL) that lack them, for tools that read Sacred's.",
 }
 
 

@@ -105,8 +105,8 @@ class ResultOptions:
         list[str],
         Field(
             description=(
-                "Further Sacred observers: `mongodb://...` or SQLAlchemy URLs such as"
-                " `sqlite:///runs.db`."
+                "Databases for copies of the Sacred runs: `mongodb://...` or SQLAlchemy URLs such"
+                " as `sqlite:///runs.db`."
             )
         ),
     ] = attrs.field(factory=list)

@@ -54,9 +54,7 @@ def test_every_row_is_a_completed_sacred_run_whose_result_is_the_table_row(smoke
 
 
 def test_a_failing_observer_does_not_stop_the_run_and_is_reported(tmp_path, monkeypatch, logged):
-    """Whatever an observer raises costs no training; each kind of event that failed
-    is said once.
-    """
+    """Whatever an observer raises costs no training; the first failure is said, no other."""
     import_sacred()
     from sacred.observers import FileStorageObserver
 
@@ -78,14 +76,8 @@ def test_a_failing_observer_does_not_stop_the_run_and_is_reported(tmp_path, monk
     assert Recorder(tmp_path / "sacred", ()).run(
         "test", {"a.b": 1}, body, lambda identity: None
     ) == {"answer": 42}
-    assert (
-        sum(
-            "artifact_event: OSError: no space; the run goes on without it" in line
-            for line in logged
-        )
-        == 1
-    )
-    assert any("failed at completed_event" in line for line in logged)
+    (line,) = [line for line in logged if "failed at" in line]
+    assert line.endswith("artifact_event: OSError: no space; the run goes on without it")
     assert json.loads((tmp_path / "sacred" / "1" / "config.json").read_text())["a_b"] == 1
 
 

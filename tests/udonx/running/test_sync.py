@@ -17,6 +17,7 @@ import pytest
 
 import udonx
 from tests.tiny import SETTING, write_domain, write_experiment
+from udonx.cli import main
 from udonx.running.mirror import StoredRun, run_folders
 from udonx.running.record import Recorder, import_sacred
 from udonx.running.sync import SyncError, sync_runs
@@ -295,3 +296,13 @@ def test_a_mongodb_that_is_away_costs_one_sentence_and_no_time(tmp_path: Path, l
     make_run(tmp_path, ("mongodb://127.0.0.1:1/udonx",))
     (line,) = [line for line in logged if "observer" in line]
     assert "ServerSelectionTimeoutError" in line and "udonx runs sync" in line
+
+
+def test_the_command_says_what_it_did(tmp_path: Path, capsys) -> None:
+    """A line for each database; a folder without runs is refused with status 2."""
+    make_run(tmp_path)
+    url = f"sqlite:///{tmp_path / 'runs.db'}"
+    assert main(["runs", "sync", url, "--results", str(tmp_path / "results")]) == 0
+    assert capsys.readouterr().out == f"{url}: 1 run written, 0 there\n"
+    assert main(["runs", "sync", url, "--results", str(tmp_path / "none")]) == 2
+    assert "holds no runs" in capsys.readouterr().err
