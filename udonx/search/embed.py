@@ -122,7 +122,16 @@ def embed(
         DataError: an image cannot be read, with `strict`.
 
     Example:
-        udonx.embed("results/stages/0123456789abcdef", "photos", out="photos.vectors")
+        >>> import tempfile, udonx
+        >>> from PIL import Image
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> for colour in ("red", "blue"):
+        ...     Image.new("RGB", (60, 40), colour).save(folder / f"{colour}.png")
+        >>> made = udonx.embed("demo:main", folder, out=folder / "vectors", device="cpu")
+        >>> made.count, made.new, made.unreadable
+        (2, 2, {})
+        >>> udonx.Vectors.open(folder / "vectors").paths
+        ['blue.png', 'red.png']
     """
     load_plugins(plugins, None, where="--plugin")
     check_form(storage, dtype)
