@@ -46,6 +46,7 @@ _HOMES = {
     "Index": "udonx.search.index:Index",
     "RunOptions": "udonx.running.options:RunOptions",
     "Selection": "udonx.config.selection:Selection",
+    "export_vectors": "udonx.search.engines:export_vectors",
     "load_experiment": "udonx.config.experiment:load_experiment",
     "load_model": "udonx.engine.loaded_model:LoadedModel",
     "Vectors": "udonx.search.vectors:Vectors",

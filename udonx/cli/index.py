@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -39,6 +40,13 @@ Weights = Annotated[
     Path | None,
     Parameter(metavar="DIR", help="where start weights of backbones are looked up first"),
 ]
+Export = Annotated[
+    Literal["qdrant", "lancedb", "parquet"] | None,
+    Parameter(
+        help="write into INDEX what this search engine opens, in place of an index; the DIRs are"
+        " folders of vectors or indexes"
+    ),
+]
 
 
 def index(
@@ -52,12 +60,17 @@ def index(
     add: Add = False,
     remove: Remove = (),
     overwrite: Overwrite = False,
+    export: Export = None,
     weights: Weights = None,
     device: DeviceName = None,
     workers: Workers = None,
     plugins: Plugins = (),
 ) -> None:
     """Make or change the index, then log what it holds and how well it is searched."""
+    if export is not None:
+        others = {"--kind": kind, "--model": model, "--add": add, "--remove": remove}
+        _export(folders, export, out, others | {"--overwrite": overwrite})
+        return
     from udonx.search.build import index as make_index
 
     made = make_index(
@@ -76,4 +89,35 @@ def index(
     recall = f": {made.recall}" if made.recall else ""
     logger.info(
         f"{display_path(out)}: {plural(len(made), 'vector')} of {made.model}, {made.kind}{recall}"
+    )
+
+
+def _export(
+    folders: tuple[str, ...],
+    engine: Literal["qdrant", "lancedb", "parquet"],
+    out: Path,
+    others: Mapping[str, object],
+) -> None:
+    """Write the vectors for a search engine, then log how many they are.
+
+    Args:
+        folders: of vectors, or indexes.
+        engine: what opens `out` then.
+        out: the folder to write.
+        others: options that make or change an index, by name.
+
+    Raises:
+        VectorsError: one of these was given.
+    """
+    from udonx.search.engines import export_vectors
+    from udonx.search.vectors import VectorsError
+
+    if given := [name for name, value in others.items() if value]:
+        raise VectorsError(
+            f"--export makes no index: it cannot go with {', '.join(given)}; make the index first,"
+            " and give it as DIR"
+        )
+    vectors = export_vectors(folders, engine, out)
+    logger.info(
+        f"{display_path(out)}: {plural(len(vectors), 'vector')} of {vectors.model}, for {engine}"
     )

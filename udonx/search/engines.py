@@ -7,7 +7,7 @@ vectors are.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -18,6 +18,7 @@ from udonx.common.extras import import_extra
 from udonx.common.files import atomic_folder
 from udonx.common.json_files import write_json
 from udonx.common.words import display_path
+from udonx.search.index import Index, open_vectors
 from udonx.search.vectors import (
     Vectors,
     VectorsError,
@@ -33,7 +34,9 @@ NAME = "images"
 """Of the collection, or table, that holds the vectors."""
 
 
-def export_vectors(vectors: Vectors, engine: Engine, out: str | Path) -> None:
+def export_vectors(
+    source: Vectors | Index | str | Path | Sequence[str | Path], engine: Engine, out: str | Path
+) -> Vectors:
     """Write vectors into a folder that a search engine opens.
 
     "qdrant" gives a folder of Qdrant's local mode, with a collection `images`: inner product, the
@@ -41,12 +44,15 @@ def export_vectors(vectors: Vectors, engine: Engine, out: str | Path) -> None:
     vector. "parquet" gives a folder of vectors in that form, which `Vectors.open` reads again.
 
     Args:
-        vectors: what is exported; the id of an image is its row.
+        source: vectors, an index, or folders of these, all of one model.
         engine: "qdrant", "lancedb" or "parquet".
         out: a new or empty folder; it is written whole or not at all.
 
+    Returns:
+        What was exported; the id of an image is its row.
+
     Raises:
-        VectorsError: an unknown engine, or `out` holds something.
+        VectorsError: an unknown engine, vectors of several models, or `out` holds something.
         MissingExtraError: the engine's package is not installed.
 
     Example:
@@ -55,7 +61,8 @@ def export_vectors(vectors: Vectors, engine: Engine, out: str | Path) -> None:
         >>> model = ModelIdentity(id="0123", weights="4567", branch="student", dim=2)
         >>> kept = Vectors(vectors=np.eye(2), paths=["a.jpg", "b.jpg"], model=model, root="photos")
         >>> folder = Path(tempfile.mkdtemp()) / "parquet"
-        >>> export_vectors(kept, "parquet", folder)
+        >>> len(export_vectors(kept, "parquet", folder))
+        2
         >>> Vectors.open(folder).paths
         ['a.jpg', 'b.jpg']
     """
@@ -67,15 +74,32 @@ def export_vectors(vectors: Vectors, engine: Engine, out: str | Path) -> None:
         raise VectorsError(f"{display_path(out)} is not empty; give a new folder")
     if engine == "parquet":
         check_form("parquet", "float32")
+        vectors = _opened(source)
         vectors.save(out, storage="parquet")
-        return
+        return vectors
     write = _WRITERS[engine]
     package = {"qdrant": "qdrant_client", "lancedb": "lancedb"}[engine]
     module = import_extra(package, engine, f"--export {engine}")
+    vectors = _opened(source)
     with atomic_folder(out) as folder:
         write(module, vectors, folder)
         about = {"count": len(vectors), "root": os.path.abspath(vectors.root), "name": NAME}
         write_json(folder / "udonx.json", {"model": attrs.asdict(vectors.model), **about})
+    return vectors
+
+
+def _opened(source: Vectors | Index | str | Path | Sequence[str | Path]) -> Vectors:
+    if isinstance(source, Vectors | Index | str | Path):
+        return open_vectors(source)
+    if not source:
+        raise VectorsError("no folder is given; give folders of vectors, which `udonx embed` makes")
+    first, *others = source
+    if not others:
+        return open_vectors(first)
+    joined = Index(open_vectors(first), "exact")
+    for folder in others:
+        joined.add(open_vectors(folder))
+    return joined.vectors
 
 
 def _write_qdrant(qdrant: Any, vectors: Vectors, folder: Path) -> None:

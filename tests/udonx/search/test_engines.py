@@ -5,9 +5,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import attrs
 import numpy as np
 import pytest
 
+import udonx
+from udonx.cli import main
 from udonx.common.extras import MissingExtraError
 from udonx.common.json_files import read_json
 from udonx.search import vectors as search_vectors
@@ -47,6 +50,12 @@ def test_qdrant_finds_what_udonx_finds(vectors: Vectors, tmp_path: Path) -> None
         np.testing.assert_allclose([point.score for point in found], scores, atol=1e-6)
         if row < 49:
             assert found[0].payload == {"path": vectors.paths[row]}
+    other = QdrantClient(":memory:")
+    client.migrate(other)  # as to a server
+    moved, _ = other.scroll("images", limit=50, with_vectors=True)
+    np.testing.assert_array_equal(
+        np.array([point.vector for point in moved], np.float32), vectors.vectors
+    )
     client.close()
 
 
@@ -83,6 +92,32 @@ def test_the_model_goes_with_an_export(vectors: Vectors, tmp_path: Path, engine:
     about = read_json(tmp_path / "out" / "udonx.json", dict)
     assert ModelIdentity(**about["model"]) == MODEL
     assert (about["count"], about["root"], about["name"]) == (50, "/photos", "images")
+
+
+def test_index_export_writes_for_an_engine(
+    vectors: Vectors, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """`udonx index DIR... --out OUT --export parquet` puts folders and indexes together; options
+    that make an index, and vectors of another model, are refused.
+    """
+    vectors.save(tmp_path / "v")
+    half = attrs.evolve(vectors, vectors=vectors.vectors[:9], paths=vectors.paths[:9])
+    udonx.Index(attrs.evolve(half, root="/more")).save(tmp_path / "index")
+    folders, out = [str(tmp_path / "v"), str(tmp_path / "index")], str(tmp_path / "out")
+    assert main(["index", *folders, "--out", out, "--export", "parquet"]) == 0
+    assert "out: 59 vectors of udon (student 8; weights ab), for parquet" in capsys.readouterr().err
+    kept = Vectors.open(out)
+    assert len(kept) == 59 and {"photos/cars/0 é.jpg", "more/cars/0 é.jpg"} <= set(kept.paths)
+    attrs.evolve(half, model=attrs.evolve(MODEL, weights="cd")).save(tmp_path / "other")
+    for arguments, sentence in (
+        ([*folders, "--add", "--kind", "exact"], "it cannot go with --kind, --add; make the index"),
+        ([folders[0], str(tmp_path / "other")], "which cannot be compared with those of"),
+        ([], "no folder is given; give folders of vectors"),
+    ):
+        options = ["--out", str(tmp_path / "new"), "--export", "lancedb"]
+        assert main(["index", *arguments, *options]) == 2
+        assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
 
 
 def test_refusals(vectors: Vectors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
