@@ -226,9 +226,11 @@ def _of_timm(model: str, sha256: str) -> tuple[str, str] | None:
 
     for name in timm.list_pretrained(f"{model}.*"):
         config = timm.get_pretrained_cfg(name)
-        cached = try_to_load_from_cache(f"timm/{name}", _WEIGHTS)
-        if config is not None and isinstance(cached, str) and sha256_file(Path(cached)) == sha256:
-            return f"timm/{name}", config.license or "unknown"
+        if config is None or not config.hf_hub_id:
+            continue
+        cached = try_to_load_from_cache(config.hf_hub_id, _WEIGHTS)
+        if isinstance(cached, str) and sha256_file(Path(cached)) == sha256:
+            return config.hf_hub_id, config.license or "unknown"
     return None
 
 
