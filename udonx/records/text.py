@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from udonx.common.grid import WIDTH, align, widths
-from udonx.common.words import clock, format_value, plural
+from udonx.common.words import clock, format_value, plural, printable
 from udonx.records.diff import Change, RunDiff, metric_names
 from udonx.records.removal import Removal
 from udonx.records.runs import RunInfo
@@ -106,7 +106,7 @@ def show_text(run: RunInfo, tables: Iterable[str] = ()) -> str:
     lines += ["", *_stage_lines(run.stages)]
     if figures := list(_figure_lines(run)):
         lines += ["", *figures]
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def _pairs(table: Any) -> str:
@@ -176,7 +176,7 @@ def diff_text(diff: RunDiff) -> str:
     merged = [change for change in diff.metrics if ".merged." in change.key]
     metrics = merged or diff.metrics
     lines += ["", f"metrics:{'' if metrics else ' none'}", *_metric_lines(metrics)]
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def _value(value: Any) -> str:

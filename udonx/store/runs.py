@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,13 @@ from udonx.common.json_files import append_json_line, read_json_lines
 _converter = cattrs.Converter(forbid_extra_keys=True)
 
 
+def _check_names(_: object, field: attrs.Attribute, value: object) -> None:
+    """Refuse what is no name of one folder: `udonx runs rm` removes these."""
+    for name in value if isinstance(value, tuple) else (value,):
+        if name is not None and not re.fullmatch(r"[\w-]+", str(name)):
+            raise ValueError(f"{field.name}: {name!r} is no name of a folder")
+
+
 @attrs.frozen(kw_only=True)
 class Run:
     """A line of runs.jsonl: a (row, seed) of a table that was started.
@@ -29,8 +37,8 @@ class Run:
     setting: str
     row: str
     seed: int | None
-    stages: tuple[str, ...]
-    sacred_id: str | None
+    stages: tuple[str, ...] = attrs.field(validator=_check_names)
+    sacred_id: str | None = attrs.field(validator=_check_names)
     resumes: str | None
     time: str = ""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 import udonx
@@ -122,6 +124,21 @@ def test_damaged_lines_of_the_record_stay(folder):
     lines = (folder.root / "runs.jsonl").read_text().split("\n")
     assert lines[:2] == ['{"row": "of another version"}', "no JSON"] and len(lines) == 4
     assert [run.row for run in udonx.runs(folder.root)] == ["b"]
+
+
+@pytest.mark.parametrize("names", [{"stages": ["../../outside"]}, {"sacred_id": "../../outside"}])
+def test_nothing_outside_the_results_folder_is_removed(tmp_path, names):
+    """A line of runs.jsonl that names another place, of a folder from elsewhere, is left out."""
+    folder = Folder(tmp_path / "results")
+    folder.done("a", "alpha")
+    (tmp_path / "outside").mkdir()
+    file = folder.root / "runs.jsonl"
+    line = {**json.loads(file.read_text()), **names}
+    del line["digest"]
+    file.write_text(json.dumps(line) + "\n")
+    with pytest.raises(ConfigError, match="there is no such run"):
+        plan_removal(folder.root, ["1"])
+    assert (tmp_path / "outside").is_dir() and udonx.runs(folder.root) == []
 
 
 def test_gc_finds_what_no_table_needs(folder):
