@@ -32,7 +32,8 @@ _ESCAPES = str.maketrans(
         "<": r"\textless{}",
         ">": r"\textgreater{}",
         "|": r"\textbar{}",
-        '"': r"\textquotedbl{}",
+        '"': "''",
+        **{letter: f"{{{letter}}}" for letter in "[]*"},  # behind \\\\ they would be its options
         "±": r"$\pm$",
         "×": r"$\times$",
         "→": r"$\rightarrow$",

@@ -92,6 +92,13 @@ def test_texts_of_a_file_are_no_commands():
     assert r"50 \% of \{a\} \& b\_c \#1 \$x\$ \textasciitilde{}" in plain
 
 
+def test_a_label_is_no_option_of_the_line_above():
+    r"""LaTeX takes a bracket or a star behind \\ for an option, on the next line too."""
+    rows = [table_row("first"), table_row("a", label="[1] a"), table_row("b", label="* b")]
+    text = to_latex(table(*rows))
+    assert "\n    {[}1{]} a & " in text and "\n    {*} b & " in text
+
+
 def test_the_label_names_file_and_setting():
     """Two tables of one paper have two keys."""
     about = attrs.evolve(table().about, file="/somewhere/table3_ablation.toml")
