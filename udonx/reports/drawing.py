@@ -132,10 +132,9 @@ def write_files(chart: Chart, folder: Path) -> list[str]:
 
     names = []
     with rc_context(_RC):
-        figure = _figure(chart.panels, columns=min(_COLUMNS, len(chart.panels)))
-        _add_legend(figure, chart.legend)
-        figure.draw_without_rendering()  # lays the panels out
-        figure.set_layout_engine("none")  # once for both files
+        figure = _figure(
+            chart.panels, columns=min(_COLUMNS, len(chart.panels)), legend=chart.legend
+        )
         for suffix, date in (("svg", "Date"), ("pdf", "CreationDate")):
             name = f"{chart.key}.{suffix}"
             with atomic_path(folder / name) as temporary:
@@ -144,26 +143,31 @@ def write_files(chart: Chart, folder: Path) -> list[str]:
     return names
 
 
-def _figure(panels: Sequence[Panel], columns: int) -> Figure:
-    """Panels in a grid, from left to right."""
+def _figure(
+    panels: Sequence[Panel], *, columns: int, legend: Mapping[int, str] | None = None
+) -> Figure:
+    """Panels in a grid, from left to right, laid out with the legend below them."""
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     rows = [panels[start : start + columns] for start in range(0, len(panels), columns)]
     heights = [max(panel.height for panel in row) for row in rows]
-    figure = Figure(figsize=(WIDTH * columns, sum(heights)), layout="constrained")
+    figure = Figure(figsize=(WIDTH * columns, sum(heights)))
     grid = figure.add_gridspec(len(rows), columns, height_ratios=heights)
     for number, panel in enumerate(panels):
         axes = figure.add_subplot(grid[number // columns, number % columns])
         axes.set_title(panel.title, loc="left")
         panel.draw(axes)
+    if legend:
+        _add_legend(figure, legend)
+    # laid out once: as the figure's own engine it would do so at every draw, and draw twice
+    ConstrainedLayoutEngine().execute(figure)
     return figure
 
 
 def _add_legend(figure: Figure, legend: Mapping[int, str]) -> None:
     from matplotlib.lines import Line2D
 
-    if not legend:
-        return
     lines = [
         Line2D([], [], color=color(number), marker=marker(number), label=label)
         for number, label in legend.items()

@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 
 from udonx.common.files import DamagedFileError
+from udonx.common.words import format_value
 from udonx.config.show import toml_value
 from udonx.records.diff import flatten
 from udonx.records.runs import RunInfo
@@ -22,7 +23,7 @@ class DifferingKey:
 
     Attributes:
         key: its dotted name.
-        values: of each row, as TOML has them; empty where a row has no such key.
+        values: of each row, on one short line; empty where a row has no such key.
     """
 
     key: str
@@ -137,7 +138,7 @@ def toml_lines(keys: Mapping[str, Any]) -> list[str]:
 
 
 def _value(row: Mapping[str, Any], key: str) -> str:
-    return toml_value(row[key]) if key in row else ""
+    return format_value(row[key]) if key in row else ""
 
 
 def run_lines(source: TableSource) -> list[RunLine]:
