@@ -33,7 +33,7 @@ _ESCAPES = str.maketrans(
         ">": r"\textgreater{}",
         "|": r"\textbar{}",
         '"': "''",
-        **{letter: f"{{{letter}}}" for letter in "[]*"},  # behind \\\\ they would be its options
+        **{letter: f"{{{letter}}}" for letter in "[]*"},  # behind \\ they are its options
         "±": r"$\pm$",
         "×": r"$\times$",
         "→": r"$\rightarrow$",
