@@ -17,6 +17,7 @@ from udonx.running.events import (
     RowState,
     RunBegun,
     StageBegun,
+    StageEnded,
     StepsDone,
 )
 
@@ -51,6 +52,8 @@ class LiveView:
             self._stage = self._steps = None
         elif isinstance(event, StageBegun):
             self._stage, self._steps = event, None
+        elif isinstance(event, StageEnded):
+            self._stage = self._steps = None
         elif isinstance(event, StepsDone):
             self._steps = event
             self._count(event.seconds_left)

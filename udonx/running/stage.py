@@ -70,9 +70,10 @@ class StageRun:
     def _wait(self, lock: StageLock) -> None:
         why = f"waiting for {lock.holder()}"
         logger.info(f"{self.title}: {why}")
-        row = row_id(self.planned, self.context.plan)
-        self.context.session.tell(RowChanged(row=row, state="waiting", why=why))
+        row, tell = row_id(self.planned, self.context.plan), self.context.session.tell
+        tell(RowChanged(row=row, state="waiting", why=why))
         time.sleep(POLL_SECONDS)
+        tell(RowChanged(row=row, state="running"))
 
     def _train(self) -> None:
         failed = self.context.session.failed_stages

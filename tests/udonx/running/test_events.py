@@ -10,6 +10,7 @@ import udonx
 from tests.tiny import SETTING, write_domain, write_experiment
 from udonx.cli import main
 from udonx.running.events import Event, RowChanged, StepsDone
+from udonx.store.lock import StageLock
 
 ROWS = """
 [rows.a]
@@ -71,6 +72,27 @@ def test_a_row_that_fails_is_told_with_its_reason(call) -> None:
     assert states(events)[1::2] == [("a", "failed"), ("b", "done")]
     (why,) = (e.why for e in events if isinstance(e, RowChanged) and e.state == "failed")
     assert "is not finite" in why
+
+
+def test_a_row_that_waits_says_for_whom(call, monkeypatch) -> None:
+    """A stage that another process trains: the row waits for it, and goes on when it is free."""
+    monkeypatch.setattr("udonx.running.queue.POLL_SECONDS", 0.01)
+    call |= {"rows": ["a"]}
+    (stage,) = udonx.run(**call).row("a").stages
+    folder = call["results"] / "stages" / stage
+    (folder / "done.json").unlink()
+    events: list[Event] = []
+    with StageLock(folder) as lock:
+        assert lock.acquire()
+
+        def listen(event: Event) -> None:
+            events.append(event)
+            if isinstance(event, RowChanged) and event.state == "waiting":
+                lock.release()
+
+        udonx.run(**call, listen=listen)
+    assert [state for _, state in states(events)] == ["waiting", "running", "done"]
+    assert "is training" in next(each.why for each in events if isinstance(each, RowChanged))
 
 
 def test_the_command_line_prints_one_object_a_line(call, capsys) -> None:

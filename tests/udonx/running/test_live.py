@@ -11,7 +11,7 @@ from tests.tiny import SETTING, write_domain, write_experiment
 from tests.udonx.common.test_progress import terminal
 from udonx.common.console import logging_to_stderr
 from udonx.common.progress import Report
-from udonx.running.events import RowChanged, RowId, RunBegun, StageBegun, StepsDone
+from udonx.running.events import RowChanged, RowId, RunBegun, StageBegun, StageEnded, StepsDone
 from udonx.running.live import LiveView
 
 ROWS = tuple(
@@ -78,6 +78,13 @@ def test_a_failed_row_says_why(view: LiveView) -> None:
     lines = view.lines(80, 24)
     assert "failed   row number 1  total is not finite" in lines
     assert not any("loss 1.5" in line for line in lines)
+
+
+def test_losses_go_with_their_stage(view: LiveView) -> None:
+    """While the row is evaluated, no loss of its trained stage is shown."""
+    view.listen(StageEnded(row=ROWS[1], stage="abc"))
+    lines = view.lines(80, 24)
+    assert "running  row number 1" in lines and not any("loss" in line for line in lines)
 
 
 def test_time_that_was_never_measured_is_not_invented() -> None:
