@@ -20,7 +20,7 @@ from udonx.search.vectors import Vectors, VectorsError
 THRESHOLD = 0.98
 """Cosine similarity from which on two images count as nearly the same."""
 _ROWS = 2**10  # rows that are compared with a tile
-_TILE = 2**14  # rows of a tile: a block of similarities takes 64 MB
+_TILE = 2**12  # rows of a tile: a block of similarities takes 16 MB
 _ROUNDING = 1e-6  # equal vectors have a product a little below 1
 
 
@@ -97,16 +97,13 @@ def duplicates(index: Index | Vectors | str | Path, threshold: float = THRESHOLD
     leader_N, lowest_N = np.arange(len(vectors)), np.ones(len(vectors))
     with Report("comparing", len(vectors), "images", closing_line=False) as report:
         for first_P, second_P, score_P in _similar_pairs(vectors.vectors, threshold, report):
-            for first, second, score in zip(
-                first_P.tolist(), second_P.tolist(), score_P.tolist(), strict=True
-            ):
-                one, other = _leader(leader_N, first), _leader(leader_N, second)
-                lowest_N[min(one, other)] = min(lowest_N[one], lowest_N[other], score)
-                leader_N[max(one, other)] = min(one, other)
+            np.minimum.at(lowest_N, first_P, score_P)
+            _join(leader_N, first_P, second_P)
     groups: dict[int, list[Path]] = {}
     files = vectors.files
-    for row in range(len(vectors)):
-        groups.setdefault(_leader(leader_N, row), []).append(files[row])
+    for row, leader in enumerate(leader_N.tolist()):
+        groups.setdefault(leader, []).append(files[row])
+        lowest_N[leader] = min(lowest_N[leader], lowest_N[row])
     found = [(group, leader) for leader, group in groups.items() if len(group) > 1]
     found.sort(key=lambda each: -len(each[0]))
     return Duplicates(
@@ -134,9 +131,23 @@ def _similar_pairs(
         report.tick(len(block_BD))
 
 
-def _leader(leader_N: np.ndarray, row: int) -> int:
-    """The lowest row of a row's group; the way there is shortened."""
-    while leader_N[row] != row:
-        leader_N[row] = leader_N[leader_N[row]]
-        row = leader_N[row]
-    return int(row)
+def _join(leader_N: np.ndarray, first_P: np.ndarray, second_P: np.ndarray) -> None:
+    """Put the two rows of each pair into one group; a group is known by its lowest row.
+
+    Of millions of pairs few join two groups: the others are passed over all at once.
+
+    >>> leader_N = np.arange(5)
+    >>> _join(leader_N, np.array([0, 3, 1]), np.array([3, 4, 2]))
+    >>> leader_N.tolist()
+    [0, 1, 1, 0, 0]
+    """
+    while True:
+        apart_P = leader_N[first_P] != leader_N[second_P]
+        first_P, second_P = first_P[apart_P], second_P[apart_P]
+        if not len(first_P):
+            return
+        one_P, other_P = leader_N[first_P], leader_N[second_P]
+        # each group joins the lowest of those that it is similar to
+        np.minimum.at(leader_N, np.maximum(one_P, other_P), np.minimum(one_P, other_P))
+        while not np.array_equal(leader_N, shorter_N := leader_N[leader_N]):
+            leader_N[:] = shorter_N

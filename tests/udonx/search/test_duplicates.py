@@ -45,6 +45,14 @@ def test_equal_images_of_random_vectors_are_found():
     assert [[file.stem for file in group] for group in found.groups] == [["17", "250"]]
 
 
+def test_a_collapsed_model_gives_one_group():
+    """Where all images have one vector they are one group: four million pairs take no time."""
+    same = np.zeros((3000, 8), np.float32)
+    same[:, 0] = 1
+    (group,) = duplicates(vectors_of(3000, vectors=same)).groups
+    assert len(group) == 3000
+
+
 @pytest.mark.parametrize("threshold", [0, 1.1, float("nan")])
 def test_a_threshold_out_of_range_is_refused(threshold):
     """It is above 0 and at most 1."""

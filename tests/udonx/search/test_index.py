@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from pathlib import Path
 
 import attrs
@@ -177,6 +178,32 @@ def test_a_save_that_fails_leaves_the_index_as_it_was(tmp_path, monkeypatch):
     left = 100
     Index(vectors_of(7)).save(tmp_path / "index")
     assert len(Index.load(tmp_path / "index")) == 7
+    assert len([*(tmp_path / "index").iterdir()]) == 2
+
+
+@pytest.mark.parametrize("allowed", [0, 1, 2])
+def test_a_save_that_is_killed_leaves_the_index_as_it_was(tmp_path, monkeypatch, allowed):
+    """Killed before any of its renames, it leaves the old index; a later save sweeps up."""
+    Index(vectors_of(5)).save(tmp_path / "index")
+    if (child := os.fork()) == 0:
+        replace, calls = os.replace, []
+
+        def killing(*names):
+            calls.append(names)
+            if len(calls) > allowed:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return replace(*names)
+
+        monkeypatch.setattr(files.os, "replace", killing)
+        try:
+            Index(vectors_of(7)).save(tmp_path / "index")
+        finally:
+            os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+    assert len(Index.load(tmp_path / "index")) == 5
+    Index(vectors_of(6)).save(tmp_path / "index")
+    assert len(Index.load(tmp_path / "index")) == 6
     assert len([*(tmp_path / "index").iterdir()]) == 2
 
 
