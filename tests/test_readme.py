@@ -34,6 +34,7 @@ CHECKED = {
     "my_sequel.toml": "udonx check my_sequel.toml",
     "my_reported.toml": "udonx table my_reported.toml --format markdown",
     "my_soup.toml": "udonx plan my_soup.toml --row soup",
+    "my_teachers.toml": "udonx run my_teachers.toml --row udon --row taught",
     "my_refit.toml": "udonx run my_refit.toml",
     "my_setting.toml": "udonx check my_setting.toml",
     "my_parts.py": (

@@ -32,7 +32,7 @@ from registry.contracts.protocols import (
     Scheme,
     Source,
 )
-from registry.contracts.rows import Recipe, Row, RowInit, RowSpec, Slot
+from registry.contracts.rows import Recipe, Row, RowInit, RowSpec, RowTeacher, Slot
 from registry.contracts.searches import Dimension, Search, Trial
 from registry.contracts.stages import (
     BackboneSpec,
@@ -75,6 +75,7 @@ __all__ = [
     "Row",
     "RowInit",
     "RowSpec",
+    "RowTeacher",
     "Sampler",
     "Schedule",
     "Scheme",

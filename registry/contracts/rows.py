@@ -44,6 +44,27 @@ class RowInit(ComponentSpec):
 
 
 @attrs.frozen(kw_only=True)
+class RowTeacher:
+    """A teacher that a row names: another row's student, or a backbone as it is.
+
+    Attributes:
+        name: what losses ask for it by.
+        row: the row whose student's stage of the same seed teaches; None where `backbone` is given.
+        backbone: the role of the backbone; None where `row` is given.
+        domains: those that it teaches; None for all of the row.
+        adapter: how the student answers it, a head; None for its embedding.
+        reads: "features" where the adapter is given the student's features; None for its embedding.
+    """
+
+    name: str
+    row: str | None = None
+    backbone: str | None = None
+    domains: tuple[str, ...] | None = None
+    adapter: ComponentSpec | None = None
+    reads: Literal["features"] | None = None
+
+
+@attrs.frozen(kw_only=True)
 class Recipe:
     """How the models of a row are trained: each field is a key of a row, declared here alone.
 
@@ -57,6 +78,16 @@ class Recipe:
             description=(
                 "The terms of the total loss, each a table `[losses.NAME]` or the name of a loss."
                 " `NAME = false` removes an inherited one."
+            )
+        ),
+    ] = ()
+    teachers: Annotated[
+        tuple[RowTeacher, ...],
+        Field(
+            description=(
+                "Teachers beside that of the scheme, each a table `[teachers.NAME]`: another row's"
+                " student, or a backbone of the setting as it is. Losses ask for them by `teacher ="
+                ' "NAME"`, or "*" for all. `NAME = false` removes an inherited one.'
             )
         ),
     ] = ()
@@ -204,9 +235,11 @@ class Row(RowSpec):
         backbone: the backbone of its role, with its start weights.
         seed: what everything random follows from.
         sources: the student's stages of the rows that `init` names, in its order.
+        taught_by: the stages of the row's `teachers`, in their order.
     """
 
     name: str
     backbone: BackboneSpec
     seed: int
     sources: tuple[StageSpec, ...] = ()
+    taught_by: tuple[StageSpec, ...] = ()

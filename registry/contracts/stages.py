@@ -73,6 +73,8 @@ class LossSpec(ComponentSpec):
         name: the term's name in the row.
         weight: its factor in the total.
         on: the branch of a loss on one branch; None for a loss between student and teacher.
+        teacher: of a loss between student and teacher, the named teacher that it learns from; "*"
+            for every named one; None for the teacher of the scheme.
         ramp: over how many steps the weight grows linearly from 0, in steps once a stage has it;
             None for the full weight from the first step on.
     """
@@ -81,6 +83,7 @@ class LossSpec(ComponentSpec):
     weight: float = 1.0
     on: Literal["teacher", "student"] | None = None
     ramp: Steps | None = None
+    teacher: str | None = None
 
     def weight_at(self, step: int) -> float:
         """The weight at 0-based `step`, of a loss whose `ramp` is in steps.
@@ -141,11 +144,17 @@ class TeacherSpec:
         stage: The stage that teaches.
         name: What losses ask for it by; None for the teacher of its domains.
         domains: The domains that it teaches; None for all that its stage was trained on.
+        adapter: The head, trained with the student's and thrown away at the end, by which the
+            student answers it: from what `reads` says to the length of the teacher's embedding.
+            None: the student's embedding is the answer.
+        reads: "features" where the adapter is given the student's features; None for its embedding.
     """
 
     stage: StageSpec
     name: str | None = None
     domains: tuple[str, ...] | None = None
+    adapter: ComponentSpec | None = None
+    reads: Literal["features"] | None = None
 
     @property
     def taught_domains(self) -> tuple[str, ...]:

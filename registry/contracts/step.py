@@ -46,7 +46,8 @@ class Branch:
     Attributes:
         features_BF: float32 [B, F], the backbone's features, each row of unit length.
         embedding_BD: float32 [B, D] (a teacher's [B, E]), each row of unit length.
-        cosine_BC: float32 [B, C], cosines of the embeddings to the columns of the classifier.
+        cosine_BC: float32 [B, C], cosines of the embeddings to the columns of the classifier; None
+            for a teacher without classes of the batch's domain.
         class_range: the columns of the batch's domain: label i is column `class_range.start + i`.
             A joint classifier holds the classes of all domains.
         raw_BD: float32 [B, D], the embedding before its rows were brought to unit length; None
@@ -67,7 +68,15 @@ class Branch:
 
     @property
     def domain_cosine_BC(self) -> Any:
-        """float32 [B, C'], the cosines to the columns of the batch's domain alone."""
+        """float32 [B, C'], the cosines to the columns of the batch's domain alone.
+
+        Raises:
+            ValueError: it has no classes, as a backbone that teaches as it is.
+        """
+        if self.cosine_BC is None:
+            raise ValueError(
+                "the teacher has no classes of this domain; choose a loss on embeddings"
+            )
         return self.cosine_BC[:, self.class_range.start : self.class_range.stop]
 
 

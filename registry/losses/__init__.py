@@ -56,6 +56,7 @@ registry = Registry(
         "ce": "registry.losses.ce",
         "class_aware_distance": "registry.losses.class_aware_distance",
         "class_distance_matrix": "registry.losses.class_distance_matrix",
+        "cosine_match": "registry.losses.cosine_match",
         "curricular": "registry.losses.curricular",
         "dist": "registry.losses.dist",
         "dkd": "registry.losses.dkd",
@@ -73,7 +74,7 @@ registry = Registry(
         "supcon": "registry.losses.supcon",
     },
     checks={"pml": "registry.losses.pml_arguments"},
-    reserved=("use", "weight", "on", "ramp"),
+    reserved=("use", "weight", "on", "ramp", "teacher"),
     facts=_facts,
 )
 register, get, names, describe = registry.register, registry.get, registry.names, registry.describe

@@ -239,3 +239,28 @@ def _between(mean_BD: Tensor, distance: Literal["euclidean", "cosine"]) -> Tenso
         return _distances(mean_BD)
     unit_BD = F.normalize(mean_BD)
     return 1 - unit_BD @ unit_BD.T
+
+
+def cosine_match(student_BD: Tensor, teacher_BD: Tensor) -> Tensor:
+    """One minus the cosine of each image's two embeddings, the mean over the batch.
+
+    Args:
+        student_BD: float [B, D], unit rows.
+        teacher_BD: float [B, D], unit rows; it gets no gradient.
+
+    Returns:
+        A float32 scalar.
+
+    Raises:
+        ValueError: they have different lengths.
+
+    Example:
+        >>> cosine_match(torch.eye(2), torch.tensor([[1.0, 0.0], [1.0, 0.0]]))
+        tensor(0.5000)
+    """
+    if student_BD.shape != teacher_BD.shape:
+        raise ValueError(
+            f"the student answers with {student_BD.shape[1]} dimensions, the teacher's embedding"
+            f" has {teacher_BD.shape[1]}; give the teacher an `adapter`"
+        )
+    return 1 - (student_BD.float() * teacher_BD.detach().float()).sum(1).mean()

@@ -225,6 +225,21 @@ def read_init(row: Row) -> InitSpec | None:
     return InitSpec(stages=row.sources, **component)
 
 
+def named_teachers(row: Row) -> tuple[TeacherSpec, ...]:
+    """The teachers that the row names, beside that of its scheme."""
+    named = zip(recipe_of(row).teachers, row.taught_by, strict=True)
+    return tuple(
+        TeacherSpec(
+            stage=stage,
+            name=teacher.name,
+            domains=teacher.domains,
+            adapter=teacher.adapter,
+            reads=teacher.reads,
+        )
+        for teacher, stage in named
+    )
+
+
 def student_stage(
     row: Row,
     facts: tuple[DomainFacts, ...],
@@ -256,7 +271,7 @@ def student_stage(
         if own_teachers
         else None,
         classifier=recipe.classifier,
-        teachers=teachers,
+        teachers=(*teachers, *named_teachers(row)),
         training=_training(
             row,
             student_steps(row, facts, published=published),

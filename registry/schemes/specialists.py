@@ -22,7 +22,9 @@ class Specialists(Classification):
     its specialists train is not known to us: `teacher_budget` says it.
     """
 
-    slots = (TRAINING_SLOTS - {"sampler", "classifier", "domains", "init"}) | {"teacher_budget"}
+    slots = (TRAINING_SLOTS - {"sampler", "classifier", "domains", "init", "teachers"}) | {
+        "teacher_budget"
+    }
 
     def plan(self, row: Row, facts: tuple[DomainFacts, ...]) -> tuple[EvaluationSpec, ...]:
         """As many stages as domains, one evaluation without a merged index."""

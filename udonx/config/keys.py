@@ -317,6 +317,15 @@ class LossSlot:
             )
         ),
     ] = None
+    teacher: Annotated[
+        str | None,
+        Field(
+            description=(
+                "Of a loss between student and teacher: which of the row's `teachers` it learns"
+                ' from, by its name, or "*" for all; without it the teacher of the scheme.'
+            )
+        ),
+    ] = None
     ramp: Annotated[
         Steps | None,
         Field(
@@ -326,6 +335,38 @@ class LossSlot:
             )
         ),
     ] = None
+
+
+@attrs.frozen(kw_only=True)
+class TeacherOptions:
+    """A teacher that a row names: another row's student, or a backbone as it is."""
+
+    row: Annotated[
+        str | None,
+        Field(description="The row whose student teaches, of the same seed."),
+    ] = None
+    backbone: Annotated[
+        str | None,
+        Field(description="The backbone that teaches as it is, by its role in the setting."),
+    ] = None
+    domains: Annotated[
+        Annotated[list[str], Field(min_length=1)] | None,
+        Field(description="The domains that it teaches; without it all of the row."),
+    ] = None
+    adapter: Annotated[
+        str | dict[str, Any] | None,
+        Field(
+            description=(
+                "A head, by its name or as a table, by which the student answers this teacher. It"
+                " has the length of the teacher's embedding, is trained with the student's heads"
+                " and is no part of the exported model. Without it the student's embedding answers."
+            )
+        ),
+    ] = None
+    reads: Annotated[
+        Literal["embedding", "features"],
+        Field(description="What of the student the adapter is given."),
+    ] = "embedding"
 
 
 @attrs.frozen(kw_only=True)
@@ -392,7 +433,7 @@ SLOT_KEYS: dict[str, tuple[str, type]] = {
 }
 """Keys of a row that hold one component: its kind, and the slot's own keys."""
 
-_PLAIN = frozenset(_DECLARED) - TABLES.keys() - SLOT_KEYS.keys() - {"losses"}
+_PLAIN = frozenset(_DECLARED) - TABLES.keys() - SLOT_KEYS.keys() - {"losses", "teachers"}
 
 PLAIN_KEYS: tuple[Option, ...] = (
     *options_of(RowOptions),
@@ -440,6 +481,7 @@ DOCS: dict[str, str] = {
     ),
     **{key: description_and_unit(item)[0] for key, item in _DECLARED.items() if _kind(item)},
     **{key: first_paragraph(cls) for key, cls in TABLES.items()},
+    "teachers": description_and_unit(_DECLARED["teachers"])[0],
     "grid": (
         "Lists of values at the paths of keys, such as `student_head.dim = [32, 64]`: the row is"
         " made once for each combination of them, under its name and the values. Only of a row,"

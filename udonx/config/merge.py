@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 
 from registry.options import options_of
-from udonx.config.keys import SLOT_KEYS, DataOptions, LossSlot, StartOptions
+from udonx.config.keys import SLOT_KEYS, DataOptions, LossSlot, StartOptions, TeacherOptions
 
 SLOTS: dict[str, frozenset[str]] = {
     key: frozenset(option.name for option in options_of(slot))
@@ -21,6 +21,7 @@ SLOTS: dict[str, frozenset[str]] = {
 
 NAMED: dict[str, frozenset[str]] = {
     "losses": frozenset(field.name for field in attrs.fields(LossSlot)),
+    "teachers": frozenset(field.name for field in attrs.fields(TeacherOptions)),
     "backbones": frozenset(field.name for field in attrs.fields(StartOptions)),
 }
 """Keys that hold several components by name."""

@@ -8,10 +8,11 @@ import attrs
 
 from registry import schemes
 from registry.contracts import LossSpec, Recipe, RowSpec, Scheme
-from udonx.common.words import format_value
+from udonx.common.words import format_value, unknown
 from udonx.config import descriptions as components
 from udonx.config.merge import Merged
 from udonx.config.slots import head_kinds, heads
+from udonx.config.teachers import ALL
 
 Complaints = Iterator[tuple[str, str]]
 """(key, sentence) of each problem."""
@@ -175,7 +176,9 @@ def _teachers(row: Candidate) -> Complaints:
                     " leave `on` out"
                 ),
             )
-        if row.scheme.teacher == "none" and (needs_teacher or loss.on == "teacher"):
+        if loss.teacher is not None:
+            yield from _asked_teacher(row, loss, needs_teacher)
+        elif row.scheme.teacher == "none" and (needs_teacher or loss.on == "teacher"):
             yield (
                 f"losses.{loss.name}",
                 (
@@ -183,6 +186,29 @@ def _teachers(row: Candidate) -> Complaints:
                     f" '{row.spec.scheme.use}'; schemes with a teacher are"
                     f" {', '.join(_schemes_with_teacher())}"
                 ),
+            )
+
+
+def _asked_teacher(row: Candidate, loss: LossSpec, needs_teacher: bool) -> Complaints:
+    """A loss asks for a teacher that the row names, and learns from it."""
+    key, names = f"losses.{loss.name}.teacher", [each.name for each in row.recipe.teachers]
+    got = f"got {format_value(loss.teacher)}"
+    if not needs_teacher:
+        yield key, f"{got}, but '{loss.use}' learns from no teacher; leave `teacher` out"
+    elif "teachers" not in row.broken and loss.teacher != ALL and loss.teacher not in names:
+        yield key, f"{got}, which is an {unknown(loss.teacher or '', names, 'teacher of the row')}"
+    elif "teachers" not in row.broken and not names:
+        yield key, f"{got}, but the row names no teachers; add [teachers.NAME]"
+
+
+def _unasked_teachers(row: Candidate) -> Complaints:
+    """A named teacher that no loss asks for would do nothing."""
+    asked = {loss.teacher for loss in row.recipe.losses}
+    for teacher in row.recipe.teachers if ALL not in asked and "losses" not in row.broken else ():
+        if teacher.name not in asked:
+            yield (
+                f"teachers.{teacher.name}",
+                f'no loss learns from it; give one `teacher = "{teacher.name}"`, or "{ALL}"',
             )
 
 
@@ -264,6 +290,7 @@ _PAIRS: tuple[Callable[[Candidate], Complaints], ...] = (
 _PAIRS_OF_TRAINING: tuple[Callable[[Candidate], Complaints], ...] = (
     _budget,
     _teachers,
+    _unasked_teachers,
     _trained_branches,
     _signal,
     _inactive_heads,

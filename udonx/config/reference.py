@@ -33,6 +33,7 @@ from udonx.config.keys import (
     ResultOptions,
     SettingOptions,
     StartOptions,
+    TeacherOptions,
     TuneOptions,
 )
 from udonx.config.typed import table_options
@@ -93,7 +94,7 @@ def sections() -> dict[str, Section]:
         *(_holder(key) for key in ("defaults", "rows", "results", "tune")),
     ]
     row = [_holder(key, _NAME_OR_TABLE) for key in SLOT_KEYS] + [
-        _holder(key) for key in ("losses", *TABLES, "grid", "reported")
+        _holder(key) for key in ("losses", "teachers", *TABLES, "grid", "reported")
     ]
     setting = [_holder(key, docs=SETTING_DOCS) for key in ("data", "backbones", *KIND_TABLES)]
     found = [
@@ -130,6 +131,7 @@ def sections() -> dict[str, Section]:
             PlainSlot,
         ),
         _section("loss", f"[losses.NAME] {of_row}", f"{DOCS['losses']} {_SLOT}", LossSlot),
+        _section("teacher", f"[teachers.NAME] {of_rows}", DOCS["teachers"], TeacherOptions),
         _section(
             "sampler",
             f"sampler = NAME or [sampler] {of_row}",

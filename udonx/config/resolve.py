@@ -94,17 +94,21 @@ def _unknown_roles(
     backbones: dict[str, BackboneConfig],
 ) -> Iterator[Problem]:
     """Backbones that no setting has. One that only this setting lacks leaves its rows out."""
-    wanted = [row for row in rows if row.backbone not in backbones]
+    wanted = {
+        f"rows.{row.name}.{key}": role
+        for row in rows
+        for key, role in row.roles.items()
+        if role not in backbones
+    }
     if not wanted:  # reading the files of all settings takes a while
         return
     known = known_roles(path) | set(backbones)
-    for row in wanted:
-        if row.backbone not in known:
-            key = (
-                "roles" if row.backbone in document.plain["roles"] else f"rows.{row.name}.backbone"
+    for key, role in wanted.items():
+        if role not in known:
+            key = "roles" if role in document.plain["roles"] else key
+            message = (
+                f"got {format_value(role)}, which is an {unknown(role, known, 'backbone role')}"
             )
-            what = unknown(row.backbone, known, "backbone role")
-            message = f"got {format_value(row.backbone)}, which is an {what}"
             yield Problem(where=display_path(path), key=key, message=message)
 
 
@@ -112,8 +116,8 @@ def _skipped(
     row: RowConfig, document: Document, backbones: dict[str, BackboneConfig]
 ) -> str | None:
     """Why this setting cannot have a row; None where it can."""
-    if row.backbone not in backbones:
-        return f"not in this setting, which has no backbone '{row.backbone}'"
+    if missing := [role for role in row.roles.values() if role not in backbones]:
+        return f"not in this setting, which has no backbone '{missing[0]}'"
     for role in document.plain["roles"] if row.name in document.roles else ():
         if role == row.backbone:
             break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -16,6 +17,7 @@ from registry.contracts import (
     Row,
     RowInit,
     RowSpec,
+    RowTeacher,
     Scheme,
     StageSpec,
 )
@@ -27,6 +29,7 @@ from udonx.config.pairs import impossible_pairs
 from udonx.config.problems import Problem
 from udonx.config.reported import Reported, read_reported
 from udonx.config.slots import read_row, read_scheme
+from udonx.config.teachers import teacher_to_plain
 
 _SCHEME = ("slots", "default_row", "fixed_row", "teacher", "branches", "plan")
 
@@ -46,6 +49,7 @@ class RowConfig:
         data: its keys as `udonx show` prints them.
         skipped: why this setting cannot have the row; None where it can.
         sources: the rows that it starts from, by name.
+        taught_by: the rows that teach it by name, by the name of the teacher.
         reported: figures of it from elsewhere; None where the file gives none.
     """
 
@@ -59,6 +63,7 @@ class RowConfig:
     data: dict[str, Any]
     skipped: str | None = None
     sources: tuple[str, ...] = ()
+    taught_by: Mapping[str, str] = attrs.field(factory=dict)
     reported: Reported | None = None
 
     def label_for(self, domains: int | None) -> str:
@@ -70,16 +75,50 @@ class RowConfig:
         """Whether the row's `domains` has a domain of the data."""
         return self.spec.domains is None or domain in self.spec.domains
 
-    def at(self, backbone: BackboneSpec, seed: int, sources: tuple[StageSpec, ...] = ()) -> Row:
+    @property
+    def earlier(self) -> tuple[str, ...]:
+        """The rows that it starts from or learns from, by name."""
+        return (*self.sources, *self.taught_by.values())
+
+    @property
+    def teachers(self) -> tuple[RowTeacher, ...]:
+        """The teachers that it names."""
+        return self.spec.recipe.teachers if self.spec.recipe else ()
+
+    @property
+    def roles(self) -> dict[str, str]:
+        """The roles of its own backbone and of those that teach it as they are, by their keys."""
+        taught_by = {
+            f"teachers.{each.name}.backbone": each.backbone
+            for each in self.teachers
+            if each.backbone
+        }
+        return {"backbone": self.backbone, **taught_by}
+
+    def at(
+        self,
+        backbone: BackboneSpec,
+        seed: int,
+        sources: tuple[StageSpec, ...] = (),
+        taught_by: tuple[StageSpec, ...] = (),
+    ) -> Row:
         """The row for one seed and one backbone.
 
         Args:
             backbone: the backbone of its role.
             seed: what everything random follows from.
             sources: the student's stages of the rows in `sources`.
+            taught_by: the stages of its named teachers, in their order.
         """
         keys = attrs.asdict(self.spec, recurse=False)
-        return Row(name=self.name, backbone=backbone, seed=seed, sources=sources, **keys)
+        return Row(
+            name=self.name,
+            backbone=backbone,
+            seed=seed,
+            sources=sources,
+            taught_by=taught_by,
+            **keys,
+        )
 
 
 def resolve_row(
@@ -174,6 +213,8 @@ def _to_plain(row: RowLayers, scheme: Scheme, options: RowOptions, spec: RowSpec
         data["losses"] = {loss.name: _plain_value(loss) for loss in values["losses"]}
         removed = set(scheme.default_row.get("losses", {})) - set(data["losses"])
         data["losses"] |= {name: False for name in sorted(removed)}
+        if values["teachers"]:
+            data["teachers"] = {each.name: teacher_to_plain(each) for each in values["teachers"]}
     if "reported" in row.merged.data:
         data["reported"] = row.merged.data["reported"]
     return data
@@ -182,7 +223,8 @@ def _to_plain(row: RowLayers, scheme: Scheme, options: RowOptions, spec: RowSpec
 def _plain_value(value: Any) -> Any:
     """A typed value of a row as TOML holds it."""
     if isinstance(value, LossSpec):
-        own = {"use": value.use, "weight": value.weight, "on": value.on, "ramp": value.ramp}
+        own = {"use": value.use, "weight": value.weight}
+        own |= {"on": value.on, "ramp": value.ramp, "teacher": value.teacher}
         given = {name: item for name, item in own.items() if item is not None}
         return {**given, **value.options}
     if isinstance(value, HeadSpec):

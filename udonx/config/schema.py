@@ -34,6 +34,7 @@ from udonx.config.keys import (
     ResultOptions,
     SettingOptions,
     StartOptions,
+    TeacherOptions,
     TuneOptions,
 )
 from udonx.config.reported import metric_options
@@ -195,6 +196,12 @@ def _row_keys() -> dict[str, Any]:
         "description": DOCS["losses"],
         "type": "object",
         "additionalProperties": _slot("losses", LossSlot, removable=True),
+    }
+    teacher = _closed(_properties(table_options(TeacherOptions)))
+    keys["teachers"] = {
+        "description": DOCS["teachers"],
+        "type": "object",
+        "additionalProperties": {"anyOf": [teacher, {"const": False}]},
     }
     reported = _properties((*table_options(ReportedOptions), *metric_options()))
     keys["reported"] = {"description": DOCS["reported"], **_closed(reported)}

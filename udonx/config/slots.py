@@ -36,6 +36,7 @@ from udonx.config.layers import RowLayers
 from udonx.config.merge import Layer
 from udonx.config.problems import Problem
 from udonx.config.specs import spec_of
+from udonx.config.teachers import read_teachers
 from udonx.config.typed import table_options, validate
 
 _Typed = TypeVar("_Typed")
@@ -65,6 +66,7 @@ def read_row(
     values |= {key: _slot(row, key, allowed) for key in SLOT_KEYS if key in allowed - {"scheme"}}
     if "losses" in allowed:
         values["losses"] = _losses(row)
+        values["teachers"] = read_teachers(row)
     sound = {key: value for key, value in values.items() if value is not None}
     sound["scheme"] = scheme_spec
     if RECIPE_KEYS & allowed:
@@ -205,7 +207,8 @@ def _with_own_keys(spec: ComponentSpec, kind: str, key: str, own: dict[str, Any]
         return RowInit(rows=(rows,) if isinstance(rows, str) else tuple(rows), **parts)
     if kind == "losses":
         name = key.removeprefix("losses.")
-        return LossSpec(name=name, weight=own["weight"], on=own["on"], ramp=own["ramp"], **parts)
+        given = {key: own[key] for key in ("weight", "on", "ramp", "teacher")}
+        return LossSpec(name=name, **given, **parts)
     return spec
 
 

@@ -30,9 +30,10 @@ def with_sources(
     resolved = {row.name: _with_names(row, document, layers, problems) for row in rows}
     circles = list(_circles(resolved))
     for circle in circles:
-        path = " -> ".join([*circle, circle[0]])
-        message = f"the rows {path} start from each other in a circle; let one of them start anew"
-        problems.append(_problem(resolved[circle[0]], layers, message))
+        first, path = resolved[circle[0]], " -> ".join([*circle, circle[0]])
+        message = f"the rows {path} start or learn from each other in a circle; break it somewhere"
+        key = "init.from" if circle[1 % len(circle)] in first.sources else "teachers"
+        problems.append(_problem(first, layers, message, key))
     return [
         row if circles else attrs.evolve(row, skipped=_skipped(row, resolved))
         for row in resolved.values()
@@ -42,7 +43,8 @@ def with_sources(
 def _with_names(
     row: RowConfig, document: Document, layers: Layers, problems: list[Problem]
 ) -> RowConfig:
-    """A row with the names of those that it starts from itself."""
+    """A row with the names of those that it starts from, or that teach it, itself."""
+    row = _with_teachers(row, document, layers, problems)
     init = row.spec.recipe and row.spec.recipe.init
     if not init:
         return row
@@ -56,6 +58,34 @@ def _with_names(
     return attrs.evolve(row, sources=tuple(sources), data={**row.data, "init": shown})
 
 
+def _with_teachers(
+    row: RowConfig, document: Document, layers: Layers, problems: list[Problem]
+) -> RowConfig:
+    """A row with the names of the rows that teach it."""
+    taught_by: dict[str, str] = {}
+    for teacher in row.teachers:
+        if teacher.row is None:
+            continue
+        key, found = f"teachers.{teacher.name}.row", _named(teacher.row, row, document)
+        if not found:
+            problems.append(_problem(row, layers, _unknown(teacher.row, document), key))
+        elif len(found) > 1:
+            message = (
+                f"got {format_value(teacher.row)}, which stands for {len(found)} rows of a grid;"
+                f" name one of them: {', '.join(found)}"
+            )
+            problems.append(_problem(row, layers, message, key))
+        else:
+            taught_by[teacher.name] = found[0]
+    if not taught_by:
+        return row
+    shown = {
+        name: {**table, "row": taught_by[name]} if name in taught_by else table
+        for name, table in row.data["teachers"].items()
+    }
+    return attrs.evolve(row, taught_by=taught_by, data={**row.data, "teachers": shown})
+
+
 def needed_by(rows: Iterable[RowConfig], selected: Collection[str]) -> list[RowConfig]:
     """The selected rows, all where none is, and the rows that these start from; in their order."""
     by_name = {row.name: row for row in rows}
@@ -67,7 +97,7 @@ def needed_by(rows: Iterable[RowConfig], selected: Collection[str]) -> list[RowC
         name = pending.pop()
         if name not in needed:
             needed.add(name)
-            pending += [source for source in by_name[name].sources if source in by_name]
+            pending += [source for source in by_name[name].earlier if source in by_name]
     return [row for row in by_name.values() if row.name in needed]
 
 
@@ -86,7 +116,7 @@ def _unknown(text: str, document: Document) -> str:
     return f"{got}, which is an {unknown(text, document.named(), 'row')}"
 
 
-def _problem(row: RowConfig, layers: Layers, message: str) -> Problem:
+def _problem(row: RowConfig, layers: Layers, message: str, key: str = "init.from") -> Problem:
     """A problem of the names, where they were written last."""
     written = [
         *layers.defaults,
@@ -94,8 +124,9 @@ def _problem(row: RowConfig, layers: Layers, message: str) -> Problem:
         *layers.overrides,
         *layers.row_overrides.get(row.name, ()),
     ]
-    place = [layer.where for layer in written if "init" in layer.data][-1]
-    return Problem(where=place, rows=(row.name,), key="init.from", message=message)
+    table = key.partition(".")[0]
+    place = [layer.where for layer in written if table in layer.data][-1]
+    return Problem(where=place, rows=(row.name,), key=key, message=message)
 
 
 def _circles(rows: Mapping[str, RowConfig]) -> Iterator[list[str]]:
@@ -106,7 +137,7 @@ def _circles(rows: Mapping[str, RowConfig]) -> Iterator[list[str]]:
         if name in path:
             yield path[path.index(name) :]
         elif name not in done and name in rows:
-            for source in rows[name].sources:
+            for source in rows[name].earlier:
                 yield from visit(source, [*path, name])
             done.add(name)
 
@@ -119,4 +150,4 @@ def _skipped(row: RowConfig, rows: Mapping[str, RowConfig]) -> str | None:
     missing = next((one for one in needed_by(rows.values(), [row.name]) if one.skipped), None)
     if row.skipped or missing is None:
         return row.skipped
-    return f"starts from the row '{missing.name}', which is {missing.skipped}"
+    return f"starts or learns from the row '{missing.name}', which is {missing.skipped}"

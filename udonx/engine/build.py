@@ -64,14 +64,14 @@ def build_model(spec: StageSpec, classes: Mapping[str, int], folder: Path | None
     _check_backbone(backbone, spec)
     parts: dict[str, Any] = {}
     if spec.student_head is not None:
-        parts["student_head"] = _head(spec, spec.student_head, backbone.dim, "student_head")
+        parts["student_head"] = build_head(spec, spec.student_head, backbone.dim, "student_head")
         if spec.training is not None:
             parts["student_classifiers"] = _classifiers(
                 spec, classes, spec.student_head, "student", spec.classifier == "joint"
             )
     if spec.teacher_head is not None:
         parts["teacher_heads"] = [
-            _head(spec, spec.teacher_head, backbone.dim, f"teacher_head/{domain}")
+            build_head(spec, spec.teacher_head, backbone.dim, f"teacher_head/{domain}")
             for domain in spec.domains
         ]
         parts["teacher_classifiers"] = _classifiers(
@@ -135,7 +135,19 @@ def _check_backbone(built: nn.Module, spec: StageSpec) -> None:
     _check_shape(features_BF, f"{what} turns images {[2, 3, crop, crop]} into", [2, dim])
 
 
-def _head(spec: StageSpec, head: HeadSpec, in_dim: int, purpose: str) -> nn.Module:
+def build_head(spec: StageSpec, head: HeadSpec, in_dim: int, purpose: str) -> nn.Module:
+    """A head of a stage, initialised from a random stream of its own.
+
+    Args:
+        spec: the stage.
+        head: what it is.
+        in_dim: the length of what it is given.
+        purpose: what it is for, which names its random stream.
+
+    Raises:
+        ValueError: it is no head, or one of another width.
+        TrainingError: a plug-in's own code fails.
+    """
     what = f"head '{head.use}'"
     with seeded(spec.seed, f"init/{purpose}"):
         built = _built("heads", what, head, in_dim, head.dim)

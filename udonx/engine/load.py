@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -41,22 +40,6 @@ def load_stage(folder: StageFolder, device: torch.device) -> Model:
             folder.best, f"is not of this model ({' '.join(str(error).split())})", RETRAIN
         ) from error
     return model.requires_grad_(False).eval().to(device)
-
-
-def load_teachers(
-    spec: StageSpec, folders: Sequence[StageFolder], device: torch.device
-) -> dict[str, Model]:
-    """The frozen teacher of each domain; empty where a stage has none.
-
-    Args:
-        spec: the stage that is taught.
-        folders: the finished stages of `spec.teachers`, in their order.
-        device: where it trains.
-    """
-    teachers: dict[str, Model] = {}
-    for teacher, folder in zip(spec.teachers, folders, strict=True):
-        teachers |= dict.fromkeys(teacher.taught_domains, load_stage(folder, device))
-    return teachers
 
 
 def read_spec(folder: StageFolder) -> StageSpec:

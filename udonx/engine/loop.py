@@ -22,12 +22,12 @@ from udonx.engine.finite import refuse_not_finite, weight_norm
 from udonx.engine.hooks import Lap
 from udonx.engine.job import Job
 from udonx.engine.lines import lap_line, validation_line
-from udonx.engine.load import load_teachers
 from udonx.engine.model import Model
 from udonx.engine.objective import Objective, class_counts
 from udonx.engine.optim import TwoGroups, layer_factors
 from udonx.engine.sampling import GuardedSampler
 from udonx.engine.state import TrainingState
+from udonx.engine.teachers import Teachers
 from udonx.engine.validation import log_entry, validate
 from udonx.store.stage import Done
 
@@ -55,9 +55,11 @@ class Loop:
         self.sampler = GuardedSampler(build_sampler(spec, counts), training.sampler.use)
         # counted only where a loss asks for it
         told = spec.domains if any(map(needs_context, training.losses)) else ()
-        self.objective = Objective(spec, class_counts(job.benchmark, told)).to(job.device)
+        self.teachers = Teachers(spec, job.teachers, job.device)
+        told_counts = class_counts(job.benchmark, told)
+        dims = (model.backbone.dim, self.teachers.dims)
+        self.objective = Objective(spec, told_counts, *dims).to(job.device)
         self.names = list(self.objective.specs)
-        self.teachers = load_teachers(spec, job.teachers, job.device)
         backbone, heads = model.parameter_groups(training.student_head_group or "heads")
         decay = training.optimiser.layer_decay
         self.optimiser = TwoGroups(
@@ -133,10 +135,10 @@ class Loop:
         needs_backbone = self.optimiser.prepare(step)
         with explained("the model"):
             student, teacher = self.model(batch, train_backbone=needs_backbone)
-        if self.teachers:
-            with torch.no_grad():
-                teacher = self.teachers[batch.domain].teaching_branch(batch)
-        losses = self.objective.losses(self.model, student, teacher, batch, step=step)
+        frozen, named = self.teachers.teach(batch)
+        losses = self.objective.losses(
+            self.model, student, frozen or teacher, batch, step=step, named=named
+        )
         with explained("the backward pass of the losses"):
             self.optimiser.backward(losses)
         self.optimiser.step()

@@ -283,6 +283,22 @@ class Model(nn.Module):
             raise ValueError("a model without heads teaches nothing")
         return branch
 
+    def answer_of(self, batch: Batch) -> Branch:
+        """What this model's student makes of a batch; its features where it has none.
+
+        There are no cosines where it has no class columns of the batch's domain.
+        """
+        features_BF = self.features(batch.images)
+        if self.student_classifiers is not None and batch.domain in self.position:
+            return self.student(features_BF, batch.domain)
+        embedding_BD = features_BF if self.student_head is None else self.student_head(features_BF)
+        return Branch(
+            features_BF=features_BF,
+            embedding_BD=embedding_BD,
+            cosine_BC=None,
+            class_range=range(0),
+        )
+
     @torch.no_grad()
     def embed(self, images_B3HW: Tensor, branch: str, domain: str | None = None) -> Tensor:
         """Embeddings of one branch, float32 [B, D] with unit rows.

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from registry.contracts import Batch, Branch, LossSpec, StageSpec
 from registry.registry import location
 from udonx.data.benchmark import Benchmark
+from udonx.engine.answers import answers
 from udonx.engine.build import build_losses
 from udonx.engine.errors import TrainingError, explained
 from udonx.engine.model import Model
@@ -51,14 +52,21 @@ class Objective(nn.Module):
             student head, on detached features.
         class_counts: int64 [C] of each domain, training images of each class; what only a loss
             with a context needs.
+        features_dim: the length of the student's features, of a stage with named teachers.
+        teacher_dims: the lengths of the named teachers' embeddings, by name.
 
     Attributes:
         terms: the losses, by name.
+        answers: how the student answers each named teacher, by name.
         specs: what they are, by name, in the order in which they are computed.
     """
 
     def __init__(
-        self, spec: StageSpec, class_counts: Mapping[str, Tensor] = MappingProxyType({})
+        self,
+        spec: StageSpec,
+        class_counts: Mapping[str, Tensor] = MappingProxyType({}),
+        features_dim: int = 0,
+        teacher_dims: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         super().__init__()
         training = spec.required_training
@@ -67,6 +75,8 @@ class Objective(nn.Module):
         self.stateful = nn.ModuleList(
             term for term in self.terms.values() if isinstance(term, nn.Module)
         )
+        self.answers = answers(spec, features_dim, teacher_dims)
+        self.adapters = nn.ModuleList(self.answers.values())
         self.specs = {loss.name: loss for loss in training.losses}
         weights = sum(loss.weight for loss in training.losses)
         self.divisor = weights if training.normalise_total else 1.0
@@ -87,6 +97,7 @@ class Objective(nn.Module):
         batch: Batch,
         *,
         step: int | None = None,
+        named: Mapping[str, Branch] = MappingProxyType({}),
     ) -> BatchLosses:
         """Every loss of a batch, and their total.
 
@@ -96,6 +107,7 @@ class Objective(nn.Module):
             teacher: what its teacher makes of it; None where there is none.
             batch: images of one domain.
             step: how many steps are done, for the weights that grow; None for the full weights.
+            named: what the named teachers of the batch's domain make of it, by name.
         """
         learner = student
         pair = [loss for loss in self.specs.values() if loss.on is None]
@@ -104,7 +116,9 @@ class Objective(nn.Module):
         weighted: dict[str, Tensor] = {}
         values: dict[str, Tensor] = {}
         for name, loss in self.specs.items():
-            if loss.on is None:
+            if loss.teacher is not None:
+                value = self._of_named(loss, learner, named, batch)
+            elif loss.on is None:
                 value = self.term(loss, learner, teacher, batch)
             else:
                 value = self.term(loss, student if loss.on == "student" else teacher, batch)
@@ -118,6 +132,21 @@ class Objective(nn.Module):
             task=tuple(weighted[name] for name, loss in self.specs.items() if loss.on is not None),
             distill=tuple(weighted[loss.name] for loss in pair),
         )
+
+    def _of_named(
+        self, loss: LossSpec, learner: Branch | None, named: Mapping[str, Branch], batch: Batch
+    ) -> Tensor:
+        """The mean of a loss over the named teachers that it learns from.
+
+        It is 0 where none of them teaches the batch's domain.
+        """
+        assert learner is not None, "a loss between student and teacher needs a student"
+        values = [
+            self.term(loss, self.answers[name](learner), branch, batch)
+            for name, branch in named.items()
+            if loss.teacher in (name, "*")
+        ]
+        return torch.stack(values).mean() if values else 0.0 * learner.embedding_BD.sum()
 
     def term(self, loss: LossSpec, *arguments: Any) -> Tensor:
         """One loss; `arguments` are its branch or its two branches, and the batch.

@@ -20,6 +20,7 @@ from registry.registry import location
 from udonx.data.benchmark import Benchmark
 from udonx.data.images import ImageStore
 from udonx.data.loader import BatchLoader
+from udonx.engine.answers import Answer
 from udonx.engine.build import build_sampler
 from udonx.engine.errors import TrainingError, explained
 from udonx.engine.model import Model
@@ -97,11 +98,17 @@ class Rehearsal:
         sides = self._sides()
         return _changed(sides.get("teacher") or sides["student"], Tensor.detach)
 
+    def answering(self) -> Branch:
+        """What the model teaches as a named teacher: its student, or its features."""
+        with torch.no_grad():
+            return self.model.eval().answer_of(self.batch)
+
     def problems(
         self,
         spec: StageSpec,
         frozen: Branch | None,
         class_counts: Mapping[str, Tensor] = MappingProxyType({}),
+        named: Mapping[str, Branch] = MappingProxyType({}),
     ) -> Iterator[str]:
         """What is wrong with the losses of a stage, in one sentence each.
 
@@ -111,36 +118,45 @@ class Rehearsal:
             spec: a stage with such a model.
             frozen: what its earlier teacher makes of the batch, if it has one.
             class_counts: int64 [C] of each domain, training images of each class of the model.
+            named: what its named teachers make of the batch, by name.
         """
+        dims = {name: branch.embedding_BD.shape[1] for name, branch in named.items()}
+        features_dim = self._features_BF.shape[1]
         # a second one stands for a run that continues
-        objective, again = (Objective(spec, class_counts) for _ in range(2))
+        objective, again = (Objective(spec, class_counts, features_dim, dims) for _ in range(2))
         to_backbone, self.values = spec.required_training.distill_to_backbone, {}
         for loss in spec.required_training.losses:
-            dim = None if frozen is None else frozen.embedding_BD.shape[1]
-            steps = spec.required_training.steps
-            key = repr(
-                (attrs.evolve(loss, name="", weight=1.0, ramp=None), to_backbone, dim, steps)
-            )
-            if key not in self._known:
-                try:
-                    self._known[key] = self._call(objective, loss, frozen, to_backbone)
-                    self._continue(objective, again, loss, frozen)
-                except TrainingError as error:
-                    self._known[key] = str(error)
-            if isinstance(found := self._known[key], str):
-                yield found
-            else:
-                self.values[loss.name] = found
+            for name, teacher in _teachers_of(loss, frozen, named).items():
+                dim = None if teacher is None else teacher.embedding_BD.shape[1]
+                steps = spec.required_training.steps
+                asked = attrs.evolve(loss, name="", weight=1.0, ramp=None, teacher=name)
+                key = repr((asked, objective.answers.get(name or ""), to_backbone, dim, steps))
+                if key not in self._known:
+                    try:
+                        self._known[key] = self._call(objective, loss, name, teacher, to_backbone)
+                        self._continue(objective, again, loss, name, teacher)
+                    except TrainingError as error:
+                        self._known[key] = str(error)
+                if isinstance(found := self._known[key], str):
+                    yield found
+                else:
+                    self.values[loss.name] = found
 
     def _call(
-        self, objective: Objective, loss: LossSpec, frozen: Branch | None, to_backbone: bool
+        self,
+        objective: Objective,
+        loss: LossSpec,
+        name: str | None,
+        teacher: Branch | None,
+        to_backbone: bool,
     ) -> float:
         """The value of a loss.
 
         Raises:
             TrainingError: it fails, is not finite, or does not train what it should.
         """
-        what, given, batch = _name_of(objective, loss), *self._given(loss, frozen)
+        answer = objective.answers.get(name or "")
+        what, given, batch = _name_of(objective, loss), *self._given(loss, teacher, answer)
         before = _versions(given, batch)
         value = _value(objective, loss, given, batch)
         after = _versions(given, batch)
@@ -180,7 +196,12 @@ class Rehearsal:
         return value.item()
 
     def _continue(
-        self, objective: Objective, again: Objective, loss: LossSpec, frozen: Branch | None
+        self,
+        objective: Objective,
+        again: Objective,
+        loss: LossSpec,
+        name: str | None,
+        teacher: Branch | None,
     ) -> None:
         """Call a loss, and one that continues from its state.
 
@@ -194,7 +215,10 @@ class Rehearsal:
                 raise TrainingError(f"{what}: {odd}, which a checkpoint cannot hold")
             with explained(what):
                 again.terms[loss.name].load_state_dict(state)
-        values = [_value(each, loss, *self._given(loss, frozen)) for each in (objective, again)]
+        answer = objective.answers.get(name or "")
+        values = [
+            _value(each, loss, *self._given(loss, teacher, answer)) for each in (objective, again)
+        ]
         if not torch.equal(*values):
             raise TrainingError(
                 f"{what} goes on otherwise after load_state_dict(state_dict()): a run that is"
@@ -202,11 +226,16 @@ class Rehearsal:
                 " with torch"
             )
 
-    def _given(self, loss: LossSpec, frozen: Branch | None) -> tuple[dict[str, Branch], Batch]:
+    def _given(
+        self, loss: LossSpec, teacher: Branch | None, answer: Answer | None
+    ) -> tuple[dict[str, Branch], Batch]:
         """Copies of what a loss is called with: its branches by side, and the batch."""
         sides = self._sides()
-        if frozen is not None:
-            sides["teacher"] = _changed(frozen, Tensor.clone)
+        if teacher is not None:
+            sides["teacher"] = _changed(teacher, Tensor.clone)
+        if answer is not None:
+            with explained("the adapter"):
+                sides["student"] = answer(sides["student"])
         batch = attrs.evolve(
             self.batch, images=self.batch.images.clone(), labels=self.batch.labels.clone()
         )
@@ -221,6 +250,15 @@ class Rehearsal:
         return [value for _, value in parts if value.requires_grad] + [
             branch.features_BF
         ] * to_backbone
+
+
+def _teachers_of(
+    loss: LossSpec, frozen: Branch | None, named: Mapping[str, Branch]
+) -> dict[str | None, Branch | None]:
+    """What a loss is called with as its teacher, by name: None is the scheme's."""
+    if loss.teacher is None:
+        return {None: frozen}
+    return {name: branch for name, branch in named.items() if loss.teacher in (name, "*")}
 
 
 def rehearse_sampler(spec: StageSpec, train_counts: Mapping[str, int], signal: float = 1.0) -> None:

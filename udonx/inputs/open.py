@@ -22,7 +22,8 @@ from udonx.inputs.weights import StartWeights, WeightsError, resolve
 
 def used_roles(experiment: Experiment) -> list[str]:
     """The backbone roles that the needed rows use and the setting has."""
-    return list(dict.fromkeys(row.backbone for row in experiment.needed_rows() if not row.skipped))
+    rows = (row for row in experiment.needed_rows() if not row.skipped)
+    return list(dict.fromkeys(role for row in rows for role in row.roles.values()))
 
 
 def open_benchmark(experiment: Experiment) -> Benchmark:

@@ -31,7 +31,8 @@ def from_hub(experiment: Experiment, weights_dir: Path | str | None) -> list[str
 
     A run takes them from the hub or its cache.
     """
-    roles = dict.fromkeys(row.backbone for row in experiment.needed_rows() if not row.skipped)
+    rows = (row for row in experiment.needed_rows() if not row.skipped)
+    roles = dict.fromkeys(role for row in rows for role in row.roles.values())
     backbones = [experiment.backbones[role] for role in roles]
     missing = [
         backbone
@@ -120,10 +121,14 @@ def source_problems(
         )
     unusable = data_problems(where, data)
     problems += unusable or _of_domains(where, data, backbones, rows)
-    for role, names in _grouped(rows, lambda row: row.backbone).items():
+    users: dict[str, list[str]] = {role: [] for row in rows for role in row.roles.values()}
+    for row in rows:
+        for role in dict.fromkeys(row.roles.values()):
+            users[role].append(row.name)
+    for role, names in users.items():
         if role in backbones and (message := problem_of(backbones[role], weights_dir)):
             problems.append(
-                Problem(where=where, rows=names, key=f"backbones.{role}", message=message)
+                Problem(where=where, rows=tuple(names), key=f"backbones.{role}", message=message)
             )
     return problems
 

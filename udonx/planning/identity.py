@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import cattrs
 
-from registry.contracts import StageSpec, TeacherSpec
+from registry.contracts import ComponentSpec, StageSpec, TeacherSpec
 
 ENGINE_VERSION = 1
 """Raised when the engine's numbers change for every stage; a seeded curve in the tests notices."""
@@ -25,20 +25,23 @@ def _written(teacher: TeacherSpec, stage: Any) -> Any:
     One that says nothing else is its stage alone: so were all teachers before they had a spec of
     their own.
     """
-    if teacher.name is None and teacher.domains is None:
+    rest = _converter.unstructure(attrs.asdict(teacher, recurse=False) | {"stage": None})
+    if not any(value is not None for value in rest.values()):
         return stage
-    return {"stage": stage, "name": teacher.name, "domains": teacher.domains}
+    return rest | {"stage": stage}
 
 
 def _teacher(plain: dict[str, Any], _: type) -> TeacherSpec:
     """The teacher that `_written` was given."""
     if "stage" not in plain:
         return TeacherSpec(stage=_converter.structure(plain, StageSpec))
-    domains = plain.get("domains")
+    domains, adapter = plain.get("domains"), plain.get("adapter")
     return TeacherSpec(
         stage=_converter.structure(plain["stage"], StageSpec),
         name=plain.get("name"),
         domains=None if domains is None else tuple(domains),
+        adapter=None if adapter is None else _converter.structure(adapter, ComponentSpec),
+        reads=plain.get("reads"),
     )
 
 

@@ -7,7 +7,14 @@ from functools import cached_property, partial
 
 import attrs
 
-from registry.contracts import BackboneSpec, DomainFacts, EvaluationSpec, StageSpec
+from registry.contracts import (
+    BackboneSpec,
+    DomainFacts,
+    EvaluationSpec,
+    RowTeacher,
+    StageSpec,
+    Transform,
+)
 from udonx.config.backbones import BackboneConfig
 from udonx.config.experiment import Experiment
 from udonx.config.problems import ConfigError, Problem
@@ -236,7 +243,11 @@ def row_evaluations(
         # what is taken over knows images of this mean and std, and random weights know none
         first = sources[0].backbone
         backbone = attrs.evolve(backbone, mean=first.mean, std=first.std)
-    wanted = row.at(backbone, seed, sources)
+    taught_by = tuple(
+        _teacher_stage(experiment, row, teacher, seed, start_weights, facts)
+        for teacher in row.teachers
+    )
+    wanted = row.at(backbone, seed, sources, taught_by)
     problem = partial(Problem, where=experiment.setting_place, rows=(row.name,))
     try:
         own = tuple(fact for fact in facts if row.trains_on(fact.name))
@@ -290,6 +301,30 @@ def _also_on(
     return attrs.evolve(evaluation, embedders=in_order)
 
 
+def _teacher_stage(
+    experiment: Experiment,
+    row: RowConfig,
+    teacher: RowTeacher,
+    seed: int,
+    start_weights: Mapping[str, StartWeights],
+    facts: tuple[DomainFacts, ...],
+) -> StageSpec:
+    """The stage that a named teacher of a row is.
+
+    A backbone as it is is a stage of no steps, which all rows that name it share.
+    """
+    if teacher.backbone is None:
+        key, name = f"teachers.{teacher.name}.row", row.taught_by[teacher.name]
+        return _source_stage(experiment, row, name, seed, start_weights, facts, key)
+    config = experiment.backbones[teacher.backbone]
+    return StageSpec(
+        domains=tuple(fact.name for fact in facts if fact.train_images),
+        backbone=backbone_spec(config, start_weights[teacher.backbone]),
+        transform=Transform(crop=row.spec.transform.crop),
+        precision=row.spec.precision,
+    )
+
+
 def _source_stage(
     experiment: Experiment,
     row: RowConfig,
@@ -297,8 +332,9 @@ def _source_stage(
     seed: int,
     start_weights: Mapping[str, StartWeights],
     facts: tuple[DomainFacts, ...],
+    key: str = "init.from",
 ) -> StageSpec:
-    """The stage of the student of a row that another one starts from.
+    """The stage of the student of a row that another one starts from, or that teaches it.
 
     Raises:
         ConfigError: that row has none for all domains.
@@ -317,4 +353,4 @@ def _source_stage(
         " whose student is one model for all domains"
     )
     place = experiment.setting_place
-    raise ConfigError([Problem(where=place, rows=(row.name,), key="init.from", message=message)])
+    raise ConfigError([Problem(where=place, rows=(row.name,), key=key, message=message)])

@@ -68,18 +68,21 @@ def teacher_problems(stage: StageSpec) -> Iterator[str]:
     A stage with teachers learns on every domain from exactly one of them, which was trained on it.
     """
     for teacher in stage.teachers:
-        yield from _own_problems(teacher)
-    for domain in stage.domains if stage.teachers else ():
+        yield from _own_problems(stage, teacher)
+    for domain in stage.domains if any(each.name is None for each in stage.teachers) else ():
         yield from _domain_problems(stage, domain)
 
 
-def _own_problems(teacher: TeacherSpec) -> Iterator[str]:
+def _own_problems(stage: StageSpec, teacher: TeacherSpec) -> Iterator[str]:
     title = stage_title(teacher.stage)
-    if teacher.name is not None:
+    asked = {loss.teacher for loss in stage.training.losses} if stage.training else set()
+    if teacher.name is not None and not asked & {teacher.name, "*"}:
         yield (
-            f"with a teacher named '{teacher.name}' ({title}), which no loss can ask for; allowed"
-            " are teachers without a name"
+            f"with a teacher named '{teacher.name}' ({title}), which no loss asks for; allowed are"
+            " teachers without a name, or a loss with `teacher`"
         )
+    if teacher.name is not None:  # what it makes of any domain's images can be learned from
+        return
     for domain in sorted({*teacher.taught_domains} - {*teacher.stage.domains}):
         yield (
             f"with a teacher of domain '{domain}' ({title}) that was not trained on it; allowed in"

@@ -181,7 +181,8 @@ class ModelCheck:
                     self._taught[model_key(first.spec), domain] = rehearsal.teaching()
                 if rehearsal is not None and domain is not None:
                     teaching = self._teaching(stage.spec, first, domain)
-                    for message in rehearsal.problems(spec, teaching, counts):
+                    named = self._named(stage, domain)
+                    for message in rehearsal.problems(spec, teaching, counts, named):
                         yield stage.problem(message)
                 if problem := self._sampler(stage, rehearsal.values if rehearsal else {}):
                     yield stage.problem(problem)
@@ -206,10 +207,8 @@ class ModelCheck:
 
         The teacher is not trained yet.
         """
-        teacher = next(
-            (teacher.stage for teacher in spec.teachers if domain in teacher.taught_domains),
-            None,
-        )
+        own = (teacher for teacher in spec.teachers if teacher.name is None)
+        teacher = next((each.stage for each in own if domain in each.taught_domains), None)
         if teacher is None:
             return None
         key = (model_key(teacher), domain)
@@ -217,6 +216,20 @@ class ModelCheck:
             model = self._build(teacher, first)
             self._taught[key] = Rehearsal(model, self._batch(first, domain)).teaching()
         return self._taught[key]
+
+    def _named(self, stage: WantedStage, domain: str) -> dict[str, Branch]:
+        """What the named teachers of a stage make of the first images of a domain, untrained."""
+        branches = {}
+        for teacher in stage.spec.teachers:
+            if teacher.name is None or domain not in (teacher.domains or stage.spec.domains):
+                continue
+            key = (f"named {model_key(teacher.stage)}", domain)
+            if key not in self._taught:
+                model = self._build(teacher.stage, stage)
+                batch = self._batch(stage, domain)
+                self._taught[key] = Rehearsal(model, batch).answering()
+            branches[teacher.name] = self._taught[key]
+        return branches
 
     def _sampler(self, stage: WantedStage, values: Mapping[str, float]) -> str | None:
         """What is wrong with a stage's sampler, in one sentence."""

@@ -85,7 +85,7 @@ def _rough_stages(inputs: Inputs) -> Iterator[tuple[str, StageSpec]]:
     experiment, weights = inputs.experiment, inputs.start_weights
     for row in experiment.wanted_rows():
         needed = needed_by(experiment.rows, [row.name])
-        if row.skipped or any(one.backbone not in weights for one in needed):
+        if row.skipped or any(role not in weights for one in needed for role in one.roles.values()):
             continue
         for evaluation in row_evaluations(
             experiment, row, experiment.seeds[0], weights, inputs.data.facts

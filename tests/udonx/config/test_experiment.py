@@ -343,7 +343,7 @@ def test_slot_keys_are_among_the_allowed_ones(tmp_path):
         ConfigError,
         match=(
             r"losses\.relational\.wieght: got 1\.0, .*did you mean 'weight'\? allowed: on,"
-            r" ramp, reduction, use, weight"
+            r" ramp, reduction, teacher, use, weight"
         ),
     ):
         load_experiment(path, setting="smoke")

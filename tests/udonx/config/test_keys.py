@@ -14,7 +14,7 @@ def test_a_field_of_a_row_is_a_key_everywhere():
     """Every field of RowSpec and Recipe is a plain key, a table or a slot, and in the schema."""
     declared = {field.name for cls in (RowSpec, Recipe) for field in attrs.fields(cls)} - {"recipe"}
     plain = {option.name for option in PLAIN_KEYS}
-    assert declared <= plain | TABLES.keys() | SLOT_KEYS.keys() | {"losses"}
+    assert declared <= plain | TABLES.keys() | SLOT_KEYS.keys() | {"losses", "teachers"}
     assert experiment_schema()["$defs"]["keys_of_row"]["properties"].keys() == ROW_KEYS
     assert declared <= ROW_KEYS and declared - COMMON == {"student_head", "domains"} | {
         field.name for field in attrs.fields(Recipe)

@@ -66,10 +66,10 @@ def test_a_head_is_fitted_on_a_trained_row(tmp_path: Path) -> None:
         ),
         (
             f"{DEFAULTS}[rows.a]\n{same('b')}[rows.b]\n{same('a')}",
-            "row a: init.from: the rows a -> b -> a start from each other in a circle; let one of"
-            " them start anew",
+            "row a: init.from: the rows a -> b -> a start or learn from each other in a circle;"
+            " break it somewhere",
         ),
-        (f"{DEFAULTS}[rows.a]\n{same('a')}", "the rows a -> a start from each other"),
+        (f"{DEFAULTS}[rows.a]\n{same('a')}", "the rows a -> a start or learn from each other"),
         (f'{DEFAULTS}[rows.a]\ninit = "same"\n[rows.b]\n', "row a: init.from: is missing"),
         (
             '[rows.a]\nscheme = "as_is"\n[rows.b]\nscheme = "udon"\nsampler = "uniform"\n',
@@ -144,7 +144,8 @@ def test_a_row_is_skipped_with_the_row_that_it_starts_from(tmp_path: Path) -> No
     assert [row.name for row in experiment.rows if row.skipped] == ["a", "b", "c"]
     assert experiment.skipped() == [
         "not in this setting, which has no backbone 'clip': a",
-        "starts from the row 'a', which is not in this setting, which has no backbone 'clip': b; c",
+        "starts or learns from the row 'a', which is not in this setting, which has no backbone"
+        " 'clip': b; c",
     ]
 
 

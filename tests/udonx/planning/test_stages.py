@@ -70,7 +70,7 @@ def plan(folder: Path, teachers: str) -> Plan:
         ),
         (
             "(cars, food, TeacherSpec(stage=food.stage, name='old'))",
-            r"with a teacher named 'old' \(teacher of food\), which no loss can ask for;"
+            r"with a teacher named 'old' \(teacher of food\), which no loss asks for;"
             r" allowed are teachers without a name",
         ),
         ("(cars.stage, food)", r"'taught_\d+' cannot plan this row: AttributeError: 'StageSpec'"),
