@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
 import attrs
 import numpy as np
@@ -17,7 +17,6 @@ from torch import Tensor
 from udonx.data.images import decode_bytes
 from udonx.data.transforms import CentreCrop
 from udonx.engine.loaded_model import LoadedModel
-from udonx.evaluation.protocol import Embedder
 from udonx.search.index import Index, Neighbour
 from udonx.search.vectors import check_same_model
 from udonx.serving.domains import domains_of
@@ -64,18 +63,17 @@ class Searcher:
 
     def __init__(self, index: Index, model: LoadedModel) -> None:
         identity = index.model
-        given = model.identity(
-            branch=identity.branch,
-            domain=identity.domain,
-            tta=identity.tta or "none",
-        )
-        check_same_model(given, identity, "the index")
+        how: dict[str, Any] = {
+            "branch": identity.branch,
+            "domain": identity.domain,
+            "tta": identity.tta or "none",
+        }
+        check_same_model(model.identity(**how), identity, "the index")
         self.index, self.device = index, model.device
         self.domains = domains_of(index.vectors.paths)
         self.counts = dict(sorted(Counter(self.domains).items()))
-        self._domain, self._upright = identity.domain, model.upright
-        self._embedder = Embedder(model.model, identity.branch, identity.tta)
-        self._crop = CentreCrop(model.crop)
+        self._embedder, self._domain = model.embedder(**how)
+        self._crop, self._upright = CentreCrop(model.crop), model.upright
 
     def prepare(self, content: bytes, max_pixels: int) -> Tensor:
         """The bytes of an image file as the model takes it, float32 [3, H, W].
@@ -89,40 +87,38 @@ class Searcher:
         )
 
     def answer(self, queries: Sequence[Query]) -> list[Found]:
-        """Embed some pictures at once, and search for those that want neighbours."""
+        """Embed some pictures at once, and search for those that want neighbours at once."""
         images_Q3HW = torch.stack([query.image_3HW for query in queries]).to(self.device)
         vectors_QD = self._embedder.embed(images_Q3HW, self._domain).cpu().numpy()
-        return [
-            Found(vector_D, self._neighbours(vector_D, query))
-            for vector_D, query in zip(vectors_QD, queries, strict=True)
-        ]
+        neighbours: list[list[Neighbour]] = [[] for _ in queries]
+        searched = [place for place, query in enumerate(queries) if query.k]
+        if searched:
+            most = min(max(queries[place].k or 0 for place in searched), len(self.index))
+            nearest = self.index.search(vectors_QD[searched], most)
+            for place, found in zip(searched, nearest, strict=True):
+                neighbours[place] = self._wanted(queries[place], vectors_QD[place], found)
+        return [Found(vector_D, own) for vector_D, own in zip(vectors_QD, neighbours, strict=True)]
 
-    def _neighbours(self, vector_D: np.ndarray, query: Query) -> list[Neighbour]:
-        """The nearest images of one domain, or of all.
+    def _wanted(
+        self, query: Query, vector_D: np.ndarray, nearest: list[Neighbour]
+    ) -> list[Neighbour]:
+        """The neighbours that a query wants; of a domain more are looked at until there are enough.
 
-        Of a domain more and more are looked at until there are enough of it.
+        Args:
+            query: what is wanted.
+            vector_D: float32 [D], of its picture.
+            nearest: its nearest images of all domains.
         """
-        if query.k is None:
-            return []
-        wanted, seen = min(query.k, len(self.index)), min(query.k, len(self.index))
-        if query.domain is not None:
-            wanted = min(wanted, self.counts.get(query.domain, 0))
+        assert query.k is not None
+        there = len(self.index) if query.domain is None else self.counts[query.domain]
+        count, seen = min(query.k, there), len(nearest)
         while True:
-            (found,) = self.index.search(vector_D[None], seen)
-            own = [
-                each
-                for each in found
-                if query.domain is None or self.domains[each.row] == query.domain
-            ]
-            if len(own) >= wanted or seen == len(self.index):
-                return own[:wanted]
-            seen = min(4 * seen, len(self.index))
+            own = [each for each in nearest if query.domain in (None, self.domains[each.row])]
+            if len(own) >= count or seen >= len(self.index):
+                return own[:count]
+            seen = min(4 * max(seen, count), len(self.index))
+            (nearest,) = self.index.search(vector_D[None], seen)
 
     def path(self, row: int) -> str:
         """The path of an image below the index's root."""
         return self.index.vectors.paths[row]
-
-    @property
-    def root(self) -> Path:
-        """The folder of the images."""
-        return self.index.vectors.root
