@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from pathlib import Path
 
 import attrs
 from PIL import Image
 
-from udonx.common.files import atomic_path
 from udonx.data.errors import DataError
 from udonx.data.images import MAX_PIXELS, decode
 from udonx.data.paths import resolve_image
@@ -17,7 +17,7 @@ from udonx.data.paths import resolve_image
 EDGE = 96
 """The longer edge in pixels; smaller images stay as they are."""
 _QUALITY = 75
-_NAME = re.compile(r"[0-9a-f]{16}\.webp")
+_NAME = re.compile(r"[0-9a-f]{16}\.webp(\.\d+)?")  # with a number: of a process that was killed
 
 
 @attrs.define(eq=False)
@@ -60,7 +60,7 @@ class Pictures:
 
     def remove_others(self) -> None:
         """Remove the pictures of an earlier report that this one does not show."""
-        for file in self.folder.glob("*.webp") if self.folder.is_dir() else ():
+        for file in self.folder.glob("*.webp*") if self.folder.is_dir() else ():
             if _NAME.fullmatch(file.name) and file.name not in self.used:
                 file.unlink(missing_ok=True)
 
@@ -68,9 +68,21 @@ class Pictures:
         status = image.stat()
         key = f"{image.resolve()}\0{status.st_size}\0{status.st_mtime_ns}\0{EDGE}\0{_QUALITY}"
         name = f"{hashlib.sha256(key.encode(errors='surrogateescape')).hexdigest()[:16]}.webp"
-        if not (self.folder / name).is_file():
+        if not _is_there(self.folder / name):
             picture = Image.fromarray(decode(image, upright=True, max_pixels=max_pixels))
             picture.thumbnail((EDGE, EDGE), Image.Resampling.LANCZOS)
-            with atomic_path(self.folder / name) as temporary:
-                picture.save(temporary, format="WEBP", quality=_QUALITY)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            # not synced, unlike other files: of thousands that would take longer than all the rest,
+            # and they can be made again
+            temporary = self.folder / f"{name}.{os.getpid()}"
+            picture.save(temporary, format="WEBP", quality=_QUALITY)
+            os.replace(temporary, self.folder / name)
         return name
+
+
+def _is_there(file: Path) -> bool:
+    """Whether a picture is there; one that a failure of the power left empty is not."""
+    try:
+        return file.stat().st_size > 0
+    except FileNotFoundError:
+        return False

@@ -36,6 +36,15 @@ def test_a_picture_is_small_and_written_once(root, tmp_path):
     assert [file.stat().st_mtime_ns for file in sorted(pictures.folder.iterdir())] == times
 
 
+def test_an_empty_picture_is_made_again(root, tmp_path):
+    """As a failure of the power may leave one."""
+    pictures = Pictures(tmp_path / "out")
+    name = pictures.add(root, "small.png")
+    (pictures.folder / name).write_bytes(b"")
+    assert Pictures(tmp_path / "out").add(root, "small.png") == name
+    assert Image.open(pictures.folder / name).size == (48, 40)
+
+
 def test_another_image_of_the_same_name_has_another_picture(root, tmp_path):
     """What an earlier report showed in its place is not shown for it."""
     before = Pictures(tmp_path / "out").add(root, "small.png")
@@ -53,10 +62,11 @@ def test_an_image_that_is_gone_or_damaged_has_no_picture(root, tmp_path):
 
 
 def test_pictures_that_are_not_shown_any_more_are_removed(root, tmp_path):
-    """Files that are no pictures of ours stay."""
+    """So is what a killed process left half written; files that are no pictures of ours stay."""
     pictures = Pictures(tmp_path / "out")
     pictures.add(root, "photo.jpg")
     (pictures.folder / "mine.webp").write_bytes(b"")
+    (pictures.folder / "0123456789abcdef.webp.77").write_bytes(b"half")
     later = Pictures(tmp_path / "out")
     name = later.add(root, "small.png")
     later.remove_others()
