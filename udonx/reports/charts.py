@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from udonx.reports.curves import MEAN, Curve, RowCurves
+from udonx.reports.curves import MEAN, TOTAL, Curve, RowCurves
 from udonx.reports.drawing import GRID, MUTED, Chart, Panel, color, marker
 from udonx.reports.pairs import Pairs
 from udonx.reports.sizes import ModelSize
@@ -225,7 +225,8 @@ def learning_charts(table: Table, curves: Sequence[RowCurves]) -> list[Chart]:
             _PERCENT,
         ),
     ):
-        names = dict.fromkeys(name for row in curves for name in get(row))
+        found = dict.fromkeys(name for row in curves for name in get(row))
+        names = sorted(found, key=lambda name: name == TOTAL)  # stable: the total comes last
         panels = [
             _line_panel(
                 name,

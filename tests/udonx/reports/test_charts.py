@@ -9,7 +9,7 @@ import pytest
 
 from tests.udonx.reports.small import write_results
 from udonx.reports.charts import comparison_charts, cost_charts, learning_charts, sampler_charts
-from udonx.reports.curves import Curve, RowCurves
+from udonx.reports.curves import TOTAL, Curve, RowCurves
 from udonx.reports.drawing import SERIES, legend_mark, panel_svg, write_files
 from udonx.reports.pages import static_file
 from udonx.reports.pairs import compare_all
@@ -58,6 +58,14 @@ def test_a_sampler_stands_beside_the_loss_that_it_follows(source):
     assert [panel.title for panel in first.panels] == ["share of the steps", "loss of each domain"]
     assert [panel.title for panel in second.panels] == ["share of the steps", "validation R@1"]
     assert "was not kept" in second.caption
+
+
+def test_the_total_comes_after_all_terms(source):
+    """A row with fewer losses does not put the total before the terms of other rows."""
+    few, many = curves(0, losses={"ce": CURVE, TOTAL: CURVE}), curves(1)
+    more = curves(2, losses={"ce": CURVE, "kl": CURVE, TOTAL: CURVE})
+    losses, _ = learning_charts(source.table, [few, many, more])
+    assert [panel.title for panel in losses.panels] == ["ce", "kl", TOTAL]
 
 
 def test_files_for_papers_hold_text(source, tmp_path):
