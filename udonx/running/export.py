@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import random
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, cast
@@ -51,6 +52,8 @@ Tta = Literal["none", "flip"]
 _CHECKED = 16  # images that an export is checked on
 _FILES = (*TIMM_FILES, *GRAPH_FILES, MANIFEST, CARD)
 _HALF = '{"udonx": {}}'  # a config.json that nothing loads
+# what a killed export leaves
+_HALF_WRITTEN = re.compile(r"\.[0-9a-f]{16}\.tmp")
 # how far an entry of a vector of unit length may lie from udonx's own: rounding of float32, of
 # weights in half precision, and of a backbone that was evaluated in bfloat16
 _TOLERANCE = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
@@ -96,7 +99,9 @@ def export_stage(
     flip: Literal["flip"] | None = "flip" if tta == "flip" else None
     model = load_stage(folder, torch.device("cpu"))
     spec, pictures = read_spec(folder), _pictures(images, model.crop)
-    with naming(out), scratch_folder(out) as scratch:
+    # a folder that is there may be another file system than the one it lies in
+    place = out / "export" if out.is_dir() else out
+    with naming(out), scratch_folder(place) as scratch:
         new = scratch / "export"
         new.mkdir()
         written = [
@@ -215,11 +220,8 @@ def _refuse_to_overwrite(out: Path, overwrite: bool) -> None:
     """
     if out.exists() and not out.is_dir():
         raise StageError(f"{out} is a file; give a folder")
-    there = (
-        sorted(file.name for file in out.iterdir() if file.name != "__pycache__")
-        if out.is_dir()
-        else []
-    )
+    there = sorted(file.name for file in out.iterdir()) if out.is_dir() else []
+    there = [name for name in there if name != "__pycache__" and not _HALF_WRITTEN.fullmatch(name)]
     if there and not overwrite:
         raise StageError(
             f"{out} is not empty (it holds {', '.join(there[:4])}); give another folder, or"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import json
 import os
@@ -384,6 +385,26 @@ def test_an_export_that_fails_leaves_the_earlier_one(
                 export_stage(tmp_path / "stage", tmp_path / out, overwrite=True)
     assert {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()} == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "stage"]
+
+
+def test_an_empty_folder_is_written_from_within(
+    small_benchmark: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that is there may be a disk of its own: no file is moved into it from outside, and
+    what a killed export left in it is in nobody's way.
+    """
+    run_stage(small_job(tmp_path / "stage", small_spec(**SHORT), small_benchmark))
+    out, replace = tmp_path / "out", os.replace
+    (out / ".0123456789abcdef.tmp").mkdir(parents=True)
+
+    def on_one_disk(source: Path, target: Path) -> None:
+        if (out in Path(source).parents) != (out in Path(target).parents):
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", on_one_disk)
+    export_stage(tmp_path / "stage", out)
+    assert LoadedModel(out).dim == 16
 
 
 def test_half_an_export_is_none(
