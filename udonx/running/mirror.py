@@ -224,7 +224,8 @@ class SqlDatabase:
         tables.Base.metadata.create_all(self._observer.engine)
         session = self._observer.session
         try:
-            changed = self._write(run, session, tables)
+            with session.no_autoflush:  # Sacred's classes look things up while they are half made
+                changed = self._write(run, session, tables)
             session.commit()
         except BaseException:
             session.rollback()

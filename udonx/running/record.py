@@ -36,7 +36,7 @@ training is `training_seed`.
 """
 
 _LONGEST_OUTPUT = 1_000_000  # characters of captured output
-_LONGEST_REASON = 200  # characters of what a database says when it fails
+_LONGEST_REASON = 120  # characters of what a database says when it fails
 _MIRROR_SECONDS = 60.0  # between two copies while a run goes on
 
 logger = logging.getLogger(__name__)
@@ -51,14 +51,15 @@ class GuardedObserver:
         observer: what is told.
         name: what it is called.
         cure: the end of the sentence: what makes up for it.
+        reported: names of those whose failure was logged; a run that follows logs it no more.
         keeps_trying: whether it is told of later events after one that failed.
     """
 
     def __init__(
-        self, observer: Any, name: str, cure: str = "", *, keeps_trying: bool = True
+        self, observer: Any, name: str, cure: str, reported: set[str], *, keeps_trying: bool
     ) -> None:
         self._observer, self._name, self._cure = observer, name, cure
-        self._keeps_trying, self._failed = keeps_trying, False
+        self._keeps_trying, self._failed, self._reported = keeps_trying, False, reported
         self.priority = observer.priority
 
     def __getattr__(self, event: str) -> Any:
@@ -73,8 +74,9 @@ class GuardedObserver:
                 return target(*args, **kwargs)
             # whatever an observer's back end raises must not cost a training run
             except Exception as error:
-                if not self._failed:
-                    self._failed = True
+                self._failed = True
+                if self._name not in self._reported:
+                    self._reported.add(self._name)
                     why = without_password(" ".join(str(error).split())[:_LONGEST_REASON])
                     logger.warning(
                         f"the observer {self._name} failed at {event}: {type(error).__name__}:"
@@ -169,6 +171,7 @@ class Recorder:
 
     folder: Path
     urls: tuple[str, ...]
+    _reported: set[str] = attrs.field(factory=set, init=False)
 
     def run(
         self,
@@ -206,11 +209,16 @@ class Recorder:
         from sacred.observers import FileStorageObserver
 
         files = FileStorageObserver(self.folder)
-        observers = [GuardedObserver(files, str(self.folder))]
+        observers = [
+            GuardedObserver(files, str(self.folder), "", self._reported, keeps_trying=True)
+        ]
         for url in self.urls:
             name = without_password(url)
             cure = f"; `udonx runs sync {name}` writes what is missing"
-            observers.append(GuardedObserver(Mirror(url, files), name, cure, keeps_trying=False))
+            mirror = Mirror(url, files)
+            observers.append(
+                GuardedObserver(mirror, name, cure, self._reported, keeps_trying=False)
+            )
         return observers
 
 

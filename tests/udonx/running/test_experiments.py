@@ -676,10 +676,11 @@ def test_a_killed_evaluation_goes_on(tmp_path, monkeypatch):
     assert [path.name for path in folder.rglob("*.npz")] == ["test.npz"]
     got = udonx.run(file, results=tmp_path / "killed", **options).row("plain").r1
     assert asked == ["cars", "food", "food", "sop"] and got == expected
-    assert sorted(path.name for path in folder.iterdir()) == ["metrics.json", "per_query.npz"]
+    files = ["metrics.json", "neighbours.npz", "per_query.npz"]
+    assert sorted(path.name for path in folder.iterdir()) == files
     (folder / "embeddings" / "cars").mkdir(parents=True)
     udonx.run(file, results=tmp_path / "killed", **options)
-    assert sorted(path.name for path in folder.iterdir()) == ["metrics.json", "per_query.npz"]
+    assert sorted(path.name for path in folder.iterdir()) == files
 
 
 def test_damaged_images_are_counted_with_the_result(tmp_path, logged):

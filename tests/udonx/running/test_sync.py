@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -57,9 +58,13 @@ def rows_of(database: Path, query: str) -> list[tuple]:
 
 def test_sqlite_holds_a_run_as_sacreds_observer_reads_it(tmp_path: Path) -> None:
     """`SqlObserver.query` gives config, status, host and artefacts; curves stand in `info`."""
+    SAWarning = pytest.importorskip("sqlalchemy.exc").SAWarning
     database = tmp_path / "runs.db"
     url = f"sqlite:///{database}"
-    make_run(tmp_path, (url,))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SAWarning)
+        for _ in range(2):
+            make_run(tmp_path, (url,))
     import_sacred()
     from sacred.observers import SqlObserver
 
@@ -67,10 +72,10 @@ def test_sqlite_holds_a_run_as_sacreds_observer_reads_it(tmp_path: Path) -> None
     assert run["status"] == "COMPLETED" and run["result"] == 0.75 and run["stop_time"]
     assert run["config"]["row"] == "a" and run["experiment"]["name"] == "table.a"
     assert [each["filename"] for each in run["artifacts"]] == ["abc.stage.toml"]
-    ((content,),) = rows_of(database, "select content from artifact")
+    content = rows_of(database, "select content from artifact")[0][0]
     assert content == b"title = 'a'\n"
     assert len(run["resources"]) == 1
-    ((info,),) = rows_of(database, "select info from run")
+    info = rows_of(database, "select info from run")[0][0]
     assert json.loads(info)["metrics"]["student.loss"]["values"] == [0.1, 0.05]
 
 
@@ -155,6 +160,18 @@ def test_a_database_that_is_away_costs_one_sentence(tmp_path: Path, logged) -> N
     folder.mkdir()
     (synced,) = sync_runs([url], tmp_path / "results")
     assert synced.written == 1
+
+
+def test_it_is_said_once_for_all_rows_of_a_table(tmp_path: Path, logged) -> None:
+    """Each row tries again, in case the database is back; the sentence is not repeated."""
+    folder = tmp_path / "away"
+    recorder = Recorder(tmp_path / "sacred", (f"sqlite:///{folder / 'runs.db'}",))
+    for _ in range(2):
+        recorder.run("test", {}, lambda run: {}, lambda _: None)
+    assert len([line for line in logged if "observer" in line]) == 1
+    folder.mkdir()
+    recorder.run("test", {}, lambda run: {}, lambda _: None)
+    assert rows_of(folder / "runs.db", "select count(*) from run") == [(1,)]
 
 
 def test_a_damaged_run_is_left_out(tmp_path: Path, logged) -> None:
