@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -12,7 +15,7 @@ from udonx.common.words import display_path
 from udonx.config.problems import ConfigError, Problem
 from udonx.search.embed import embed
 from udonx.search.index import Index, Kind, is_index, open_vectors
-from udonx.search.vectors import VectorsError
+from udonx.search.vectors import Vectors, VectorsError
 
 
 def index(
@@ -63,10 +66,6 @@ def index(
     if message := folder_problem(out):
         raise ConfigError([Problem(where="--out", message=message)])
     _check_purpose(out, bool(folders), add, bool(patterns), overwrite)
-    changes = add or bool(patterns)
-    if changes:
-        made = Index.load(out)
-        _remove(made, patterns)
     if model is not None and folders:
         vectors = out.with_name(f"{out.name}.vectors")
         embed(
@@ -80,14 +79,49 @@ def index(
         )
         folders = (vectors,)
     parts = [open_vectors(folder) for folder in folders]
-    if not changes:
-        made = Index(parts.pop(0), "exact")  # what it will be depends on how many they are in all
-    for part in parts:
-        made.add(part)
-    if not changes or kind is not None:
-        made = Index(made.vectors, kind)
-    made.save(out)
+    if add or patterns:
+        with _locked(out):
+            made = Index.load(out)
+            _remove(made, patterns)
+            made = _joined(made, parts, kind or made.kind)
+            made.save(out)
+    else:
+        # what it will be depends on how many they are in all
+        made = _joined(Index(parts[0], "exact"), parts[1:], kind)
+        made.save(out)
     return made
+
+
+def _joined(index: Index, parts: Sequence[Vectors], kind: Kind | None) -> Index:
+    """An index with more vectors, of a kind."""
+    for part in parts:
+        index.add(part)
+    return index if index.kind == kind else Index(index.vectors, kind)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from changing an index, whose change would be lost.
+
+    Raises:
+        VectorsError: another one is changing it.
+    """
+    if not is_index(folder):  # which the reader refuses in its own words
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        # a file system without locks: changes are one at a time by the user's own care
+        with contextlib.suppress(OSError):
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise VectorsError(
+                    f"{display_path(folder)}: another process is changing this index; wait for it"
+                ) from None
+        yield
+    finally:
+        os.close(handle)
 
 
 def _check_purpose(out: Path, has_folders: bool, add: bool, removes: bool, overwrite: bool) -> None:

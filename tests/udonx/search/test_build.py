@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+
 import attrs
 import pytest
 
@@ -70,3 +73,15 @@ def test_what_is_no_index_is_not_written_over(folders):
     (folders / "file").touch()
     with pytest.raises(udonx.ConfigError, match=r"--out: .*file is no folder"):
         udonx.index(folders / "cars", out=folders / "file")
+
+
+def test_two_changes_at_once_are_refused(folders):
+    """While one process changes an index another one is refused, so that no change is lost."""
+    out = folders / "index"
+    udonx.index(folders / "cars", out=out)
+    handle = os.open(out, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    with pytest.raises(VectorsError, match="another process is changing this index"):
+        udonx.index(folders / "dishes", out=out, add=True)
+    os.close(handle)
+    assert len(udonx.index(folders / "dishes", out=out, add=True)) == 6
