@@ -205,12 +205,15 @@ def _stage(folder: StageFolder, unfinished: bool) -> GivenModel:
 def _label(folder: StageFolder, identity: str) -> str:
     """The row and seed that a stage was first trained for, else the folder's name.
 
-    Rows that came later may use the same stage in another way, such as with `tta`.
+    Rows that came later may use the same stage in another way, such as with `tta`. A trial of
+    tuning is no row: it has the row's name with other values, and is called a trial.
     """
     path = folder.path.resolve()
-    for run in Results(path.parent.parent).runs():
-        if run.stages and run.stages[-1] == identity:
-            return run.row if run.seed is None else f"{run.row}, seed {run.seed}"
+    runs = Results(path.parent.parent).runs()
+    own = [run for run in runs if run.stages and run.stages[-1] == identity]
+    for run in sorted(own, key=lambda run: run.is_trial):
+        name = f"{run.row}, a trial" if run.is_trial else run.row
+        return name if run.seed is None else f"{name}, seed {run.seed}"
     return path.name
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from registry.contracts import DomainFacts, StageSpec
 from udonx.common.words import display_path
+from udonx.config import descriptions as components
 from udonx.config.experiment import Experiment
 from udonx.config.problems import Problem
 from udonx.config.starts import needed_by
@@ -115,8 +116,8 @@ def _batch_problems(experiment: Experiment, facts: tuple[DomainFacts, ...]) -> I
 def _disk_problems(models: ModelCheck, results: Path) -> Iterator[Problem]:
     """Whether there is room for everything.
 
-    Each stage keeps its best weights. The one that runs also has a checkpoint of weights, two
-    moments and an average where it has one. While a new checkpoint or new best weights are written
+    Each stage keeps its best weights. The one that runs also has a checkpoint of weights, moments
+    and an average where it has one. While a new checkpoint or new best weights are written
     the old ones are still there.
     """
     need = largest = 0
@@ -125,7 +126,7 @@ def _disk_problems(models: ModelCheck, results: Path) -> Iterator[Problem]:
         classes = {domain.name: max(2, domain.train_classes) for domain in stage.facts}
         model = models.sizes[model_key(spec)]
         size = model.fixed + model.per_class * sum(classes[name] for name in spec.domains)
-        copies = 4 if spec.training and spec.training.average else 3
+        copies = _copies(spec)
         need, largest = need + 4 * size, max(largest, (2 * copies + 1) * 4 * size)
     need += largest
     whole = results.resolve()
@@ -135,6 +136,18 @@ def _disk_problems(models: ModelCheck, results: Path) -> Iterator[Problem]:
         room = f"{_gigabytes(free)} free, but up to {_gigabytes(need)} are needed"
         message = f"{display_path(results)} has {room}; free some, or give another folder"
         yield Problem(where="--results", message=message)
+
+
+def _copies(spec: StageSpec) -> int:
+    """How many tensors of a checkpoint are as large as the weights: these, moments, an average.
+
+    A rule that takes task and distillation apart may have a first moment of each.
+    """
+    if spec.training is None:
+        return 1
+    update = spec.training.update
+    splits = update and components.describe("updates", update.use).facts["splits_losses"]
+    return 1 + (3 if splits else 2) + bool(spec.training.average)
 
 
 def _gigabytes(size: int) -> str:

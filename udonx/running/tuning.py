@@ -27,6 +27,7 @@ from udonx.running.row import run_row
 from udonx.running.session import PlanRun, Session, row_title
 from udonx.running.trials import EndedTrial, ImpossibleTrial, NextTrial, RowTrials, tuning_seeds
 from udonx.running.tuned import TunedRow
+from udonx.store.runs import TRIALS
 from udonx.tables.question import question_of
 
 logger = logging.getLogger(__name__)
@@ -193,7 +194,7 @@ class Tuner:
         context = PlanRun(trial.plan, trials.inputs.data.images, self.session)
         question = question_of(experiment, results.root)
         # a trial is no row of the table, and its seeds are not shown there
-        question = attrs.evolve(question, file=f"{question.file}.tune")
+        question = attrs.evolve(question, file=f"{question.file}{TRIALS}")
         recorder = Recorder(results.root / "sacred", experiment.observers)
         for planned in trial.plan.rows:
             if not all(results.stage(identity).finished for identity in planned.stages):

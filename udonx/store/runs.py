@@ -26,6 +26,10 @@ def _check_names(_: object, field: attrs.Attribute, value: object) -> None:
             raise ValueError(f"{field.name}: {name!r} is no name of a folder")
 
 
+TRIALS = ".tune"
+"""How the file of a run is called that is a trial of `udonx tune`: FILE.tune."""
+
+
 @attrs.frozen(kw_only=True)
 class Run:
     """A line of runs.jsonl: a (row, seed) of a table that was started.
@@ -41,6 +45,11 @@ class Run:
     sacred_id: str | None = attrs.field(validator=_check_names)
     resumes: str | None
     time: str = ""
+
+    @property
+    def is_trial(self) -> bool:
+        """Whether it is a trial of `udonx tune`, which is no row of its file's table."""
+        return self.file.endswith(TRIALS)
 
 
 def read_runs(path: Path) -> tuple[list[Run], int]:

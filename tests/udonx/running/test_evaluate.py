@@ -206,6 +206,26 @@ def test_the_row_of_a_run_is_the_label(stages: list[Path], photos: Path, tmp_pat
     assert json.loads(table.to_json())["rows"][0]["stages"] == ["one"]
 
 
+def test_a_trial_of_tuning_is_called_so(stages: list[Path], photos: Path, tmp_path: Path) -> None:
+    """It is not the row of that name, unless a table has the same stage as that."""
+    results = Results(tmp_path / "results")
+    shutil.copytree(stages[0], results.stage("one").path)
+    labels = []
+    for file in ("a.tune", "a"):
+        run = Run(
+            file=file,
+            setting="s",
+            row="udon",
+            seed=3,
+            stages=("one",),
+            sacred_id=None,
+            resumes=None,
+        )
+        results.append_run(run)
+        labels.append(models.open_model(results.stage("one").path).label)
+    assert labels == ["udon, a trial, seed 3", "udon, seed 3"]
+
+
 def test_a_flip_at_test_time_is_an_evaluation_of_its_own(
     stages: list[Path], small_benchmark: Benchmark, tmp_path: Path
 ) -> None:

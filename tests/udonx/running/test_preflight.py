@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections import namedtuple
 from pathlib import Path
@@ -266,6 +267,25 @@ def test_the_disk_is_asked_for_what_each_stage_keeps(tmp_path, monkeypatch):
         udonx.ConfigError, match=r"--results: .* has 0\.314 GB free, but up to 0\.358 GB are needed"
     ):
         preflight([experiment], tmp_path / "results")
+
+
+def test_the_disk_is_asked_for_every_moment(tmp_path, monkeypatch):
+    """A rule that takes task and distillation apart keeps one tensor more, twice for a moment."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(1, 1, 0))
+    write_domain(tmp_path / "data", "cars")
+    large = SETTING.replace(
+        "[setting.transform]",
+        '[setting.backbones.large]\nmodel = "resnet18"\nrandom = true\n[setting.transform]',
+    )
+    needed = []
+    for update in ("adamw", "dot_adam"):
+        text = '[rows.a]\nbackbone = "large"\nscheme = "udon"\nsampler = "uniform"\n'
+        text += f'update = "{update}"\noptimiser.inactive_heads = "skip"\n'
+        file = write_experiment(tmp_path / update, large + text)
+        with pytest.raises(udonx.ConfigError) as caught:
+            preflight([load_experiment(file, data=tmp_path / "data")], tmp_path / "results")
+        needed.append(float(re.search(r"up to (\S+) GB are needed", str(caught.value))[1]))
+    assert needed[1] / needed[0] == pytest.approx(10 / 8, rel=0.02)
 
 
 def test_the_disk_is_asked_for_all_directions_of_a_class(tmp_path, monkeypatch):
