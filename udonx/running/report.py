@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from udonx.common.files import folder_problem
 from udonx.config.problems import ConfigError, Problem
 from udonx.running.options import DEFAULTS, RunOptions
 
@@ -37,14 +38,17 @@ def report(
         What was written; `str()` says which page to open.
 
     Raises:
-        ConfigError: there is no such folder, or no table in it.
+        ConfigError: there is no such folder, no table in it, or `out` cannot be written.
 
     Example:
         udonx.report("results", "pages").index
     """
     results = Path(results)
+    pages = Path(out) if out else results / "report"
     if not results.is_dir():
         raise _refusal(results, "there is no such folder; give the one that `udonx run` was given")
+    if message := folder_problem(pages):
+        raise ConfigError([Problem(where="--out", message=message)])
     # torch takes seconds to import
     from udonx.reports.images import ImageFinder
     from udonx.reports.write import write_report
@@ -56,7 +60,7 @@ def report(
     images = ImageFinder(Path(data) if data else None)
     if galleries:
         _find_neighbours(images, RunOptions(results=results, device=device, workers=workers))
-    return write_report(Results(results), Path(out) if out else results / "report", images)
+    return write_report(Results(results), pages, images)
 
 
 def _find_neighbours(images: ImageFinder, options: RunOptions) -> None:

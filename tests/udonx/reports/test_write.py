@@ -98,6 +98,16 @@ def test_an_empty_folder_is_one_sentence(tmp_path, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_place_that_cannot_be_written_is_refused_at_once(tmp_path, capsys):
+    """A file in place of the folder is one sentence, before anything is drawn."""
+    write_results(tmp_path / "results")
+    (tmp_path / "file").touch()
+    arguments = ["report", str(tmp_path / "results"), "--out", str(tmp_path / "file")]
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert "--out: " in error and "file is no folder; give another one" in error
+
+
 @pytest.mark.parametrize("text", ["", "x\n", '{"a": 1}\n'])
 def test_odd_runs_do_not_stop_a_report(tmp_path, text):
     """Whatever stands in runs.jsonl, the pages are written."""
