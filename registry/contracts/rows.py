@@ -52,6 +52,7 @@ class RowTeacher:
         row: the row whose student's stage of the same seed teaches; None where `backbone` is given.
         backbone: the role of the backbone; None where `row` is given.
         domains: those that it teaches; None for all of the row.
+        crop: at which edge in pixels a backbone sees the images; None for that of the row.
         adapter: how the student answers it, a head; None for its embedding.
         reads: "features" where the adapter is given the student's features; None for its embedding.
     """
@@ -60,6 +61,7 @@ class RowTeacher:
     row: str | None = None
     backbone: str | None = None
     domains: tuple[str, ...] | None = None
+    crop: int | None = None
     adapter: ComponentSpec | None = None
     reads: Literal["features"] | None = None
 

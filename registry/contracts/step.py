@@ -20,6 +20,8 @@ class Batch:
         ids: the paths of the images.
         labelled: int64 [L], the rows that have a label; None where all have. A loss on one branch,
             and one that has `reads_labels = True`, is called with these alone.
+        sizes: the same parts of the images at other edges in pixels, float32 [B, 3, S, S] by S,
+            for the teachers that want them.
     """
 
     images: Any
@@ -27,6 +29,7 @@ class Batch:
     domain: str
     ids: tuple[str, ...] = ()
     labelled: Any = None
+    sizes: Mapping[int, Any] = attrs.field(factory=dict)
 
     @property
     def count(self) -> int:

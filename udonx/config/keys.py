@@ -353,6 +353,16 @@ class TeacherOptions:
         Annotated[list[str], Field(min_length=1)] | None,
         Field(description="The domains that it teaches; without it all of the row."),
     ] = None
+    crop: Annotated[
+        Annotated[int, Field(gt=0)] | None,
+        Field(
+            description=(
+                "At which size a backbone sees the same parts of the images; without it at the"
+                " row's crop. A row that teaches sees them at its own."
+            ),
+            json_schema_extra={"unit": "pixels"},
+        ),
+    ] = None
     adapter: Annotated[
         str | dict[str, Any] | None,
         Field(

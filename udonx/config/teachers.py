@@ -56,6 +56,9 @@ def _teacher(row: RowLayers, name: str, value: Any) -> RowTeacher | None:
             f"{key}.reads", 'got "features", which only an adapter is given; name one (`adapter`)'
         )
         return None
+    if own["crop"] is not None and own["backbone"] is None:
+        row.problem(f"{key}.crop", "is that of the row that teaches; leave it out")
+        return None
     adapter = None
     if own["adapter"] is not None:
         adapter = _adapter(row, f"{key}.adapter", own["adapter"])
@@ -66,6 +69,7 @@ def _teacher(row: RowLayers, name: str, value: Any) -> RowTeacher | None:
         row=own["row"],
         backbone=own["backbone"],
         domains=None if own["domains"] is None else tuple(own["domains"]),
+        crop=own["crop"],
         adapter=adapter,
         reads="features" if own["reads"] == "features" else None,
     )
@@ -106,6 +110,7 @@ def teacher_to_plain(teacher: RowTeacher) -> dict[str, Any]:
         "row": teacher.row,
         "backbone": teacher.backbone,
         "domains": None if teacher.domains is None else list(teacher.domains),
+        "crop": teacher.crop,
         "reads": teacher.reads,
     }
     if teacher.adapter is not None:

@@ -19,7 +19,15 @@ from udonx.common.seeds import generator
 from udonx.data.benchmark import Benchmark
 from udonx.data.errors import DataError
 from udonx.data.images import ImageStore, UndecodableError
-from udonx.data.transforms import CropParams, ResizeCrop, Squash, cut, cut_box, sample_crop
+from udonx.data.transforms import (
+    CropParams,
+    ResizeCrop,
+    Squash,
+    at_size,
+    cut,
+    cut_box,
+    sample_crop,
+)
 from udonx.data.unreadable import Unreadable
 
 
@@ -133,6 +141,7 @@ class BatchLoader:
         pin: the GPU that batches will be copied to, from pinned memory; None: none.
         unreadable: images by domain that are known not to be decodable.
         per_class: images of each class in a batch; None where the images come round alike.
+        sizes: further edges in pixels at which the same parts of the images are wanted.
     """
 
     def __init__(
@@ -147,7 +156,9 @@ class BatchLoader:
         pin: torch.device | None = None,
         unreadable: Mapping[str, Sequence[str]] | None = None,
         per_class: int | None = None,
+        sizes: Sequence[int] = (),
     ) -> None:
+        self.sizes = tuple(sizes)
         self.store, self.transform, self.batch, self.seed, self.workers, self.pin = (
             store,
             transform,
@@ -188,6 +199,7 @@ class BatchLoader:
         data = self._domains[domain]
         rows: list[int] = []
         images: list[torch.Tensor] = []
+        larger: dict[int, list[torch.Tensor]] = {size: [] for size in self.sizes}
         left_out: list[str] = []
         for offset, row in enumerate(data.order.items(position, position + self.batch)):
             crop = sample_crop(
@@ -196,21 +208,26 @@ class BatchLoader:
             row, image = self._image(data, row, crop, left_out)
             rows.append(row)
             images.append(image)
+            for size, others in larger.items():
+                others.append(self._crop(data.paths[row], at_size(crop, size)))
         labels = data.labels[rows]
         images_B3HW, labels_B = torch.stack(images), torch.from_numpy(labels)
         # found here, where it is known without waiting for a GPU
         known = np.flatnonzero(labels >= 0)
         labelled = torch.from_numpy(known) if len(known) < len(labels) else None
+        sizes = {size: torch.stack(others) for size, others in larger.items()}
         if self.pin is not None:
             # else a thread would wake the first GPU, whichever is used
             with torch.cuda.device(self.pin):
                 images_B3HW, labels_B = images_B3HW.pin_memory(), labels_B.pin_memory()
                 labelled = None if labelled is None else labelled.pin_memory()
+                sizes = {size: images.pin_memory() for size, images in sizes.items()}
         return (
             Batch(
                 images=images_B3HW,
                 labels=labels_B,
                 labelled=labelled,
+                sizes=sizes,
                 domain=domain,
                 ids=tuple(data.paths[row] for row in rows),
             ),

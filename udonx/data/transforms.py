@@ -175,6 +175,25 @@ class CentreCrop:
         return _resize(image, height, width)[:, top : top + crop, left : left + crop].contiguous()
 
 
+def at_size(crop: CropParams, size: int) -> CropParams:
+    """The same part of an image, of another edge in pixels.
+
+    Args:
+        crop: what is cut.
+        size: the edge of the result.
+
+    Example:
+        >>> at_size(ResizeCrop(resize=110, crop=96, top=7, left=14, flip=True), 192)
+        ResizeCrop(resize=220, crop=192, top=14, left=28, flip=True)
+    """
+    if isinstance(crop, RandomResizedCrop):
+        return attrs.evolve(crop, crop=size)
+    factor = size / crop.crop
+    resize = max(round(crop.resize * factor), size)
+    top, left = (min(round(place * factor), resize - size) for place in (crop.top, crop.left))
+    return ResizeCrop(resize, size, top, left, crop.flip)
+
+
 def cut(squashed: torch.Tensor, crop: ResizeCrop) -> torch.Tensor:
     """The training crop of an image that was resized, float32 [3, crop, crop].
 

@@ -16,6 +16,12 @@ from udonx.engine.hooks import Hook
 from udonx.store.stage import StageFolder
 
 
+def teacher_sizes(spec: StageSpec) -> list[int]:
+    """The edges at which the named teachers of a stage see its images, where not at its own."""
+    named = (teacher.stage for teacher in spec.teachers if teacher.name is not None)
+    return sorted({stage.transform.crop for stage in named} - {spec.transform.crop})
+
+
 @attrs.frozen(kw_only=True)
 class Job:
     """A stage to run.
@@ -73,4 +79,5 @@ class Job:
             pin=self.device if self.device.type == "cuda" else None,
             unreadable=unreadable,
             per_class=training.per_class,
+            sizes=teacher_sizes(spec),
         )

@@ -130,6 +130,9 @@ class Loop:
         device = self.job.device
         batch.images = batch.images.to(device, non_blocking=True)
         batch.labels = batch.labels.to(device, non_blocking=True)
+        batch.sizes = {
+            size: images.to(device, non_blocking=True) for size, images in batch.sizes.items()
+        }
         if batch.labelled is not None:
             batch.labelled = batch.labelled.to(device, non_blocking=True)
         needs_backbone = self.optimiser.prepare(step)

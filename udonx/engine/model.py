@@ -286,9 +286,10 @@ class Model(nn.Module):
     def answer_of(self, batch: Batch) -> Branch:
         """What this model's student makes of a batch; its features where it has none.
 
-        There are no cosines where it has no class columns of the batch's domain.
+        It sees them at its own size where the batch has that. There are no cosines where it has no
+        class columns of the batch's domain.
         """
-        features_BF = self.features(batch.images)
+        features_BF = self.features(batch.sizes.get(self.crop, batch.images))
         if self.student_classifiers is not None and batch.domain in self.position:
             return self.student(features_BF, batch.domain)
         embedding_BD = features_BF if self.student_head is None else self.student_head(features_BF)

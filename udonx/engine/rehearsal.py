@@ -23,6 +23,7 @@ from udonx.data.loader import BatchLoader
 from udonx.engine.answers import Answer
 from udonx.engine.build import build_sampler
 from udonx.engine.errors import TrainingError, explained
+from udonx.engine.job import teacher_sizes
 from udonx.engine.model import Model
 from udonx.engine.objective import Objective
 from udonx.engine.sampling import GuardedSampler, not_plain
@@ -49,6 +50,7 @@ def first_batch(benchmark: Benchmark, store: ImageStore, spec: StageSpec, domain
         spec.seed or 0,
         workers=1,
         per_class=training.per_class or (None if whole else 1),
+        sizes=teacher_sizes(spec),
     )
     return loader.load(domain, 0)
 

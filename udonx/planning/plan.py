@@ -320,7 +320,7 @@ def _teacher_stage(
     return StageSpec(
         domains=tuple(fact.name for fact in facts if fact.train_images),
         backbone=backbone_spec(config, start_weights[teacher.backbone]),
-        transform=Transform(crop=row.spec.transform.crop),
+        transform=Transform(crop=teacher.crop or row.spec.transform.crop),
         precision=row.spec.precision,
     )
 

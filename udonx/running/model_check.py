@@ -17,6 +17,7 @@ from udonx.data.errors import DataError
 from udonx.data.images import ImageStore
 from udonx.engine.build import apply_init, build_losses, build_model, build_update
 from udonx.engine.errors import TrainingError
+from udonx.engine.job import teacher_sizes
 from udonx.engine.model import Model
 from udonx.engine.optim import layer_factors
 from udonx.engine.rehearsal import Rehearsal, first_batch, rehearse_sampler
@@ -196,7 +197,7 @@ class ModelCheck:
         spec = stage.spec
         training = spec.required_training
         seed = None if training.subset is None else spec.seed
-        drawn = (training.batch, training.per_class, training.subset, seed)
+        drawn = (training.batch, training.per_class, training.subset, seed, teacher_sizes(spec))
         key = repr((stage.benchmark.root, domain, spec.transform, *drawn))
         if key not in self._batches:
             self._batches[key] = first_batch(stage.benchmark, stage.images, spec, domain)

@@ -79,6 +79,11 @@ def test_a_row_knows_who_teaches_it(tmp_path):
             "teachers.big.adapter.dim: is that of the teacher; leave it out",
         ),
         (
+            'adapter = "linear"',
+            "crop = 64",
+            "teachers.big.crop: is that of the row that teaches; leave it out",
+        ),
+        (
             'teacher = "*"',
             'teacher = "clipp"',
             'losses.match.teacher: got "clipp", which is an unknown teacher of the row',

@@ -129,6 +129,25 @@ def test_a_batch_of_classes(small_benchmark: Benchmark) -> None:
     assert batch.labels.tolist() == [mapping[int(by_path[path])] for path in batch.ids]
 
 
+@pytest.mark.parametrize("mode", ["resize_crop", "random_resized_crop"])
+def test_the_same_parts_at_another_size(small_benchmark: Benchmark, mode: str) -> None:
+    """`sizes` changes no pixel of the batch, and has its parts of the images with more pixels."""
+    transform = Transform(mode=mode, resize=36, crop=32)
+
+    def batch_with(*sizes: int) -> Batch:
+        store = ImageStore(small_benchmark.root)
+        made = BatchLoader(small_benchmark, store, DOMAINS, transform, 8, 0, 2, sizes=sizes)
+        return made.load("logos", 20)
+
+    plain, more = batch_with(), batch_with(64, 16)
+    assert equal(plain, more) and plain.sizes == {} and set(more.sizes) == {64, 16}
+    assert more.sizes[64].shape == (8, 3, 64, 64)
+    smaller = torch.nn.functional.interpolate(more.sizes[64], size=(32, 32), mode="area")
+    assert (smaller - plain.images).abs().mean() < 12  # of 255: sampled otherwise, the same part
+    others = smaller.roll(1, 0)
+    assert (others - plain.images).abs().mean() > 24
+
+
 def test_content(small_benchmark: Benchmark) -> None:
     """A batch holds one domain's images at its positions, each cropped by its own stream, with
     labels 0..C-1 and paths.

@@ -9,10 +9,11 @@ import attrs
 import pytest
 import torch
 
-from registry.contracts import ComponentSpec, HeadSpec, LossSpec, StageSpec, TeacherSpec
+from registry.contracts import ComponentSpec, HeadSpec, LossSpec, StageSpec, TeacherSpec, Transform
 from tests.udonx.engine.small import DOMAINS, UDON, small_job, small_spec, training
 from tests.udonx.engine.test_train import Interrupted, kept
 from udonx.data.benchmark import Benchmark
+from udonx.engine.job import teacher_sizes
 from udonx.engine.load import load_stage
 from udonx.engine.loop import Loop
 from udonx.engine.train import run_stage
@@ -96,6 +97,28 @@ def test_a_stopped_stage_goes_on_with_its_adapters(
             run_stage(job_of(tmp_path / "stopped", small_benchmark, teachers))
     run_stage(job_of(tmp_path / "stopped", small_benchmark, teachers))
     assert kept(StageFolder(tmp_path / "stopped")) == kept(StageFolder(tmp_path / "whole"))
+
+
+def test_a_teacher_sees_images_at_its_own_size(
+    teachers: dict, small_benchmark: Benchmark, tmp_path: Path
+) -> None:
+    """A backbone with another crop sees the same parts with more pixels, not the student's blown
+    up; a size that the student has anyway is not made twice.
+    """
+    bare = attrs.evolve(teachers["bare"][0], transform=Transform(crop=64))
+    run_stage(small_job(tmp_path / "large", bare, small_benchmark))
+    teacher = TeacherSpec(stage=bare, name="large", adapter=LINEAR, reads="features")
+    spec = small_spec(teachers=(teacher,), losses=(*UDON, MATCH), steps=2, validate_every=2)
+    folders = (StageFolder(tmp_path / "large"),)
+    loop = training(small_job(tmp_path / "stage", spec, small_benchmark, teachers=folders))
+    batch = loop.job.loader({}).load(DOMAINS[0], 0)
+    assert list(batch.sizes) == [64] and batch.images.shape[-1] == 32
+    model = loop.teachers.named["large"].model
+    _, named = loop.teachers.teach(batch)
+    assert torch.equal(named["large"].features_BF, model.features(batch.sizes[64]))
+    assert not torch.allclose(named["large"].features_BF, model.features(batch.images), atol=1e-3)
+    assert loop.run().steps == 2
+    assert teacher_sizes(job_of(tmp_path, small_benchmark, teachers).spec) == []
 
 
 def test_a_teacher_teaches_its_domains_alone(
