@@ -12,7 +12,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from registry import losses
-from registry.contracts import ComponentSpec, LossSpec, Optimiser, Subset, TeacherSpec
+from registry.contracts import ComponentSpec, HeadSpec, LossSpec, Optimiser, Subset, TeacherSpec
 from tests.udonx.engine.small import (
     LONG,
     PAIR,
@@ -209,6 +209,9 @@ class CountSyncs(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+AS_LONG = HeadSpec(use="linear", dim=32)
+"""The student's embedding has the length of its teachers', which `cosine_match` asks for."""
+
 WRAPPED = {"pml"}
 """Losses of other libraries, which may read values back in every step."""
 
@@ -259,13 +262,17 @@ def test_no_host_sync(
             "udon": {"sampler": dynamic(2)},
             "classification": {"losses": (STUDENT_CE,), "teacher_head": None},
             "every loss": {"losses": every_loss(of_a_teacher=False), "teacher_head": None},
-            "every pair": {"losses": (STUDENT_CE, TEACHER_CE, *every_loss(of_a_teacher=True))},
+            "every pair": {
+                "losses": (STUDENT_CE, TEACHER_CE, *every_loss(of_a_teacher=True)),
+                "student_head": AS_LONG,
+            },
             "few labels": {
+                "student_head": AS_LONG,
                 "losses": (
                     TEACHER_CE,
                     *every_loss(of_a_teacher=False),
                     *every_loss(of_a_teacher=True),
-                )
+                ),
             },
         },
         (),
