@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,10 @@ from udonx.config import plugins
 os.environ.setdefault(
     "UDONX_CACHE", str(Path(tempfile.gettempdir()) / f"udonx-tests-{os.getuid()}")
 )
+
+# A shell starts what runs in its background with SIGINT ignored, which children inherit.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @attrs.frozen
